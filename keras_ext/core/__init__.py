@@ -1,0 +1,7 @@
+"""The ground floor: live hyperparameters, unit axes, optional imports."""
+
+from keras_ext.core._extras import import_extra
+from keras_ext.core._hyper_variable import HyperVariable, hyper_variables
+from keras_ext.core._unit_axes import unit_axes
+
+__all__ = ["HyperVariable", "hyper_variables", "import_extra", "unit_axes"]

@@ -1,0 +1,151 @@
+"""The only file that talks to tf.distribute and to Keras's private optimizer names.
+
+Everything here works the same without a strategy: TensorFlow's default strategy is
+one replica that reduces to itself.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_ext.core._typing import Tensor, Variable
+
+# Read by `TFOptimizer._backend_update_step` in Keras 3.14 and 3.15.
+_ALL_REDUCE = "_all_reduce_sum_gradients"
+
+
+def merge(function: Callable[..., None], *args: Any) -> None:
+    """Leaves replica context: calls `function(strategy, *args)` once for all.
+
+    Only there may a conditional contain an update of mirrored variables.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        raise RuntimeError(
+            "An optimizer must be applied in replica context. "
+            "Call it in strategy.run(...), as model.fit does."
+        )
+    context.merge_call(function, args=args)
+
+
+def num_replicas() -> int:
+    """The number of replicas in the present scope."""
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def each_replica(strategy: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """Calls `function` in replica context, on every replica."""
+    return strategy.extended.call_for_each_replica(function, args=args)
+
+
+def first_replica(strategy: Any, value: Any) -> Tensor:
+    """The value of the first local replica."""
+    return strategy.experimental_local_results(value)[0]
+
+
+def reduce_sum(strategy: Any, values: Sequence[Any]) -> list[Any]:
+    """Sums over the replicas, in one batch, to where the values are."""
+    # Strategies with one device hold plain tensors, and those have a device.
+    pairs = [(v, v.device if tf.is_tensor(v) else v) for v in values]
+    return list(strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs))
+
+
+def native(value: Any) -> Any:
+    """The `tf.Variable` of a `keras.Variable`; anything else as it is."""
+    return value.value if isinstance(value, keras.Variable) else value
+
+
+def local_variable(shape: Sequence[int], dtype: str, name: str, total: str) -> Variable:
+    """Creates a variable with a value of its own on every replica.
+
+    Writing it communicates nothing, and is allowed inside a conditional. Outside of
+    the replicas it reads as `total`: `"sum"`, or `"only_first_replica"` for values
+    that are the same everywhere.
+    """
+    return keras.Variable(
+        "zeros",
+        shape=tuple(shape),
+        dtype=dtype,
+        trainable=False,
+        autocast=False,
+        aggregation=total,
+        synchronization="on_read",
+        name=name,
+    )
+
+
+def dense(gradient: Tensor) -> Tensor:
+    """The sparse gradient of an embedding as an ordinary tensor."""
+    return tf.convert_to_tensor(gradient)
+
+
+def map_values(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+    """Applies an elementwise function that keeps zeros to a dense or sparse tensor."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(
+            function(gradient.values), gradient.indices, gradient.dense_shape
+        )
+    return function(gradient)
+
+
+def squared_norm(gradient: Tensor) -> Tensor:
+    """The squared Euclidean norm in float32, in one pass.
+
+    The rows of a sparse gradient that belong to the same index count apart, which is
+    enough to see whether they are finite.
+    """
+    values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+    return 2.0 * tf.nn.l2_loss(tf.cast(values, tf.float32))
+
+
+def after(tensors: Sequence[Tensor]) -> Any:
+    """Context in which everything waits for `tensors`.
+
+    A step that meets the end of the data fails in the middle, and what does not
+    depend on the data still runs: a counter would count a step that never was.
+    """
+    ready = [
+        t.values if isinstance(t, tf.IndexedSlices) else t
+        for t in tensors
+        if t is not None
+    ]
+    return tf.control_dependencies(ready)
+
+
+@contextmanager
+def gradients_already_reduced(optimizer: Any) -> Iterator[None]:
+    """Keeps an optimizer from summing over the replicas what is a sum already.
+
+    The override is on the instance and only lasts while its step is traced.
+    """
+    members = [m for m in _family(optimizer) if hasattr(m, _ALL_REDUCE)]
+    for member in members:
+        object.__setattr__(member, _ALL_REDUCE, lambda pairs: pairs)
+    try:
+        yield
+    finally:
+        for member in members:
+            object.__delattr__(member, _ALL_REDUCE)
+
+
+def receives_reduced_gradients(optimizer: Any) -> bool:
+    """Whether `gradients_already_reduced` is in force for this optimizer."""
+    return _ALL_REDUCE in vars(optimizer)
+
+
+def _family(optimizer: Any) -> list[Any]:
+    """The optimizer and the ones that it delegates to, each once."""
+    found: dict[int, Any] = {}
+    waiting = [optimizer]
+    while waiting:
+        member = waiting.pop()
+        if id(member) not in found:
+            found[id(member)] = member
+            for name in ("optimizer", "inner_optimizer", "optimizers"):
+                held = getattr(member, name, None)
+                held = held if isinstance(held, list | tuple) else [held]
+                waiting += [x for x in held if isinstance(x, keras.Optimizer)]
+    return list(found.values())

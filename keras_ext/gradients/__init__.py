@@ -1,0 +1,6 @@
+"""Gradient transforms, for `keras_ext.optimizers.GradientPipeline`."""
+
+from keras_ext.gradients._adaptive_clip import AdaptiveClip
+from keras_ext.gradients._gradient_transform import GradientTransform
+
+__all__ = ["AdaptiveClip", "GradientTransform"]

@@ -1,0 +1,117 @@
+"""The base of every gradient transform."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import keras
+
+from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._pattern import check_pattern, is_selected
+from keras_ext.core._typing import Pattern, Tensor, Variable
+from keras_ext.core._unit_axes import Axes
+
+
+class GradientTransform:
+    """Changes gradients between the reduction over replicas and the optimizer.
+
+    `GradientPipeline` hands a transform the gradient of the whole global batch:
+    unscaled, accumulated, summed over the replicas and finite. It is called once per
+    update and per device, inside the compiled step, so it may only use `keras.ops`
+    and the variables that it made in `build`.
+
+    To write one, override `transform`, and `build` if it needs state. Hyperparameters
+    that are `HyperVariable`s in attributes are found, built and saved by the
+    pipeline.
+
+    Args:
+        include: Which variables are transformed: a regular expression that is
+            searched in `variable.path`, a list of them, or a function from variable
+            to bool. None means all.
+        exclude: Which are not, in the same form. None means none.
+
+    Raises:
+        ValueError: If `include` or `exclude` is neither of these.
+
+    Examples:
+        >>> import keras
+        >>> import keras_ext as kx
+        >>> @keras.saving.register_keras_serializable("my_package")
+        ... class SignOnly(kx.gradients.GradientTransform):
+        ...     def transform(self, gradients, variables):
+        ...         return [keras.ops.sign(g) for g in gradients]
+        >>> optimizer = kx.optimizers.GradientPipeline(
+        ...     keras.optimizers.SGD(0.1), [SignOnly(exclude="bias")]
+        ... )
+        >>> kernel = keras.Variable([1.0, 1.0], name="kernel")
+        >>> optimizer.apply([keras.ops.array([0.02, -7.0])], [kernel])
+        >>> kernel.numpy().round(2).tolist()
+        [0.9, 1.1]
+    """
+
+    # Tells `hyper_variables` to look inside.
+    holds_hyper_variables: ClassVar[bool] = True
+
+    def __init__(self, include: Pattern = None, exclude: Pattern = None) -> None:
+        check_pattern("include", include)
+        check_pattern("exclude", exclude)
+        self.include = include
+        self.exclude = exclude
+        self.state: list[Variable] = []
+        self._unit_axes: Mapping[str, Axes] = {}
+
+    @property
+    def name(self) -> str:
+        """The name in the paths of its hyperparameters, such as `adaptive_clip`."""
+        name = type(self).__name__
+        words = [f"_{c.lower()}" if c.isupper() else c for c in name]
+        return "".join(words).lstrip("_")
+
+    def build(
+        self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
+    ) -> None:
+        """Creates the state; `unit_axes` has the axes of every variable by path."""
+        self._unit_axes = unit_axes
+        self.state = [hyper.build() for hyper in self.hyper_variables]
+
+    @property
+    def hyper_variables(self) -> list[HyperVariable]:
+        """The hyperparameters that can change while training."""
+        return [v for v in vars(self).values() if isinstance(v, HyperVariable)]
+
+    def axes(self, variable: Variable) -> Axes:
+        """The axes that a norm per output unit is taken over."""
+        return self._unit_axes[variable.path]
+
+    def __call__(
+        self, gradients: Sequence[Tensor], variables: Sequence[Variable]
+    ) -> list[Tensor]:
+        chosen = [
+            i
+            for i, variable in enumerate(variables)
+            if is_selected(variable, self.include, self.exclude)
+        ]
+        result = list(gradients)
+        transformed = self.transform(
+            [gradients[i] for i in chosen], [variables[i] for i in chosen]
+        )
+        for i, gradient in zip(chosen, transformed, strict=True):
+            result[i] = gradient
+        return result
+
+    def transform(
+        self, gradients: Sequence[Tensor], variables: Sequence[Variable]
+    ) -> Sequence[Tensor]:
+        """Returns the new gradients of the chosen variables, in the same order."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must override transform(gradients, variables)."
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {"include": self.include, "exclude": self.exclude}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        for name in ("include", "exclude"):
+            if isinstance(config.get(name), dict):
+                config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)

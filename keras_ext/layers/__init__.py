@@ -1,0 +1,5 @@
+"""Layers."""
+
+from keras_ext.layers._adaptive_dropout import AdaptiveDropout
+
+__all__ = ["AdaptiveDropout"]

@@ -1,0 +1,539 @@
+"""The seam between gradients and an optimizer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_ext.core import _replica
+from keras_ext.core._checks import is_integer, require
+from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._typing import Tensor, Variable
+from keras_ext.core._unit_axes import Axes, default_unit_axes
+from keras_ext.gradients._gradient_transform import GradientTransform
+from keras_ext.signals._gradient_signal import GradientSignal, Update
+
+# What outsiders read from an optimizer, and find on the wrapped one.
+_FORWARDED = (
+    "weight_decay",
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "use_ema",
+    "ema_momentum",
+    "ema_overwrite_frequency",
+    "loss_scale_factor",
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_ext")
+class GradientPipeline(keras.optimizers.Optimizer):
+    """Shapes and measures gradients on their way to another optimizer.
+
+    Each call of `apply` does, in this order: undo loss scaling; add the gradient to
+    the accumulated ones (if accumulating); and once per update: sum over the replicas,
+    check that the sum is finite, measure (`signals`), transform (`transforms`), and
+    apply the wrapped optimizer with its own clipping, weight decay and averaging.
+
+    Keras clips and accumulates on each replica before summing; the result then
+    depends on the number of replicas. Here everything that compares or clips sees
+    the gradient of the whole batch, so that the same data gives the same weights on
+    any number of replicas, also for the `clipnorm` of the wrapped optimizer.
+
+    To everyone outside it behaves as the wrapped optimizer: `learning_rate`,
+    `iterations` (which counts updates, not micro-batches), `scale_loss`, weight decay
+    and exponential averages are the wrapped one's. An update whose gradient is not
+    finite (or so large that its squared norm overflows) is skipped as a whole, and
+    counted in `nonfinite_steps`.
+
+    In an existing training loop the callbacks of `keras_ext.callbacks` put a pipeline
+    in place and take it off again.
+
+    Args:
+        optimizer: The optimizer to wrap, also a `LossScaleOptimizer`. It may not have
+            `gradient_accumulation_steps` of its own.
+        transforms: `GradientTransform`s, applied in this order. Defaults to `()`.
+        accumulation_steps: How many micro-batches one update is the mean of. With an
+            integer the number is fixed; with 1 nothing is accumulated and no memory
+            is used for it. A `HyperVariable` of dtype `"int32"` may change while
+            training, within its bounds. Defaults to `1`.
+        signals: `GradientSignal`s to measure with. They are not saved.
+            Defaults to `()`.
+        unit_axes: What `keras_ext.core.unit_axes(model)` returns, for transforms that
+            work per output unit of a layer. Without it, kernels are taken to have
+            their outputs in the last axis. None means without.
+        name: Name of the optimizer. None means the name of the class.
+
+    Raises:
+        ValueError: If an argument is not of this form.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> optimizer = kx.optimizers.GradientPipeline(
+        ...     keras.optimizers.Adam(1e-3),
+        ...     transforms=[kx.gradients.AdaptiveClip()],
+        ...     accumulation_steps=4,
+        ...     unit_axes=kx.core.unit_axes(model),
+        ... )
+        >>> model.compile(optimizer, "mse")
+        >>> x, y = np.ones((80, 2)), np.ones((80, 1))
+        >>> history = model.fit(x, y, batch_size=10, epochs=2, verbose=0)
+        >>> int(optimizer.iterations)
+        4
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        transforms: Sequence[GradientTransform] = (),
+        accumulation_steps: int | HyperVariable = 1,
+        signals: Sequence[GradientSignal] = (),
+        unit_axes: Mapping[str, Axes] | None = None,
+        name: str | None = None,
+    ) -> None:
+        optimizer = keras.optimizers.get(optimizer)
+        require(
+            getattr(optimizer, "gradient_accumulation_steps", None) is None,
+            "optimizer",
+            optimizer,
+            "without gradient_accumulation_steps",
+            hint="Pass accumulation_steps to GradientPipeline instead.",
+        )
+        _require_all("transforms", transforms, GradientTransform)
+        _require_all("signals", signals, GradientSignal)
+        require(
+            unit_axes is None or isinstance(unit_axes, Mapping),
+            "unit_axes",
+            unit_axes,
+            "a dictionary from weight paths to axes, or None",
+            hint="keras_ext.core.unit_axes(model) makes it.",
+        )
+        object.__setattr__(self, "_wrapped", optimizer)
+        super().__init__(learning_rate=0.0, name=name)
+        self.optimizer = optimizer
+        self.transforms = list(transforms)
+        self.accumulation_steps = _as_hyper_variable(accumulation_steps)
+        self.signals = list(signals)
+        self.unit_axes = dict(unit_axes or {})
+        # The base class made these two for an optimizer that steps itself.
+        self._variables.clear()
+        self._loss_is_scaled = False
+
+    # Keras reads these from LossScaleOptimizer; the same names work here.
+
+    @property
+    def inner_optimizer(self) -> Any:
+        """The optimizer that steps: the wrapped one without its loss scaling."""
+        if isinstance(self._wrapped, keras.optimizers.LossScaleOptimizer):
+            return self._wrapped.inner_optimizer
+        return self._wrapped
+
+    @property
+    def _scaler(self) -> Any:
+        scales = isinstance(self._wrapped, keras.optimizers.LossScaleOptimizer)
+        return self._wrapped if scales else None
+
+    @property
+    def learning_rate(self) -> Any:
+        return self._wrapped.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Any) -> None:
+        self._wrapped.learning_rate = learning_rate
+
+    @property
+    def iterations(self) -> Variable:
+        return self._wrapped.iterations
+
+    @property
+    def variables(self) -> list[Variable]:
+        return [*self._variables, *self._wrapped.variables]
+
+    @property
+    def nonfinite_steps(self) -> int:
+        """The number of updates that were skipped because of NaN or infinity."""
+        return int(ops.convert_to_numpy(self._nonfinite_steps)) if self.built else 0
+
+    def __getattr__(self, name: str) -> Any:
+        # Only called for what is not found here, such as `momentum` or the averages
+        # that `SwapEMAWeights` asks for.
+        if name.startswith("__") or "_wrapped" not in vars(self):
+            raise AttributeError(name)
+        return getattr(self.inner_optimizer, name)
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        # A LossScaleOptimizer around this one scales the loss without asking here,
+        # and hands over unscaled gradients: remember which of the two it is.
+        self._loss_is_scaled = True
+        return self._wrapped.scale_loss(loss)
+
+    def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
+        self._wrapped.finalize_variable_values(var_list)
+
+    def exclude_from_weight_decay(self, *args: Any, **kwargs: Any) -> None:
+        self.inner_optimizer.exclude_from_weight_decay(*args, **kwargs)
+
+    # Building.
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether the number of accumulation steps is, or may become, more than 1."""
+        return self.accumulation_steps.bounds != (1, 1)
+
+    @property
+    def _local_signals(self) -> list[GradientSignal]:
+        return [s for s in self.signals if s.measures_locally]
+
+    def build(self, variables: Sequence[Variable]) -> None:
+        if self.built:
+            return
+        variables = list(variables)
+        if not self._wrapped.built:
+            self._wrapped.build(variables)
+        super().build(variables)
+        axes = {
+            v.path: tuple(self.unit_axes.get(v.path, default_unit_axes(v)))
+            for v in variables
+        }
+        self._nonfinite_steps = self._own(
+            keras.Variable(
+                0,
+                dtype="int32",
+                trainable=False,
+                aggregation="only_first_replica",
+                name="nonfinite_steps",
+            )
+        )
+        self._own(self.accumulation_steps.build())
+        for part in (*self.transforms, *self.signals):
+            part.build(variables, axes)
+        for transform in self.transforms:
+            for variable in transform.state:
+                self._own(variable)
+        if self.accumulates:
+            self._build_accumulators(variables)
+
+    def _build_accumulators(self, variables: Sequence[Variable]) -> None:
+        direct = [v.path for v in variables if _is_overwritten(v)]
+        require(
+            not direct,
+            "accumulation_steps",
+            self.accumulation_steps,
+            f"1 for weights that are overwritten by their gradient, as {direct} are",
+        )
+        self._micro_steps = self._own(
+            keras.Variable(
+                0,
+                dtype="int32",
+                trainable=False,
+                aggregation="only_first_replica",
+                name="micro_steps",
+            )
+        )
+        self._accumulators = {
+            v.path: self._own(
+                _replica.local_variable(v.shape, "float32", f"{v.name}_sum", "sum")
+            )
+            for v in variables
+        }
+        self._local_sums = [
+            self._own(_replica.local_variable((), "float32", "local_sum", "sum"))
+            for _ in self._local_signals
+        ]
+
+    def _own(self, variable: Variable) -> Variable:
+        if not any(v is variable for v in self._variables):
+            self._variables.append(variable)
+        return variable
+
+    # Applying. `apply` runs on every replica, `_step` once for all of them, and
+    # `_update` again on every replica, with the reduced gradients.
+
+    def apply(
+        self,
+        grads: Sequence[Tensor],
+        trainable_variables: Sequence[Variable] | None = None,
+    ) -> None:
+        if trainable_variables is None:
+            trainable_variables = self._trainable_variables
+        if not self.built:
+            self.build(trainable_variables)
+        pairs = [
+            (g, v)
+            for g, v in zip(grads, trainable_variables, strict=True)
+            if g is not None
+        ]
+        require(
+            bool(pairs) or not len(grads),
+            "grads",
+            grads,
+            "gradients, at least one of them not None",
+            hint="Does the loss depend on the trainable weights?",
+        )
+        if pairs:
+            self._apply(pairs)
+
+    def _apply(self, pairs: Sequence[tuple[Tensor, Variable]]) -> None:
+        # Gradients that are new values of their weight (float8 scales) are not
+        # gradients to shape; they go past everything.
+        direct = [(g, v) for g, v in pairs if _is_overwritten(v)]
+        shaped = [(g, v) for g, v in pairs if not _is_overwritten(v)]
+        self._shaped = [v for _, v in shaped]
+        self._direct = [v for _, v in direct]
+        gradients = self._unscaled([g for g, _ in shaped])
+        local = [s.measure_locally(gradients) for s in self._local_signals]
+        if self.accumulates:
+            for gradient, variable in zip(gradients, self._shaped, strict=True):
+                _add(self._accumulators[variable.path], gradient)
+            for total, value in zip(self._local_sums, local, strict=True):
+                _add(total, value)
+            _replica.merge(self._micro_step, gradients[:1])
+        else:
+            _replica.merge(
+                lambda strategy, *values: self._finish(strategy, *values, count=1),
+                gradients,
+                local,
+                [g for g, _ in direct],
+            )
+
+    def _unscaled(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        scale = self._loss_scale()
+        if scale is None:
+            return list(gradients)
+        return [_replica.map_values(lambda g: g / scale, g) for g in gradients]
+
+    def _loss_scale(self) -> Tensor | None:
+        if self._scaler is not None:
+            return self._scaler.dynamic_scale.value if self._loss_is_scaled else None
+        return self._wrapped.loss_scale_factor
+
+    def _micro_step(self, strategy: Any, waits_for: Sequence[Any]) -> None:
+        with _replica.after([_replica.first_replica(strategy, g) for g in waits_for]):
+            self._micro_steps.assign_add(1)
+        tf.cond(
+            self._micro_steps.value >= self.accumulation_steps.value,
+            lambda: self._finish_accumulated(strategy),
+            lambda: None,
+        )
+
+    def _finish_accumulated(self, strategy: Any) -> None:
+        count = tf.cast(self._micro_steps.value, tf.float32)
+        sums = [self._accumulators[v.path] for v in self._shaped]
+
+        def take() -> tuple[list[Tensor], list[Tensor]]:
+            means = [
+                tf.cast(s.value, v.dtype) / tf.cast(count, v.dtype)
+                for s, v in zip(sums, self._shaped, strict=True)
+            ]
+            return means, [tf.identity(_replica.native(s)) for s in self._local_sums]
+
+        def clear() -> None:
+            for variable in (*sums, *self._local_sums):
+                variable.assign(tf.zeros(variable.shape, variable.dtype))
+
+        gradients, local = _replica.each_replica(strategy, take)
+        self._finish(strategy, gradients, local, [], count)
+        _replica.each_replica(strategy, clear)
+        self._micro_steps.assign(0)
+
+    def _finish(
+        self,
+        strategy: Any,
+        gradients: Sequence[Any],
+        local: Sequence[Any],
+        direct: Sequence[Any],
+        count: Any,
+    ) -> None:
+        """Ends an update, in cross-replica context."""
+        replicas = 1
+        if not _replica.receives_reduced_gradients(self):
+            replicas = strategy.num_replicas_in_sync
+            reduced = _replica.reduce_sum(strategy, [*gradients, *local])
+            gradients, local = reduced[: len(gradients)], reduced[len(gradients) :]
+        squares = [
+            _replica.squared_norm(_replica.first_replica(strategy, g))
+            for g in gradients
+        ]
+        micro_batches = tf.cast(count * replicas, tf.float32)
+        # The loss of a replica was divided by their number; see tf.distribute.
+        local = [
+            _replica.first_replica(strategy, x) * float(replicas) ** 2 for x in local
+        ]
+
+        def apply() -> None:
+            with _replica.gradients_already_reduced(self.inner_optimizer):
+                _replica.each_replica(
+                    strategy,
+                    self._update,
+                    gradients,
+                    direct,
+                    squares,
+                    micro_batches,
+                    local,
+                )
+            self._adapt_loss_scale(finite=True)
+
+        def skip() -> None:
+            self._nonfinite_steps.assign_add(1)
+            self._adapt_loss_scale(finite=False)
+
+        finite = tf.math.is_finite(tf.add_n(squares)) if squares else tf.constant(True)
+        tf.cond(finite, apply, skip)
+
+    def _update(
+        self,
+        gradients: Sequence[Tensor],
+        direct: Sequence[Tensor],
+        squared_norms: Sequence[Tensor],
+        micro_batches: Tensor,
+        local: Sequence[Tensor],
+    ) -> None:
+        """Ends an update on one replica."""
+        transformed = list(gradients)
+        if self.transforms:
+            gradients = transformed = [_replica.dense(g) for g in gradients]
+        for transform in self.transforms:
+            transformed = transform(transformed, self._shaped)
+        update = Update(
+            gradients,
+            transformed,
+            self._shaped,
+            squared_norms,
+            micro_batches,
+            dict(zip(self._local_signals, local, strict=True)),
+        )
+        for signal in self.signals:
+            signal.before_update(update)
+        factor = self.inner_optimizer.loss_scale_factor
+        if factor is not None:  # which it is about to divide by
+            transformed = [
+                _replica.map_values(lambda g: g * factor, g) for g in transformed
+            ]
+        self.inner_optimizer.apply(
+            [*transformed, *direct], [*self._shaped, *self._direct]
+        )
+        for signal in self.signals:
+            signal.after_update(update)
+
+    def _adapt_loss_scale(self, finite: bool) -> None:
+        """Does what `LossScaleOptimizer` does after an update."""
+        scaler = self._scaler
+        if scaler is None or not self._loss_is_scaled:
+            return
+        scale, steps = scaler.dynamic_scale, scaler.step_counter
+        if finite:
+            grows = ops.equal(steps, scaler.dynamic_growth_steps - 1)
+            scale.assign(scale.value * ops.where(grows, 2.0, 1.0))
+            steps.assign(ops.where(grows, 0, steps.value + 1))
+        else:
+            scale.assign(scale.value * 0.5)
+            steps.assign(0)
+
+    def flush(self) -> None:
+        """Applies what has been accumulated so far, if anything.
+
+        Call it on the host, between steps, when no more micro-batches will come; the
+        update is the mean of those that there are.
+        """
+        if not (self.built and self.accumulates and int(ops.convert_to_numpy(self._micro_steps))):
+            return
+
+        @tf.function
+        def finish() -> None:
+            strategy = self._distribution_strategy
+            strategy.run(lambda: _replica.merge(self._finish_accumulated))
+
+        finish()
+
+    # Saving. The wrapped optimizer is found and saved as an attribute.
+
+    def save_own_variables(self, store: Any) -> None:
+        for i, variable in enumerate(self._variables):
+            store[str(i)] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store: Any) -> None:
+        require(
+            len(store.keys()) == len(self._variables),
+            "store",
+            f"{len(store.keys())} variables",
+            f"the {len(self._variables)} variables of this pipeline",
+            hint="Was it saved with other transforms or accumulation steps?",
+        )
+        for i, variable in enumerate(self._variables):
+            variable.assign(store[str(i)])
+
+    def get_config(self) -> dict[str, Any]:
+        serialize = keras.saving.serialize_keras_object
+        steps = self.accumulation_steps
+        return {
+            "optimizer": serialize(self._wrapped),
+            "transforms": [serialize(t) for t in self.transforms],
+            "accumulation_steps": {"value": int(steps), "bounds": list(steps.bounds)},
+            "unit_axes": {path: list(axes) for path, axes in self.unit_axes.items()},
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
+        def deserialize(part: Any) -> Any:
+            return keras.saving.deserialize_keras_object(part, custom_objects)
+
+        steps = config["accumulation_steps"]
+        return cls(
+            deserialize(config["optimizer"]),
+            transforms=[deserialize(t) for t in config["transforms"]],
+            accumulation_steps=_steps_variable(steps["value"], tuple(steps["bounds"])),
+            unit_axes={p: tuple(axes) for p, axes in config["unit_axes"].items()},
+            name=config["name"],
+        )
+
+
+def _forwarded(name: str) -> property:
+    def read(self: GradientPipeline) -> Any:
+        # A LossScaleOptimizer has attributes of the same names that mean nothing.
+        return getattr(self.inner_optimizer, name)
+
+    def ignore(self: GradientPipeline, value: Any) -> None:
+        """The base class sets them at construction; they are the wrapped one's."""
+
+    return property(read, ignore)
+
+
+for _name in _FORWARDED:
+    setattr(GradientPipeline, _name, _forwarded(_name))
+
+
+def _require_all(name: str, parts: Any, kind: type) -> None:
+    valid = isinstance(parts, list | tuple) and all(isinstance(p, kind) for p in parts)
+    require(valid, name, parts, f"a list of {kind.__name__}s")
+
+
+def _as_hyper_variable(steps: Any) -> HyperVariable:
+    expected = "an integer >= 1, or a HyperVariable of dtype 'int32' with bounds >= 1"
+    if isinstance(steps, HyperVariable):
+        low = steps.bounds[0]
+        valid = steps.dtype == "int32" and low is not None and low >= 1
+        require(valid, "accumulation_steps", steps, expected)
+        return steps
+    require(is_integer(steps) and steps >= 1, "accumulation_steps", steps, expected)
+    return _steps_variable(int(steps), (int(steps), int(steps)))
+
+
+def _steps_variable(value: int, bounds: tuple[int | None, int | None]) -> HyperVariable:
+    return HyperVariable(value, "accumulation_steps", bounds, "log", "int32")
+
+
+def _is_overwritten(variable: Variable) -> bool:
+    return bool(getattr(variable, "overwrite_with_gradient", False))
+
+
+def _add(total: Variable, value: Tensor) -> None:
+    """Adds to a local variable in place, which `keras.Variable` does not."""
+    local = _replica.native(total)
+    local.assign_add(tf.cast(_replica.dense(value), local.dtype))

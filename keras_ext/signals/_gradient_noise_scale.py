@@ -1,0 +1,162 @@
+"""The gradient noise scale."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_ext.core._checks import is_integer, is_number, require
+from keras_ext.core._replica import dense, local_variable, num_replicas, squared_norm
+from keras_ext.core._typing import Tensor, Variable
+from keras_ext.core._unit_axes import Axes
+from keras_ext.signals._gradient_signal import GradientSignal, Update
+
+
+class GradientNoiseScale(GradientSignal):
+    """Estimates how many micro-batches a gradient should be the mean of.
+
+    The simple noise scale is the trace of the covariance of the gradient divided by
+    its squared norm: the batch size at which noise and signal are equally strong.
+    Smaller batches are mostly noise; larger ones cost more and help little. It is
+    measured in *micro-batches* (one batch that one replica receives); multiply by
+    their size to get samples.
+
+    Both parts are estimated without bias by comparing the squared norm of the mean
+    gradient with the mean squared norm of the gradients it is the mean of: micro-batches
+    when accumulating, replicas when distributed, and otherwise the gradients of two
+    successive updates (which adds the change of the true gradient between them to the
+    noise, and keeps a copy of the gradient). The two are averaged separately, since the
+    mean of their ratio is biased. Batch normalization makes the gradients of one
+    micro-batch depend on each other; the estimate is then that of the micro-batch.
+
+    Args:
+        every: Integer >= 2; without accumulation and replicas, compare two successive
+            updates once in so many. Defaults to `10`.
+        smoothing: Number in [0, 1), the weight of the past in both averages.
+            Defaults to `0.95`.
+        minimum_samples: Integer >= 1; before so many comparisons `read` returns NaN.
+            Defaults to `10`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> noise = kx.signals.GradientNoiseScale()
+        >>> optimizer = kx.optimizers.GradientPipeline(
+        ...     keras.optimizers.SGD(0.0), accumulation_steps=8, signals=[noise]
+        ... )
+        >>> weight = keras.Variable(np.zeros(100, "float32"), name="weight")
+        >>> rng = np.random.default_rng(0)
+        >>> for _ in range(8 * 200):  # signal 100 * 0.5**2 = 25, noise 100
+        ...     optimizer.apply([keras.ops.array(rng.normal(0.5, 1, 100))], [weight])
+        >>> 3.5 < noise.read() < 4.5
+        True
+
+    References:
+        - [McCandlish et al., 2018](https://arxiv.org/abs/1812.06162), appendix A
+    """
+
+    measures_locally = True
+
+    def __init__(
+        self, every: int = 10, smoothing: float = 0.95, minimum_samples: int = 10
+    ) -> None:
+        super().__init__()
+        require(is_integer(every) and every >= 2, "every", every, "an integer >= 2")
+        require(
+            is_number(smoothing) and 0 <= smoothing < 1,
+            "smoothing",
+            smoothing,
+            "a number in [0, 1)",
+        )
+        require(
+            is_integer(minimum_samples) and minimum_samples >= 1,
+            "minimum_samples",
+            minimum_samples,
+            "an integer >= 1",
+        )
+        self.every = every
+        self.smoothing = smoothing
+        self.minimum_samples = minimum_samples
+
+    def build(
+        self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
+    ) -> None:
+        # signal, noise, samples, phase, squared norm of `previous`.
+        self._numbers = _state((5,), "noise_scale")
+        self.state = [self._numbers]
+        self._previous: dict[str, Variable] = {}
+        if num_replicas() == 1:
+            self._previous = {
+                v.path: _state(v.shape, f"{v.name}_previous") for v in variables
+            }
+            self.state += self._previous.values()
+
+    def measure_locally(self, gradients: Sequence[Tensor]) -> Tensor:
+        return sum(squared_norm(g) for g in gradients)
+
+    def before_update(self, update: Update) -> None:
+        together = sum(update.squared_norms)
+        total = update.local_sums[self]
+        tf.cond(
+            update.micro_batches > 1,
+            lambda: self._compare(update.micro_batches, total, together),
+            lambda: self._compare_successive(update, together),
+        )
+
+    def _compare(self, count: Tensor, total: Tensor, together: Tensor) -> None:
+        """Takes in the mean of `count` gradients whose squared norms sum to `total`."""
+        alone = total / count
+        signal = (count * together - alone) / (count - 1.0)
+        noise = (alone - together) / (1.0 - 1.0 / count)
+        old = self._numbers.value
+        mixed = self.smoothing * old[:2] + (1.0 - self.smoothing) * ops.stack(
+            [signal, noise]
+        )
+        self._numbers.assign(ops.concatenate([mixed, old[2:3] + 1.0, old[3:]]))
+
+    def _compare_successive(self, update: Update, together: Tensor) -> None:
+        """Keeps one gradient in every `every`, and compares the next one with it."""
+        if not self._previous:
+            return
+        phase = self._numbers.value[3]
+        tf.cond(phase == 0.0, lambda: self._keep(update, together), lambda: None)
+        tf.cond(
+            phase == 1.0, lambda: self._compare_kept(update, together), lambda: None
+        )
+        old = self._numbers.value
+        phase = ops.mod(old[3:4] + 1.0, float(self.every))
+        self._numbers.assign(ops.concatenate([old[:3], phase, old[4:]]))
+
+    def _keep(self, update: Update, together: Tensor) -> None:
+        for gradient, variable in zip(update.gradients, update.variables, strict=True):
+            self._previous[variable.path].assign(dense(gradient))
+        old = self._numbers.value
+        self._numbers.assign(ops.concatenate([old[:4], together[None]]))
+
+    def _compare_kept(self, update: Update, together: Tensor) -> None:
+        product = sum(
+            ops.sum(dense(g) * self._previous[v.path].value)
+            for g, v in zip(update.gradients, update.variables, strict=True)
+        )
+        total = together + self._numbers.value[4]
+        # |(a + b) / 2|**2 = (|a|**2 + |b|**2 + 2 ab) / 4
+        self._compare(ops.ones(()) * 2.0, total, (total + 2.0 * product) / 4.0)
+
+    def read(self) -> float:
+        """Fetches the noise scale in micro-batches.
+
+        Returns:
+            A number > 0; NaN while too little was measured, or while the noise hides
+            the gradient so well that its estimated squared norm is not positive.
+        """
+        signal, noise, samples, *_ = keras.ops.convert_to_numpy(self._numbers)
+        known = samples >= self.minimum_samples and signal > 0 and noise > 0
+        return float(noise / signal) if known else float("nan")
+
+
+def _state(shape: Sequence[int], name: str) -> Variable:
+    return local_variable(shape, "float32", name, total="only_first_replica")

@@ -1,0 +1,62 @@
+"""The base of the signals that are measured inside the training step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from keras_ext.core._typing import Tensor, Variable
+from keras_ext.core._unit_axes import Axes
+
+
+class Update(NamedTuple):
+    """What a signal sees of one update, the same on every replica.
+
+    Attributes:
+        gradients: The reduced gradients before the transforms.
+        transformed: The gradients after them.
+        variables: The weights, before the update.
+        squared_norms: The squared norm of each of `gradients`.
+        micro_batches: How many micro-batches, over all replicas, the gradient is the
+            mean of.
+        local_sums: From signal to the sum over these micro-batches of its
+            `measure_locally`, which has to be quadratic in the gradient (a replica
+            sees the gradient of its loss divided by the number of replicas).
+    """
+
+    gradients: Sequence[Tensor]
+    transformed: Sequence[Tensor]
+    variables: Sequence[Variable]
+    squared_norms: Sequence[Tensor]
+    micro_batches: Tensor
+    local_sums: Mapping[GradientSignal, Tensor]
+
+
+class GradientSignal:
+    """Measures something about gradients, on the device, without the host.
+
+    `GradientPipeline` calls it while the step is traced. The state is made with
+    `keras_ext.core._replica.local_variable`, so that it may be written inside a
+    conditional on any replica; the host reads it when it is asked for.
+    """
+
+    # Whether `measure_locally` is to be called.
+    measures_locally = False
+
+    def __init__(self) -> None:
+        self.state: list[Variable] = []
+
+    def build(
+        self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
+    ) -> None:
+        """Creates the state for these weights."""
+
+    def measure_locally(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Returns a scalar of one micro-batch on one replica, to be summed."""
+        raise NotImplementedError
+
+    def before_update(self, update: Update) -> None:
+        """Called once per update, before the weights move."""
+
+    def after_update(self, update: Update) -> None:
+        """Called once per update, after the weights have moved."""

@@ -1,0 +1,238 @@
+"""Norms of gradients and weights, update ratios and clipped fractions."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_ext.core._checks import is_integer, is_number, require
+from keras_ext.core._replica import dense, local_variable
+from keras_ext.core._typing import Tensor, Variable
+from keras_ext.core._unit_axes import Axes
+from keras_ext.signals._gradient_signal import GradientSignal, Update
+
+QUANTITIES = ("gradient_norm", "weight_norm", "update_ratio", "clipped_fraction")
+
+
+class GradientStatistics(GradientSignal):
+    """Keeps norms of gradients and weights on the device, per weight and in all.
+
+    - `gradient_norm`: norm of the gradient that all replicas agreed on, before the
+      transforms.
+    - `weight_norm`: norm of the weights before the update.
+    - `update_ratio`: norm of the update divided by the norm of the weights. About
+      1e-3 is usual; much more is a learning rate that is too high, much less too low.
+    - `clipped_fraction`: share of the units whose gradient a transform changed.
+
+    Give it to `GradientPipeline(signals=[...])`. Every `every`-th update is measured
+    and smoothed by an exponential average; `read()` fetches the values in one
+    transfer, and nothing reaches the host before. `update_ratio` keeps a copy of the
+    weights; leave it out where memory is short.
+
+    Args:
+        quantities: Which of these to measure. Defaults to
+            `("gradient_norm", "weight_norm", "update_ratio", "clipped_fraction")`.
+        every: Integer >= 1; measure one update in so many. Defaults to `1`.
+        smoothing: Number in [0, 1), the weight of the past in the average over
+            measured updates. 0 keeps the last value. Defaults to `0.9`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Examples:
+        >>> import keras
+        >>> import keras_ext as kx
+        >>> statistics = kx.signals.GradientStatistics()
+        >>> optimizer = kx.optimizers.GradientPipeline(
+        ...     keras.optimizers.SGD(0.5), signals=[statistics]
+        ... )
+        >>> weight = keras.Variable([3.0, 4.0], name="weight")
+        >>> optimizer.apply([keras.ops.array([0.0, 1.0])], [weight])
+        >>> {name: float(value) for name, value in statistics.read()["global"].items()}
+        ... # doctest: +NORMALIZE_WHITESPACE
+        {'gradient_norm': 1.0, 'weight_norm': 5.0, 'update_ratio': 0.1,
+         'clipped_fraction': 0.0}
+    """
+
+    def __init__(
+        self,
+        quantities: Sequence[str] = QUANTITIES,
+        every: int = 1,
+        smoothing: float = 0.9,
+    ) -> None:
+        super().__init__()
+        known = not isinstance(quantities, str) and set(quantities) <= set(QUANTITIES)
+        require(known, "quantities", quantities, f"taken from {QUANTITIES}")
+        require(is_integer(every) and every >= 1, "every", every, "an integer >= 1")
+        require(
+            is_number(smoothing) and 0 <= smoothing < 1,
+            "smoothing",
+            smoothing,
+            "a number in [0, 1)",
+        )
+        self.quantities = tuple(quantities)
+        self.every = every
+        self.smoothing = smoothing
+
+    def build(
+        self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
+    ) -> None:
+        self._unit_axes = unit_axes
+        self._paths = [v.path for v in variables]
+        self._index = {v.path: i for i, v in enumerate(variables)}
+        # One column a weight, and a last one for all of them together.
+        shape = (len(self.quantities), len(variables) + 1)
+        self._smoothed = _state(shape, "smoothed")
+        self._last = _state(shape, "last")
+        self._phase = _state((), "phase")
+        self._samples = _state((), "samples")
+        self.state = [self._smoothed, self._last, self._phase, self._samples]
+        self._before: list[Variable] = []
+        if "update_ratio" in self.quantities:
+            self._before = [_state(v.shape, f"{v.name}_before") for v in variables]
+            self.state += self._before
+
+    def before_update(self, update: Update) -> None:
+        # Counts modulo `every`, since float32 cannot count for ever.
+        self._due = ops.equal(self._phase.value, 0.0)
+        self._phase.assign(ops.mod(self._phase.value + 1.0, self.every))
+        if self._before:
+            self._when_due(lambda: self._remember(update.variables))
+        else:
+            self._when_due(lambda: self._record(update))
+
+    def after_update(self, update: Update) -> None:
+        if self._before:
+            self._when_due(lambda: self._record(update))
+
+    def _when_due(self, action: Any) -> None:
+        if self.every == 1:
+            action()
+        else:
+            tf.cond(self._due, lambda: _returns_nothing(action), lambda: None)
+
+    def _remember(self, variables: Sequence[Variable]) -> None:
+        for variable in variables:
+            self._before[self._index[variable.path]].assign(variable.value)
+
+    def _record(self, update: Update) -> None:
+        known = [self._index[v.path] for v in update.variables]
+        rows = [
+            self._completed(getattr(self, f"_{name}s")(update), known)
+            for name in self.quantities
+        ]
+        values = ops.stack(rows)
+        self._samples.assign(self._samples + 1.0)
+        self._last.assign(values)
+        self._smoothed.assign(
+            self.smoothing * self._smoothed + (1.0 - self.smoothing) * values
+        )
+
+    def _completed(self, values: Any, known: Sequence[int]) -> Tensor:
+        """Puts per-weight values into their columns, and the total in the last."""
+        per_weight, total = values
+        columns = [ops.zeros(())] * len(self._paths)
+        for i, value in zip(known, per_weight, strict=True):
+            columns[i] = value
+        return ops.stack([*columns, total])
+
+    def _gradient_norms(self, update: Update) -> Any:
+        return _norms(update.squared_norms)
+
+    def _weights(self, update: Update) -> list[Tensor]:
+        """The weights before the update."""
+        if self._before:
+            return [self._before[self._index[v.path]].value for v in update.variables]
+        return [v.value for v in update.variables]
+
+    def _weight_norms(self, update: Update) -> Any:
+        return _norms([_squared(w) for w in self._weights(update)])
+
+    def _update_ratios(self, update: Update) -> Any:
+        before = self._weights(update)
+        moved = [
+            _squared(ops.cast(v.value, "float32") - w)
+            for v, w in zip(update.variables, before, strict=True)
+        ]
+        moves, move = _norms(moved)
+        norms, norm = _norms([_squared(w) for w in before])
+        ratios = [_ratio(m, n) for m, n in zip(moves, norms, strict=True)]
+        return ratios, _ratio(move, norm)
+
+    def _clipped_fractions(self, update: Update) -> Any:
+        fractions, units = [], []
+        for raw, new, variable in zip(
+            update.gradients, update.transformed, update.variables, strict=True
+        ):
+            if raw is new:
+                changed = ops.zeros((1,))
+            else:
+                axes = self._unit_axes[variable.path]
+                changed = ops.any(ops.not_equal(dense(raw), dense(new)), axis=axes)
+                changed = ops.reshape(ops.cast(changed, "float32"), (-1,))
+            fractions.append(ops.mean(changed))
+            units.append(float(self._num_units(variable)))
+        total = sum(f * n for f, n in zip(fractions, units, strict=True))
+        return fractions, total / sum(units)
+
+    def _num_units(self, variable: Variable) -> int:
+        axes = self._unit_axes[variable.path]
+        return math.prod(n for i, n in enumerate(variable.shape) if i not in axes)
+
+    def read(self) -> dict[str, Any]:
+        """Fetches the smoothed values.
+
+        Returns:
+            A dictionary with `"global"`, from quantity to number; `"per_weight"`,
+            from the path of a weight to such a dictionary; `"last"`, the global values
+            of the last measured update, not smoothed; and `"samples"`, the number of
+            updates that were measured. Before the first one the values are NaN.
+        """
+        smoothed, last, samples = (
+            keras.ops.convert_to_numpy(v)
+            for v in (self._smoothed, self._last, self._samples)
+        )
+        if samples == 0:
+            smoothed, last = np.full_like(smoothed, np.nan), np.full_like(last, np.nan)
+        else:
+            # The average starts at zero; this takes out the part of the start.
+            smoothed = smoothed / (1.0 - self.smoothing ** float(samples))
+        return {
+            "global": self._named(smoothed[:, -1]),
+            "per_weight": {
+                path: self._named(smoothed[:, i]) for i, path in enumerate(self._paths)
+            },
+            "last": self._named(last[:, -1]),
+            "samples": int(samples),
+        }
+
+    def _named(self, values: np.ndarray) -> dict[str, Any]:
+        # The shortest decimals that are these float32.
+        return {
+            name: float(str(value))
+            for name, value in zip(self.quantities, values, strict=True)
+        }
+
+
+def _state(shape: Any, name: str) -> Variable:
+    return local_variable(shape, "float32", name, total="only_first_replica")
+
+
+def _returns_nothing(action: Any) -> None:
+    action()
+
+
+def _squared(x: Tensor) -> Tensor:
+    return 2.0 * tf.nn.l2_loss(ops.cast(x, "float32"))
+
+
+def _norms(squares: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    return [ops.sqrt(s) for s in squares], ops.sqrt(sum(squares))
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    return ops.where(b > 0, a / ops.maximum(b, 1e-30), 0.0)
