@@ -36,12 +36,19 @@ class LiveDropout:
         self.layer = layer
         self.path = layer.path or layer.name
         self._replaced = not isinstance(layer, AdaptiveDropout)
+        # Of a `fit` that was interrupted.
+        _uninstall(layer)
         if self._replaced:
             self.rate = rate_variable(min(float(layer.rate), LARGEST_RATE))
             self.rate.build()
             _install(layer, self.rate)
         else:
             self.rate = layer.rate
+
+    @property
+    def value(self) -> float:
+        """The present rate."""
+        return float(self.rate)
 
     def assign_on_scale(self, position: float) -> None:
         """Sets the rate from its logit; the next step uses it."""
@@ -61,8 +68,7 @@ class LiveDropout:
     def release(self) -> None:
         """Gives the layer its own call back, with the last rate."""
         if self._replaced:
-            object.__delattr__(self.layer, "call")
-            object.__delattr__(self.layer, "live_rate")
+            _uninstall(self.layer)
 
 
 def dropout_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -95,6 +101,12 @@ def _install(layer: Any, rate: HyperVariable) -> None:
     # Past Keras's attribute tracking: this is not part of the layer's state.
     object.__setattr__(layer, "call", call)
     object.__setattr__(layer, "live_rate", rate)
+
+
+def _uninstall(layer: Any) -> None:
+    if "live_rate" in vars(layer):
+        object.__delattr__(layer, "call")
+        object.__delattr__(layer, "live_rate")
 
 
 def _noise_shape(layer: Any, inputs: Tensor) -> Any:

@@ -1,6 +1,7 @@
 """The seam between gradients and an optimizer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import keras
@@ -26,6 +27,21 @@ _FORWARDED = (
     "ema_overwrite_frequency",
     "loss_scale_factor",
 )
+
+
+@dataclass(eq=False)
+class _State:
+    """What `build` makes. Keras does not look into it, so it tracks nothing twice."""
+
+    nonfinite_steps: Variable
+    micro_steps: Variable
+    accumulators: dict[str, Variable]
+    local_sums: list[Variable]
+    owned: list[Variable]
+    # The variables of the step that was traced last: those that gradients shape, and
+    # those that gradients replace.
+    shaped: Sequence[Variable] = ()
+    direct: Sequence[Variable] = ()
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -112,56 +128,58 @@ class GradientPipeline(keras.optimizers.Optimizer):
             "a dictionary from weight paths to axes, or None",
             hint="keras_ext.core.unit_axes(model) makes it.",
         )
-        object.__setattr__(self, "_wrapped", optimizer)
         super().__init__(learning_rate=0.0, name=name)
         self.optimizer = optimizer
         self.transforms = list(transforms)
         self.accumulation_steps = _as_hyper_variable(accumulation_steps)
         self.signals = list(signals)
         self.unit_axes = dict(unit_axes or {})
-        # The base class made these two for an optimizer that steps itself.
-        self._variables.clear()
         self._loss_is_scaled = False
+        # Set while tracing: whether the training step uses this optimizer at all.
+        self.was_applied = False
 
     # Keras reads these from LossScaleOptimizer; the same names work here.
 
     @property
     def inner_optimizer(self) -> Any:
         """The optimizer that steps: the wrapped one without its loss scaling."""
-        if isinstance(self._wrapped, keras.optimizers.LossScaleOptimizer):
-            return self._wrapped.inner_optimizer
-        return self._wrapped
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            return self.optimizer.inner_optimizer
+        return self.optimizer
 
     @property
     def _scaler(self) -> Any:
-        scales = isinstance(self._wrapped, keras.optimizers.LossScaleOptimizer)
-        return self._wrapped if scales else None
+        scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        return self.optimizer if scales else None
 
     @property
     def learning_rate(self) -> Any:
-        return self._wrapped.learning_rate
+        return self.optimizer.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, learning_rate: Any) -> None:
-        self._wrapped.learning_rate = learning_rate
+        self.optimizer.learning_rate = learning_rate
 
     @property
     def iterations(self) -> Variable:
-        return self._wrapped.iterations
+        return self.optimizer.iterations
 
     @property
     def variables(self) -> list[Variable]:
-        return [*self._variables, *self._wrapped.variables]
+        owned = self._state.owned if self.built else []
+        return [*owned, *self.optimizer.variables]
 
     @property
     def nonfinite_steps(self) -> int:
         """The number of updates that were skipped because of NaN or infinity."""
-        return int(ops.convert_to_numpy(self._nonfinite_steps)) if self.built else 0
+        if not self.built:
+            return 0
+        return int(ops.convert_to_numpy(self._state.nonfinite_steps))
 
     def __getattr__(self, name: str) -> Any:
         # Only called for what is not found here, such as `momentum` or the averages
         # that `SwapEMAWeights` asks for.
-        if name.startswith("__") or "_wrapped" not in vars(self):
+        if name.startswith("__") or "_loss_is_scaled" not in vars(self):
             raise AttributeError(name)
         return getattr(self.inner_optimizer, name)
 
@@ -169,10 +187,10 @@ class GradientPipeline(keras.optimizers.Optimizer):
         # A LossScaleOptimizer around this one scales the loss without asking here,
         # and hands over unscaled gradients: remember which of the two it is.
         self._loss_is_scaled = True
-        return self._wrapped.scale_loss(loss)
+        return self.optimizer.scale_loss(loss)
 
     def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
-        self._wrapped.finalize_variable_values(var_list)
+        self.optimizer.finalize_variable_values(var_list)
 
     def exclude_from_weight_decay(self, *args: Any, **kwargs: Any) -> None:
         self.inner_optimizer.exclude_from_weight_decay(*args, **kwargs)
@@ -192,63 +210,29 @@ class GradientPipeline(keras.optimizers.Optimizer):
         if self.built:
             return
         variables = list(variables)
-        if not self._wrapped.built:
-            self._wrapped.build(variables)
+        if not self.optimizer.built:
+            self.optimizer.build(variables)
         super().build(variables)
         axes = {
             v.path: tuple(self.unit_axes.get(v.path, default_unit_axes(v)))
             for v in variables
         }
-        self._nonfinite_steps = self._own(
-            keras.Variable(
-                0,
-                dtype="int32",
-                trainable=False,
-                aggregation="only_first_replica",
-                name="nonfinite_steps",
-            )
-        )
-        self._own(self.accumulation_steps.build())
         for part in (*self.transforms, *self.signals):
             part.build(variables, axes)
-        for transform in self.transforms:
-            for variable in transform.state:
-                self._own(variable)
+        self._state = self._new_state(variables)
+
+    def _new_state(self, variables: Sequence[Variable]) -> _State:
+        nonfinite_steps = _counter("nonfinite_steps")
+        owned = [nonfinite_steps, self.accumulation_steps.build()]
+        owned += [v for transform in self.transforms for v in transform.state]
+        micro_steps, accumulators, local_sums = None, {}, []
         if self.accumulates:
-            self._build_accumulators(variables)
-
-    def _build_accumulators(self, variables: Sequence[Variable]) -> None:
-        direct = [v.path for v in variables if _is_overwritten(v)]
-        require(
-            not direct,
-            "accumulation_steps",
-            self.accumulation_steps,
-            f"1 for weights that are overwritten by their gradient, as {direct} are",
-        )
-        self._micro_steps = self._own(
-            keras.Variable(
-                0,
-                dtype="int32",
-                trainable=False,
-                aggregation="only_first_replica",
-                name="micro_steps",
-            )
-        )
-        self._accumulators = {
-            v.path: self._own(
-                _replica.local_variable(v.shape, "float32", f"{v.name}_sum", "sum")
-            )
-            for v in variables
-        }
-        self._local_sums = [
-            self._own(_replica.local_variable((), "float32", "local_sum", "sum"))
-            for _ in self._local_signals
-        ]
-
-    def _own(self, variable: Variable) -> Variable:
-        if not any(v is variable for v in self._variables):
-            self._variables.append(variable)
-        return variable
+            _require_no_overwritten(variables, self.accumulation_steps)
+            micro_steps = _counter("micro_steps")
+            accumulators = {v.path: _accumulator(v.shape, v.name) for v in variables}
+            local_sums = [_accumulator((), "local") for _ in self._local_signals]
+            owned += [micro_steps, *accumulators.values(), *local_sums]
+        return _State(nonfinite_steps, micro_steps, accumulators, local_sums, owned)
 
     # Applying. `apply` runs on every replica, `_step` once for all of them, and
     # `_update` again on every replica, with the reduced gradients.
@@ -280,16 +264,17 @@ class GradientPipeline(keras.optimizers.Optimizer):
     def _apply(self, pairs: Sequence[tuple[Tensor, Variable]]) -> None:
         # Gradients that are new values of their weight (float8 scales) are not
         # gradients to shape; they go past everything.
+        self.was_applied = True
         direct = [(g, v) for g, v in pairs if _is_overwritten(v)]
         shaped = [(g, v) for g, v in pairs if not _is_overwritten(v)]
-        self._shaped = [v for _, v in shaped]
-        self._direct = [v for _, v in direct]
+        self._state.shaped = [v for _, v in shaped]
+        self._state.direct = [v for _, v in direct]
         gradients = self._unscaled([g for g, _ in shaped])
         local = [s.measure_locally(gradients) for s in self._local_signals]
         if self.accumulates:
-            for gradient, variable in zip(gradients, self._shaped, strict=True):
-                _add(self._accumulators[variable.path], gradient)
-            for total, value in zip(self._local_sums, local, strict=True):
+            for gradient, variable in zip(gradients, self._state.shaped, strict=True):
+                _add(self._state.accumulators[variable.path], gradient)
+            for total, value in zip(self._state.local_sums, local, strict=True):
                 _add(total, value)
             _replica.merge(self._micro_step, gradients[:1])
         else:
@@ -309,36 +294,36 @@ class GradientPipeline(keras.optimizers.Optimizer):
     def _loss_scale(self) -> Tensor | None:
         if self._scaler is not None:
             return self._scaler.dynamic_scale.value if self._loss_is_scaled else None
-        return self._wrapped.loss_scale_factor
+        return self.optimizer.loss_scale_factor
 
     def _micro_step(self, strategy: Any, waits_for: Sequence[Any]) -> None:
         with _replica.after([_replica.first_replica(strategy, g) for g in waits_for]):
-            self._micro_steps.assign_add(1)
+            self._state.micro_steps.assign_add(1)
         tf.cond(
-            self._micro_steps.value >= self.accumulation_steps.value,
+            self._state.micro_steps.value >= self.accumulation_steps.value,
             lambda: self._finish_accumulated(strategy),
             lambda: None,
         )
 
     def _finish_accumulated(self, strategy: Any) -> None:
-        count = tf.cast(self._micro_steps.value, tf.float32)
-        sums = [self._accumulators[v.path] for v in self._shaped]
+        count = tf.cast(self._state.micro_steps.value, tf.float32)
+        sums = [self._state.accumulators[v.path] for v in self._state.shaped]
 
         def take() -> tuple[list[Tensor], list[Tensor]]:
             means = [
                 tf.cast(s.value, v.dtype) / tf.cast(count, v.dtype)
-                for s, v in zip(sums, self._shaped, strict=True)
+                for s, v in zip(sums, self._state.shaped, strict=True)
             ]
-            return means, [tf.identity(_replica.native(s)) for s in self._local_sums]
+            return means, [tf.identity(_replica.native(s)) for s in self._state.local_sums]
 
         def clear() -> None:
-            for variable in (*sums, *self._local_sums):
+            for variable in (*sums, *self._state.local_sums):
                 variable.assign(tf.zeros(variable.shape, variable.dtype))
 
         gradients, local = _replica.each_replica(strategy, take)
         self._finish(strategy, gradients, local, [], count)
         _replica.each_replica(strategy, clear)
-        self._micro_steps.assign(0)
+        self._state.micro_steps.assign(0)
 
     def _finish(
         self,
@@ -378,7 +363,7 @@ class GradientPipeline(keras.optimizers.Optimizer):
             self._adapt_loss_scale(finite=True)
 
         def skip() -> None:
-            self._nonfinite_steps.assign_add(1)
+            self._state.nonfinite_steps.assign_add(1)
             self._adapt_loss_scale(finite=False)
 
         finite = tf.math.is_finite(tf.add_n(squares)) if squares else tf.constant(True)
@@ -397,11 +382,11 @@ class GradientPipeline(keras.optimizers.Optimizer):
         if self.transforms:
             gradients = transformed = [_replica.dense(g) for g in gradients]
         for transform in self.transforms:
-            transformed = transform(transformed, self._shaped)
+            transformed = transform(transformed, self._state.shaped)
         update = Update(
             gradients,
             transformed,
-            self._shaped,
+            self._state.shaped,
             squared_norms,
             micro_batches,
             dict(zip(self._local_signals, local, strict=True)),
@@ -414,7 +399,7 @@ class GradientPipeline(keras.optimizers.Optimizer):
                 _replica.map_values(lambda g: g * factor, g) for g in transformed
             ]
         self.inner_optimizer.apply(
-            [*transformed, *direct], [*self._shaped, *self._direct]
+            [*transformed, *direct], [*self._state.shaped, *self._state.direct]
         )
         for signal in self.signals:
             signal.after_update(update)
@@ -439,10 +424,10 @@ class GradientPipeline(keras.optimizers.Optimizer):
         Call it on the host, between steps, when no more micro-batches will come; the
         update is the mean of those that there are.
         """
-        if not (self.built and self.accumulates and int(ops.convert_to_numpy(self._micro_steps))):
+        if not (self.built and self.accumulates and int(ops.convert_to_numpy(self._state.micro_steps))):
             return
 
-        @tf.function
+        @tf.function(autograph=False)
         def finish() -> None:
             strategy = self._distribution_strategy
             strategy.run(lambda: _replica.merge(self._finish_accumulated))
@@ -452,25 +437,30 @@ class GradientPipeline(keras.optimizers.Optimizer):
     # Saving. The wrapped optimizer is found and saved as an attribute.
 
     def save_own_variables(self, store: Any) -> None:
-        for i, variable in enumerate(self._variables):
+        for i, variable in enumerate(self._state.owned if self.built else []):
             store[str(i)] = ops.convert_to_numpy(variable)
 
     def load_own_variables(self, store: Any) -> None:
+        owned = self._state.owned if self.built else []
         require(
-            len(store.keys()) == len(self._variables),
+            len(store.keys()) == len(owned),
             "store",
             f"{len(store.keys())} variables",
-            f"the {len(self._variables)} variables of this pipeline",
+            f"the {len(owned)} variables of this pipeline",
             hint="Was it saved with other transforms or accumulation steps?",
         )
-        for i, variable in enumerate(self._variables):
+        for i, variable in enumerate(owned):
             variable.assign(store[str(i)])
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        for variable, weight in zip(self.variables, weights, strict=True):
+            variable.assign(weight)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         steps = self.accumulation_steps
         return {
-            "optimizer": serialize(self._wrapped),
+            "optimizer": serialize(self.optimizer),
             "transforms": [serialize(t) for t in self.transforms],
             "accumulation_steps": {"value": int(steps), "bounds": list(steps.bounds)},
             "unit_axes": {path: list(axes) for path, axes in self.unit_axes.items()},
@@ -527,6 +517,30 @@ def _as_hyper_variable(steps: Any) -> HyperVariable:
 
 def _steps_variable(value: int, bounds: tuple[int | None, int | None]) -> HyperVariable:
     return HyperVariable(value, "accumulation_steps", bounds, "log", "int32")
+
+
+def _counter(name: str) -> Variable:
+    return keras.Variable(
+        0,
+        dtype="int32",
+        trainable=False,
+        aggregation="only_first_replica",
+        name=name,
+    )
+
+
+def _accumulator(shape: Sequence[int], name: str) -> Variable:
+    return _replica.local_variable(shape, "float32", f"{name}_sum", total="sum")
+
+
+def _require_no_overwritten(variables: Sequence[Variable], steps: Any) -> None:
+    paths = [v.path for v in variables if _is_overwritten(v)]
+    require(
+        not paths,
+        "accumulation_steps",
+        steps,
+        f"1 for weights that are overwritten by their gradient, as {paths} are",
+    )
 
 
 def _is_overwritten(variable: Variable) -> bool:

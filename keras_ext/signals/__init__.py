@@ -3,11 +3,13 @@
 from keras_ext.signals._gradient_noise_scale import GradientNoiseScale
 from keras_ext.signals._gradient_signal import GradientSignal
 from keras_ext.signals._gradient_statistics import GradientStatistics
+from keras_ext.signals._loss_probe import LossProbe
 from keras_ext.signals._overfit_gap import OverfitGap
 
 __all__ = [
     "GradientNoiseScale",
     "GradientSignal",
     "GradientStatistics",
+    "LossProbe",
     "OverfitGap",
 ]

@@ -1,0 +1,108 @@
+"""The base of the callbacks that need the gradient."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ext.core._checks import require
+from keras_ext.core._typing import Logs
+from keras_ext.optimizers._attached_pipeline import AttachedPipeline
+
+_BATCHES_BETWEEN_CHECKS = 50
+
+
+class GradientCallback(keras.callbacks.Callback):
+    """Puts a `GradientPipeline` around the optimizer of the model while it trains.
+
+    `set_model` puts it there, shared with the other callbacks of this kind, and
+    `on_train_end` takes it off: the model then has the optimizer that it was compiled
+    with, its state advanced. A subclass overrides `install`, to add its transforms and
+    signals, and calls these hooks if it overrides them.
+
+    Args:
+        nonfinite: What to do about an update whose gradient is NaN or infinite:
+            `"skip"` leaves it out; `"raise"` also ends the training, at the next look
+            (every 50 batches and at the end of the epoch). Defaults to `"skip"`.
+
+    Raises:
+        ValueError: If `nonfinite` is neither, or, when training begins, if the model
+            has no optimizer or does not use it.
+        FloatingPointError: With `"raise"`, if a gradient was not finite.
+    """
+
+    def __init__(self, nonfinite: str = "skip") -> None:
+        super().__init__()
+        require(
+            nonfinite in ("skip", "raise"), "nonfinite", nonfinite, '"skip" or "raise"'
+        )
+        self.nonfinite = nonfinite
+
+    def install(self, pipeline: AttachedPipeline) -> None:
+        """Adds what this callback needs to the pipeline."""
+        raise NotImplementedError(f"{type(self).__name__} must override install().")
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        pipeline = AttachedPipeline.join(model, self)
+        try:
+            self.install(pipeline)
+        except BaseException:
+            pipeline.detach()
+            raise
+        self._pipeline = [pipeline]  # in a list, deepcopy of an unused callback is free
+
+    @property
+    def pipeline(self) -> AttachedPipeline:
+        """The pipeline, while training."""
+        return self._pipeline[0]
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self.pipeline.begin()
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        if not self.pipeline.was_applied:
+            self.pipeline.detach()
+            require(
+                False,
+                "model.train_step",
+                type(self.model).train_step,
+                "one that calls model.optimizer.apply(...)",
+                hint=f"{type(self).__name__} sees no gradient in this model.",
+            )
+        if self.nonfinite == "raise" and (batch + 1) % _BATCHES_BETWEEN_CHECKS == 0:
+            self._raise_if_nonfinite()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if logs is not None:
+            logs["nonfinite_steps"] = self.pipeline.nonfinite_steps
+        if self.nonfinite == "raise":
+            self._raise_if_nonfinite()
+
+    def _raise_if_nonfinite(self) -> None:
+        count = self.pipeline.nonfinite_steps
+        if count:
+            updates = int(ops.convert_to_numpy(self.pipeline.iterations))
+            self.pipeline.detach()
+            raise FloatingPointError(
+                f"The gradient was NaN or infinite in {count} update(s), which were "
+                f"left out; {updates} were made. Check the data and the loss for "
+                "invalid values or lower the learning rate, or pass "
+                "nonfinite='skip' to train on."
+            )
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self.pipeline.leave(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        # KerasTuner copies callbacks, maybe used ones, before each trial. The copy
+        # starts as the original did: without a model and what belongs to it.
+        from copy import deepcopy
+
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        for name, value in vars(self).items():
+            if name not in ("_model", "_pipeline"):
+                setattr(copied, name, deepcopy(value, memo))
+        copied._model = None
+        return copied

@@ -1,0 +1,101 @@
+"""A pipeline that callbacks put around the optimizer of a model for one `fit`."""
+
+from typing import Any, Self
+
+import keras
+
+from keras_ext.core._checks import require
+from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._unit_axes import unit_axes
+from keras_ext.gradients._gradient_transform import GradientTransform
+from keras_ext.optimizers._gradient_pipeline import GradientPipeline
+from keras_ext.signals._gradient_signal import GradientSignal
+
+
+class AttachedPipeline(GradientPipeline):
+    """Wraps the optimizer of a model until the last owner lets go.
+
+    Several callbacks share one: each joins in `set_model`, adds its parts, and leaves
+    at the end of training. It is built when training begins, with the parts of all.
+    To everyone who saves the model meanwhile it is the optimizer that it wraps.
+
+    Args:
+        model: The compiled model.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(model.optimizer)
+        self._model = [model]  # in a list, Keras does not track it
+        self._owners: list[Any] = []
+
+    @classmethod
+    def join(cls, model: keras.Model, owner: Any) -> Self:
+        """Returns the pipeline around the optimizer of `model`, made if need be."""
+        require(
+            isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer),
+            "model.optimizer",
+            getattr(model, "optimizer", None),
+            "a Keras optimizer",
+            hint="Call model.compile(optimizer=...) before fit.",
+        )
+        present = model.optimizer
+        # In one `fit`, all join before the pipeline is built. One that is built, or
+        # that has this owner, was left behind by a `fit` that was interrupted.
+        if isinstance(present, cls) and (present.built or owner in present._owners):
+            present.detach()
+        if not isinstance(model.optimizer, cls):
+            with model.distribute_strategy.scope():
+                model.optimizer = cls(model)
+            # Makes `fit` trace the step anew, with the pipeline in it.
+            model.train_function = None
+        model.optimizer._owners.append(owner)
+        return model.optimizer
+
+    def add_transform(self, transform: GradientTransform) -> None:
+        """Appends a transform."""
+        self.transforms.append(transform)
+
+    def add_signal(self, signal: GradientSignal) -> None:
+        """Appends a signal."""
+        self.signals.append(signal)
+
+    def allow_accumulation(self, most: int) -> HyperVariable:
+        """Lets the number of accumulation steps move between 1 and at least `most`."""
+        most = max(most, self.accumulation_steps.bounds[1] or 1)
+        self.accumulation_steps = HyperVariable(
+            1, "accumulation_steps", (1, most), "log", "int32"
+        )
+        return self.accumulation_steps
+
+    def begin(self) -> None:
+        """Builds everything, once all owners have joined."""
+        (model,) = self._model
+        if not self.built:
+            self.unit_axes = unit_axes(model)
+            with model.distribute_strategy.scope():
+                self.build(model.trainable_variables)
+
+    def leave(self, owner: Any) -> None:
+        """Detaches the pipeline when the last owner leaves."""
+        if owner in self._owners:
+            self._owners.remove(owner)
+        if not self._owners:
+            self.flush()
+            self.detach()
+
+    def detach(self) -> None:
+        """Gives the model the optimizer back that it was compiled with."""
+        (model,) = self._model
+        self._owners.clear()
+        if model.optimizer is self:
+            model.optimizer = self.optimizer
+            model.train_function = None
+
+    # A file that is saved meanwhile holds the state of the wrapped optimizer where it
+    # would be without the pipeline. (Its config is what `compile` was given.)
+
+    def save_own_variables(self, store: Any) -> None:
+        self.optimizer.save_own_variables(store)
+
+    def load_own_variables(self, store: Any) -> None:
+        self.optimizer.load_own_variables(store)
