@@ -272,11 +272,7 @@ class GradientPipeline(keras.optimizers.Optimizer):
         gradients = self._unscaled([g for g, _ in shaped])
         local = [s.measure_locally(gradients) for s in self._local_signals]
         if self.accumulates:
-            for gradient, variable in zip(gradients, self._state.shaped, strict=True):
-                _add(self._state.accumulators[variable.path], gradient)
-            for total, value in zip(self._state.local_sums, local, strict=True):
-                _add(total, value)
-            _replica.merge(self._micro_step, gradients[:1])
+            self._accumulate([*map(_replica.dense, gradients), *local])
         else:
             _replica.merge(
                 lambda strategy, *values: self._finish(strategy, *values, count=1),
@@ -296,34 +292,69 @@ class GradientPipeline(keras.optimizers.Optimizer):
             return self._scaler.dynamic_scale.value if self._loss_is_scaled else None
         return self.optimizer.loss_scale_factor
 
-    def _micro_step(self, strategy: Any, waits_for: Sequence[Any]) -> None:
-        with _replica.after([_replica.first_replica(strategy, g) for g in waits_for]):
-            self._state.micro_steps.assign_add(1)
+    def _accumulate(self, values: Sequence[Tensor]) -> None:
+        """Keeps the values of a micro-batch, or ends the update with its last one."""
+        done = self._state.micro_steps.value
+        is_first = tf.equal(done, 0)
+        is_last = done + 1 >= self.accumulation_steps.value
+
+        # The first value replaces what is there, and the last one is never stored: so
+        # one micro-batch per update costs no pass over the accumulators.
+        def keep() -> None:
+            tf.cond(
+                is_first,
+                lambda: self._keep("assign", values),
+                lambda: self._keep("assign_add", values),
+            )
+
+        tf.cond(is_last, lambda: None, keep)
+        _replica.merge(self._micro_step, values, is_first, is_last)
+
+    def _keep(self, method: str, values: Sequence[Tensor]) -> None:
+        for sum_, value in zip(self._sums(), values, strict=True):
+            getattr(_replica.native(sum_), method)(tf.cast(value, sum_.dtype))
+
+    def _sums(self) -> list[Variable]:
+        state = self._state
+        return [*(state.accumulators[v.path] for v in state.shaped), *state.local_sums]
+
+    def _micro_step(
+        self, strategy: Any, values: Sequence[Any], is_first: Any, is_last: Any
+    ) -> None:
+        local = [_replica.first_replica(strategy, v) for v in values]
+        is_last = _replica.first_replica(strategy, is_last)
+        with _replica.after(local[:1]):
+            done = self._state.micro_steps.value + 1
+        self._state.micro_steps.assign(tf.where(is_last, 0, done))
+
+        def complete(first: Tensor, *values: Tensor) -> list[Tensor]:
+            return tf.cond(
+                first,
+                lambda: [tf.identity(v) for v in values],
+                lambda: [
+                    tf.cast(_replica.native(s), v.dtype) + v
+                    for s, v in zip(self._sums(), values, strict=True)
+                ],
+            )
+
         tf.cond(
-            self._state.micro_steps.value >= self.accumulation_steps.value,
-            lambda: self._finish_accumulated(strategy),
+            is_last,
+            lambda: self._finish_sums(
+                strategy,
+                _replica.each_replica(strategy, complete, is_first, *values),
+                done,
+            ),
             lambda: None,
         )
 
-    def _finish_accumulated(self, strategy: Any) -> None:
-        count = tf.cast(self._state.micro_steps.value, tf.float32)
-        sums = [self._state.accumulators[v.path] for v in self._state.shaped]
+    def _finish_sums(self, strategy: Any, sums: Sequence[Any], count: Tensor) -> None:
+        num_weights = len(self._state.shaped)
 
-        def take() -> tuple[list[Tensor], list[Tensor]]:
-            means = [
-                tf.cast(s.value, v.dtype) / tf.cast(count, v.dtype)
-                for s, v in zip(sums, self._state.shaped, strict=True)
-            ]
-            return means, [tf.identity(_replica.native(s)) for s in self._state.local_sums]
+        def mean(*sums: Tensor) -> list[Tensor]:
+            return [s / tf.cast(count, s.dtype) for s in sums]
 
-        def clear() -> None:
-            for variable in (*sums, *self._state.local_sums):
-                variable.assign(tf.zeros(variable.shape, variable.dtype))
-
-        gradients, local = _replica.each_replica(strategy, take)
-        self._finish(strategy, gradients, local, [], count)
-        _replica.each_replica(strategy, clear)
-        self._state.micro_steps.assign(0)
+        means = _replica.each_replica(strategy, mean, *sums[:num_weights])
+        self._finish(strategy, means, sums[num_weights:], [], count)
 
     def _finish(
         self,
@@ -343,7 +374,7 @@ class GradientPipeline(keras.optimizers.Optimizer):
             _replica.squared_norm(_replica.first_replica(strategy, g))
             for g in gradients
         ]
-        micro_batches = tf.cast(count * replicas, tf.float32)
+        micro_batches = tf.cast(count, tf.float32) * replicas
         # The loss of a replica was divided by their number; see tf.distribute.
         local = [
             _replica.first_replica(strategy, x) * float(replicas) ** 2 for x in local
@@ -427,12 +458,21 @@ class GradientPipeline(keras.optimizers.Optimizer):
         if not (self.built and self.accumulates and int(ops.convert_to_numpy(self._state.micro_steps))):
             return
 
-        @tf.function(autograph=False)
-        def finish() -> None:
-            strategy = self._distribution_strategy
-            strategy.run(lambda: _replica.merge(self._finish_accumulated))
+        def finish(strategy: Any) -> None:
+            def sums() -> list[Tensor]:
+                return [tf.identity(_replica.native(s)) for s in self._sums()]
 
-        finish()
+            done = self._state.micro_steps
+            self._finish_sums(
+                strategy, _replica.each_replica(strategy, sums), done.value
+            )
+            done.assign(0)
+
+        @tf.function(autograph=False)
+        def run() -> None:
+            self._distribution_strategy.run(lambda: _replica.merge(finish))
+
+        run()
 
     # Saving. The wrapped optimizer is found and saved as an attribute.
 
@@ -546,8 +586,3 @@ def _require_no_overwritten(variables: Sequence[Variable], steps: Any) -> None:
 def _is_overwritten(variable: Variable) -> bool:
     return bool(getattr(variable, "overwrite_with_gradient", False))
 
-
-def _add(total: Variable, value: Tensor) -> None:
-    """Adds to a local variable in place, which `keras.Variable` does not."""
-    local = _replica.native(total)
-    local.assign_add(tf.cast(_replica.dense(value), local.dtype))
