@@ -193,7 +193,9 @@ def main():
         for jit_compile in (False, True):
             seconds = seconds_of_epochs(task, jit_compile, options.epochs)
             plain = 1e3 * statistics.median(seconds["plain"]) / steps
-            print(f"\n{task_name}, jit_compile={jit_compile}: plain {plain:.3f} ms/step")
+            print(
+                f"\n{task_name}, jit_compile={jit_compile}: plain {plain:.3f} ms/step"
+            )
             for name in NAMES:
                 pairs = zip(seconds[name], seconds["plain"], strict=True)
                 ratios = sorted(a / b for a, b in pairs)

@@ -1,6 +1,7 @@
 """Callbacks, for training loops that already exist."""
 
 from keras_ext.callbacks._adaptive_dropout import AdaptiveDropout
+from keras_ext.callbacks._detach import detach
 from keras_ext.callbacks._dynamic_batch_size import DynamicBatchSize
 from keras_ext.callbacks._gradient_callback import GradientCallback
 from keras_ext.callbacks._gradient_norm_early_stopping import (
@@ -16,4 +17,5 @@ __all__ = [
     "GradientCallback",
     "GradientNormEarlyStopping",
     "LayerwiseAdaptiveClipping",
+    "detach",
 ]

@@ -8,9 +8,9 @@ class PI:
 
     This is the velocity form of a proportional-integral controller: it returns
     *changes*, `proportional * (error - last error) + integral * error`, where the error
-    is `measurement - target`. So nothing winds up while the knob is at its bound, and it
-    can be started from any position of the knob. Within the dead band the integral part
-    rests, so that noise does not make the knob wander.
+    is `measurement - target`. So nothing winds up while the knob is at its bound, and
+    it can be started from any position of the knob. Within the dead band the integral
+    part rests, so that noise does not make the knob wander.
 
     A positive change means "more" of a knob that lowers the measurement.
 

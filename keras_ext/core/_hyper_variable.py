@@ -1,7 +1,7 @@
 """Hyperparameters that can change while the compiled step keeps running."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import keras
@@ -205,9 +205,7 @@ def _checked_bounds(bounds: Any, scale: str) -> tuple[float | None, float | None
     )
     require(valid, "bounds", bounds, "a pair of numbers or None")
     low, high = bounds
-    require(
-        low is None or high is None or low <= high, "bounds", bounds, "(low, high)"
-    )
+    require(low is None or high is None or low <= high, "bounds", bounds, "(low, high)")
     if scale != "linear":
         expected = "with low >= 0" if scale == "log" else "within [0, 1]"
         inside = low is not None and low >= 0
@@ -267,14 +265,15 @@ def _held_by(
     seen.add(id(owner))
     if isinstance(owner, HyperVariable):
         yield f"{path}/{owner.name}", owner
-    elif isinstance(owner, list | tuple):
-        for item in owner:
-            if not isinstance(item, keras.Layer):
-                yield from _held_by(_joined(path, item), item, seen)
-    elif _may_hold(owner):
-        for item in vars(owner).values():
-            if not isinstance(item, keras.Layer):
-                yield from _held_by(_joined(path, item), item, seen)
+    for part in _parts(owner):
+        if not isinstance(part, keras.Layer):
+            yield from _held_by(_joined(path, part), part, seen)
+
+
+def _parts(owner: Any) -> Iterable[Any]:
+    if isinstance(owner, list | tuple):
+        return owner
+    return vars(owner).values() if _may_hold(owner) else ()
 
 
 def _may_hold(owner: Any) -> bool:

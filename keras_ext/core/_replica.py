@@ -101,6 +101,11 @@ def squared_norm(gradient: Tensor) -> Tensor:
     return 2.0 * tf.nn.l2_loss(tf.cast(values, tf.float32))
 
 
+def norm(x: Tensor, axes: Sequence[int]) -> Tensor:
+    """The Euclidean norm over some axes, in float32, by a single operation."""
+    return tf.math.reduce_euclidean_norm(tf.cast(x, tf.float32), axis=list(axes))
+
+
 def after(tensors: Sequence[Tensor]) -> Any:
     """Context in which everything waits for `tensors`.
 

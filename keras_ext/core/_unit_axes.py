@@ -72,9 +72,7 @@ def unit_axes(model: keras.Model) -> dict[str, Axes]:
 
 
 def _own_variables(layer: keras.Layer) -> list[Variable]:
-    inner = {
-        id(v) for child in sublayers(layer)[1:] for v in child.trainable_variables
-    }
+    inner = {id(v) for child in sublayers(layer)[1:] for v in child.trainable_variables}
     return [v for v in layer.trainable_variables if id(v) not in inner]
 
 

@@ -1,6 +1,8 @@
 """Adaptive gradient clipping."""
 
+import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import keras
@@ -8,6 +10,7 @@ from keras import ops
 
 from keras_ext.core._checks import is_number, require
 from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._replica import norm
 from keras_ext.core._typing import Pattern, Tensor, Variable
 from keras_ext.gradients._gradient_transform import GradientTransform
 
@@ -72,9 +75,7 @@ class AdaptiveClip(GradientTransform):
             clipping,
             "a number >= 0",
         )
-        require(
-            is_number(epsilon) and epsilon > 0, "epsilon", epsilon, "a number > 0"
-        )
+        require(is_number(epsilon) and epsilon > 0, "epsilon", epsilon, "a number > 0")
         self.clipping = HyperVariable(
             clipping, "clipping", bounds=(0.0, None), scale="log"
         )
@@ -83,18 +84,29 @@ class AdaptiveClip(GradientTransform):
     def transform(
         self, gradients: Sequence[Tensor], variables: Sequence[Variable]
     ) -> Sequence[Tensor]:
-        clipping = self.clipping.value
+        if not variables:
+            return []
+        # The units of all weights in one row: some operations instead of some for
+        # each weight, which is what a small model would spend its time on.
+        lengths = _in_a_row([norm(v.value, self.axes(v)) for v in variables])
+        steepness = _in_a_row(
+            [norm(g, self.axes(v)) for g, v in zip(gradients, variables, strict=True)]
+        )
+        limits = self.clipping.value * ops.maximum(lengths, self.epsilon)
+        factors = ops.minimum(1.0, limits / ops.maximum(steepness, _SMALLEST_NORM))
+        shapes = [self._factor_shape(v) for v in variables]
+        ends = list(accumulate(math.prod(shape) for shape in shapes))
         return [
-            g * ops.cast(self._factor(g, v, clipping), g.dtype)
-            for g, v in zip(gradients, variables, strict=True)
+            g * ops.cast(ops.reshape(factor, shape), g.dtype)
+            for g, factor, shape in zip(
+                gradients, ops.split(factors, ends[:-1]), shapes, strict=True
+            )
         ]
 
-    def _factor(self, gradient: Tensor, variable: Variable, clipping: Tensor) -> Tensor:
+    def _factor_shape(self, variable: Variable) -> list[int]:
+        """The shape of the weight with 1 for the axes within a unit."""
         axes = self.axes(variable)
-        limit = clipping * ops.maximum(_norm(variable.value, axes), self.epsilon)
-        return ops.minimum(
-            1.0, limit / ops.maximum(_norm(gradient, axes), _SMALLEST_NORM)
-        )
+        return [1 if i in axes else n for i, n in enumerate(variable.shape)]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -104,6 +116,5 @@ class AdaptiveClip(GradientTransform):
         }
 
 
-def _norm(x: Tensor, axes: Sequence[int]) -> Tensor:
-    x = ops.cast(x, "float32")
-    return ops.sqrt(ops.sum(ops.square(x), axis=axes, keepdims=True))
+def _in_a_row(norms: Sequence[Tensor]) -> Tensor:
+    return ops.concatenate([ops.reshape(n, (-1,)) for n in norms])

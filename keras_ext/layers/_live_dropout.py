@@ -70,6 +70,12 @@ class LiveDropout:
         if self._replaced:
             _uninstall(self.layer)
 
+    @staticmethod
+    def remove_all(model: keras.Model) -> bool:
+        """Releases every layer of a model; whether there was one to release."""
+        released = [_uninstall(layer) for layer in sublayers(model)]
+        return any(released)
+
 
 def dropout_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """Lists the layers of a model whose rate `LiveDropout` can move."""
@@ -103,10 +109,12 @@ def _install(layer: Any, rate: HyperVariable) -> None:
     object.__setattr__(layer, "live_rate", rate)
 
 
-def _uninstall(layer: Any) -> None:
-    if "live_rate" in vars(layer):
+def _uninstall(layer: Any) -> bool:
+    installed = "live_rate" in vars(layer)
+    if installed:
         object.__delattr__(layer, "call")
         object.__delattr__(layer, "live_rate")
+    return installed
 
 
 def _noise_shape(layer: Any, inputs: Tensor) -> Any:

@@ -61,7 +61,7 @@ class AttachedPipeline(GradientPipeline):
 
     def allow_accumulation(self, most: int) -> HyperVariable:
         """Lets the number of accumulation steps move between 1 and at least `most`."""
-        most = max(most, self.accumulation_steps.bounds[1] or 1)
+        most = max(most, int(self.accumulation_steps.bounds[1] or 1))
         self.accumulation_steps = HyperVariable(
             1, "accumulation_steps", (1, most), "log", "int32"
         )

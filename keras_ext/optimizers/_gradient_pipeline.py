@@ -14,19 +14,8 @@ from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes, default_unit_axes
 from keras_ext.gradients._gradient_transform import GradientTransform
+from keras_ext.optimizers._forwarding_optimizer import ForwardingOptimizer
 from keras_ext.signals._gradient_signal import GradientSignal, Update
-
-# What outsiders read from an optimizer, and find on the wrapped one.
-_FORWARDED = (
-    "weight_decay",
-    "clipnorm",
-    "clipvalue",
-    "global_clipnorm",
-    "use_ema",
-    "ema_momentum",
-    "ema_overwrite_frequency",
-    "loss_scale_factor",
-)
 
 
 @dataclass(eq=False)
@@ -45,7 +34,7 @@ class _State:
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class GradientPipeline(keras.optimizers.Optimizer):
+class GradientPipeline(ForwardingOptimizer):
     """Shapes and measures gradients on their way to another optimizer.
 
     Each call of `apply` does, in this order: undo loss scaling; add the gradient to
@@ -128,46 +117,17 @@ class GradientPipeline(keras.optimizers.Optimizer):
             "a dictionary from weight paths to axes, or None",
             hint="keras_ext.core.unit_axes(model) makes it.",
         )
-        super().__init__(learning_rate=0.0, name=name)
-        self.optimizer = optimizer
+        super().__init__(optimizer, name=name)
         self.transforms = list(transforms)
         self.accumulation_steps = _as_hyper_variable(accumulation_steps)
         self.signals = list(signals)
         self.unit_axes = dict(unit_axes or {})
-        self._loss_is_scaled = False
         # Set while tracing: whether the training step uses this optimizer at all.
         self.was_applied = False
 
-    # Keras reads these from LossScaleOptimizer; the same names work here.
-
     @property
-    def inner_optimizer(self) -> Any:
-        """The optimizer that steps: the wrapped one without its loss scaling."""
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            return self.optimizer.inner_optimizer
-        return self.optimizer
-
-    @property
-    def _scaler(self) -> Any:
-        scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        return self.optimizer if scales else None
-
-    @property
-    def learning_rate(self) -> Any:
-        return self.optimizer.learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, learning_rate: Any) -> None:
-        self.optimizer.learning_rate = learning_rate
-
-    @property
-    def iterations(self) -> Variable:
-        return self.optimizer.iterations
-
-    @property
-    def variables(self) -> list[Variable]:
-        owned = self._state.owned if self.built else []
-        return [*owned, *self.optimizer.variables]
+    def own_variables(self) -> list[Variable]:
+        return self._state.owned if self.built else []
 
     @property
     def nonfinite_steps(self) -> int:
@@ -175,25 +135,6 @@ class GradientPipeline(keras.optimizers.Optimizer):
         if not self.built:
             return 0
         return int(ops.convert_to_numpy(self._state.nonfinite_steps))
-
-    def __getattr__(self, name: str) -> Any:
-        # Only called for what is not found here, such as `momentum` or the averages
-        # that `SwapEMAWeights` asks for.
-        if name.startswith("__") or "_loss_is_scaled" not in vars(self):
-            raise AttributeError(name)
-        return getattr(self.inner_optimizer, name)
-
-    def scale_loss(self, loss: Tensor) -> Tensor:
-        # A LossScaleOptimizer around this one scales the loss without asking here,
-        # and hands over unscaled gradients: remember which of the two it is.
-        self._loss_is_scaled = True
-        return self.optimizer.scale_loss(loss)
-
-    def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
-        self.optimizer.finalize_variable_values(var_list)
-
-    def exclude_from_weight_decay(self, *args: Any, **kwargs: Any) -> None:
-        self.inner_optimizer.exclude_from_weight_decay(*args, **kwargs)
 
     # Building.
 
@@ -210,15 +151,15 @@ class GradientPipeline(keras.optimizers.Optimizer):
         if self.built:
             return
         variables = list(variables)
-        if not self.optimizer.built:
-            self.optimizer.build(variables)
         super().build(variables)
         axes = {
             v.path: tuple(self.unit_axes.get(v.path, default_unit_axes(v)))
             for v in variables
         }
-        for part in (*self.transforms, *self.signals):
-            part.build(variables, axes)
+        for transform in self.transforms:
+            transform.build(variables, axes)
+        for signal in self.signals:
+            signal.build(variables, axes)
         self._state = self._new_state(variables)
 
     def _new_state(self, variables: Sequence[Variable]) -> _State:
@@ -234,7 +175,7 @@ class GradientPipeline(keras.optimizers.Optimizer):
             owned += [micro_steps, *accumulators.values(), *local_sums]
         return _State(nonfinite_steps, micro_steps, accumulators, local_sums, owned)
 
-    # Applying. `apply` runs on every replica, `_step` once for all of them, and
+    # Applying. `apply` runs on every replica, `_finish` once for all of them, and
     # `_update` again on every replica, with the reduced gradients.
 
     def apply(
@@ -275,7 +216,7 @@ class GradientPipeline(keras.optimizers.Optimizer):
             self._accumulate([*map(_replica.dense, gradients), *local])
         else:
             _replica.merge(
-                lambda strategy, *values: self._finish(strategy, *values, count=1),
+                lambda strategy, *values: self._finish(strategy, 1.0, *values),
                 gradients,
                 local,
                 [g for g, _ in direct],
@@ -288,8 +229,8 @@ class GradientPipeline(keras.optimizers.Optimizer):
         return [_replica.map_values(lambda g: g / scale, g) for g in gradients]
 
     def _loss_scale(self) -> Tensor | None:
-        if self._scaler is not None:
-            return self._scaler.dynamic_scale.value if self._loss_is_scaled else None
+        if self.scaler is not None:
+            return self.scaler.dynamic_scale.value if self.loss_is_scaled else None
         return self.optimizer.loss_scale_factor
 
     def _accumulate(self, values: Sequence[Tensor]) -> None:
@@ -354,15 +295,15 @@ class GradientPipeline(keras.optimizers.Optimizer):
             return [s / tf.cast(count, s.dtype) for s in sums]
 
         means = _replica.each_replica(strategy, mean, *sums[:num_weights])
-        self._finish(strategy, means, sums[num_weights:], [], count)
+        self._finish(strategy, count, means, sums[num_weights:], [])
 
     def _finish(
         self,
         strategy: Any,
+        count: Any,
         gradients: Sequence[Any],
         local: Sequence[Any],
         direct: Sequence[Any],
-        count: Any,
     ) -> None:
         """Ends an update, in cross-replica context."""
         replicas = 1
@@ -409,7 +350,7 @@ class GradientPipeline(keras.optimizers.Optimizer):
         local: Sequence[Tensor],
     ) -> None:
         """Ends an update on one replica."""
-        transformed = list(gradients)
+        transformed = gradients
         if self.transforms:
             gradients = transformed = [_replica.dense(g) for g in gradients]
         for transform in self.transforms:
@@ -437,8 +378,8 @@ class GradientPipeline(keras.optimizers.Optimizer):
 
     def _adapt_loss_scale(self, finite: bool) -> None:
         """Does what `LossScaleOptimizer` does after an update."""
-        scaler = self._scaler
-        if scaler is None or not self._loss_is_scaled:
+        scaler = self.scaler
+        if scaler is None or not self.loss_is_scaled:
             return
         scale, steps = scaler.dynamic_scale, scaler.step_counter
         if finite:
@@ -455,7 +396,11 @@ class GradientPipeline(keras.optimizers.Optimizer):
         Call it on the host, between steps, when no more micro-batches will come; the
         update is the mean of those that there are.
         """
-        if not (self.built and self.accumulates and int(ops.convert_to_numpy(self._state.micro_steps))):
+        if not (
+            self.built
+            and self.accumulates
+            and int(ops.convert_to_numpy(self._state.micro_steps))
+        ):
             return
 
         def finish(strategy: Any) -> None:
@@ -473,28 +418,6 @@ class GradientPipeline(keras.optimizers.Optimizer):
             self._distribution_strategy.run(lambda: _replica.merge(finish))
 
         run()
-
-    # Saving. The wrapped optimizer is found and saved as an attribute.
-
-    def save_own_variables(self, store: Any) -> None:
-        for i, variable in enumerate(self._state.owned if self.built else []):
-            store[str(i)] = ops.convert_to_numpy(variable)
-
-    def load_own_variables(self, store: Any) -> None:
-        owned = self._state.owned if self.built else []
-        require(
-            len(store.keys()) == len(owned),
-            "store",
-            f"{len(store.keys())} variables",
-            f"the {len(owned)} variables of this pipeline",
-            hint="Was it saved with other transforms or accumulation steps?",
-        )
-        for i, variable in enumerate(owned):
-            variable.assign(store[str(i)])
-
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        for variable, weight in zip(self.variables, weights, strict=True):
-            variable.assign(weight)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -522,21 +445,6 @@ class GradientPipeline(keras.optimizers.Optimizer):
             unit_axes={p: tuple(axes) for p, axes in config["unit_axes"].items()},
             name=config["name"],
         )
-
-
-def _forwarded(name: str) -> property:
-    def read(self: GradientPipeline) -> Any:
-        # A LossScaleOptimizer has attributes of the same names that mean nothing.
-        return getattr(self.inner_optimizer, name)
-
-    def ignore(self: GradientPipeline, value: Any) -> None:
-        """The base class sets them at construction; they are the wrapped one's."""
-
-    return property(read, ignore)
-
-
-for _name in _FORWARDED:
-    setattr(GradientPipeline, _name, _forwarded(_name))
 
 
 def _require_all(name: str, parts: Any, kind: type) -> None:
@@ -585,4 +493,3 @@ def _require_no_overwritten(variables: Sequence[Variable], steps: Any) -> None:
 
 def _is_overwritten(variable: Variable) -> bool:
     return bool(getattr(variable, "overwrite_with_gradient", False))
-

@@ -23,12 +23,13 @@ class GradientNoiseScale(GradientSignal):
     their size to get samples.
 
     Both parts are estimated without bias by comparing the squared norm of the mean
-    gradient with the mean squared norm of the gradients it is the mean of: micro-batches
-    when accumulating, replicas when distributed, and otherwise the gradients of two
-    successive updates (which adds the change of the true gradient between them to the
-    noise, and keeps a copy of the gradient). The two are averaged separately, since the
-    mean of their ratio is biased. Batch normalization makes the gradients of one
-    micro-batch depend on each other; the estimate is then that of the micro-batch.
+    gradient with the mean squared norm of the gradients it is the mean of:
+    micro-batches when accumulating, replicas when distributed, and otherwise the
+    gradients of two successive updates (which adds the change of the true gradient
+    between them to the noise, and keeps a copy of the gradient). The two are averaged
+    separately, since the mean of their ratio is biased. Batch normalization makes the
+    gradients of one micro-batch depend on each other; the estimate is then that of the
+    micro-batch.
 
     Args:
         every: Integer >= 2; without accumulation and replicas, compare two successive

@@ -36,9 +36,7 @@ class OverfitGap:
             smoothing,
             "a number in [0, 1)",
         )
-        require(
-            is_number(epsilon) and epsilon > 0, "epsilon", epsilon, "a number > 0"
-        )
+        require(is_number(epsilon) and epsilon > 0, "epsilon", epsilon, "a number > 0")
         self.smoothing = smoothing
         self.epsilon = epsilon
         self._average = 0.0

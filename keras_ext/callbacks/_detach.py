@@ -1,0 +1,35 @@
+"""Undoes what callbacks left on a model when `fit` was interrupted."""
+
+import keras
+
+from keras_ext.layers._live_dropout import LiveDropout
+from keras_ext.optimizers._attached_pipeline import AttachedPipeline
+
+
+def detach(model: keras.Model) -> None:
+    """Gives a model its own optimizer and dropout layers back.
+
+    The callbacks of this library do so at the end of training. When `fit` ends with
+    an exception or Ctrl-C, nobody tells them, and what they put in place stays. The
+    next `fit` with them puts it right; call this before one without them. On a model
+    that nothing was left on, it does nothing.
+
+    Args:
+        model: The model.
+
+    Examples:
+        >>> import keras
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.1), "mse")
+        >>> kx.callbacks.LayerwiseAdaptiveClipping().set_model(model)
+        >>> type(model.optimizer).__name__
+        'AttachedPipeline'
+        >>> kx.callbacks.detach(model)
+        >>> type(model.optimizer).__name__
+        'SGD'
+    """
+    if isinstance(getattr(model, "optimizer", None), AttachedPipeline):
+        model.optimizer.detach()
+    if LiveDropout.remove_all(model):
+        model.train_function = None
