@@ -37,8 +37,8 @@ class AdaptiveDropout(keras.callbacks.Callback):
     The validation data steers the training here: keep other data to judge the model. If
     no rate closes the gap, the rates stay at `max_rate`, and the logs show it.
 
-    Logs `overfit_gap`, the smoothed gap, and `dropout_rate`, the mean rate that the next
-    epoch trains with.
+    Logs `overfit_gap`, the smoothed gap, and `dropout_rate`, the mean rate that the
+    next epoch trains with.
 
     Args:
         train_data: What `LossProbe` takes: `(x, y)`, `(x, y, sample_weight)`, or a

@@ -91,14 +91,19 @@ def map_values(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor
     return function(gradient)
 
 
-def squared_norm(gradient: Tensor) -> Tensor:
-    """The squared Euclidean norm in float32, in one pass.
+def squared_norms(gradients: Sequence[Tensor]) -> Tensor:
+    """The squared Euclidean norms, a float32 vector, in one pass over each tensor.
 
     The rows of a sparse gradient that belong to the same index count apart, which is
     enough to see whether they are finite.
     """
-    values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-    return 2.0 * tf.nn.l2_loss(tf.cast(values, tf.float32))
+    halves = [
+        tf.nn.l2_loss(
+            tf.cast(g.values if isinstance(g, tf.IndexedSlices) else g, tf.float32)
+        )
+        for g in gradients
+    ]
+    return 2.0 * tf.stack(halves) if halves else tf.zeros((0,))
 
 
 def norm(x: Tensor, axes: Sequence[int]) -> Tensor:

@@ -311,10 +311,9 @@ class GradientPipeline(ForwardingOptimizer):
             replicas = strategy.num_replicas_in_sync
             reduced = _replica.reduce_sum(strategy, [*gradients, *local])
             gradients, local = reduced[: len(gradients)], reduced[len(gradients) :]
-        squares = [
-            _replica.squared_norm(_replica.first_replica(strategy, g))
-            for g in gradients
-        ]
+        squares = _replica.squared_norms(
+            [_replica.first_replica(strategy, g) for g in gradients]
+        )
         micro_batches = tf.cast(count, tf.float32) * replicas
         # The loss of a replica was divided by their number; see tf.distribute.
         local = [
@@ -338,14 +337,13 @@ class GradientPipeline(ForwardingOptimizer):
             self._state.nonfinite_steps.assign_add(1)
             self._adapt_loss_scale(finite=False)
 
-        finite = tf.math.is_finite(tf.add_n(squares)) if squares else tf.constant(True)
-        tf.cond(finite, apply, skip)
+        tf.cond(tf.math.is_finite(tf.reduce_sum(squares)), apply, skip)
 
     def _update(
         self,
         gradients: Sequence[Tensor],
         direct: Sequence[Tensor],
-        squared_norms: Sequence[Tensor],
+        squared_norms: Tensor,
         micro_batches: Tensor,
         local: Sequence[Tensor],
     ) -> None:
@@ -360,6 +358,7 @@ class GradientPipeline(ForwardingOptimizer):
             transformed,
             self._state.shaped,
             squared_norms,
+            self.inner_optimizer.iterations.value,
             micro_batches,
             dict(zip(self._local_signals, local, strict=True)),
         )

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext.core._checks import is_integer, is_number, require
-from keras_ext.core._replica import dense, local_variable, num_replicas, squared_norm
+from keras_ext.core._replica import dense, local_variable, num_replicas, squared_norms
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes
 from keras_ext.signals._gradient_signal import GradientSignal, Update
@@ -86,8 +86,8 @@ class GradientNoiseScale(GradientSignal):
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
-        # signal, noise, samples, phase, squared norm of `previous`.
-        self._numbers = _state((5,), "noise_scale")
+        # Averages of signal and noise, their samples, squared norm of `previous`.
+        self._numbers = _state((4,), "noise_scale")
         self.state = [self._numbers]
         self._previous: dict[str, Variable] = {}
         if num_replicas() == 1:
@@ -97,10 +97,10 @@ class GradientNoiseScale(GradientSignal):
             self.state += self._previous.values()
 
     def measure_locally(self, gradients: Sequence[Tensor]) -> Tensor:
-        return sum(squared_norm(g) for g in gradients)
+        return ops.sum(squared_norms(gradients))
 
     def before_update(self, update: Update) -> None:
-        together = sum(update.squared_norms)
+        together = ops.sum(update.squared_norms)
         total = update.local_sums[self]
         tf.cond(
             update.micro_batches > 1,
@@ -123,27 +123,26 @@ class GradientNoiseScale(GradientSignal):
         """Keeps one gradient in every `every`, and compares the next one with it."""
         if not self._previous:
             return
-        phase = self._numbers.value[3]
-        tf.cond(phase == 0.0, lambda: self._keep(update, together), lambda: None)
+        phase = ops.mod(update.iteration, self.every)
+        tf.cond(ops.equal(phase, 0), lambda: self._keep(update, together), lambda: None)
         tf.cond(
-            phase == 1.0, lambda: self._compare_kept(update, together), lambda: None
+            ops.equal(phase, 1),
+            lambda: self._compare_kept(update, together),
+            lambda: None,
         )
-        old = self._numbers.value
-        phase = ops.mod(old[3:4] + 1.0, float(self.every))
-        self._numbers.assign(ops.concatenate([old[:3], phase, old[4:]]))
 
     def _keep(self, update: Update, together: Tensor) -> None:
         for gradient, variable in zip(update.gradients, update.variables, strict=True):
             self._previous[variable.path].assign(dense(gradient))
         old = self._numbers.value
-        self._numbers.assign(ops.concatenate([old[:4], together[None]]))
+        self._numbers.assign(ops.concatenate([old[:3], together[None]]))
 
     def _compare_kept(self, update: Update, together: Tensor) -> None:
         product = sum(
             ops.sum(dense(g) * self._previous[v.path].value)
             for g, v in zip(update.gradients, update.variables, strict=True)
         )
-        total = together + self._numbers.value[4]
+        total = together + self._numbers.value[3]
         # |(a + b) / 2|**2 = (|a|**2 + |b|**2 + 2 ab) / 4
         self._compare(ops.ones(()) * 2.0, total, (total + 2.0 * product) / 4.0)
 

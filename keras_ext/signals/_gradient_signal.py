@@ -16,7 +16,8 @@ class Update(NamedTuple):
         gradients: The reduced gradients before the transforms.
         transformed: The gradients after them.
         variables: The weights, before the update.
-        squared_norms: The squared norm of each of `gradients`.
+        squared_norms: The squared norms of `gradients`, a vector.
+        iteration: The number of updates before this one.
         micro_batches: How many micro-batches, over all replicas, the gradient is the
             mean of.
         local_sums: From signal to the sum over these micro-batches of its
@@ -27,7 +28,8 @@ class Update(NamedTuple):
     gradients: Sequence[Tensor]
     transformed: Sequence[Tensor]
     variables: Sequence[Variable]
-    squared_norms: Sequence[Tensor]
+    squared_norms: Tensor
+    iteration: Tensor
     micro_batches: Tensor
     local_sums: Mapping[GradientSignal, Tensor]
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext.core._checks import is_integer, is_number, require
-from keras_ext.core._replica import dense, local_variable
+from keras_ext.core._replica import dense, local_variable, squared_norms
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes
 from keras_ext.signals._gradient_signal import GradientSignal, Update
@@ -88,18 +88,15 @@ class GradientStatistics(GradientSignal):
         shape = (len(self.quantities), len(variables) + 1)
         self._smoothed = _state(shape, "smoothed")
         self._last = _state(shape, "last")
-        self._phase = _state((), "phase")
         self._samples = _state((), "samples")
-        self.state = [self._smoothed, self._last, self._phase, self._samples]
+        self.state = [self._smoothed, self._last, self._samples]
         self._before: list[Variable] = []
         if "update_ratio" in self.quantities:
             self._before = [_state(v.shape, f"{v.name}_before") for v in variables]
             self.state += self._before
 
     def before_update(self, update: Update) -> None:
-        # Counts modulo `every`, since float32 cannot count for ever.
-        self._due = ops.equal(self._phase.value, 0.0)
-        self._phase.assign(ops.mod(self._phase.value + 1.0, self.every))
+        self._due = ops.equal(ops.mod(update.iteration, self.every), 0)
         if self._before:
             self._when_due(lambda: self._remember(update.variables))
         else:
@@ -120,28 +117,28 @@ class GradientStatistics(GradientSignal):
             self._before[self._index[variable.path]].assign(variable.value)
 
     def _record(self, update: Update) -> None:
-        known = [self._index[v.path] for v in update.variables]
-        rows = [
-            self._completed(getattr(self, f"_{name}s")(update), known)
-            for name in self.quantities
-        ]
-        values = ops.stack(rows)
+        columns = [self._index[v.path] for v in update.variables]
+        values = ops.stack(
+            [
+                _with_gaps(
+                    getattr(self, f"_{name}s")(update), columns, len(self._paths)
+                )
+                for name in self.quantities
+            ]
+        )
         self._samples.assign(self._samples + 1.0)
         self._last.assign(values)
         self._smoothed.assign(
             self.smoothing * self._smoothed + (1.0 - self.smoothing) * values
         )
 
-    def _completed(self, values: Any, known: Sequence[int]) -> Tensor:
-        """Puts per-weight values into their columns, and the total in the last."""
-        per_weight, total = values
-        columns = [ops.zeros(())] * len(self._paths)
-        for i, value in zip(known, per_weight, strict=True):
-            columns[i] = value
-        return ops.stack([*columns, total])
+    # Each gives the values of the weights, a vector, and that of all together.
 
-    def _gradient_norms(self, update: Update) -> Any:
+    def _gradient_norms(self, update: Update) -> tuple[Tensor, Tensor]:
         return _norms(update.squared_norms)
+
+    def _weight_norms(self, update: Update) -> tuple[Tensor, Tensor]:
+        return _norms(squared_norms(self._weights(update)))
 
     def _weights(self, update: Update) -> list[Tensor]:
         """The weights before the update."""
@@ -149,21 +146,17 @@ class GradientStatistics(GradientSignal):
             return [self._before[self._index[v.path]].value for v in update.variables]
         return [v.value for v in update.variables]
 
-    def _weight_norms(self, update: Update) -> Any:
-        return _norms([_squared(w) for w in self._weights(update)])
-
-    def _update_ratios(self, update: Update) -> Any:
+    def _update_ratios(self, update: Update) -> tuple[Tensor, Tensor]:
         before = self._weights(update)
-        moved = [
-            _squared(ops.cast(v.value, "float32") - w)
+        moves = [
+            ops.cast(v.value, "float32") - w
             for v, w in zip(update.variables, before, strict=True)
         ]
-        moves, move = _norms(moved)
-        norms, norm = _norms([_squared(w) for w in before])
-        ratios = [_ratio(m, n) for m, n in zip(moves, norms, strict=True)]
-        return ratios, _ratio(move, norm)
+        moved, moved_in_all = _norms(squared_norms(moves))
+        norms, norm = _norms(squared_norms(before))
+        return _ratio(moved, norms), _ratio(moved_in_all, norm)
 
-    def _clipped_fractions(self, update: Update) -> Any:
+    def _clipped_fractions(self, update: Update) -> tuple[Tensor, Tensor]:
         fractions, units = [], []
         for raw, new, variable in zip(
             update.gradients, update.transformed, update.variables, strict=True
@@ -176,8 +169,8 @@ class GradientStatistics(GradientSignal):
                 changed = ops.reshape(ops.cast(changed, "float32"), (-1,))
             fractions.append(ops.mean(changed))
             units.append(float(self._num_units(variable)))
-        total = sum(f * n for f, n in zip(fractions, units, strict=True))
-        return fractions, total / sum(units)
+        fractions = ops.stack(fractions)
+        return fractions, ops.sum(fractions * ops.array(units)) / sum(units)
 
     def _num_units(self, variable: Variable) -> int:
         axes = self._unit_axes[variable.path]
@@ -226,13 +219,22 @@ def _returns_nothing(action: Any) -> None:
     action()
 
 
-def _squared(x: Tensor) -> Tensor:
-    return 2.0 * tf.nn.l2_loss(ops.cast(x, "float32"))
-
-
-def _norms(squares: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-    return [ops.sqrt(s) for s in squares], ops.sqrt(sum(squares))
+def _norms(squares: Tensor) -> tuple[Tensor, Tensor]:
+    return ops.sqrt(squares), ops.sqrt(ops.sum(squares))
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:
     return ops.where(b > 0, a / ops.maximum(b, 1e-30), 0.0)
+
+
+def _with_gaps(
+    values: tuple[Tensor, Tensor], columns: Sequence[int], num_columns: int
+) -> Tensor:
+    """Puts values into their columns, 0 into the others, and the total at the end."""
+    per_weight, total = values
+    if len(columns) < num_columns:  # some weights have no gradient
+        padded = ops.append(per_weight, 0.0)
+        places = {column: i for i, column in enumerate(columns)}
+        chosen = [places.get(i, len(columns)) for i in range(num_columns)]
+        per_weight = ops.take(padded, chosen)
+    return ops.append(per_weight, total)
