@@ -76,9 +76,9 @@ def make_model(num_pixels):
 def four_callbacks(train, validation):
     return [
         kx.callbacks.LayerwiseAdaptiveClipping(clipping=0.05, exclude="head"),
-        kx.callbacks.AdaptiveDropout(train, validation, target_gap=0.1),
+        kx.callbacks.AdaptiveDropout(train, validation, target_gap=0.5),
         kx.callbacks.DynamicBatchSize("noise_scale", BATCH_SIZE, max_batch_size=256),
-        kx.callbacks.GradientNormEarlyStopping(threshold=0.15),
+        kx.callbacks.GradientNormEarlyStopping(threshold=0.25),
     ]
 
 

@@ -70,13 +70,7 @@ def test_rejects_what_is_no_pattern(pattern, ending):
         check_pattern("layers", pattern)
 
 
-def test_a_generator_is_not_used_up_by_the_check():
-    # It would be empty when it is needed, and nothing would be selected.
-    pattern = (name for name in ["kernel"])
-    try:
-        check_pattern("include", pattern)
-    except ValueError as error:
-        assert "a list of them" in str(error)
-    else:
-        assert matches(pattern, item("kernel"))
-        assert matches(pattern, item("kernel"))
+def test_rejects_a_generator():
+    # It would be used up by the first variable, and select nothing after it.
+    with pytest.raises(ValueError, match="^`include` must be .* a list of them"):
+        check_pattern("include", (name for name in ["kernel"]))

@@ -1,0 +1,85 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_ext.callbacks import GradientCallback, LayerwiseAdaptiveClipping
+
+Y = np.ones((64, 1))
+
+
+def make_model():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    return model
+
+
+def inputs_with(bad):
+    x = np.ones((64, 2))
+    x[20] = bad
+    return x
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_skips_and_counts_nonfinite_gradients(bad):
+    model = make_model()
+    history = model.fit(
+        inputs_with(bad),
+        Y,
+        batch_size=16,
+        epochs=2,
+        shuffle=False,
+        callbacks=[LayerwiseAdaptiveClipping()],
+        verbose=0,
+    )
+    assert history.history["nonfinite_steps"] == [1, 2]
+    assert np.isfinite(model.get_weights()[0]).all()
+    assert int(model.optimizer.iterations) == 2 * 3
+
+
+def test_raises_if_told_to_and_gives_the_model_back():
+    model = make_model()
+    optimizer = model.optimizer
+    with pytest.raises(
+        FloatingPointError, match=r"infinite in 1 update\(s\).*; 3 were"
+    ):
+        model.fit(
+            inputs_with(np.nan),
+            Y,
+            batch_size=16,
+            epochs=9,
+            callbacks=[LayerwiseAdaptiveClipping(nonfinite="raise")],
+            verbose=0,
+        )
+    assert model.optimizer is optimizer
+    assert np.isfinite(model.get_weights()[0]).all()
+
+
+def test_raises_within_fifty_batches():
+    class Last(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            self.batch = batch
+
+    x = np.ones((400, 2))
+    x[10] = np.nan
+    last = Last()
+    with pytest.raises(FloatingPointError):
+        make_model().fit(
+            x,
+            np.ones((400, 1)),
+            batch_size=2,
+            shuffle=False,
+            callbacks=[last, LayerwiseAdaptiveClipping(nonfinite="raise")],
+            verbose=0,
+        )
+    assert last.batch == 49
+
+
+def test_asks_for_an_install_method():
+    with pytest.raises(NotImplementedError, match=r"must override install\(\)"):
+        GradientCallback().set_model(make_model())
+
+
+def test_rejects_unknown_actions():
+    message = r'`nonfinite` must be "skip" or "raise"\. Received: nonfinite=\'stop\'\.'
+    with pytest.raises(ValueError, match=message):
+        LayerwiseAdaptiveClipping(nonfinite="stop")

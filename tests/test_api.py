@@ -1,0 +1,153 @@
+"""What the public surface as a whole must look like."""
+
+import ast
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_ext
+
+ROOT = Path(__file__).parents[1]
+FAMILIES = [getattr(keras_ext, name) for name in keras_ext.__all__]
+FAMILIES.append(keras_ext.controllers.batch_size)
+UNITS = [
+    pytest.param(getattr(family, name), id=f"{family.__name__}.{name}")
+    for family in FAMILIES
+    for name in family.__all__
+    if not inspect.ismodule(getattr(family, name))
+]
+every_unit = pytest.mark.parametrize("unit", UNITS)
+every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
+
+# Saved models contain these names: they may be added to, never changed.
+SAVED_NAMES = {
+    "keras_ext>AdaptiveClip",
+    "keras_ext>AdaptiveDropout",
+    "keras_ext>GradientPipeline",
+}
+
+
+def test_saved_names_are_stable():
+    registered = keras.saving.get_custom_objects()
+    assert {n for n in registered if n.startswith("keras_ext>")} == SAVED_NAMES
+
+
+@every_family
+def test_exports_are_sorted(family):
+    assert family.__all__ == sorted(family.__all__)
+
+
+@every_family
+def test_a_class_that_a_user_may_write_a_subclass_of_or_use_is_exported(family):
+    """Every module of a family defines something that the family exports."""
+    inside = {"core", "layers", "optimizers"}  # these have rooms for the house alone
+    for module in pkgutil.iter_modules(family.__path__):
+        path = Path(family.__path__[0], f"{module.name}.py")
+        if module.ispkg or family.__name__.rpartition(".")[2] in inside:
+            continue
+        kinds = (ast.ClassDef, ast.FunctionDef)
+        body = ast.parse(path.read_text()).body
+        assert {n.name for n in body if isinstance(n, kinds)} & set(family.__all__)
+
+
+@every_unit
+def test_has_a_test_file(unit):
+    folders = unit.__module__.split(".")[1:]
+    folders[-1] = f"test{folders[-1]}.py"
+    if unit.__module__.endswith("_gradient_signal"):
+        pytest.skip("it is abstract; its subclasses are tested")
+    assert Path(ROOT, "tests", *folders).is_file()
+
+
+@every_unit
+def test_docstring_describes_every_argument_with_its_default(unit):
+    doc = inspect.getdoc(unit)
+    signature = inspect.signature(unit)
+    described = _argument_section(doc)
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        assert name in described, f"`{name}` is not described"
+        promised = re.search(r"Defaults to `([^`]*)`", described[name])
+        if parameter.default in (parameter.empty, None):
+            assert not promised
+        else:
+            assert promised, f"the default of `{name}` is not described"
+            assert ast.literal_eval(promised[1]) == parameter.default
+
+
+@every_unit
+def test_docstring_has_an_example(unit):
+    if unit in (keras_ext.signals.GradientSignal, keras_ext.callbacks.GradientCallback):
+        pytest.skip("it is abstract; its subclasses have examples")
+    assert re.search(r"^Examples:\n    >>> ", inspect.getdoc(unit), re.MULTILINE)
+
+
+def _argument_section(doc):
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, re.MULTILINE | re.DOTALL)
+    if not section:
+        return {}
+    entries = re.split(r"^    (?=\S)", section[1], flags=re.MULTILINE)[1:]
+    pairs = (entry.split(":", 1) for entry in entries)
+    return {name.lstrip("*"): " ".join(text.split()) for name, text in pairs}
+
+
+FRESH_IMPORT = """
+import resource, sys, time
+def cost():
+    return time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+a = cost()
+import keras
+b, before = cost(), set(sys.modules)
+import keras_ext
+c = cost()
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print((c[0] - b[0]) / (b[0] - a[0]), (c[1] - b[1]) / (b[1] - a[1]), *sorted(new))
+"""
+
+
+def test_import_costs_next_to_nothing_and_brings_in_nothing():
+    """In a fresh process; ratios to `import keras` in the same one."""
+    output = subprocess.run(
+        [sys.executable, "-c", FRESH_IMPORT],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    ).stdout.split()
+    time_ratio, memory_ratio, *modules = output
+    heavy = {
+        "shap",
+        "keras_tuner",
+        "optuna",
+        "matplotlib",
+        "tensorflow_model_optimization",
+        "tf_keras",
+        "sklearn",
+        "scipy",
+        "rich",
+    }
+    assert "keras_ext" in modules
+    assert not heavy & set(modules)
+    assert float(time_ratio) < 0.1
+    assert float(memory_ratio) < 0.1
+
+
+def test_version_is_in_one_place():
+    from importlib.metadata import version
+
+    assert version("keras-ext") == keras_ext.__version__
+    assert keras_ext.__version__ not in (ROOT / "pyproject.toml").read_text()
+
+
+def test_only_one_file_touches_private_names_of_keras():
+    private = re.compile(r"keras\.src|keras\._|_all_reduce_sum_gradients")
+    sources = (ROOT / "keras_ext").rglob("*.py")
+    found = {p.name for p in sources if private.search(p.read_text())}
+    assert found == {"_replica.py"}

@@ -1,0 +1,63 @@
+"""The code of every page runs, and the reference has every public name."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+import keras_ext
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "pages"
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def pages_with_code():
+    pages = [ROOT / "README.md", *sorted(PAGES.rglob("*.md"))]
+    return [page for page in pages if BLOCK.search(page.read_text())]
+
+
+@pytest.mark.parametrize("page", pages_with_code(), ids=lambda page: page.stem)
+def test_blocks_of_a_page_run_in_order(page, strategies, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Two of them in one process would mix up the keys of their collectives.
+    two_replicas = strategies(2)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda _: two_replicas)
+    text = page.read_text()
+    namespace = {"__name__": page.stem}
+    for block in BLOCK.finditer(text):
+        # The lines keep their numbers, so that a traceback points into the page.
+        above = "\n" * text.count("\n", 0, block.start(1))
+        exec(compile(above + block[1], str(page), "exec"), namespace)
+
+
+def public_names(module):
+    for name in module.__all__:
+        member = getattr(module, name)
+        if inspect.ismodule(member):
+            yield from public_names(member)
+        else:
+            yield f"{module.__name__}.{name}"
+
+
+def test_every_family_has_a_page_of_reference():
+    assert {page.stem for page in (PAGES / "api").glob("*.md")} == set(
+        keras_ext.__all__
+    )
+
+
+@pytest.mark.parametrize("family", keras_ext.__all__)
+def test_reference_has_exactly_the_public_names(family):
+    page = (PAGES / "api" / f"{family}.md").read_text()
+    shown = re.findall(r"^::: (\S+)$", page, re.MULTILINE)
+    assert sorted(shown) == sorted(public_names(getattr(keras_ext, family)))
+
+
+def test_every_public_name_is_in_the_changelog():
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    names = [
+        name for f in keras_ext.__all__ for name in public_names(getattr(keras_ext, f))
+    ]
+    assert [name for name in names if f"`{name}`" not in changelog] == []
