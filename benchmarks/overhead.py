@@ -209,11 +209,8 @@ def main():
             for name in NAMES:
                 clock = compare(times[name], times["plain"], 0)
                 cpu = compare(times[name], times["plain"], 1)
-                print(
-                    f"  {name:32} clock {clock[0]:.3f} ({clock[1]:.3f} to {clock[2]:.3f})"
-                    f"  processor {cpu[0]:.3f} ({cpu[1]:.3f} to {cpu[2]:.3f})",
-                    flush=True,
-                )
+                columns = [f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in (clock, cpu)]
+                print(f"  {name:32} clock {columns[0]}  processor {columns[1]}")
                 results.append(
                     {
                         "task": task_name,

@@ -7,9 +7,9 @@ a callback does not help.
 
 Run: `python examples/quickstart.py [--quick] [--seeds 5] [--data mnist10k DIR]`
 
-Prints the table and writes the curves to `quickstart.png`. The data are the digits that
-come with scikit-learn, or with `--data mnist10k DIR` the 10,000 test images of MNIST, in
-the IDX files in DIR.
+Prints the table and writes the curves to `quickstart.png`. The data are the digits
+that come with scikit-learn, or with `--data mnist10k DIR` the 10,000 test images of
+MNIST, in the IDX files in DIR.
 """
 
 import argparse

@@ -78,51 +78,18 @@ def local_variable(shape: Sequence[int], dtype: str, name: str, total: str) -> V
 
 
 def dense(gradient: Tensor) -> Tensor:
-    """The sparse gradient of an embedding as an ordinary tensor."""
+    """The sparse gradient of an embedding as an ordinary tensor.
+
+    Of a word that comes twice in a batch it has two rows. Their sum is the gradient;
+    but Keras's Adam, for one, squares the rows before it sums them.
+    """
     return tf.convert_to_tensor(gradient)
 
 
-def map_values(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
-    """Applies an elementwise function that keeps zeros to a dense or sparse tensor."""
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(
-            function(gradient.values), gradient.indices, gradient.dense_shape
-        )
-    return function(gradient)
-
-
-def squared_norms(gradients: Sequence[Tensor]) -> Tensor:
-    """The squared Euclidean norms, a float32 vector, in one pass over each tensor.
-
-    The rows of a sparse gradient that belong to the same index count apart, which is
-    enough to see whether they are finite.
-    """
-    halves = [
-        tf.nn.l2_loss(
-            tf.cast(g.values if isinstance(g, tf.IndexedSlices) else g, tf.float32)
-        )
-        for g in gradients
-    ]
+def squared_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """The squared Euclidean norms, a float32 vector, in one pass over each tensor."""
+    halves = [tf.nn.l2_loss(tf.cast(x, tf.float32)) for x in tensors]
     return 2.0 * tf.stack(halves) if halves else tf.zeros((0,))
-
-
-def norm(x: Tensor, axes: Sequence[int]) -> Tensor:
-    """The Euclidean norm over some axes, in float32, by a single operation."""
-    return tf.math.reduce_euclidean_norm(tf.cast(x, tf.float32), axis=list(axes))
-
-
-def after(tensors: Sequence[Tensor]) -> Any:
-    """Context in which everything waits for `tensors`.
-
-    A step that meets the end of the data fails in the middle, and what does not
-    depend on the data still runs: a counter would count a step that never was.
-    """
-    ready = [
-        t.values if isinstance(t, tf.IndexedSlices) else t
-        for t in tensors
-        if t is not None
-    ]
-    return tf.control_dependencies(ready)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 import keras
@@ -10,7 +9,6 @@ from keras import ops
 
 from keras_ext.core._checks import is_number, require
 from keras_ext.core._hyper_variable import HyperVariable
-from keras_ext.core._replica import norm
 from keras_ext.core._typing import Pattern, Tensor, Variable
 from keras_ext.gradients._gradient_transform import GradientTransform
 
@@ -88,20 +86,28 @@ class AdaptiveClip(GradientTransform):
             return []
         # The units of all weights in one row: some operations instead of some for
         # each weight, which is what a small model would spend its time on.
-        lengths = _in_a_row([norm(v.value, self.axes(v)) for v in variables])
-        steepness = _in_a_row(
-            [norm(g, self.axes(v)) for g, v in zip(gradients, variables, strict=True)]
-        )
+        lengths = self._unit_norms([v.value for v in variables], variables)
+        slopes = self._unit_norms(gradients, variables)
         limits = self.clipping.value * ops.maximum(lengths, self.epsilon)
-        factors = ops.minimum(1.0, limits / ops.maximum(steepness, _SMALLEST_NORM))
-        shapes = [self._factor_shape(v) for v in variables]
-        ends = list(accumulate(math.prod(shape) for shape in shapes))
-        return [
-            g * ops.cast(ops.reshape(factor, shape), g.dtype)
-            for g, factor, shape in zip(
-                gradients, ops.split(factors, ends[:-1]), shapes, strict=True
-            )
+        factors = ops.minimum(1.0, limits / ops.maximum(slopes, _SMALLEST_NORM))
+        clipped, start = [], 0
+        for gradient, variable in zip(gradients, variables, strict=True):
+            shape = self._factor_shape(variable)
+            end = start + math.prod(shape)
+            factor = ops.reshape(factors[start:end], shape)
+            clipped.append(gradient * ops.cast(factor, gradient.dtype))
+            start = end
+        return clipped
+
+    def _unit_norms(
+        self, tensors: Sequence[Tensor], variables: Sequence[Variable]
+    ) -> Tensor:
+        """The norms of the units of all weights, in a row, in float32."""
+        squares = [
+            ops.sum(ops.square(ops.cast(x, "float32")), axis=self.axes(v))
+            for x, v in zip(tensors, variables, strict=True)
         ]
+        return ops.sqrt(ops.concatenate([ops.reshape(s, (-1,)) for s in squares]))
 
     def _factor_shape(self, variable: Variable) -> list[int]:
         """The shape of the weight with 1 for the axes within a unit."""
@@ -114,7 +120,3 @@ class AdaptiveClip(GradientTransform):
             "epsilon": self.epsilon,
             **super().get_config(),
         }
-
-
-def _in_a_row(norms: Sequence[Tensor]) -> Tensor:
-    return ops.concatenate([ops.reshape(n, (-1,)) for n in norms])

@@ -53,6 +53,8 @@ class GradientPipeline(ForwardingOptimizer):
     finite (or so large that its squared norm overflows) is skipped as a whole, and
     counted in `nonfinite_steps`.
 
+    Sparse gradients, those of `Embedding`, are made dense.
+
     In an existing training loop the callbacks of `keras_ext.callbacks` put a pipeline
     in place and take it off again.
 
@@ -210,10 +212,10 @@ class GradientPipeline(ForwardingOptimizer):
         shaped = [(g, v) for g, v in pairs if not _is_overwritten(v)]
         self._state.shaped = [v for _, v in shaped]
         self._state.direct = [v for _, v in direct]
-        gradients = self._unscaled([g for g, _ in shaped])
+        gradients = self._unscaled([_replica.dense(g) for g, _ in shaped])
         local = [s.measure_locally(gradients) for s in self._local_signals]
         if self.accumulates:
-            self._accumulate([*map(_replica.dense, gradients), *local])
+            self._accumulate([*gradients, *local])
         else:
             _replica.merge(
                 lambda strategy, *values: self._finish(strategy, 1.0, *values),
@@ -226,7 +228,7 @@ class GradientPipeline(ForwardingOptimizer):
         scale = self._loss_scale()
         if scale is None:
             return list(gradients)
-        return [_replica.map_values(lambda g: g / scale, g) for g in gradients]
+        return [g / ops.cast(scale, g.dtype) for g in gradients]
 
     def _loss_scale(self) -> Tensor | None:
         if self.scaler is not None:
@@ -264,7 +266,9 @@ class GradientPipeline(ForwardingOptimizer):
     ) -> None:
         local = [_replica.first_replica(strategy, v) for v in values]
         is_last = _replica.first_replica(strategy, is_last)
-        with _replica.after(local[:1]):
+        # A step that meets the end of the data fails in the middle, and what does not
+        # depend on the data still runs: it would count a step that never was.
+        with tf.control_dependencies(local[:1]):
             done = self._state.micro_steps.value + 1
         self._state.micro_steps.assign(tf.where(is_last, 0, done))
 
@@ -349,8 +353,6 @@ class GradientPipeline(ForwardingOptimizer):
     ) -> None:
         """Ends an update on one replica."""
         transformed = gradients
-        if self.transforms:
-            gradients = transformed = [_replica.dense(g) for g in gradients]
         for transform in self.transforms:
             transformed = transform(transformed, self._state.shaped)
         update = Update(
@@ -366,9 +368,7 @@ class GradientPipeline(ForwardingOptimizer):
             signal.before_update(update)
         factor = self.inner_optimizer.loss_scale_factor
         if factor is not None:  # which it is about to divide by
-            transformed = [
-                _replica.map_values(lambda g: g * factor, g) for g in transformed
-            ]
+            transformed = [g * factor for g in transformed]
         self.inner_optimizer.apply(
             [*transformed, *direct], [*self._state.shaped, *self._state.direct]
         )

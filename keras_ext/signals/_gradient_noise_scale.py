@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext.core._checks import is_integer, is_number, require
-from keras_ext.core._replica import dense, local_variable, num_replicas, squared_norms
+from keras_ext.core._replica import local_variable, num_replicas, squared_norms
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes
 from keras_ext.signals._gradient_signal import GradientSignal, Update
@@ -133,13 +133,13 @@ class GradientNoiseScale(GradientSignal):
 
     def _keep(self, update: Update, together: Tensor) -> None:
         for gradient, variable in zip(update.gradients, update.variables, strict=True):
-            self._previous[variable.path].assign(dense(gradient))
+            self._previous[variable.path].assign(gradient)
         old = self._numbers.value
         self._numbers.assign(ops.concatenate([old[:3], together[None]]))
 
     def _compare_kept(self, update: Update, together: Tensor) -> None:
         product = sum(
-            ops.sum(dense(g) * self._previous[v.path].value)
+            ops.sum(g * self._previous[v.path].value)
             for g, v in zip(update.gradients, update.variables, strict=True)
         )
         total = together + self._numbers.value[3]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext.core._checks import is_integer, is_number, require
-from keras_ext.core._replica import dense, local_variable, squared_norms
+from keras_ext.core._replica import local_variable, squared_norms
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes
 from keras_ext.signals._gradient_signal import GradientSignal, Update
@@ -165,7 +165,7 @@ class GradientStatistics(GradientSignal):
                 changed = ops.zeros((1,))
             else:
                 axes = self._unit_axes[variable.path]
-                changed = ops.any(ops.not_equal(dense(raw), dense(new)), axis=axes)
+                changed = ops.any(ops.not_equal(raw, new), axis=axes)
                 changed = ops.reshape(ops.cast(changed, "float32"), (-1,))
             fractions.append(ops.mean(changed))
             units.append(float(self._num_units(variable)))
