@@ -12,7 +12,8 @@ def detach(model: keras.Model) -> None:
     The callbacks of this library do so at the end of training. When `fit` ends with
     an exception or Ctrl-C, nobody tells them, and what they put in place stays. The
     next `fit` with them puts it right; call this before one without them. On a model
-    that nothing was left on, it does nothing.
+    that nothing was left on, it does nothing. Batches that were accumulated for an
+    update that did not come are dropped.
 
     Args:
         model: The model.

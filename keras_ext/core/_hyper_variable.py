@@ -240,8 +240,9 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
 
     found: dict[str, HyperVariable] = {}
     seen: set[int] = set()
-    owners: list[tuple[str, Any]] = [(_path(x), x) for x in sublayers(model)]
-    owners.append(("optimizer", getattr(model, "optimizer", None)))
+    # The optimizer first: it is an attribute of the model too, but not a part.
+    owners: list[tuple[str, Any]] = [("optimizer", getattr(model, "optimizer", None))]
+    owners += [(layer.path or layer.name, layer) for layer in sublayers(model)]
     for path, owner in owners:
         for name, variable in _held_by(path, owner, seen):
             unique, count = name, 1
@@ -250,10 +251,6 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
                 unique = f"{name}_{count}"
             found[unique] = variable
     return found
-
-
-def _path(layer: keras.Layer) -> str:
-    return layer.path or layer.name
 
 
 def _held_by(

@@ -34,7 +34,8 @@ def matches(pattern: Pattern, item: Any) -> bool:
     if callable(pattern):
         return bool(pattern(item))
     parts = [pattern] if isinstance(pattern, str) else pattern
-    return any(re.search(part, item.path) for part in parts)
+    # A layer has no path before it is built.
+    return any(re.search(part, item.path or item.name) for part in parts)
 
 
 def is_selected(item: Any, include: Pattern, exclude: Pattern) -> bool:

@@ -98,7 +98,11 @@ def gradients_already_reduced(optimizer: Any) -> Iterator[None]:
 
     The override is on the instance and only lasts while its step is traced.
     """
-    members = [m for m in _family(optimizer) if hasattr(m, _ALL_REDUCE)]
+    members = [
+        m
+        for m in _family(optimizer)
+        if hasattr(m, _ALL_REDUCE) and not receives_reduced_gradients(m)
+    ]
     for member in members:
         object.__setattr__(member, _ALL_REDUCE, lambda pairs: pairs)
     try:

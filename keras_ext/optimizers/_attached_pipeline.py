@@ -1,11 +1,13 @@
 """A pipeline that callbacks put around the optimizer of a model for one `fit`."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
 
 from keras_ext.core._checks import require
 from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._typing import Variable
 from keras_ext.core._unit_axes import unit_axes
 from keras_ext.gradients._gradient_transform import GradientTransform
 from keras_ext.optimizers._gradient_pipeline import GradientPipeline
@@ -68,12 +70,20 @@ class AttachedPipeline(GradientPipeline):
         return self.accumulation_steps
 
     def begin(self) -> None:
-        """Builds everything, once all owners have joined."""
+        """Builds everything, once all owners have joined.
+
+        A model that is not built yet, since nobody gave it an input shape, is built in
+        its first step, and the pipeline then too.
+        """
         (model,) = self._model
-        if not self.built:
-            self.unit_axes = unit_axes(model)
+        if model.built and not self.built:
             with model.distribute_strategy.scope():
                 self.build(model.trainable_variables)
+
+    def build(self, variables: Sequence[Variable]) -> None:
+        (model,) = self._model
+        self.unit_axes = unit_axes(model)
+        super().build(variables)
 
     def leave(self, owner: Any) -> None:
         """Detaches the pipeline when the last owner leaves."""

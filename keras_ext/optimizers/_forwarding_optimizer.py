@@ -1,12 +1,12 @@
 """An optimizer that is another one to everyone outside."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_ext.core._checks import require
 from keras_ext.core._typing import Tensor, Variable
 
 # What outsiders read from an optimizer, and find on the wrapped one.
@@ -109,13 +109,15 @@ class ForwardingOptimizer(keras.optimizers.Optimizer):
             store[str(i)] = ops.convert_to_numpy(variable)
 
     def load_own_variables(self, store: Any) -> None:
-        require(
-            len(store.keys()) == len(self.own_variables),
-            "store",
-            f"{len(store.keys())} variables",
-            f"the {len(self.own_variables)} variables of {self.name}",
-            hint="Was it saved with other arguments?",
-        )
+        if len(store.keys()) != len(self.own_variables):
+            # As Keras does, so that the rest of the model loads.
+            warnings.warn(
+                f"Skipping the {len(store.keys())} variables that were saved for "
+                f"{self.name}, because it has {len(self.own_variables)}. Was it saved "
+                "with other arguments, or before it was built?",
+                stacklevel=2,
+            )
+            return
         for i, variable in enumerate(self.own_variables):
             variable.assign(store[str(i)])
 

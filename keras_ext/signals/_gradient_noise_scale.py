@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext.core._checks import is_integer, is_number, require
-from keras_ext.core._replica import local_variable, num_replicas, squared_norms
+from keras_ext.core._replica import num_replicas, squared_norms
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes
 from keras_ext.signals._gradient_signal import GradientSignal, Update
@@ -87,14 +87,12 @@ class GradientNoiseScale(GradientSignal):
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         # Averages of signal and noise, their samples, squared norm of `previous`.
-        self._numbers = _state((4,), "noise_scale")
-        self.state = [self._numbers]
+        self._numbers = self.add_state((4,), "noise_scale")
         self._previous: dict[str, Variable] = {}
         if num_replicas() == 1:
             self._previous = {
-                v.path: _state(v.shape, f"{v.name}_previous") for v in variables
+                v.path: self.add_state(v.shape, f"{v.name}_previous") for v in variables
             }
-            self.state += self._previous.values()
 
     def measure_locally(self, gradients: Sequence[Tensor]) -> Tensor:
         return ops.sum(squared_norms(gradients))
@@ -156,7 +154,3 @@ class GradientNoiseScale(GradientSignal):
         signal, noise, samples, *_ = keras.ops.convert_to_numpy(self._numbers)
         known = samples >= self.minimum_samples and signal > 0 and noise > 0
         return float(noise / signal) if known else float("nan")
-
-
-def _state(shape: Sequence[int], name: str) -> Variable:
-    return local_variable(shape, "float32", name, total="only_first_replica")

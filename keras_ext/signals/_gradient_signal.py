@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from keras_ext.core._replica import local_variable
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes
 
@@ -37,9 +38,9 @@ class Update(NamedTuple):
 class GradientSignal:
     """Measures something about gradients, on the device, without the host.
 
-    `GradientPipeline` calls it while the step is traced. The state is made with
-    `keras_ext.core._replica.local_variable`, so that it may be written inside a
-    conditional on any replica; the host reads it when it is asked for.
+    `GradientPipeline` calls it while the step is traced. To write one, make the state
+    in `build` with `add_state`, write it in `before_update` or `after_update`, and read
+    it on the host when asked for.
     """
 
     # Whether `measure_locally` is to be called.
@@ -52,6 +53,16 @@ class GradientSignal:
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         """Creates the state for these weights."""
+
+    def add_state(self, shape: Sequence[int], name: str) -> Variable:
+        """Creates a float32 variable of zeros.
+
+        Every replica has its own, so that writing it communicates nothing and is
+        allowed inside a conditional; the host reads that of the first replica.
+        """
+        variable = local_variable(shape, "float32", name, total="only_first_replica")
+        self.state.append(variable)
+        return variable
 
     def measure_locally(self, gradients: Sequence[Tensor]) -> Tensor:
         """Returns a scalar of one micro-batch on one replica, to be summed."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext.core._checks import is_integer, is_number, require
-from keras_ext.core._replica import local_variable, squared_norms
+from keras_ext.core._replica import squared_norms
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes
 from keras_ext.signals._gradient_signal import GradientSignal, Update
@@ -86,14 +86,14 @@ class GradientStatistics(GradientSignal):
         self._index = {v.path: i for i, v in enumerate(variables)}
         # One column a weight, and a last one for all of them together.
         shape = (len(self.quantities), len(variables) + 1)
-        self._smoothed = _state(shape, "smoothed")
-        self._last = _state(shape, "last")
-        self._samples = _state((), "samples")
-        self.state = [self._smoothed, self._last, self._samples]
-        self._before: list[Variable] = []
-        if "update_ratio" in self.quantities:
-            self._before = [_state(v.shape, f"{v.name}_before") for v in variables]
-            self.state += self._before
+        self._smoothed = self.add_state(shape, "smoothed")
+        self._last = self.add_state(shape, "last")
+        self._samples = self.add_state((), "samples")
+        keeps_weights = "update_ratio" in self.quantities
+        self._before = [
+            self.add_state(v.shape, f"{v.name}_before")
+            for v in (variables if keeps_weights else ())
+        ]
 
     def before_update(self, update: Update) -> None:
         self._due = ops.equal(ops.mod(update.iteration, self.every), 0)
@@ -209,10 +209,6 @@ class GradientStatistics(GradientSignal):
             name: float(str(value))
             for name, value in zip(self.quantities, values, strict=True)
         }
-
-
-def _state(shape: Any, name: str) -> Variable:
-    return local_variable(shape, "float32", name, total="only_first_replica")
 
 
 def _returns_nothing(action: Any) -> None:

@@ -1,5 +1,7 @@
 """What `_replica` relies on in Keras and TensorFlow, and what it promises."""
 
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from keras_ext.core import _replica
         keras.optimizers.Adam,
         keras.optimizers.Adafactor,
         keras.optimizers.Lion,
-        keras.optimizers.Muon,
+        keras.optimizers.RMSprop,
     ],
 )
 def test_keras_still_sums_gradients_where_it_is_told_not_to(make, strategies):
@@ -36,16 +38,10 @@ def test_keras_still_sums_gradients_where_it_is_told_not_to(make, strategies):
 
     @tf.function(autograph=False)
     def sees(reduced):
-        def step():
-            gradient = tf.ones((2, 2))
-            if reduced:
-                with _replica.gradients_already_reduced(optimizer):
-                    optimizer.apply([gradient], [weight])
-            else:
-                optimizer.apply([gradient], [weight])
-
         seen.clear()
-        strategy.run(step)
+        leave_out = _replica.gradients_already_reduced(optimizer)
+        with leave_out if reduced else nullcontext():
+            strategy.run(lambda: optimizer.apply([tf.ones((2, 2))], [weight]))
         return [g[0, 0] for g in seen]
 
     # One replica each saw a gradient of 1: their sum is 2.

@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import keras
@@ -255,7 +256,10 @@ class TestAccumulation:
         pipeline = GradientPipeline(sgd(), accumulation_steps=4)
         model = make_model()
         model.compile(pipeline, "mse")
-        model.fit(endless, epochs=3, shuffle=False, verbose=0)
+        with warnings.catch_warnings():
+            # Keras warns about the end of data in the epochs after the first.
+            warnings.filterwarnings("ignore", "Your input ran out of data")
+            model.fit(endless, epochs=3, shuffle=False, verbose=0)
         assert int(pipeline.iterations) == 6
 
     @pytest.mark.parametrize("optimizer", ["momentum", "adamw", "lion"])
