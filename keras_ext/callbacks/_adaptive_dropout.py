@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.controllers._pi import PI
 from keras_ext.core._checks import is_integer, is_number, require
 from keras_ext.core._pattern import check_pattern, is_selected
@@ -19,7 +20,7 @@ from keras_ext.signals._overfit_gap import OverfitGap
 _SMALLEST_RATE = 0.01
 
 
-class AdaptiveDropout(keras.callbacks.Callback):
+class AdaptiveDropout(CopyableCallback):
     """Raises dropout while the model overfits, and lowers it when it does not.
 
     After each epoch the loss is measured on a fixed part of the training data and on
@@ -131,7 +132,6 @@ class AdaptiveDropout(keras.callbacks.Callback):
         self.exclude = exclude
         self._validation_probe = LossProbe(validation_data)
         self._train_probe = LossProbe(train_data, self._validation_probe.num_rows)
-        self._live: list[LiveDropout] = []
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
@@ -189,21 +189,9 @@ class AdaptiveDropout(keras.callbacks.Callback):
         self.model.train_function = None
 
     def _release(self) -> None:
-        for live in self._live:
+        for live in vars(self).get("_live", ()):
             live.release()
-        self._live = []
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "AdaptiveDropout":
-        # KerasTuner copies callbacks, maybe used ones, before each trial. The copy
-        # starts as the original did: without a model and its layers.
-        copied = type(self).__new__(type(self))
-        memo[id(self)] = copied
-        for name, value in vars(self).items():
-            if name not in ("_model", "_live"):
-                setattr(copied, name, deepcopy(value, memo))
-        copied._model = None
-        copied._live = []
-        return copied
+        self._live: list[LiveDropout] = []
 
 
 def _logit(rate: float) -> float:

@@ -1,10 +1,9 @@
 """The base of the callbacks that need the gradient."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
+from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.core._checks import require
 from keras_ext.core._typing import Logs
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
@@ -12,7 +11,7 @@ from keras_ext.optimizers._attached_pipeline import AttachedPipeline
 _BATCHES_BETWEEN_CHECKS = 50
 
 
-class GradientCallback(keras.callbacks.Callback):
+class GradientCallback(CopyableCallback):
     """Puts a `GradientPipeline` around the optimizer of the model while it trains.
 
     `set_model` puts it there, shared with the other callbacks of this kind, and
@@ -50,12 +49,7 @@ class GradientCallback(keras.callbacks.Callback):
         except BaseException:
             pipeline.detach()
             raise
-        self._pipeline = [pipeline]  # in a list, deepcopy of an unused callback is free
-
-    @property
-    def pipeline(self) -> AttachedPipeline:
-        """The pipeline, while training."""
-        return self._pipeline[0]
+        self.pipeline = pipeline
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self.pipeline.begin()
@@ -93,16 +87,3 @@ class GradientCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         self.pipeline.leave(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        # KerasTuner copies callbacks, maybe used ones, before each trial. The copy
-        # starts as the original did: without a model and what belongs to it.
-        from copy import deepcopy
-
-        copied = type(self).__new__(type(self))
-        memo[id(self)] = copied
-        for name, value in vars(self).items():
-            if name not in ("_model", "_pipeline"):
-                setattr(copied, name, deepcopy(value, memo))
-        copied._model = None
-        return copied

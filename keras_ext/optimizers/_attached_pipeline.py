@@ -1,5 +1,6 @@
 """A pipeline that callbacks put around the optimizer of a model for one `fit`."""
 
+import weakref
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -27,7 +28,8 @@ class AttachedPipeline(GradientPipeline):
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__(model.optimizer)
-        self._model = [model]  # in a list, Keras does not track it
+        # Weakly, so that who saves the optimizer does not come back to the model.
+        self._model: Any = weakref.ref(model)
         self._owners: list[Any] = []
 
     @classmethod
@@ -75,13 +77,13 @@ class AttachedPipeline(GradientPipeline):
         A model that is not built yet, since nobody gave it an input shape, is built in
         its first step, and the pipeline then too.
         """
-        (model,) = self._model
+        model = self._model()
         if model.built and not self.built:
             with model.distribute_strategy.scope():
                 self.build(model.trainable_variables)
 
     def build(self, variables: Sequence[Variable]) -> None:
-        (model,) = self._model
+        model = self._model()
         self.unit_axes = unit_axes(model)
         super().build(variables)
 
@@ -95,7 +97,7 @@ class AttachedPipeline(GradientPipeline):
 
     def detach(self) -> None:
         """Gives the model the optimizer back that it was compiled with."""
-        (model,) = self._model
+        model = self._model()
         self._owners.clear()
         if model.optimizer is self:
             model.optimizer = self.optimizer

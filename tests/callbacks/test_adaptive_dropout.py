@@ -25,6 +25,11 @@ def make_model(*dropouts):
     return model
 
 
+def identity():
+    """A layer that changes nothing, but has a weight to train."""
+    return keras.layers.Dense(8, use_bias=False, kernel_initializer="identity")
+
+
 def fit(model, callback, epochs=8, **options):
     return model.fit(
         *TRAIN, epochs=epochs, callbacks=[callback], verbose=0, **options
@@ -33,13 +38,13 @@ def fit(model, callback, epochs=8, **options):
 
 def test_raises_the_rate_of_a_model_that_overfits():
     model = make_model(keras.layers.Dropout(0.1), keras.layers.Dropout(0.3))
-    history = fit(model, AdaptiveDropout(TRAIN, VALIDATION), epochs=20)
+    history = fit(model, AdaptiveDropout(TRAIN, VALIDATION, max_rate=0.9), epochs=20)
     assert history["overfit_gap"][-1] > 0.1
     assert (
         history["dropout_rate"][-1] > history["dropout_rate"][0] == pytest.approx(0.2)
     )
     low, high = (layer.rate for layer in model.layers if hasattr(layer, "rate"))
-    assert 0.1 < low < high <= 0.6
+    assert 0.1 < low < high <= 0.9
 
 
 def test_lowers_the_rate_of_a_model_that_does_not():
@@ -71,8 +76,9 @@ def test_the_running_step_uses_the_new_rate(make, jit_compile):
 
     x = np.ones((4000, 8), "float32")
     inputs = keras.Input((8,))
-    model = keras.Model(inputs, make()(inputs))
-    model.compile(keras.optimizers.SGD(), "mse", jit_compile=jit_compile)
+    outputs = identity()(make()(inputs))
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=jit_compile)
     callback = AdaptiveDropout((x[:8], x[:8]), (x[:8], x[:8]), warmup_epochs=99)
     history = model.fit(
         x, 0 * x, batch_size=2000, epochs=4, callbacks=[callback, Raise()], verbose=0
@@ -192,7 +198,7 @@ def test_two_replicas_see_the_new_rate(strategies):
     with strategies(2).scope():
         inputs = keras.Input((8,))
         dropout = keras.layers.Dropout(0.0)
-        model = keras.Model(inputs, dropout(inputs))
+        model = keras.Model(inputs, identity()(dropout(inputs)))
         model.compile(keras.optimizers.SGD(0.0), "mse")
     data = (np.ones((64, 8)), np.zeros((64, 8)))
     callback = AdaptiveDropout(

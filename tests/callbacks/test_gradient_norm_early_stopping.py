@@ -80,14 +80,14 @@ def test_restores_the_weights_with_the_smallest_norm(restore):
     # The learning rate rises, so that the weight first shrinks and then grows.
     model = quadratic(rate=0.4)
     callback = GradientNormEarlyStopping(
-        1e9, False, patience=6, min_epochs=6, restore_best_weights=restore
+        1e9, False, patience=10, min_epochs=10, restore_best_weights=restore
     )
 
     class Diverge(keras.callbacks.Callback):
         seen = []
 
         def on_epoch_begin(self, epoch, logs=None):
-            self.model.optimizer.learning_rate = 0.4 if epoch < 3 else 1.5
+            self.model.optimizer.learning_rate = 0.4 if epoch < 3 else 3.0
 
         def on_epoch_end(self, epoch, logs=None):
             self.seen.append((logs["grad_norm"], self.model.get_weights()[0].item()))

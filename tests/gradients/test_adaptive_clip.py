@@ -152,7 +152,7 @@ def test_the_pipeline_moves_the_weights_by_what_optax_says(kind):
 
 def test_units_within_the_limit_keep_every_bit():
     rng = np.random.default_rng(0)
-    kernel = keras.Variable(rng.normal(size=(50, 8)), name="kernel")
+    kernel = keras.Variable(rng.normal(size=(50, 8)), dtype="float32", name="kernel")
     gradient = rng.normal(size=(50, 8)).astype("float32")
     gradient *= np.float32(0.0999) * norm(kernel) / norm(gradient)
     gradient[:, 1::2] *= 1e3
@@ -164,7 +164,7 @@ def test_units_within_the_limit_keep_every_bit():
 
 def test_beyond_the_limit_only_the_direction_of_the_gradient_counts():
     rng = np.random.default_rng(0)
-    kernel = keras.Variable(rng.normal(size=(5, 3)), name="kernel")
+    kernel = keras.Variable(rng.normal(size=(5, 3)), dtype="float32", name="kernel")
     clip = built(AdaptiveClip(0.1), [kernel])
     gradient = rng.normal(size=(5, 3)).astype("float32")
     gradient /= norm(gradient).astype("float32")
@@ -176,8 +176,8 @@ def test_beyond_the_limit_only_the_direction_of_the_gradient_counts():
 
 def test_a_gradient_of_zero_stays_zero():
     variables = [
-        keras.Variable(np.zeros((3, 2)), name="zero"),
-        keras.Variable(np.ones((3, 2)), name="one"),
+        keras.Variable(np.zeros((3, 2)), dtype="float32", name="zero"),
+        keras.Variable(np.ones((3, 2)), dtype="float32", name="one"),
     ]
     zeros = [tf.zeros((3, 2))] * 2
     for clipped in built(AdaptiveClip(), variables)(zeros, variables):
@@ -185,14 +185,14 @@ def test_a_gradient_of_zero_stays_zero():
 
 
 def test_a_clipping_of_zero_stops_everything():
-    kernel = keras.Variable(np.ones((3, 2)), name="kernel")
+    kernel = keras.Variable(np.ones((3, 2)), dtype="float32", name="kernel")
     gradient = tf.fill((3, 2), 1e-20)
     (clipped,) = built(AdaptiveClip(0.0), [kernel])([gradient], [kernel])
     np.testing.assert_array_equal(clipped, 0.0)
 
 
 def test_weights_of_zero_move_by_the_floor():
-    kernel = keras.Variable(np.zeros((2, 1)), name="kernel")
+    kernel = keras.Variable(np.zeros((2, 1)), dtype="float32", name="kernel")
     clip = built(AdaptiveClip(0.5, epsilon=0.01), [kernel])
     (clipped,) = clip([tf.constant([[30.0], [40.0]])], [kernel])
     np.testing.assert_allclose(clipped, [[0.003], [0.004]], rtol=1e-6)
@@ -245,9 +245,9 @@ PREDICATES = [
 @pytest.mark.parametrize(("kwargs", "clipped"), PREDICATES)
 def test_clips_what_is_included_and_not_excluded(kwargs, clipped):
     variables = [
-        keras.Variable(np.ones((2, 2)), name="kernel"),
-        keras.Variable(np.ones(2), name="bias"),
-        keras.Variable(np.ones(3), name="head"),
+        keras.Variable(np.ones((2, 2)), dtype="float32", name="kernel"),
+        keras.Variable(np.ones(2), dtype="float32", name="bias"),
+        keras.Variable(np.ones(3), dtype="float32", name="head"),
     ]
     clip = built(AdaptiveClip(0.1, **kwargs), variables)
     gradients = [tf.ones(v.shape) for v in variables]
@@ -261,7 +261,9 @@ def test_clips_what_is_included_and_not_excluded(kwargs, clipped):
 
 
 def test_the_order_of_the_gradients_is_kept():
-    variables = [keras.Variable(np.ones(1), name=name) for name in "abc"]
+    variables = [
+        keras.Variable(np.ones(1), dtype="float32", name=name) for name in "abc"
+    ]
     clip = built(AdaptiveClip(1.0, include="b"), variables)
     actual = clip([tf.constant([x]) for x in (2.0, 3.0, 4.0)], variables)
     assert [float(a[0]) for a in actual] == [2.0, 1.0, 4.0]

@@ -34,9 +34,9 @@ class ScaleAndCount(GradientTransform):
 
 def weights():
     return [
-        keras.Variable(np.zeros((2, 3)), name="kernel"),
-        keras.Variable(np.zeros(3), name="bias"),
-        keras.Variable(np.zeros(3), name="gamma"),
+        keras.Variable(np.zeros((2, 3)), dtype="float32", name="kernel"),
+        keras.Variable(np.zeros(3), dtype="float32", name="bias"),
+        keras.Variable(np.zeros(3), dtype="float32", name="gamma"),
     ]
 
 
@@ -107,7 +107,7 @@ def test_state_of_its_own_is_kept_and_saved_with_the_optimizer():
 
 
 def test_transforms_act_in_the_order_they_are_given():
-    variable = keras.Variable(np.zeros(1), name="w")
+    variable = keras.Variable(np.zeros(1), dtype="float32", name="w")
     add, double = ScaleAndCount(1.0), ScaleAndCount(2.0)
     add.offset.assign(5.0)
     optimizer = GradientPipeline(keras.optimizers.SGD(1.0), [add, double])
@@ -117,8 +117,8 @@ def test_transforms_act_in_the_order_they_are_given():
 
 def test_axes_are_those_of_the_model_or_the_last_axis():
     transform = GradientTransform()
-    conv = keras.Variable(np.zeros((2, 3, 4)), name="conv")
-    kernel = keras.Variable(np.zeros((2, 3, 4)), name="kernel")
+    conv = keras.Variable(np.zeros((2, 3, 4)), dtype="float32", name="conv")
+    kernel = keras.Variable(np.zeros((2, 3, 4)), dtype="float32", name="kernel")
     optimizer = GradientPipeline("sgd", [transform], unit_axes={"conv": [0, 2]})
     optimizer.build([conv, kernel])
     assert transform.axes(conv) == (0, 2)

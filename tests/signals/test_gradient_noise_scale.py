@@ -77,8 +77,8 @@ def run(noise, gradients, accumulation_steps=1, jit_compile=False, iterations=0)
     )
     # In two weights, to see that they count together.
     a, b = (
-        keras.Variable(np.zeros(DIMENSION // 2), name="a"),
-        keras.Variable(np.zeros((DIMENSION // 2, 1)), name="b"),
+        keras.Variable(np.zeros(DIMENSION // 2), dtype="float32", name="a"),
+        keras.Variable(np.zeros((DIMENSION // 2, 1)), dtype="float32", name="b"),
     )
     optimizer.build([a, b])
     optimizer.iterations.assign(iterations)
@@ -118,7 +118,7 @@ def test_successive_gradients_are_compared_in_pairs(jit_compile):
 def replicated(strategy, noise, gradients, accumulation_steps=1):
     """Feeds gradients, of shape (step, replica, dimension), to two replicas."""
     with strategy.scope():
-        weight = keras.Variable(np.zeros(DIMENSION), name="weight")
+        weight = keras.Variable(np.zeros(DIMENSION), dtype="float32", name="weight")
         optimizer = GradientPipeline(
             keras.optimizers.SGD(0.0),
             accumulation_steps=accumulation_steps,
@@ -162,7 +162,7 @@ def test_follows_a_number_of_micro_batches_that_changes():
     optimizer = GradientPipeline(
         keras.optimizers.SGD(0.0), accumulation_steps=steps, signals=[noise]
     )
-    weight = keras.Variable(np.zeros(DIMENSION), name="weight")
+    weight = keras.Variable(np.zeros(DIMENSION), dtype="float32", name="weight")
     for i, gradient in enumerate(gradients):
         if i == 4:
             steps.assign(2)
@@ -182,7 +182,7 @@ def test_rows_of_a_sparse_gradient_are_added_before_they_are_compared():
     optimizer = GradientPipeline(
         keras.optimizers.SGD(0.0), accumulation_steps=4, signals=[noise]
     )
-    table = keras.Variable(np.zeros((5, 2)), name="table")
+    table = keras.Variable(np.zeros((5, 2)), dtype="float32", name="table")
     for i in range(4):
         slices = tf.IndexedSlices(
             tf.constant(rows[i]), tf.constant(tokens[i]), tf.constant([5, 2])
@@ -283,6 +283,11 @@ def test_is_nan_until_there_are_enough_samples():
         optimizer.apply([tf.constant([gradient])], [weight])
         known.append(not math.isnan(noise.read()))
     assert known == [False] * 6 + [True] * 3
+
+
+def test_is_nan_before_it_is_built():
+    # As at the start of the first epoch of a model without an input shape.
+    assert math.isnan(GradientNoiseScale().read())
 
 
 def test_is_nan_while_the_noise_hides_the_gradient():

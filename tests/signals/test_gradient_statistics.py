@@ -187,8 +187,8 @@ def test_counts_the_clipped_units_by_the_axes_of_the_layer():
     optimizer = GradientPipeline(
         "sgd", [AdaptiveClip(0.5)], signals=[statistics], unit_axes={"rows": (1,)}
     )
-    rows = keras.Variable(np.ones((4, 2)), name="rows")
-    bias = keras.Variable(np.ones(7), name="bias")
+    rows = keras.Variable(np.ones((4, 2)), dtype="float32", name="rows")
+    bias = keras.Variable(np.ones(7), dtype="float32", name="bias")
     gradient = np.full((4, 2), 0.4)
     gradient[2] = 0.6
     optimizer.apply([tf.constant(gradient, "float32"), tf.ones(7)], [rows, bias])
@@ -207,6 +207,14 @@ def test_before_the_first_update_everything_is_nan():
     for values in (read["global"], read["last"], read["per_weight"]["weight"]):
         assert list(values) == list(QUANTITIES)
         assert all(math.isnan(v) for v in values.values())
+
+
+def test_before_it_is_built_everything_is_nan_too():
+    read = GradientStatistics(("weight_norm",)).read()
+    assert read["samples"] == 0
+    assert read["per_weight"] == {}
+    assert math.isnan(read["global"]["weight_norm"])
+    assert math.isnan(read["last"]["weight_norm"])
 
 
 def test_an_update_that_is_skipped_is_not_measured():
@@ -281,7 +289,7 @@ def test_the_rows_of_a_sparse_gradient_are_added_before_they_are_measured():
     # An embedding gives one row for each token; here the first one occurs twice.
     statistics = GradientStatistics(("gradient_norm",))
     optimizer = GradientPipeline(keras.optimizers.SGD(0.1), signals=[statistics])
-    table = keras.Variable(np.ones((5, 2)), name="table")
+    table = keras.Variable(np.ones((5, 2)), dtype="float32", name="table")
     rows = tf.constant([[3.0, 0.0], [0.0, 4.0], [3.0, 0.0]])
     gradient = tf.IndexedSlices(rows, tf.constant([1, 2, 1]), tf.constant([5, 2]))
     optimizer.apply([gradient], [table])
@@ -294,8 +302,8 @@ def test_weights_of_the_same_path_are_told_apart():
     statistics = GradientStatistics(smoothing=0)
     optimizer = GradientPipeline(keras.optimizers.SGD(0.5), signals=[statistics])
     variables = [
-        keras.Variable(np.ones(4), name="kernel"),
-        keras.Variable(np.ones((3, 7)), name="kernel"),
+        keras.Variable(np.ones(4), dtype="float32", name="kernel"),
+        keras.Variable(np.ones((3, 7)), dtype="float32", name="kernel"),
     ]
     optimizer.apply([tf.ones(4), 2.0 * tf.ones((3, 7))], variables)
     found = statistics.read()["global"]
