@@ -150,7 +150,7 @@ class AdaptiveDropout(CopyableCallback):
             "included and not excluded",
         )
         with model.distribute_strategy.scope():
-            self._live = [LiveDropout(layer) for layer in chosen]
+            self._live += [LiveDropout(layer) for layer in chosen]
         # Makes `fit` trace the step anew, with live rates.
         model.train_function = None
 
