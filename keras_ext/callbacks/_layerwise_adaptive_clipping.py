@@ -49,7 +49,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
         ... )
         >>> sorted(history.history)
         ['clipped_fraction', 'loss', 'nonfinite_steps']
-        >>> model.optimizer.name
+        >>> type(model.optimizer).__name__
         'SGD'
 
     References:

@@ -10,6 +10,10 @@ import numpy as np
 from keras_ext.core._checks import is_number, require
 from keras_ext.core._typing import Tensor, Variable
 
+# What float32 holds.
+_LARGEST = float(np.finfo("float32").max)
+_LARGEST_LOGARITHM = 88.0
+
 SCALES = ("linear", "log", "logit")
 
 
@@ -92,7 +96,9 @@ class HyperVariable:
         """
         if self._variable is None:
             self._variable = keras.Variable(
-                self._initial,
+                # An initializer, since Keras may build its owner symbolically first.
+                keras.initializers.Constant(self._initial),
+                shape=(),
                 dtype=self.dtype,
                 trainable=False,
                 # A rate rounded to float16 would not be the rate that was set.
@@ -152,10 +158,10 @@ class HyperVariable:
         """
         require(is_number(position), "position", position, "a finite number")
         if self.scale == "log":
-            position = math.exp(min(position, 700.0))
+            position = math.exp(min(position, _LARGEST_LOGARITHM))
         elif self.scale == "logit":
             position = 0.5 * (1.0 + math.tanh(0.5 * position))
-        self.assign(position)
+        self.assign(round(position) if self.dtype == "int32" else position)
 
     def _checked(self, value: Any) -> float:
         if isinstance(value, np.generic) or keras.ops.is_tensor(value):
@@ -168,6 +174,8 @@ class HyperVariable:
 
     def _clipped(self, value: float) -> float:
         low, high = self.bounds
+        if self.dtype == "float32":
+            value = min(max(value, -_LARGEST), _LARGEST)
         if low is not None:
             value = max(value, low)
         if high is not None:
@@ -225,7 +233,7 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
         model: The model, compiled or not.
 
     Returns:
-        A dictionary from path, such as `"dropout/rate"` or
+        A dictionary from path within the model, such as `"block/dropout/rate"` or
         `"optimizer/adaptive_clip/clipping"`, to `HyperVariable`.
 
     Examples:
@@ -244,6 +252,7 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
     owners: list[tuple[str, Any]] = [("optimizer", getattr(model, "optimizer", None))]
     owners += [(layer.path or layer.name, layer) for layer in sublayers(model)]
     for path, owner in owners:
+        path = path.removeprefix(f"{model.name}/")
         for name, variable in _held_by(path, owner, seen):
             unique, count = name, 1
             while unique in found:

@@ -1,7 +1,6 @@
 """Choosing variables and layers by their path."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from keras_ext.core._checks import require
@@ -15,7 +14,8 @@ def check_pattern(name: str, pattern: Pattern) -> None:
     expected = "a regular expression, a list of them, a function or None"
     parts = [pattern] if isinstance(pattern, str) else pattern
     require(
-        isinstance(parts, Iterable) and all(isinstance(part, str) for part in parts),
+        isinstance(parts, list | tuple | set)
+        and all(isinstance(part, str) for part in parts),
         name,
         pattern,
         expected,

@@ -22,10 +22,10 @@ def sublayers(layer: keras.Layer) -> list[keras.Layer]:
     Examples:
         >>> import keras
         >>> from keras_ext.core._sublayers import sublayers
-        >>> inner = keras.Sequential([keras.layers.Dense(1)], name="inner")
-        >>> model = keras.Sequential([keras.layers.Dropout(0.1), inner], name="outer")
-        >>> [layer.name for layer in sublayers(model)]
-        ['outer', 'dropout', 'inner', 'dense']
+        >>> inner = keras.Sequential([keras.layers.Dense(1, name="a")], name="inner")
+        >>> outer = keras.Sequential([inner, keras.layers.ReLU(name="b")], name="outer")
+        >>> [layer.name for layer in sublayers(outer)]
+        ['outer', 'inner', 'a', 'b']
     """
     found: dict[int, keras.Layer] = {}
     _collect(layer, found)

@@ -1,5 +1,6 @@
 """Which axes of a weight belong to one output unit."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -29,6 +30,22 @@ def default_unit_axes(variable: Variable) -> Axes:
     """
     ndim = len(variable.shape)
     return tuple(range(ndim if ndim <= 1 else ndim - 1))
+
+
+def axes_by_identity(
+    variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
+) -> dict[int, Axes]:
+    """Returns the reduction axes of each variable, from its `id`.
+
+    Weights of models that were built apart and then put into one can have the same
+    path; what does not fit a variable is not meant for it.
+    """
+    found = {}
+    for variable in variables:
+        axes = tuple(unit_axes.get(variable.path, default_unit_axes(variable)))
+        fits = max(axes, default=-1) < len(variable.shape)
+        found[id(variable)] = axes if fits else default_unit_axes(variable)
+    return found
 
 
 def unit_axes(model: keras.Model) -> dict[str, Axes]:

@@ -8,7 +8,7 @@ import keras
 from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._pattern import check_pattern, is_selected
 from keras_ext.core._typing import Pattern, Tensor, Variable
-from keras_ext.core._unit_axes import Axes
+from keras_ext.core._unit_axes import Axes, axes_by_identity
 
 
 class GradientTransform:
@@ -44,8 +44,8 @@ class GradientTransform:
         ... )
         >>> kernel = keras.Variable([1.0, 1.0], name="kernel")
         >>> optimizer.apply([keras.ops.array([0.02, -7.0])], [kernel])
-        >>> kernel.numpy().round(2).tolist()
-        [0.9, 1.1]
+        >>> print(kernel.numpy().round(2))
+        [0.9 1.1]
     """
 
     # Tells `hyper_variables` to look inside.
@@ -57,7 +57,7 @@ class GradientTransform:
         self.include = include
         self.exclude = exclude
         self.state: list[Variable] = []
-        self._unit_axes: Mapping[str, Axes] = {}
+        self._axes: dict[int, Axes] = {}
 
     @property
     def name(self) -> str:
@@ -69,8 +69,8 @@ class GradientTransform:
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
-        """Creates the state; `unit_axes` has the axes of every variable by path."""
-        self._unit_axes = unit_axes
+        """Creates the state; `unit_axes` is that of `keras_ext.core.unit_axes`."""
+        self._axes = axes_by_identity(variables, unit_axes)
         self.state = [hyper.build() for hyper in self.hyper_variables]
 
     @property
@@ -80,7 +80,7 @@ class GradientTransform:
 
     def axes(self, variable: Variable) -> Axes:
         """The axes that a norm per output unit is taken over."""
-        return self._unit_axes[variable.path]
+        return self._axes[id(variable)]
 
     def __call__(
         self, gradients: Sequence[Tensor], variables: Sequence[Variable]

@@ -12,7 +12,7 @@ from keras_ext.core import _replica
 from keras_ext.core._checks import is_integer, require
 from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._typing import Tensor, Variable
-from keras_ext.core._unit_axes import Axes, default_unit_axes
+from keras_ext.core._unit_axes import Axes
 from keras_ext.gradients._gradient_transform import GradientTransform
 from keras_ext.optimizers._forwarding_optimizer import ForwardingOptimizer
 from keras_ext.signals._gradient_signal import GradientSignal, Update
@@ -24,7 +24,7 @@ class _State:
 
     nonfinite_steps: Variable
     micro_steps: Variable
-    accumulators: dict[str, Variable]
+    accumulators: dict[int, Variable]
     local_sums: list[Variable]
     owned: list[Variable]
     # The variables of the step that was traced last: those that gradients shape, and
@@ -154,14 +154,10 @@ class GradientPipeline(ForwardingOptimizer):
             return
         variables = list(variables)
         super().build(variables)
-        axes = {
-            v.path: tuple(self.unit_axes.get(v.path, default_unit_axes(v)))
-            for v in variables
-        }
         for transform in self.transforms:
-            transform.build(variables, axes)
+            transform.build(variables, self.unit_axes)
         for signal in self.signals:
-            signal.build(variables, axes)
+            signal.build(variables, self.unit_axes)
         self._state = self._new_state(variables)
 
     def _new_state(self, variables: Sequence[Variable]) -> _State:
@@ -172,7 +168,7 @@ class GradientPipeline(ForwardingOptimizer):
         if self.accumulates:
             _require_no_overwritten(variables, self.accumulation_steps)
             micro_steps = _counter("micro_steps")
-            accumulators = {v.path: _accumulator(v.shape, v.name) for v in variables}
+            accumulators = {id(v): _accumulator(v.shape, v.name) for v in variables}
             local_sums = [_accumulator((), "local") for _ in self._local_signals]
             owned += [micro_steps, *accumulators.values(), *local_sums]
         return _State(nonfinite_steps, micro_steps, accumulators, local_sums, owned)
@@ -259,7 +255,7 @@ class GradientPipeline(ForwardingOptimizer):
 
     def _sums(self) -> list[Variable]:
         state = self._state
-        return [*(state.accumulators[v.path] for v in state.shaped), *state.local_sums]
+        return [*(state.accumulators[id(v)] for v in state.shaped), *state.local_sums]
 
     def _micro_step(
         self, strategy: Any, values: Sequence[Any], is_first: Any, is_last: Any

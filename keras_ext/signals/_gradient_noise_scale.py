@@ -88,10 +88,10 @@ class GradientNoiseScale(GradientSignal):
     ) -> None:
         # Averages of signal and noise, their samples, squared norm of `previous`.
         self._numbers = self.add_state((4,), "noise_scale")
-        self._previous: dict[str, Variable] = {}
+        self._previous: dict[int, Variable] = {}
         if num_replicas() == 1:
             self._previous = {
-                v.path: self.add_state(v.shape, f"{v.name}_previous") for v in variables
+                id(v): self.add_state(v.shape, f"{v.name}_previous") for v in variables
             }
 
     def measure_locally(self, gradients: Sequence[Tensor]) -> Tensor:
@@ -122,22 +122,23 @@ class GradientNoiseScale(GradientSignal):
         if not self._previous:
             return
         phase = ops.mod(update.iteration, self.every)
+        is_kept = self._numbers.value[3] > 0
         tf.cond(ops.equal(phase, 0), lambda: self._keep(update, together), lambda: None)
         tf.cond(
-            ops.equal(phase, 1),
+            ops.logical_and(ops.equal(phase, 1), is_kept),
             lambda: self._compare_kept(update, together),
             lambda: None,
         )
 
     def _keep(self, update: Update, together: Tensor) -> None:
         for gradient, variable in zip(update.gradients, update.variables, strict=True):
-            self._previous[variable.path].assign(gradient)
+            self._previous[id(variable)].assign(gradient)
         old = self._numbers.value
         self._numbers.assign(ops.concatenate([old[:3], together[None]]))
 
     def _compare_kept(self, update: Update, together: Tensor) -> None:
         product = sum(
-            ops.sum(g * self._previous[v.path].value)
+            ops.sum(g * self._previous[id(v)].value)
             for g, v in zip(update.gradients, update.variables, strict=True)
         )
         total = together + self._numbers.value[3]
@@ -151,6 +152,8 @@ class GradientNoiseScale(GradientSignal):
             A number > 0; NaN while too little was measured, or while the noise hides
             the gradient so well that its estimated squared norm is not positive.
         """
+        if not self.state:
+            return float("nan")
         signal, noise, samples, *_ = keras.ops.convert_to_numpy(self._numbers)
         known = samples >= self.minimum_samples and signal > 0 and noise > 0
         return float(noise / signal) if known else float("nan")

@@ -59,7 +59,7 @@ class LossProbe:
         if isinstance(data, tuple | list):
             require(len(data) in (2, 3), "len(data)", len(data), "2 or 3")
             self._batches = self._chunks(tuple(data), max_rows)
-        self._model: keras.Model | None = None
+        self._metrics: Any = None
 
     def _chunks(self, data: tuple[Any, ...], max_rows: int | None) -> list[Any]:
         arrays = keras.tree.map_structure(np.asarray, data)
@@ -81,11 +81,22 @@ class LossProbe:
         Returns:
             The loss, averaged over rows; NaN or infinity if it is so.
         """
-        if model is not self._model:
-            self._model = model
+        # `compile` makes new metrics, and the loss of the old ones is out of date.
+        if self._metrics is not model.metrics[0]:
+            self._metrics = model.metrics[0]
             self._loss = tf.function(
                 _loss_of(model), autograph=False, reduce_retracing=True
             )
+        # The loss of a model with many outputs counts itself into the metrics of the
+        # epoch that is running.
+        kept = [keras.ops.convert_to_numpy(v) for v in model.metrics_variables]
+        try:
+            return self._mean_loss()
+        finally:
+            for variable, value in zip(model.metrics_variables, kept, strict=True):
+                variable.assign(value)
+
+    def _mean_loss(self) -> float:
         total, rows = 0.0, 0
         for batch in self._each_batch():
             x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -105,7 +116,7 @@ class LossProbe:
     def __deepcopy__(self, memo: dict[int, Any]) -> "LossProbe":
         # The data is only read: a copy, as KerasTuner makes for each trial, shares it.
         copied = type(self).__new__(type(self))
-        vars(copied).update({**vars(self), "_model": None})
+        vars(copied).update({**vars(self), "_metrics": None})
         memo[id(self)] = copied
         return copied
 

@@ -23,10 +23,10 @@ class OverfitGap:
     Examples:
         >>> import keras_ext as kx
         >>> gap = kx.signals.OverfitGap(smoothing=0.5)
-        >>> gap.update(training_loss=0.3, validation_loss=0.4)
+        >>> gap.update(training_loss=3.0, validation_loss=4.0)
         0.25
-        >>> gap.update(training_loss=0.1, validation_loss=0.4)  # 0.75 now
-        0.5833333333333334
+        >>> round(gap.update(training_loss=1.0, validation_loss=4.0), 4)  # 0.75 now
+        0.5833
     """
 
     def __init__(self, smoothing: float = 0.7, epsilon: float = 1e-7) -> None:
