@@ -115,7 +115,8 @@ class GradientNoiseScale(GradientSignal):
         mixed = self.smoothing * old[:2] + (1.0 - self.smoothing) * ops.stack(
             [signal, noise]
         )
-        self._numbers.assign(ops.concatenate([mixed, old[2:3] + 1.0, old[3:]]))
+        # The 0 says that there is no gradient to compare the next one with.
+        self._numbers.assign(ops.concatenate([mixed, old[2:3] + 1.0, ops.zeros(1)]))
 
     def _compare_successive(self, update: Update, together: Tensor) -> None:
         """Keeps one gradient in every `every`, and compares the next one with it."""

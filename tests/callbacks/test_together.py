@@ -247,6 +247,31 @@ def test_hyperparameters_that_change_are_traced_once(options):
     }
 
 
+@pytest.mark.parametrize("include", [None, "dropout"])
+def test_a_model_that_is_built_by_its_first_step(include):
+    """It has no weights, and its layers have no path, when training begins."""
+    models = []
+    for shape in ((), (keras.Input((6,)),)):
+        keras.utils.set_random_seed(0)
+        layers = [
+            keras.layers.Dense(8),
+            keras.layers.Dropout(0.1),
+            keras.layers.Dense(2),
+        ]
+        model = keras.Sequential([*shape, *layers])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        names = ("clip", "stop", "batch")
+        drop = AdaptiveDropout(
+            PROBE, PROBE, warmup_epochs=0, controller=More(), include=include
+        )
+        history = fit(model, [*(MAKE[name]() for name in names), drop]).history
+        assert history["batch_size"] == [16, 32, 32]
+        assert type(model.optimizer) is keras.optimizers.SGD
+        assert layers[1].rate > 0.1
+        models.append(model)
+    assert [w.shape for w in models[0].weights] == [w.shape for w in models[1].weights]
+
+
 def test_two_replicas_give_the_weights_of_one(strategies):
     results = []
     for replicas in (1, 2):

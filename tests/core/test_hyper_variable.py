@@ -151,6 +151,11 @@ def test_a_copy_starts_with_the_present_value_and_goes_its_own_way(built):
     assert float(hyper) == 0.3
 
 
+def test_a_copy_of_a_large_count_has_every_digit():
+    steps = made(2**24 + 1, "steps", dtype="int32", built=True)
+    assert int(copy.deepcopy(steps)) == 2**24 + 1
+
+
 def test_what_is_shared_stays_shared_in_a_copy():
     steps = made(3, "steps", dtype="int32", built=True)
     a, b = copy.deepcopy([steps, steps])
@@ -332,6 +337,19 @@ def test_a_compiled_step_reads_it_every_time(jit_compile):
     hyper.assign_on_scale(-1.0)
     assert float(step(tf.constant(10.0))) == -6.0
     assert len(traces) == 1
+
+
+def test_half_precision_does_not_round_it():
+    class Adds(layers.Layer):
+        def build(self, input_shape):
+            self.hyper = HyperVariable(0.1, "x")
+            self.hyper.build()
+
+        def call(self, inputs):
+            return keras.ops.cast(inputs, "float32") + self.hyper.value
+
+    layer = Adds(dtype="mixed_float16")
+    assert float(layer(np.zeros(1))[0]) == np.float32(0.1)
 
 
 def test_every_replica_sees_the_new_value(strategies):

@@ -111,6 +111,14 @@ def test_equals_evaluate_on_dictionaries():
     assert LossProbe(dataset).measure(model) == pytest.approx(loss, rel=1e-5)
 
 
+def test_may_be_the_first_to_use_a_model():
+    x, y, _ = arrays()
+    data = {"a": x, "b": y}, {"c": y, "d": y + 1}
+    model = two_in_two_out()
+    loss = LossProbe(data).measure(model)
+    assert loss == pytest.approx(evaluated(model, *data), rel=1e-5)
+
+
 def test_equals_evaluate_on_lists():
     x, y, weight = arrays()
     inputs = [keras.Input((3,)), keras.Input((1,))]
@@ -189,6 +197,19 @@ def test_takes_a_model_with_a_loss_of_its_own():
     model = Model()
     model.compile("sgd")
     expected = np.mean(np.abs(model.predict(x, verbose=0) - y))
+    assert LossProbe((x, y)).measure(model) == pytest.approx(expected, rel=1e-5)
+
+
+def test_takes_a_model_without_metrics():
+    class Model(keras.Sequential):
+        @property
+        def metrics(self):
+            return []
+
+    x, y, _ = arrays()
+    model = Model([keras.Input((3,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    expected = np.mean((model.predict(x, verbose=0) - y) ** 2)
     assert LossProbe((x, y)).measure(model) == pytest.approx(expected, rel=1e-5)
 
 
