@@ -59,7 +59,7 @@ class LossProbe:
         if isinstance(data, tuple | list):
             require(len(data) in (2, 3), "len(data)", len(data), "2 or 3")
             self._batches = self._chunks(tuple(data), max_rows)
-        self._metrics: Any = None
+        self._compiled: list[Any] = []
 
     def _chunks(self, data: tuple[Any, ...], max_rows: int | None) -> list[Any]:
         arrays = keras.tree.map_structure(np.asarray, data)
@@ -81,19 +81,20 @@ class LossProbe:
         Returns:
             The loss, averaged over rows; NaN or infinity if it is so.
         """
-        # `compile` makes new metrics, and the loss of the old ones is out of date.
-        if self._metrics is not model.metrics[0]:
-            self._metrics = model.metrics[0]
+        # `compile` sets a loss and makes new metrics; what was traced is out of date.
+        compiled = [model, model.loss, *model.metrics]
+        if [id(x) for x in compiled] != [id(x) for x in self._compiled]:
+            self._compiled = compiled
             self._loss = tf.function(
                 _loss_of(model), autograph=False, reduce_retracing=True
             )
         # The loss of a model with many outputs counts itself into the metrics of the
         # epoch that is running.
-        kept = [keras.ops.convert_to_numpy(v) for v in model.metrics_variables]
+        kept = [(v, keras.ops.convert_to_numpy(v)) for v in model.metrics_variables]
         try:
             return self._mean_loss()
         finally:
-            for variable, value in zip(model.metrics_variables, kept, strict=True):
+            for variable, value in kept:
                 variable.assign(value)
 
     def _mean_loss(self) -> float:
@@ -116,7 +117,7 @@ class LossProbe:
     def __deepcopy__(self, memo: dict[int, Any]) -> "LossProbe":
         # The data is only read: a copy, as KerasTuner makes for each trial, shares it.
         copied = type(self).__new__(type(self))
-        vars(copied).update({**vars(self), "_metrics": None})
+        vars(copied).update({**vars(self), "_compiled": []})
         memo[id(self)] = copied
         return copied
 

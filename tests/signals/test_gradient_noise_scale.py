@@ -171,6 +171,24 @@ def test_follows_a_number_of_micro_batches_that_changes():
     assert noise.read() == pytest.approx(average_ratio(comparisons, 0.6), rel=1e-4)
 
 
+def test_does_not_compare_with_a_gradient_of_long_ago():
+    # Kept in the first update; the next ones are compared by their micro-batches, and
+    # the fifth one, which is due to be compared with the fourth, cannot be.
+    noise = GradientNoiseScale(every=3, smoothing=0.6, minimum_samples=3)
+    steps = HyperVariable(1, "accumulation_steps", bounds=(1, 2), dtype="int32")
+    gradients = sampled(8)
+    optimizer = GradientPipeline(
+        keras.optimizers.SGD(0.0), accumulation_steps=steps, signals=[noise]
+    )
+    weight = keras.Variable(np.zeros(DIMENSION), dtype="float32", name="weight")
+    for i, gradient in enumerate(gradients):
+        steps.assign(1 if i in (0, 7) else 2)
+        optimizer.apply([tf.constant(gradient)], [weight])
+    assert int(optimizer.iterations) == 5
+    comparisons = [compare(gradients[i : i + 2]) for i in (1, 3, 5)]
+    assert noise.read() == pytest.approx(average_ratio(comparisons, 0.6), rel=1e-4)
+
+
 def test_rows_of_a_sparse_gradient_are_added_before_they_are_compared():
     rng = np.random.default_rng(0)
     rows = rng.normal(1.0, 1.0, (4, 3, 2)).astype("float32")
