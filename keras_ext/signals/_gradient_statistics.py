@@ -1,7 +1,7 @@
 """Norms of gradients and weights, update ratios and clipped fractions."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -29,9 +29,9 @@ class GradientStatistics(GradientSignal):
     - `clipped_fraction`: share of the units whose gradient a transform changed.
 
     Give it to `GradientPipeline(signals=[...])`. Every `every`-th update is measured
-    and smoothed by an exponential average; `read()` fetches the values in one
-    transfer, and nothing reaches the host before. `update_ratio` keeps a copy of the
-    weights; leave it out where memory is short.
+    and smoothed by an exponential average; nothing reaches the host before `read()`
+    asks for it. A weight without a gradient counts as 0. `update_ratio` keeps a copy of
+    the weights; leave it out where memory is short.
 
     Args:
         quantities: Which of these to measure. Defaults to
@@ -108,11 +108,11 @@ class GradientStatistics(GradientSignal):
         if self._before:
             self._when_due(lambda: self._record(update))
 
-    def _when_due(self, action: Any) -> None:
+    def _when_due(self, action: Callable[[], None]) -> None:
         if self.every == 1:
             action()
         else:
-            tf.cond(self._due, lambda: _returns_nothing(action), lambda: None)
+            tf.cond(self._due, action, lambda: None)
 
     def _remember(self, variables: Sequence[Variable]) -> None:
         for variable in variables:
@@ -214,10 +214,6 @@ class GradientStatistics(GradientSignal):
             name: float(str(value))
             for name, value in zip(self.quantities, values, strict=True)
         }
-
-
-def _returns_nothing(action: Any) -> None:
-    action()
 
 
 def _norms(squares: Tensor) -> tuple[Tensor, Tensor]:

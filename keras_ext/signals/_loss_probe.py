@@ -60,6 +60,7 @@ class LossProbe:
             require(len(data) in (2, 3), "len(data)", len(data), "2 or 3")
             self._batches = self._chunks(tuple(data), max_rows)
         self._compiled: list[Any] = []
+        self._loss: Any = None
 
     def _chunks(self, data: tuple[Any, ...], max_rows: int | None) -> list[Any]:
         arrays = keras.tree.map_structure(np.asarray, data)
@@ -116,8 +117,10 @@ class LossProbe:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "LossProbe":
         # The data is only read: a copy, as KerasTuner makes for each trial, shares it.
+        # What was traced for a model stays with the original.
         copied = type(self).__new__(type(self))
-        vars(copied).update({**vars(self), "_compiled": []})
+        traced = {"_compiled": [], "_loss": None}
+        vars(copied).update({**vars(self), **traced})
         memo[id(self)] = copied
         return copied
 

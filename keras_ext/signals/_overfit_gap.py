@@ -1,5 +1,7 @@
 """How much worse a model does on data that it was not trained on."""
 
+import math
+
 from keras_ext.core._checks import is_number, require
 
 
@@ -50,10 +52,13 @@ class OverfitGap:
             validation_loss: The loss on data that was not trained on.
 
         Returns:
-            The average so far, with the weights of the start divided out.
+            The average so far, with the weights of the start divided out; NaN if the
+            gap is not finite, which the average then forgets.
         """
         gap = validation_loss - training_loss
         gap /= max(validation_loss, self.epsilon)
+        if not math.isfinite(gap):
+            return math.nan
         self._average = self.smoothing * self._average + (1 - self.smoothing) * gap
         self._weight = self.smoothing * self._weight + (1 - self.smoothing)
         return self._average / self._weight

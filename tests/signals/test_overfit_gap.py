@@ -83,3 +83,11 @@ def test_two_gaps_do_not_share_their_past():
 def test_rejects_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         OverfitGap(**kwargs)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_forgets_a_loss_that_is_not_finite(bad):
+    gap = OverfitGap(smoothing=0.5)
+    gap.update(training_loss=1.0, validation_loss=2.0)
+    assert math.isnan(gap.update(training_loss=bad, validation_loss=bad))
+    assert gap.update(training_loss=1.0, validation_loss=2.0) == pytest.approx(0.5)
