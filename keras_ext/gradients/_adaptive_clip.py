@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ from keras import ops
 
 from keras_ext.core._checks import is_number, require
 from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._replica import squared_norms
 from keras_ext.core._typing import Pattern, Tensor, Variable
 from keras_ext.gradients._gradient_transform import GradientTransform
 
@@ -89,27 +91,52 @@ class AdaptiveClip(GradientTransform):
         lengths = self._unit_norms([v.value for v in variables], variables)
         slopes = self._unit_norms(gradients, variables)
         limits = self.clipping.value * ops.maximum(lengths, self.epsilon)
-        factors = ops.minimum(1.0, limits / ops.maximum(slopes, _SMALLEST_NORM))
-        clipped, start = [], 0
-        for gradient, variable in zip(gradients, variables, strict=True):
-            shape = self._factor_shape(variable)
-            end = start + math.prod(shape)
-            factor = ops.reshape(factors[start:end], shape)
+        row = ops.minimum(1.0, limits / ops.maximum(slopes, _SMALLEST_NORM))
+        factors = self._by_variable(row, variables)
+        return [
             # In float32, since a small factor would vanish in float16.
-            product = ops.cast(gradient, "float32") * factor
-            clipped.append(ops.cast(product, gradient.dtype))
-            start = end
-        return clipped
+            ops.cast(ops.cast(g, "float32") * factors[id(v)], g.dtype)
+            for g, v in zip(gradients, variables, strict=True)
+        ]
 
     def _unit_norms(
         self, tensors: Sequence[Tensor], variables: Sequence[Variable]
     ) -> Tensor:
         """The norms of the units of all weights, in a row, in float32."""
-        squares = [
-            ops.sum(ops.square(ops.cast(x, "float32")), axis=self.axes(v))
-            for x, v in zip(tensors, variables, strict=True)
-        ]
-        return ops.sqrt(ops.concatenate([ops.reshape(s, (-1,)) for s in squares]))
+        tensor_of = {id(v): x for x, v in zip(tensors, variables, strict=True)}
+        single, many = self._sorted(variables)
+        rows = [squared_norms([tensor_of[id(v)] for v in single])]
+        for v in many:
+            squares = ops.square(ops.cast(tensor_of[id(v)], "float32"))
+            sums = ops.sum(squares, axis=self.axes(v))
+            rows.append(sums if len(sums.shape) == 1 else ops.reshape(sums, (-1,)))
+        return ops.sqrt(ops.concatenate(rows))
+
+    def _sorted(
+        self, variables: Sequence[Variable]
+    ) -> tuple[list[Variable], list[Variable]]:
+        """The weights that are one unit, and those of many: the order in the row."""
+        single = [v for v in variables if len(self.axes(v)) == len(v.shape)]
+        many = [v for v in variables if len(self.axes(v)) < len(v.shape)]
+        return single, many
+
+    def _by_variable(
+        self, row: Tensor, variables: Sequence[Variable]
+    ) -> dict[int, Tensor]:
+        """Cuts a row of one number per unit into one tensor for each weight."""
+        single, many = self._sorted(variables)
+        shapes = [self._factor_shape(v) for v in many]
+        sizes = [1] * len(single) + [math.prod(shape) for shape in shapes]
+        ends = list(accumulate(sizes))
+        pieces = ops.split(row, ends[:-1]) if len(ends) > 1 else [row]
+        factors = {}
+        for v, piece in zip(single, pieces[: len(single)], strict=True):
+            factors[id(v)] = piece if len(v.shape) else ops.reshape(piece, ())
+        for v, shape, piece in zip(many, shapes, pieces[len(single) :], strict=True):
+            # The last axis is where a row of numbers goes by itself.
+            at_the_end = shape[-1] == math.prod(shape)
+            factors[id(v)] = piece if at_the_end else ops.reshape(piece, shape)
+        return factors
 
     def _factor_shape(self, variable: Variable) -> list[int]:
         """The shape of the weight with 1 for the axes within a unit."""
