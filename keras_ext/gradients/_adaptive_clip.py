@@ -129,7 +129,7 @@ class AdaptiveClip(GradientTransform):
         sizes = [1] * len(single) + [math.prod(shape) for shape in shapes]
         ends = list(accumulate(sizes))
         pieces = ops.split(row, ends[:-1]) if len(ends) > 1 else [row]
-        factors = {}
+        factors: dict[int, Tensor] = {}
         for v, piece in zip(single, pieces[: len(single)], strict=True):
             factors[id(v)] = piece if len(v.shape) else ops.reshape(piece, ())
         for v, shape, piece in zip(many, shapes, pieces[len(single) :], strict=True):
