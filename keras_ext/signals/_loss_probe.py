@@ -119,7 +119,7 @@ class LossProbe:
         # The data is only read: a copy, as KerasTuner makes for each trial, shares it.
         # What was traced for a model stays with the original.
         copied = type(self).__new__(type(self))
-        traced = {"_compiled": [], "_loss": None}
+        traced: dict[str, Any] = {"_compiled": [], "_loss": None}
         vars(copied).update({**vars(self), **traced})
         memo[id(self)] = copied
         return copied
