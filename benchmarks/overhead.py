@@ -1,11 +1,11 @@
 """How much time do the callbacks add to a training step?
 
-Plain `fit`, `fit` with each callback, and with all four, take turns by epochs in one
-run, so that a busy machine slows all of them. The time of an epoch is divided by that
-of the plain epoch of the same turn. Printed is the median of these ratios, with the
-quartiles: of the time on the clock, and of the processor time, which other programs on
-the machine disturb less. What a callback does at the end of an epoch counts; tracing
-does not.
+Plain `fit`, `fit` with each callback, and with all four, each in a process of its own,
+take turns by epochs in one run, so that a busy machine slows all of them. The time of
+an epoch is divided by that of the plain epoch of the same turn. Printed is the median
+of these ratios, with the quartiles: of the time on the clock, and of the processor
+time, which other programs on the machine disturb less. What a callback does at the end
+of an epoch counts; tracing does not.
 
 Run: `python benchmarks/overhead.py [--epochs 15] [--data DIR] [--json FILE]`
 
@@ -18,7 +18,8 @@ import argparse
 import json
 import platform
 import statistics
-import threading
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -32,45 +33,22 @@ BATCH_SIZE = 32
 
 
 class TakeTurns(keras.callbacks.Callback):
-    """Lets one `fit` run at a time, an epoch each, and records the seconds of it."""
+    """Trains an epoch when it is told to on standard input, and prints its times."""
 
-    def __init__(self, turns, place):
-        super().__init__()
-        self.turns = turns
-        self.place = place
-        self.times = []  # pairs: seconds on the clock, of the processor
+    _start = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._pass_on(epoch - 1)
-        self.turns.wait_for(self.place)
+        self._end_turn()
+        input()
         self._start = time.perf_counter(), time.process_time()
 
     def on_train_end(self, logs=None):
-        self._pass_on(len(self.times))
+        self._end_turn()
 
-    def _pass_on(self, epoch):
-        if epoch >= 0:
+    def _end_turn(self):
+        if self._start:
             now = time.perf_counter(), time.process_time()
-            self.times.append([b - a for a, b in zip(self._start, now, strict=True)])
-            self.turns.end_of(self.place)
-
-
-class Turns:
-    """Whose turn it is, in a circle of `size`."""
-
-    def __init__(self, size):
-        self.size = size
-        self.now = 0
-        self.changed = threading.Condition()
-
-    def wait_for(self, place):
-        with self.changed:
-            self.changed.wait_for(lambda: self.now == place)
-
-    def end_of(self, place):
-        with self.changed:
-            self.now = (place + 1) % self.size
-            self.changed.notify_all()
+            print(*(b - a for a, b in zip(self._start, now, strict=True)), flush=True)
 
 
 def digits_mlp():
@@ -93,12 +71,12 @@ def convnet(data):
     """A small convnet on images of 28 x 28 pixels."""
     if data:
         x, y = (read_idx(next(Path(data).glob(name))) for name in ("*images*", "*lab*"))
-        x = x[:6400, ..., None].astype("float32") / 255.0
-        y = y[:6400]
+        x = x[:3200, ..., None].astype("float32") / 255.0
+        y = y[:3200]
     else:
         rng = np.random.default_rng(0)
-        x = rng.uniform(size=(6400, 28, 28, 1)).astype("float32")
-        y = rng.integers(0, 10, 6400)
+        x = rng.uniform(size=(3200, 28, 28, 1)).astype("float32")
+        y = rng.integers(0, 10, 3200)
     layers = [
         keras.Input((28, 28, 1)),
         keras.layers.Conv2D(16, 3, activation="relu"),
@@ -158,29 +136,44 @@ NAMES = (
 )
 
 
-def times_of_epochs(task, jit_compile, epochs):
+def train(name, task_name, jit_compile, options):
+    """One contestant, in a process of its own."""
+    layers, x, y = digits_mlp() if task_name == "mlp" else convnet(options.data)
+    model = keras.Sequential(layers)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=jit_compile)
+    model.fit(
+        x,
+        y,
+        batch_size=BATCH_SIZE,
+        epochs=options.epochs + 1,
+        # The timer comes first, so that its epoch ends after all the others'.
+        callbacks=[TakeTurns(), *callbacks(name, x, y)],
+        verbose=0,
+    )
+
+
+def times_of_epochs(task_name, jit_compile, options):
     """From contestant to the times of each epoch but the first, which traces."""
-    layers, x, y = task
-    turns = Turns(len(NAMES))
-    timers, threads = {}, []
-    for place, name in enumerate(NAMES):
-        model = keras.models.clone_model(keras.Sequential(layers))
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=jit_compile)
-        timers[name] = TakeTurns(turns, place)
-        settings = {
-            "batch_size": BATCH_SIZE,
-            "epochs": epochs + 1,
-            # The timer comes first, so that its epoch ends after all the others'.
-            "callbacks": [timers[name], *callbacks(name, x, y)],
-            "verbose": 0,
-        }
-        threads.append(threading.Thread(target=model.fit, args=(x, y), kwargs=settings))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return {name: timer.times[1:] for name, timer in timers.items()}
+    command = [sys.executable, *sys.argv, "--contestant"]
+    processes = {
+        name: subprocess.Popen(
+            [*command, name, task_name, str(int(jit_compile))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in NAMES
+    }
+    times = {name: [] for name in NAMES}
+    for _ in range(options.epochs + 1):
+        for name, process in processes.items():
+            process.stdin.write("\n")
+            process.stdin.flush()
+            times[name].append([float(t) for t in process.stdout.readline().split()])
+    for process in processes.values():
+        process.communicate()
+    return {name: epochs[1:] for name, epochs in times.items()}
 
 
 def compare(times, plain, which):
@@ -195,22 +188,25 @@ def main():
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--data", help="folder with the IDX files of MNIST")
     parser.add_argument("--json", default="overhead.json")
+    parser.add_argument("--contestant", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.contestant:
+        name, task_name, jit_compile = options.contestant
+        train(name, task_name, jit_compile == "1", options)
+        return
 
     results = []
-    for task_name, task in (("mlp", digits_mlp()), ("convnet", convnet(options.data))):
-        steps = -(-len(task[1]) // BATCH_SIZE)
+    for task_name in ("mlp", "convnet"):
         for jit_compile in (False, True):
-            times = times_of_epochs(task, jit_compile, options.epochs)
-            plain = 1e3 * statistics.median(t[0] for t in times["plain"]) / steps
-            print(
-                f"\n{task_name}, jit_compile={jit_compile}: plain {plain:.3f} ms/step"
-            )
+            times = times_of_epochs(task_name, jit_compile, options)
+            plain = statistics.median(t[0] for t in times["plain"])
+            print(f"\n{task_name}, jit_compile={jit_compile}: {plain:.2f} s per epoch")
             for name in NAMES:
                 clock = compare(times[name], times["plain"], 0)
                 cpu = compare(times[name], times["plain"], 1)
                 columns = [f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in (clock, cpu)]
-                print(f"  {name:32} clock {columns[0]}  processor {columns[1]}")
+                row = f"  {name:32} clock {columns[0]}  processor {columns[1]}"
+                print(row, flush=True)
                 results.append(
                     {
                         "task": task_name,
