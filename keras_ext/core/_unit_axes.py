@@ -96,7 +96,7 @@ def _own_variables(layer: keras.Layer) -> list[Variable]:
 def _axes_of(layer: keras.Layer, variable: Variable) -> Axes:
     ndim = len(variable.shape)
     every = tuple(range(ndim))
-    if ndim <= 1 or variable.name == "bias":
+    if ndim <= 1 or variable.name.endswith("bias"):
         # The biases of GRU and MultiHeadAttention have two axes.
         return every
     if "depthwise_kernel" in variable.name or _is_depthwise(layer):
