@@ -1,6 +1,5 @@
 """Grows the batch while training."""
 
-from copy import deepcopy
 from typing import Any
 
 from keras_ext.callbacks._gradient_callback import GradientCallback
@@ -110,7 +109,7 @@ class DynamicBatchSize(GradientCallback):
         if self.policy == "noise_scale":
             most = self.max_batch_size or 32 * self.batch_size
             return NoiseScaleGrowth(largest=most // self.batch_size)
-        return Staged(deepcopy(self.policy))
+        return Staged(self.policy)
 
     def install(self, pipeline: AttachedPipeline) -> None:
         self._policy = self._new_policy()

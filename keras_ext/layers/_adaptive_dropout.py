@@ -131,7 +131,7 @@ class AdaptiveDropout(keras.layers.Layer):
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training:
             return inputs
-        shape = _resolved(self.noise_shape, inputs)
+        shape = resolved_noise_shape(self.noise_shape, inputs)
         return live_dropout(inputs, self._rate.value, shape, self.seed_generator)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -146,7 +146,7 @@ class AdaptiveDropout(keras.layers.Layer):
         }
 
 
-def _resolved(noise_shape: Any, inputs: Tensor) -> Any:
+def resolved_noise_shape(noise_shape: Any, inputs: Tensor) -> Any:
     """The noise shape with every None replaced by the size of the inputs."""
     shape = ops.shape(inputs)
     if noise_shape is None:

@@ -13,6 +13,7 @@ from keras_ext.layers._adaptive_dropout import (
     AdaptiveDropout,
     live_dropout,
     rate_variable,
+    resolved_noise_shape,
 )
 
 _SPATIAL = layers.SpatialDropout1D | layers.SpatialDropout2D | layers.SpatialDropout3D
@@ -118,14 +119,9 @@ def _uninstall(layer: Any) -> bool:
 
 
 def _noise_shape(layer: Any, inputs: Tensor) -> Any:
-    shape = ops.shape(inputs)
     if isinstance(layer, _SPATIAL):
+        shape = ops.shape(inputs)
         channels_first = getattr(layer, "data_format", "") == "channels_first"
         spatial = range(2, len(shape)) if channels_first else range(1, len(shape) - 1)
         return tuple(1 if i in spatial else n for i, n in enumerate(shape))
-    if layer.noise_shape is None:
-        return shape
-    return tuple(
-        given if given is not None else size
-        for given, size in zip(layer.noise_shape, shape, strict=True)
-    )
+    return resolved_noise_shape(layer.noise_shape, inputs)
