@@ -4,7 +4,7 @@ from keras_ext.callbacks._gradient_callback import GradientCallback
 from keras_ext.core._typing import Logs, Pattern
 from keras_ext.gradients._adaptive_clip import AdaptiveClip
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
-from keras_ext.signals._gradient_statistics import GradientStatistics
+from keras_ext.signals._clip_statistics import ClipStatistics
 
 
 class LayerwiseAdaptiveClipping(GradientCallback):
@@ -16,8 +16,8 @@ class LayerwiseAdaptiveClipping(GradientCallback):
     the whole batch, summed over the replicas. At the end of `fit` the model has its own
     optimizer back, with its state advanced.
 
-    Logs `clipped_fraction`, the share of units that were clipped, measured every 20
-    updates and smoothed, and `nonfinite_steps`, the updates left out so far.
+    Logs `clipped_fraction`, the share of units that were clipped, smoothed over some
+    twenty updates, and `nonfinite_steps`, the updates left out so far.
 
     Args:
         clipping: Number >= 0, the largest ratio of gradient norm to weight norm.
@@ -73,13 +73,12 @@ class LayerwiseAdaptiveClipping(GradientCallback):
         self.exclude = exclude
 
     def install(self, pipeline: AttachedPipeline) -> None:
-        pipeline.add_transform(
-            AdaptiveClip(self.clipping, self.epsilon, self.include, self.exclude)
-        )
-        self._statistics = GradientStatistics(("clipped_fraction",), every=20)
+        clip = AdaptiveClip(self.clipping, self.epsilon, self.include, self.exclude)
+        pipeline.add_transform(clip)
+        self._statistics = ClipStatistics(clip)
         pipeline.add_signal(self._statistics)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
-            logs.update(self._statistics.read()["global"])
+            logs["clipped_fraction"] = self._statistics.read()["clipped_fraction"]
         super().on_epoch_end(epoch, logs)

@@ -53,6 +53,21 @@ def reduce_sum(strategy: Any, values: Sequence[Any]) -> list[Any]:
     return list(strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs))
 
 
+def assign(variables: Sequence[Variable], values: Sequence[Tensor]) -> None:
+    """Writes mirrored variables, each with the value of its replica, from within."""
+
+    def write(strategy: Any, *values: Any) -> None:
+        for variable, value in zip(variables, values, strict=True):
+            strategy.extended.update(
+                native(variable),
+                lambda device_variable, x: device_variable.assign(x),
+                args=(value,),
+                group=False,
+            )
+
+    merge(write, *values)
+
+
 def native(value: Any) -> Any:
     """The `tf.Variable` of a `keras.Variable`; anything else as it is."""
     return value.value if isinstance(value, keras.Variable) else value

@@ -7,6 +7,7 @@ import keras
 
 from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._pattern import check_pattern, is_selected
+from keras_ext.core._replica import local_variable
 from keras_ext.core._typing import Pattern, Tensor, Variable
 from keras_ext.core._unit_axes import Axes, axes_by_identity
 
@@ -19,9 +20,13 @@ class GradientTransform:
     update and per device, inside the compiled step, so it may only use `keras.ops`
     and the variables that it made in `build`.
 
-    To write one, override `transform`, and `build` if it needs state. Hyperparameters
-    that are `HyperVariable`s in attributes are found, built and saved by the
-    pipeline.
+    To write one, override `transform`, and `build` if it needs state, which
+    `add_state` makes. Hyperparameters that are `HyperVariable`s in attributes are
+    found, built and saved by the pipeline.
+
+    Two more hooks are for rules that are none about the gradient: `admits` may reject
+    an update as a whole, and `update_factor` may scale what the optimizer did to a
+    weight, its weight decay included.
 
     Args:
         include: Which variables are transformed: a regular expression that is
@@ -78,6 +83,16 @@ class GradientTransform:
         """The hyperparameters that can change while training."""
         return [v for v in vars(self).values() if isinstance(v, HyperVariable)]
 
+    def add_state(self, shape: Sequence[int], name: str) -> Variable:
+        """Creates a float32 variable of zeros, in `build`; it is saved.
+
+        Every replica has its own, and they stay the same, since all see the same
+        gradients: so writing it communicates nothing.
+        """
+        variable = local_variable(shape, "float32", name, total="only_first_replica")
+        self.state.append(variable)
+        return variable
+
     def axes(self, variable: Variable) -> Axes:
         """The axes that a norm per output unit is taken over."""
         return self._axes[id(variable)]
@@ -105,6 +120,49 @@ class GradientTransform:
         raise NotImplementedError(
             f"{type(self).__name__} must override transform(gradients, variables)."
         )
+
+    # Whether `update_factor` is to be called.
+    scales_updates: ClassVar[bool] = False
+
+    def update_factor(
+        self, variable: Variable, move: Tensor, learning_rate: Tensor
+    ) -> Tensor:
+        """Returns the number, or numbers, that the update of a weight is scaled by.
+
+        Called after the optimizer, for the chosen variables, if `scales_updates`.
+
+        Args:
+            variable: The weight, after the update.
+            move: By how much the optimizer changed it, with its weight decay.
+            learning_rate: The learning rate of the update.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must override update_factor(...)."
+        )
+
+    # Whether `admits` is to be called.
+    rejects_updates: ClassVar[bool] = False
+
+    def admits(
+        self, squared_norms: Tensor, variables: Sequence[Variable], finite: Tensor
+    ) -> Tensor:
+        """Returns whether the update is to be made, a scalar of bool.
+
+        Called before `transform`, once for all replicas, if `rejects_updates`. A
+        rejected update changes nothing: not the weights, not the optimizer.
+
+        Args:
+            squared_norms: The squared norms of the gradients of `variables`, a vector.
+            variables: All weights that have a gradient.
+            finite: Whether all the gradients are finite; the update is made only then.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override admits(...).")
+
+    def check(self) -> None:
+        """Raises if training should not go on; called on the host now and then.
+
+        The callbacks of this library call it every 50 batches and after each epoch.
+        """
 
     def get_config(self) -> dict[str, Any]:
         return {"include": self.include, "exclude": self.exclude}

@@ -1,6 +1,7 @@
 """The seam between gradients and an optimizer."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from keras import ops
 from keras_ext.core import _replica
 from keras_ext.core._checks import is_integer, require
 from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._pattern import is_selected
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes
 from keras_ext.gradients._gradient_transform import GradientTransform
@@ -40,7 +42,8 @@ class GradientPipeline(ForwardingOptimizer):
     Each call of `apply` does, in this order: undo loss scaling; add the gradient to
     the accumulated ones (if accumulating); and once per update: sum over the replicas,
     check that the sum is finite, measure (`signals`), transform (`transforms`), and
-    apply the wrapped optimizer with its own clipping, weight decay and averaging.
+    apply the wrapped optimizer with its own clipping, weight decay and averaging. A
+    transform may also reject the update, or scale what the optimizer did to a weight.
 
     Keras clips and accumulates on each replica before summing; the result then
     depends on the number of replicas. Here everything that compares or clips sees
@@ -153,6 +156,14 @@ class GradientPipeline(ForwardingOptimizer):
         if self.built:
             return
         variables = list(variables)
+        averages = self.inner_optimizer.use_ema
+        require(
+            not (averages and any(t.scales_updates for t in self.transforms)),
+            "optimizer.use_ema",
+            averages,
+            "False with a transform that scales updates",
+            hint="The average would be that of updates which are not scaled.",
+        )
         super().build(variables)
         for transform in self.transforms:
             transform.build(variables, self.unit_axes)
@@ -240,62 +251,59 @@ class GradientPipeline(ForwardingOptimizer):
         # The first value replaces what is there, and the last one is never stored: so
         # one micro-batch per update costs no pass over the accumulators.
         def keep() -> None:
-            tf.cond(
-                is_first,
-                lambda: self._keep("assign", values),
-                lambda: self._keep("assign_add", values),
-            )
+            kept = tf.where(is_first, 0.0, 1.0)
+            for sum_, value in zip(self._sums(), values, strict=True):
+                old = tf.math.multiply_no_nan(_replica.native(sum_), kept)
+                sum_.assign(old + tf.cast(value, sum_.dtype))
 
         tf.cond(is_last, lambda: None, keep)
-        _replica.merge(self._micro_step, values, is_first, is_last)
-
-    def _keep(self, method: str, values: Sequence[Tensor]) -> None:
-        for sum_, value in zip(self._sums(), values, strict=True):
-            getattr(_replica.native(sum_), method)(tf.cast(value, sum_.dtype))
+        _replica.merge(self._micro_step, values, is_last)
 
     def _sums(self) -> list[Variable]:
         state = self._state
         return [*(state.accumulators[id(v)] for v in state.shaped), *state.local_sums]
 
-    def _micro_step(
-        self, strategy: Any, values: Sequence[Any], is_first: Any, is_last: Any
-    ) -> None:
-        local = [_replica.first_replica(strategy, v) for v in values]
+    def _micro_step(self, strategy: Any, values: Sequence[Any], is_last: Any) -> None:
+        local = _replica.first_replica(strategy, values[0])
         is_last = _replica.first_replica(strategy, is_last)
         # A step that meets the end of the data fails in the middle, and what does not
         # depend on the data still runs: it would count a step that never was.
-        with tf.control_dependencies(local[:1]):
+        with tf.control_dependencies([local]):
             done = self._state.micro_steps.value + 1
         self._state.micro_steps.assign(tf.where(is_last, 0, done))
-
-        def complete(first: Tensor, *values: Tensor) -> list[Tensor]:
-            return tf.cond(
-                first,
-                lambda: [tf.identity(v) for v in values],
-                lambda: [
-                    tf.cast(_replica.native(s), v.dtype) + v
-                    for s, v in zip(self._sums(), values, strict=True)
-                ],
-            )
-
         tf.cond(
             is_last,
-            lambda: self._finish_sums(
-                strategy,
-                _replica.each_replica(strategy, complete, is_first, *values),
-                done,
-            ),
+            lambda: self._finish_sums(strategy, done, values),
             lambda: None,
         )
 
-    def _finish_sums(self, strategy: Any, sums: Sequence[Any], count: Tensor) -> None:
+    def _finish_sums(
+        self, strategy: Any, count: Tensor, values: Sequence[Any] | None = None
+    ) -> None:
+        """Ends an update with what was kept, and the values of a last micro-batch."""
         num_weights = len(self._state.shaped)
 
-        def mean(*sums: Tensor) -> list[Tensor]:
-            return [s / tf.cast(count, s.dtype) for s in sums]
+        def means(*values: Tensor) -> list[Tensor]:
+            sums = [_replica.native(s) for s in self._sums()]
+            if values:
+                pairs = zip(sums, values, strict=True)
+                sums = [tf.cast(s, v.dtype) + v for s, v in pairs]
+            means = [s / tf.cast(count, s.dtype) for s in sums[:num_weights]]
+            return [*means, *(tf.identity(s) for s in sums[num_weights:])]
 
-        means = _replica.each_replica(strategy, mean, *sums[:num_weights])
-        self._finish(strategy, count, means, sums[num_weights:], [])
+        def complete(*values: Tensor) -> list[Tensor]:
+            if not values:
+                return means()
+            return tf.cond(
+                tf.equal(count, 1),
+                lambda: [tf.identity(v) for v in values],
+                lambda: means(*values),
+            )
+
+        completed = _replica.each_replica(strategy, complete, *(values or ()))
+        self._finish(
+            strategy, count, completed[:num_weights], completed[num_weights:], []
+        )
 
     def _finish(
         self,
@@ -333,11 +341,23 @@ class GradientPipeline(ForwardingOptimizer):
                 )
             self._adapt_loss_scale(finite=True)
 
-        def skip() -> None:
-            self._state.nonfinite_steps.assign_add(1)
-            self._adapt_loss_scale(finite=False)
+        finite = tf.math.is_finite(tf.reduce_sum(squares))
 
-        tf.cond(tf.math.is_finite(tf.reduce_sum(squares)), apply, skip)
+        def skip() -> None:
+            self._state.nonfinite_steps.assign_add(tf.where(finite, 0, 1))
+            lower = functools.partial(self._adapt_loss_scale, finite=False)
+            tf.cond(finite, lambda: None, lower)
+
+        tf.cond(self._admitted(squares, finite), apply, skip)
+
+    def _admitted(self, squared_norms: Tensor, finite: Tensor) -> Tensor:
+        """Whether the update is to be made."""
+        admitted = finite
+        for transform in self.transforms:
+            if transform.rejects_updates:
+                verdict = transform.admits(squared_norms, self._state.shaped, finite)
+                admitted = tf.logical_and(admitted, verdict)
+        return admitted
 
     def _update(
         self,
@@ -365,11 +385,40 @@ class GradientPipeline(ForwardingOptimizer):
         factor = self.inner_optimizer.loss_scale_factor
         if factor is not None:  # which it is about to divide by
             transformed = [g * factor for g in transformed]
+        scaled = self._scaled_updates()
         self.inner_optimizer.apply(
             [*transformed, *direct], [*self._state.shaped, *self._state.direct]
         )
+        scaled()
         for signal in self.signals:
             signal.after_update(update)
+
+    def _scaled_updates(self) -> Callable[[], None]:
+        """Remembers the weights; what it returns scales how they have moved since."""
+        rules = [t for t in self.transforms if t.scales_updates]
+        rules_of = [
+            (v, [t for t in rules if is_selected(v, t.include, t.exclude)])
+            for v in self._state.shaped
+        ]
+        chosen = [(v, some) for v, some in rules_of if some]
+        before = [tf.identity(_replica.native(v)) for v, _ in chosen]
+        rate = self.inner_optimizer.learning_rate if chosen else None
+
+        def scale() -> None:
+            new = []
+            for (variable, some), start in zip(chosen, before, strict=True):
+                end = tf.identity(_replica.native(variable))
+                for rule in some:
+                    factor = rule.update_factor(variable, end - start, rate)
+                    factor = tf.cast(factor, end.dtype)
+                    # Where nothing is scaled, every bit stays.
+                    scaled = start + factor * (end - start)
+                    end = tf.where(tf.equal(factor, 1), end, scaled)
+                new.append(end)
+            if chosen:
+                _replica.assign([v for v, _ in chosen], new)
+
+        return scale
 
     def _adapt_loss_scale(self, finite: bool) -> None:
         """Does what `LossScaleOptimizer` does after an update."""
@@ -399,13 +448,8 @@ class GradientPipeline(ForwardingOptimizer):
             return
 
         def finish(strategy: Any) -> None:
-            def sums() -> list[Tensor]:
-                return [tf.identity(_replica.native(s)) for s in self._sums()]
-
             done = self._state.micro_steps
-            self._finish_sums(
-                strategy, _replica.each_replica(strategy, sums), done.value
-            )
+            self._finish_sums(strategy, done.value)
             done.assign(0)
 
         @tf.function(autograph=False)
@@ -413,6 +457,11 @@ class GradientPipeline(ForwardingOptimizer):
             self._distribution_strategy.run(lambda: _replica.merge(finish))
 
         run()
+
+    def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
+        super().finalize_variable_values(var_list)
+        for transform in self.transforms:
+            transform.check()
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object

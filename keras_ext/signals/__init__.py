@@ -1,5 +1,6 @@
 """Signals: what happens while a model trains."""
 
+from keras_ext.signals._clip_statistics import ClipStatistics
 from keras_ext.signals._gradient_noise_scale import GradientNoiseScale
 from keras_ext.signals._gradient_signal import GradientSignal
 from keras_ext.signals._gradient_statistics import GradientStatistics
@@ -7,6 +8,7 @@ from keras_ext.signals._loss_probe import LossProbe
 from keras_ext.signals._overfit_gap import OverfitGap
 
 __all__ = [
+    "ClipStatistics",
     "GradientNoiseScale",
     "GradientSignal",
     "GradientStatistics",

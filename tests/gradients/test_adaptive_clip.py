@@ -299,6 +299,7 @@ def test_config_keeps_every_argument():
         "epsilon": 1e-4,
         "include": ["a", "b"],
         "exclude": "c",
+        "per": "unit",
     }
     assert AdaptiveClip.from_config(config).get_config() == config
 
