@@ -55,15 +55,6 @@ class GradientCallback(CopyableCallback):
         self.pipeline.begin()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if not self.pipeline.was_applied:
-            self.pipeline.detach()
-            require(
-                False,
-                "model.train_step",
-                type(self.model).train_step,
-                "one that calls model.optimizer.apply(...)",
-                hint=f"{type(self).__name__} sees no gradient in this model.",
-            )
         if self.nonfinite == "raise" and (batch + 1) % _BATCHES_BETWEEN_CHECKS == 0:
             self._raise_if_nonfinite()
 

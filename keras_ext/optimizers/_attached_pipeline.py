@@ -1,7 +1,7 @@
 """A pipeline that callbacks put around the optimizer of a model for one `fit`."""
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
@@ -31,6 +31,7 @@ class AttachedPipeline(GradientPipeline):
         # Weakly, so that who saves the optimizer does not come back to the model.
         self._model: Any = weakref.ref(model)
         self._owners: list[Any] = []
+        self._restore_step = _fail_if_unused(model, self)
 
     @classmethod
     def join(cls, model: keras.Model, owner: Any) -> Self:
@@ -102,6 +103,7 @@ class AttachedPipeline(GradientPipeline):
         if model.optimizer is self:
             model.optimizer = self.optimizer
             model.train_function = None
+            self._restore_step()
 
     # A file that is saved meanwhile holds the state of the wrapped optimizer where it
     # would be without the pipeline. (Its config is what `compile` was given.)
@@ -111,3 +113,40 @@ class AttachedPipeline(GradientPipeline):
 
     def load_own_variables(self, store: Any) -> None:
         self.optimizer.load_own_variables(store)
+
+
+def _fail_if_unused(
+    model: keras.Model, pipeline: GradientPipeline
+) -> Callable[[], None]:
+    """Makes a custom `train_step` that never applies the pipeline fail.
+
+    It does so while it is traced, before anything is computed. Returns what undoes it.
+    """
+    if type(model).train_step is keras.Model.train_step:
+        return lambda: None
+    custom_step = model.train_step
+    held = "train_step" in vars(model)
+
+    def train_step(*args: Any, **kwargs: Any) -> Any:
+        pipeline.was_applied = False
+        result = custom_step(*args, **kwargs)
+        if not pipeline.was_applied:
+            restore()
+            pipeline.detach()
+            require(
+                False,
+                "model.train_step",
+                custom_step,
+                "one that calls model.optimizer.apply(...)",
+                hint="The callbacks see no gradient in this model.",
+            )
+        return result
+
+    def restore() -> None:
+        if held:
+            model.train_step = custom_step
+        else:
+            vars(model).pop("train_step", None)
+
+    model.train_step = train_step
+    return restore

@@ -361,11 +361,15 @@ class TestCannotWork:
             def __init__(self):
                 super().__init__()
                 self.dense = keras.layers.Dense(2)
+                self.steps = self.add_weight(
+                    name="steps", initializer="zeros", trainable=False
+                )
 
             def call(self, x):
                 return self.dense(x)
 
             def train_step(self, data):
+                self.steps.assign_add(1.0)
                 return {"loss": tf.constant(0.0)}
 
         model = Ignores()
@@ -376,7 +380,20 @@ class TestCannotWork:
             ValueError, match=r"`model.train_step` must be one that calls"
         ):
             fit(model, [MAKE[name]()])
+        # It says so when the step is traced, before the first one runs.
+        assert float(model.steps) == 0.0
         assert model.optimizer is optimizer
+        fit(model)
+
+    def test_custom_train_step_is_itself_again_after_fit(self):
+        class Counts(keras.Sequential):
+            def train_step(self, data):
+                return super().train_step(data)
+
+        model = Counts([keras.Input((6,)), keras.layers.Dense(2)])
+        model.compile("sgd", "mse")
+        fit(model, [MAKE["clip"]()])
+        assert "train_step" not in vars(model)
 
     def test_a_callback_that_cannot_be_installed_leaves_nothing(self):
         class Fails(GradientCallback):
