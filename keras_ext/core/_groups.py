@@ -141,5 +141,7 @@ def _squares_of(variables: Sequence[Variable], tensor_of: dict[int, Tensor]) -> 
     missing = [i for i, v in enumerate(variables) if id(v) not in tensor_of]
     if not missing:
         return squares
+    if len(missing) == len(variables):
+        return ops.zeros((len(variables),))
     present = [i for i in range(len(variables)) if i not in missing]
     return tf.scatter_nd([[i] for i in present], squares, (len(variables),))

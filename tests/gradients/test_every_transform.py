@@ -1,0 +1,220 @@
+"""What every gradient transform must do, whatever it computes."""
+
+import copy
+from functools import cache
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_ext as kx
+from keras_ext.core import unit_axes
+from keras_ext.optimizers import GradientPipeline
+from tests.cases import TRANSFORMS
+
+# Their subclasses are tested.
+ABSTRACT = {"GradientTransform", "NormClip"}
+CASES = [
+    pytest.param(case, id=f"{name}-{i}" if i else name)
+    for name, cases in TRANSFORMS.items()
+    for i, case in enumerate(cases)
+]
+every_transform = pytest.mark.parametrize("case", CASES)
+
+
+def test_the_table_has_every_transform():
+    assert set(TRANSFORMS) == set(kx.gradients.__all__) - ABSTRACT
+    for name, cases in TRANSFORMS.items():
+        assert all(type(case.make()).__name__ == name for case in cases)
+
+
+def make_model():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((5,)),
+            keras.layers.Dense(4, bias_initializer="normal", name="hidden"),
+            keras.layers.Dense(2, bias_initializer="normal", name="head"),
+        ]
+    )
+
+
+def stream(model, updates=12):
+    """Gradients of every update: random ones, one spike, one weight that rests."""
+    rng = np.random.default_rng(0)
+    gradients = [
+        [rng.normal(size=v.shape, scale=0.3) for v in model.trainable_variables]
+        for _ in range(updates)
+    ]
+    gradients[4][0] *= 0.0
+    gradients[7] = [100.0 * g for g in gradients[7]]
+    return [[np.float32(g) for g in some] for some in gradients]
+
+
+def compiled(model, transforms, optimizer=None):
+    """The model with the transforms in its optimizer, built."""
+    model.optimizer = GradientPipeline(
+        optimizer or keras.optimizers.SGD(0.1, momentum=0.9),
+        transforms,
+        unit_axes=unit_axes(model),
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def train(model, gradients, strategy=None, **function_options):
+    """Applies the gradients in a compiled step, each replica with its share of them."""
+    strategy = strategy or tf.distribute.get_strategy()
+    # Unequal shares, so that what is done before the sum would show.
+    shares = {1: [1.0], 2: [0.25, 0.75]}[strategy.num_replicas_in_sync]
+
+    @tf.function(autograph=False, **function_options)
+    def step(*gradients):
+        def apply():
+            context = tf.distribute.get_replica_context()
+            share = tf.gather(shares, context.replica_id_in_sync_group)
+            model.optimizer.apply(
+                [share * g for g in gradients], model.trainable_variables
+            )
+
+        strategy.run(apply)
+
+    for some in gradients:
+        step(*map(tf.constant, some))
+    return weights(model)
+
+
+def weights(model):
+    return [v.numpy() for v in model.trainable_variables]
+
+
+def assert_close(actual, expected, **tolerance):
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, **{"rtol": 1e-5, "atol": 1e-6, **tolerance})
+
+
+def state_of(model):
+    return [v.numpy() for v in model.optimizer.own_variables]
+
+
+def run(case, strategy=None, **function_options):
+    model = compiled(make_model(), [case.make()])
+    return train(model, stream(model), strategy, **function_options)
+
+
+@cache
+def result(case):
+    """The weights after the stream, with the transform, or without any for None."""
+    model = compiled(make_model(), [case.make()] if case else [])
+    return train(model, stream(model))
+
+
+@every_transform
+def test_does_something(case):
+    if not case.changes_weights:
+        pytest.skip("does nothing about gradients that are finite")
+    pairs = zip(result(case), result(None), strict=True)
+    assert max(np.abs(a - e).max() for a, e in pairs) > 1e-3
+
+
+@every_transform
+def test_gives_the_same_weights_on_one_and_two_replicas(case, strategies):
+    with strategies(2).scope():
+        two = run(case, strategies(2))
+    assert_close(two, result(case))
+
+
+@every_transform
+def test_gives_the_same_weights_compiled_by_xla_and_eagerly(case):
+    assert_close(run(case, jit_compile=True), result(case))
+    model = compiled(make_model(), [case.make()])
+    for gradients in stream(model):
+        model.optimizer.apply(
+            [tf.constant(g) for g in gradients], model.trainable_variables
+        )
+    assert_close(weights(model), result(case))
+
+
+@every_transform
+def test_config_holds_every_argument(case):
+    transform = case.make(exclude="head")
+    config = transform.get_config()
+    restored = type(transform).from_config(copy.deepcopy(config))
+    assert restored.get_config() == config
+    saved = keras.saving.serialize_keras_object(transform)
+    again = keras.saving.deserialize_keras_object(saved)
+    assert type(again) is type(transform)
+    assert again.get_config() == config
+
+
+@every_transform
+def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(case, tmp_path):
+    model = compiled(make_model(), [case.make()])
+    gradients = stream(model)
+    # Past the spike, so that there is something to remember.
+    train(model, gradients[:9])
+    before = state_of(model)
+    # Saved by `compile`, loaded by `load_model`.
+    model.compile(model.optimizer, "mse")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for a, e in zip(state_of(loaded), before, strict=True):
+        np.testing.assert_array_equal(a, e)
+    assert_close(
+        train(loaded, gradients[9:]), train(model, gradients[9:]), rtol=0, atol=0
+    )
+
+
+@every_transform
+def test_weights_that_are_not_chosen_move_as_without_it(case):
+    if not (case.leaves_others_alone and case.changes_weights):
+        pytest.skip("takes or leaves updates as a whole")
+    transforms = [case.make(exclude="head"), case.make(include="hidden")]
+    models = [compiled(make_model(), [t]) for t in transforms]
+    results = [train(model, stream(model)) for model in models]
+    assert_close(*results, rtol=0, atol=0)
+    changed = {
+        variable.path.split("/")[1]
+        for variable, a, e in zip(
+            models[0].trainable_variables, results[0], result(None), strict=True
+        )
+        if np.any(a != e)
+    }
+    assert changed == {"hidden"}
+
+
+@every_transform
+def test_can_be_copied_before_it_is_built(case):
+    copied = copy.deepcopy(case.make())
+    model = compiled(make_model(), [copied])
+    assert_close(train(model, stream(model)), result(case), rtol=0, atol=0)
+
+
+@every_transform
+def test_zero_gradients_are_no_danger(case):
+    """At first, all through, and before a gradient that is not zero."""
+    model = compiled(make_model(), [case.make()])
+    gradients = stream(model)
+    zeros = [[np.zeros_like(g) for g in some] for some in gradients]
+    start = weights(model)
+    rested = train(model, zeros)
+    if case.keeps_zero:
+        assert_close(rested, start, rtol=0, atol=0)
+    assert all(np.isfinite(w).all() for w in train(model, gradients))
+    assert all(np.isfinite(s).all() for s in state_of(model))
+    assert int(model.optimizer.nonfinite_steps) == 0
+
+
+@every_transform
+def test_weights_without_a_gradient_are_left_out(case):
+    model = compiled(make_model(), [case.make()])
+    start = weights(model)
+    for gradients in stream(model):
+        given = [tf.constant(gradients[0]), None, tf.constant(gradients[2]), None]
+        model.optimizer.apply(given, model.trainable_variables)
+    end = weights(model)
+    for i in (1, 3):
+        np.testing.assert_array_equal(end[i], start[i])
+    assert all(np.isfinite(w).all() for w in end)
+    assert any(np.any(end[i] != start[i]) for i in (0, 2))
