@@ -1,61 +1,44 @@
-"""How much time do the callbacks add to a training step?
+"""How much time do callbacks and gradient transforms add to a training step?
 
-Plain `fit`, `fit` with each callback, and with all four, each in a process of its own,
-take turns by epochs in one run, so that a busy machine slows all of them. The time of
-an epoch is divided by that of the plain epoch of the same turn. Printed is the median
-of these ratios, with the quartiles: of the time on the clock, and of the processor
-time, which other programs on the machine disturb less. What a callback does at the end
-of an epoch counts; tracing does not.
+A model without any, models with one each, and a second plain model as a control, take
+turns by epochs of some dozens of steps in one process, so that whatever else the
+machine does slows all of them. The time of an epoch is divided by that of the plain
+epoch of the same turn; what a callback does after each batch and at the end of the
+epoch counts, tracing does not. Printed is the median of these ratios, with the
+quartiles: of the time on the clock, and of the processor time, which other programs
+disturb less. A ratio is only as good as that of the control is near 1.
 
-Run: `python benchmarks/overhead.py [--epochs 15] [--data DIR] [--json FILE]`
+Run: `python benchmarks/overhead.py [callbacks] [transforms] [depth] [--turns 15]
+[--jit] [--model convnet] [--data DIR] [--json FILE]`
 
-Prints the ratios and writes them, with the times, as JSON. With `--data`, the convnet
-trains on the MNIST images (IDX files) in DIR, otherwise on images of noise: the time is
-the same.
+`depth` trains perceptrons of 10, 100 and 400 layers, and also prints the time until
+the first step is done. With `--data`, the convnet trains on the MNIST images (IDX
+files) in DIR, otherwise on images of noise: the time is the same.
 """
 
 import argparse
+import gzip
 import json
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn.datasets import load_digits
 
 import keras_ext as kx
 
 BATCH_SIZE = 32
+# Per epoch: some tenths of a second.
+STEPS = {"convnet": 50, "mlp": 300, "depth": 10}
 
 
-class TakeTurns(keras.callbacks.Callback):
-    """Trains an epoch when it is told to on standard input, and prints its times."""
-
-    _start = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._end_turn()
-        input()
-        self._start = time.perf_counter(), time.process_time()
-
-    def on_train_end(self, logs=None):
-        self._end_turn()
-
-    def _end_turn(self):
-        if self._start:
-            now = time.perf_counter(), time.process_time()
-            print(*(b - a for a, b in zip(self._start, now, strict=True)), flush=True)
-
-
-def digits_mlp():
-    """A small perceptron on the digits of scikit-learn, four times over."""
+def mlp(data):
+    """A small perceptron on the digits of scikit-learn."""
     digits = load_digits()
-    x = np.tile(digits.data / 16.0, (4, 1)).astype("float32")
-    y = np.tile(digits.target, 4)
     layers = [
         keras.Input((64,)),
         keras.layers.Dense(128, "relu"),
@@ -64,7 +47,7 @@ def digits_mlp():
         keras.layers.Dropout(0.2),
         keras.layers.Dense(10),
     ]
-    return layers, x, y
+    return layers, (digits.data / 16.0).astype("float32"), digits.target
 
 
 def convnet(data):
@@ -93,87 +76,157 @@ def convnet(data):
 
 def read_idx(path):
     """Reads a gzipped IDX file of MNIST."""
-    import gzip
-
     raw = gzip.decompress(path.read_bytes())
     ndim = raw[3]
     shape = np.frombuffer(raw, ">u4", ndim, offset=4)
     return np.frombuffer(raw, "u1", offset=4 + 4 * ndim).reshape(shape)
 
 
-def callbacks(name, x, y):
-    """The callbacks of one contestant. Every one is set so that it changes nothing."""
+def deep_mlp(num_layers):
+    def make(data):
+        hidden = [keras.layers.Dense(32, "relu") for _ in range(num_layers - 1)]
+        x = np.random.default_rng(0).normal(size=(320, 32)).astype("float32")
+        layers = [keras.Input((32,)), *hidden, keras.layers.Dense(10)]
+        return layers, x, np.arange(320) % 10
+
+    return make
+
+
+def callbacks(x, y):
+    """From name to callbacks, which are set so that they change nothing."""
     probe = (x[:256], y[:256])
-    every = {
-        "LayerwiseAdaptiveClipping": [kx.callbacks.LayerwiseAdaptiveClipping()],
-        "GradientNormEarlyStopping": [
-            kx.callbacks.GradientNormEarlyStopping(min_epochs=10**6)
-        ],
-        "AdaptiveDropout": [kx.callbacks.AdaptiveDropout(probe, probe)],
-        "DynamicBatchSize (listed)": [
-            kx.callbacks.DynamicBatchSize([(10**6, 2)], BATCH_SIZE)
-        ],
+    four = {
+        "LayerwiseAdaptiveClipping": lambda: kx.callbacks.LayerwiseAdaptiveClipping(),
+        "GradientNormEarlyStopping": lambda: kx.callbacks.GradientNormEarlyStopping(
+            min_epochs=10**6
+        ),
+        "AdaptiveDropout": lambda: kx.callbacks.AdaptiveDropout(probe, probe),
+        "DynamicBatchSize (listed)": lambda: kx.callbacks.DynamicBatchSize(
+            [(10**6, 2)], BATCH_SIZE
+        ),
+    }
+    return {
+        **{name: [make()] for name, make in four.items()},
         "DynamicBatchSize (noise scale)": [
             kx.callbacks.DynamicBatchSize("noise_scale", BATCH_SIZE, BATCH_SIZE)
         ],
+        "these four (listed)": [make() for make in four.values()],
+        "GradientMonitor(every=50)": [kx.callbacks.GradientMonitor(every=50)],
     }
-    if name == "plain":
-        return []
-    if name == "all four":
-        del every["DynamicBatchSize (noise scale)"]
-        return [callback for group in every.values() for callback in group]
-    return every[name]
 
 
-NAMES = (
-    "plain",
-    "LayerwiseAdaptiveClipping",
-    "GradientNormEarlyStopping",
-    "AdaptiveDropout",
-    "DynamicBatchSize (listed)",
-    "DynamicBatchSize (noise scale)",
-    "all four",
-)
+class Transformed(kx.callbacks.GradientCallback):
+    """Puts one transform into the step."""
+
+    def __init__(self, transform):
+        super().__init__()
+        self.transform = transform
+
+    def install(self, pipeline):
+        pipeline.add_transform(self.transform)
 
 
-def train(name, task_name, jit_compile, options):
-    """One contestant, in a process of its own."""
-    layers, x, y = digits_mlp() if task_name == "mlp" else convnet(options.data)
-    model = keras.Sequential(layers)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=jit_compile)
-    model.fit(
-        x,
-        y,
-        batch_size=BATCH_SIZE,
-        epochs=options.epochs + 1,
-        # The timer comes first, so that its epoch ends after all the others'.
-        callbacks=[TakeTurns(), *callbacks(name, x, y)],
-        verbose=0,
-    )
+def transforms(x, y):
+    """From name to a callback that does nothing but transform."""
+    g = kx.gradients
+    every = [
+        *(g.AdaptiveClip(), g.ClipByNorm(), g.ClipByGlobalNorm(), g.ClipByValue(1.0)),
+        *(g.AutoClip(), g.AutoClip(per="tensor"), g.AdaGC(), g.ZClip()),
+        *(g.ClipUpdateRMS(), g.CoordinateClip(), g.Centralize(), g.Standardize()),
+        *(g.NormalizeByLayer(), g.AddNoise(), g.SkipSpikes(), g.SkipNonFinite()),
+        *(g.Freeze(include="nothing"), g.LayerwiseScale({"dense": 0.5})),
+    ]
+    return {
+        type(t).__name__
+        + (" per tensor" if getattr(t, "per", "") == "tensor" else ""): [Transformed(t)]
+        for t in every
+    }
 
 
-def times_of_epochs(task_name, jit_compile, options):
-    """From contestant to the times of each epoch but the first, which traces."""
-    command = [sys.executable, *sys.argv, "--contestant"]
-    processes = {
-        name: subprocess.Popen(
-            [*command, name, task_name, str(int(jit_compile))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+def with_depth(x, y):
+    """The callbacks whose work grows with the number of weights."""
+    some = callbacks(x, y)
+    kept = ("LayerwiseAdaptiveClipping", "GradientMonitor(every=50)")
+    return {name: some[name] for name in kept}
+
+
+class Contestant:
+    """A model that trains an epoch when it is told to."""
+
+    def __init__(self, make_model, contestants, name, jit_compile, data):
+        layers, x, y = make_model(data)
+        self.model = keras.Sequential(layers)
+        self.model.compile(
+            keras.optimizers.Adam(1e-3),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            jit_compile=jit_compile,
         )
-        for name in NAMES
+        chosen = contestants(x, y).get(name, [])
+        self.callbacks = keras.callbacks.CallbackList(chosen, model=self.model)
+        batches = tf.data.Dataset.from_tensor_slices((x, y)).repeat().batch(BATCH_SIZE)
+        self.batches = iter(batches.prefetch(2))
+        start = time.perf_counter()
+        # `fit` builds loss and metrics before it traces; so does one evaluation.
+        self.model.evaluate(x[:BATCH_SIZE], y[:BATCH_SIZE], verbose=0)
+        self.callbacks.on_train_begin()
+        self.epochs = 0
+        self.epoch(1)
+        self.seconds_to_first_step = time.perf_counter() - start
+
+    def epoch(self, steps):
+        """Trains as `fit` does, and returns the times on clock and processor."""
+        step = self.model.make_train_function() or self.model.train_function
+        start = time.perf_counter(), time.process_time()
+        self.callbacks.on_epoch_begin(self.epochs)
+        for i in range(steps):
+            self.callbacks.on_train_batch_begin(i)
+            logs = step(self.batches)
+            self.callbacks.on_train_batch_end(i, logs)
+        self.callbacks.on_epoch_end(self.epochs, {})
+        self.epochs += 1
+        now = time.perf_counter(), time.process_time()
+        return [b - a for a, b in zip(start, now, strict=True)]
+
+
+def compete(title, make_model, contestants, steps, options):
+    """Prints the ratios of all contestants, and returns them as rows."""
+    _, x, y = make_model(options.data)
+    names = ["plain", "plain again", *contestants(x, y)]
+    models = {
+        name: Contestant(make_model, contestants, name, options.jit, options.data)
+        for name in names
     }
-    times = {name: [] for name in NAMES}
-    for _ in range(options.epochs + 1):
-        for name, process in processes.items():
-            process.stdin.write("\n")
-            process.stdin.flush()
-            times[name].append([float(t) for t in process.stdout.readline().split()])
-    for process in processes.values():
-        process.communicate()
-    return {name: epochs[1:] for name, epochs in times.items()}
+    times = {name: [] for name in names}
+    for turn in range(options.turns + 1):
+        for name, model in models.items():
+            if turn:
+                times[name].append(model.epoch(steps))
+            else:
+                model.epoch(steps)  # not counted: caches are cold
+    plain = statistics.median(t[0] for t in times["plain"]) / steps
+    print(f"\n{title}, jit_compile={options.jit}: {1e3 * plain:.2f} ms a plain step")
+    rows = []
+    for name in names:
+        clock, cpu = (compare(times[name], times["plain"], i) for i in (0, 1))
+        first = models[name].seconds_to_first_step
+        columns = [f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in (clock, cpu)]
+        print(
+            f"  {name:32} clock {columns[0]}  processor {columns[1]}"
+            f"  first step {first:.1f} s",
+            flush=True,
+        )
+        rows.append(
+            {
+                "task": title,
+                "jit_compile": options.jit,
+                "name": name,
+                "clock": clock,
+                "processor": cpu,
+                "seconds_to_first_step": first,
+                "seconds_of_epochs": times[name],
+            }
+        )
+    return rows
 
 
 def compare(times, plain, which):
@@ -185,40 +238,27 @@ def compare(times, plain, which):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("what", nargs="*", default=["callbacks"])
+    parser.add_argument("--model", choices=["convnet", "mlp"], default="convnet")
+    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--jit", action="store_true")
     parser.add_argument("--data", help="folder with the IDX files of MNIST")
     parser.add_argument("--json", default="overhead.json")
-    parser.add_argument("--contestant", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.contestant:
-        name, task_name, jit_compile = options.contestant
-        train(name, task_name, jit_compile == "1", options)
-        return
 
-    results = []
-    for task_name in ("mlp", "convnet"):
-        for jit_compile in (False, True):
-            times = times_of_epochs(task_name, jit_compile, options)
-            plain = statistics.median(t[0] for t in times["plain"])
-            print(f"\n{task_name}, jit_compile={jit_compile}: {plain:.2f} s per epoch")
-            for name in NAMES:
-                clock = compare(times[name], times["plain"], 0)
-                cpu = compare(times[name], times["plain"], 1)
-                columns = [f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in (clock, cpu)]
-                row = f"  {name:32} clock {columns[0]}  processor {columns[1]}"
-                print(row, flush=True)
-                results.append(
-                    {
-                        "task": task_name,
-                        "jit_compile": jit_compile,
-                        "callbacks": name,
-                        "clock": clock,
-                        "processor": cpu,
-                        "times": times[name],
-                    }
-                )
+    make_model = {"convnet": convnet, "mlp": mlp}[options.model]
+    rows = []
+    for what in options.what:
+        if what == "depth":
+            for n in (10, 100, 400):
+                title = f"{n} layers"
+                rows += compete(title, deep_mlp(n), with_depth, STEPS["depth"], options)
+        else:
+            contestants = {"callbacks": callbacks, "transforms": transforms}[what]
+            steps = STEPS[options.model]
+            rows += compete(options.model, make_model, contestants, steps, options)
     Path(options.json).write_text(
-        json.dumps({"machine": platform.machine(), "results": results}, indent=1)
+        json.dumps({"machine": platform.machine(), "rows": rows}, indent=1)
     )
 
 
