@@ -149,8 +149,17 @@ class GradientPipeline(ForwardingOptimizer):
         return self.accumulation_steps.bounds != (1, 1)
 
     @property
+    def _num_replicas(self) -> int:
+        """How many replicas have gradients that are still to be summed."""
+        reduced = _replica.receives_reduced_gradients(self)
+        return 1 if reduced else _replica.num_replicas()
+
+    @property
     def _local_signals(self) -> list[GradientSignal]:
-        return [s for s in self.signals if s.measures_locally]
+        """Those that measure what an update is the mean of, if that can be several."""
+        if not self.accumulates and self._num_replicas == 1:
+            return []
+        return [s for s in self.signals if s.local_shapes]
 
     def build(self, variables: Sequence[Variable]) -> None:
         if self.built:
@@ -180,7 +189,8 @@ class GradientPipeline(ForwardingOptimizer):
             _require_no_overwritten(variables, self.accumulation_steps)
             micro_steps = _counter("micro_steps")
             accumulators = {id(v): _accumulator(v.shape, v.name) for v in variables}
-            local_sums = [_accumulator((), "local") for _ in self._local_signals]
+            shapes = [shape for s in self._local_signals for shape in s.local_shapes]
+            local_sums = [_accumulator(shape, "local") for shape in shapes]
             owned += [micro_steps, *accumulators.values(), *local_sums]
         return _State(nonfinite_steps, micro_steps, accumulators, local_sums, owned)
 
@@ -220,7 +230,11 @@ class GradientPipeline(ForwardingOptimizer):
         self._state.shaped = [v for _, v in shaped]
         self._state.direct = [v for _, v in direct]
         gradients = self._unscaled([_replica.dense(g) for g, _ in shaped])
-        local = [s.measure_locally(gradients) for s in self._local_signals]
+        local = [
+            value
+            for signal in self._local_signals
+            for value in signal.measure_locally(gradients, self._state.shaped)
+        ]
         if self.accumulates:
             self._accumulate([*gradients, *local])
         else:
@@ -314,19 +328,14 @@ class GradientPipeline(ForwardingOptimizer):
         direct: Sequence[Any],
     ) -> None:
         """Ends an update, in cross-replica context."""
-        replicas = 1
+        replicas = self._num_replicas
         if not _replica.receives_reduced_gradients(self):
-            replicas = strategy.num_replicas_in_sync
             reduced = _replica.reduce_sum(strategy, [*gradients, *local])
             gradients, local = reduced[: len(gradients)], reduced[len(gradients) :]
         squares = _replica.squared_norms(
             [_replica.first_replica(strategy, g) for g in gradients]
         )
         micro_batches = tf.cast(count, tf.float32) * replicas
-        # The loss of a replica was divided by their number; see tf.distribute.
-        local = [
-            _replica.first_replica(strategy, x) * float(replicas) ** 2 for x in local
-        ]
 
         def apply() -> None:
             with _replica.gradients_already_reduced(self.inner_optimizer):
@@ -338,6 +347,7 @@ class GradientPipeline(ForwardingOptimizer):
                     squares,
                     micro_batches,
                     local,
+                    replicas,
                 )
             self._adapt_loss_scale(finite=True)
 
@@ -345,6 +355,8 @@ class GradientPipeline(ForwardingOptimizer):
 
         def skip() -> None:
             self._state.nonfinite_steps.assign_add(tf.where(finite, 0, 1))
+            for signal in self.signals:
+                signal.after_skip(squares, self._state.shaped)
             lower = functools.partial(self._adapt_loss_scale, finite=False)
             tf.cond(finite, lambda: None, lower)
 
@@ -366,6 +378,7 @@ class GradientPipeline(ForwardingOptimizer):
         squared_norms: Tensor,
         micro_batches: Tensor,
         local: Sequence[Tensor],
+        replicas: int,
     ) -> None:
         """Ends an update on one replica."""
         transformed = gradients
@@ -376,9 +389,10 @@ class GradientPipeline(ForwardingOptimizer):
             transformed,
             self._state.shaped,
             squared_norms,
-            self.inner_optimizer.iterations.value,
+            # The number, not the variable, that is one more after the update.
+            tf.identity(self.inner_optimizer.iterations.value),
             micro_batches,
-            dict(zip(self._local_signals, local, strict=True)),
+            self._by_signal(local, replicas),
         )
         for signal in self.signals:
             signal.before_update(update)
@@ -392,6 +406,13 @@ class GradientPipeline(ForwardingOptimizer):
         scaled()
         for signal in self.signals:
             signal.after_update(update)
+
+    def _by_signal(
+        self, local: Sequence[Tensor], replicas: int
+    ) -> dict[GradientSignal, list[Tensor]]:
+        # The loss of a replica was divided by their number; see tf.distribute.
+        values = iter(local if replicas == 1 else [x * replicas**2 for x in local])
+        return {s: [next(values) for _ in s.local_shapes] for s in self._local_signals}
 
     def _scaled_updates(self) -> Callable[[], None]:
         """Remembers the weights; what it returns scales how they have moved since."""
@@ -411,9 +432,10 @@ class GradientPipeline(ForwardingOptimizer):
                 for rule in some:
                     factor = rule.update_factor(variable, end - start, rate)
                     factor = tf.cast(factor, end.dtype)
-                    # Where nothing is scaled, every bit stays.
                     scaled = start + factor * (end - start)
-                    end = tf.where(tf.equal(factor, 1), end, scaled)
+                    # Where nothing, or everything, is to stay, every bit does.
+                    scaled = tf.where(tf.equal(factor, 1), end, scaled)
+                    end = tf.where(tf.equal(factor, 0), start, scaled)
                 new.append(end)
             if chosen:
                 _replica.assign([v for v, _ in chosen], new)

@@ -1,6 +1,7 @@
 """Signals: what happens while a model trains."""
 
 from keras_ext.signals._clip_statistics import ClipStatistics
+from keras_ext.signals._gradient_moments import GradientMoments
 from keras_ext.signals._gradient_noise_scale import GradientNoiseScale
 from keras_ext.signals._gradient_signal import GradientSignal
 from keras_ext.signals._gradient_statistics import GradientStatistics
@@ -9,6 +10,7 @@ from keras_ext.signals._overfit_gap import OverfitGap
 
 __all__ = [
     "ClipStatistics",
+    "GradientMoments",
     "GradientNoiseScale",
     "GradientSignal",
     "GradientStatistics",

@@ -60,7 +60,7 @@ class GradientNoiseScale(GradientSignal):
         - [McCandlish et al., 2018](https://arxiv.org/abs/1812.06162), appendix A
     """
 
-    measures_locally = True
+    local_shapes = ((),)
 
     def __init__(
         self, every: int = 10, smoothing: float = 0.95, minimum_samples: int = 10
@@ -94,12 +94,17 @@ class GradientNoiseScale(GradientSignal):
                 id(v): self.add_state(v.shape, f"{v.name}_previous") for v in variables
             }
 
-    def measure_locally(self, gradients: Sequence[Tensor]) -> Tensor:
-        return ops.sum(squared_norms(gradients))
+    def measure_locally(
+        self, gradients: Sequence[Tensor], variables: Sequence[Variable]
+    ) -> Sequence[Tensor]:
+        return [ops.sum(squared_norms(gradients))]
 
     def before_update(self, update: Update) -> None:
         together = ops.sum(update.squared_norms)
-        total = update.local_sums[self]
+        if self not in update.local_sums:
+            self._compare_successive(update, together)
+            return
+        (total,) = update.local_sums[self]
         tf.cond(
             update.micro_batches > 1,
             lambda: self._compare(update.micro_batches, total, together),

@@ -21,9 +21,9 @@ class Update(NamedTuple):
         iteration: The number of updates before this one.
         micro_batches: How many micro-batches, over all replicas, the gradient is the
             mean of.
-        local_sums: From signal to the sum over these micro-batches of its
-            `measure_locally`, which has to be quadratic in the gradient (a replica
-            sees the gradient of its loss divided by the number of replicas).
+        local_sums: From signal to the sums over these micro-batches of its
+            `measure_locally`. Empty if there can be only one: then `gradients` are
+            those of the micro-batch.
     """
 
     gradients: Sequence[Tensor]
@@ -32,7 +32,7 @@ class Update(NamedTuple):
     squared_norms: Tensor
     iteration: Tensor
     micro_batches: Tensor
-    local_sums: Mapping[GradientSignal, Tensor]
+    local_sums: Mapping[GradientSignal, Sequence[Tensor]]
 
 
 class GradientSignal:
@@ -43,8 +43,9 @@ class GradientSignal:
     it on the host when asked for.
     """
 
-    # Whether `measure_locally` is to be called.
-    measures_locally = False
+    # The shapes of what `measure_locally` returns; known once it is built. Without
+    # any, it is not called.
+    local_shapes: Sequence[Sequence[int]] = ()
 
     def __init__(self) -> None:
         self.state: list[Variable] = []
@@ -64,8 +65,19 @@ class GradientSignal:
         self.state.append(variable)
         return variable
 
-    def measure_locally(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Returns a scalar of one micro-batch on one replica, to be summed."""
+    def measure_locally(
+        self, gradients: Sequence[Tensor], variables: Sequence[Variable]
+    ) -> Sequence[Tensor]:
+        """Measures one micro-batch on one replica, in float32, to be summed.
+
+        Args:
+            gradients: The gradients of the micro-batch.
+            variables: The weights that have one.
+
+        Returns:
+            Tensors of `local_shapes`, each quadratic in the gradient: a replica sees
+            the gradient of its loss divided by the number of replicas.
+        """
         raise NotImplementedError
 
     def before_update(self, update: Update) -> None:
@@ -73,3 +85,14 @@ class GradientSignal:
 
     def after_update(self, update: Update) -> None:
         """Called once per update, after the weights have moved."""
+
+    def after_skip(self, squared_norms: Tensor, variables: Sequence[Variable]) -> None:
+        """Called in place of the two above when an update is left out.
+
+        In cross-replica context, once for all replicas.
+
+        Args:
+            squared_norms: The squared norms of the gradients of `variables`, a vector;
+                not all are finite, unless a transform rejected the update.
+            variables: The weights that have a gradient.
+        """
