@@ -73,7 +73,9 @@ def native(value: Any) -> Any:
     return value.value if isinstance(value, keras.Variable) else value
 
 
-def local_variable(shape: Sequence[int], dtype: str, name: str, total: str) -> Variable:
+def local_variable(
+    shape: Sequence[int], dtype: str, name: str, total: str, initial: Any = 0
+) -> Variable:
     """Creates a variable with a value of its own on every replica.
 
     Writing it communicates nothing, and is allowed inside a conditional. Outside of
@@ -81,7 +83,8 @@ def local_variable(shape: Sequence[int], dtype: str, name: str, total: str) -> V
     that are the same everywhere.
     """
     return keras.Variable(
-        "zeros",
+        # An initializer, since its owner may be built while a step is traced.
+        keras.initializers.Constant(initial),
         shape=tuple(shape),
         dtype=dtype,
         trainable=False,

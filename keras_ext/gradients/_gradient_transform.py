@@ -1,5 +1,6 @@
 """The base of every gradient transform."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -67,9 +68,9 @@ class GradientTransform:
     @property
     def name(self) -> str:
         """The name in the paths of its hyperparameters, such as `adaptive_clip`."""
-        name = type(self).__name__
-        words = [f"_{c.lower()}" if c.isupper() else c for c in name]
-        return "".join(words).lstrip("_")
+        # Before a capital that begins a word: `ClipUpdateRMS` has three words.
+        starts = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
+        return re.sub(starts, "_", type(self).__name__).lower()
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
@@ -83,13 +84,15 @@ class GradientTransform:
         """The hyperparameters that can change while training."""
         return [v for v in vars(self).values() if isinstance(v, HyperVariable)]
 
-    def add_state(self, shape: Sequence[int], name: str) -> Variable:
-        """Creates a float32 variable of zeros, in `build`; it is saved.
+    def add_state(
+        self, shape: Sequence[int], name: str, initial: Any = 0, dtype: str = "float32"
+    ) -> Variable:
+        """Creates a variable in `build`, of zeros if nothing else is said; it is saved.
 
         Every replica has its own, and they stay the same, since all see the same
         gradients: so writing it communicates nothing.
         """
-        variable = local_variable(shape, "float32", name, total="only_first_replica")
+        variable = local_variable(shape, dtype, name, "only_first_replica", initial)
         self.state.append(variable)
         return variable
 
@@ -117,6 +120,8 @@ class GradientTransform:
         self, gradients: Sequence[Tensor], variables: Sequence[Variable]
     ) -> Sequence[Tensor]:
         """Returns the new gradients of the chosen variables, in the same order."""
+        if self.scales_updates or self.rejects_updates:
+            return gradients
         raise NotImplementedError(
             f"{type(self).__name__} must override transform(gradients, variables)."
         )
