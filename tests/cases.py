@@ -5,6 +5,7 @@ A new unit gets an entry here; a test says so if it is forgotten.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from keras_ext import gradients as g
 
@@ -30,8 +31,72 @@ class TransformCase:
 
 # From the name of the class to the cases of it.
 TRANSFORMS = {
+    "AdaGC": [
+        TransformCase(lambda **kw: g.AdaGC(warmup_steps=3, **kw)),
+        TransformCase(lambda **kw: g.AdaGC(warmup_steps=3, per="unit", **kw)),
+    ],
     "AdaptiveClip": [
         TransformCase(lambda **kw: g.AdaptiveClip(clipping=0.1, **kw)),
         TransformCase(lambda **kw: g.AdaptiveClip(clipping=0.1, per="layer", **kw)),
     ],
+    "AddNoise": [
+        TransformCase(
+            lambda **kw: g.AddNoise(scale=0.1, seed=3, **kw), keeps_zero=False
+        )
+    ],
+    "AutoClip": [
+        TransformCase(lambda **kw: g.AutoClip(history=5, **kw)),
+        TransformCase(lambda **kw: g.AutoClip(50.0, per="layer", **kw)),
+    ],
+    "Centralize": [TransformCase(lambda **kw: g.Centralize(**kw))],
+    "ClipByGlobalNorm": [
+        TransformCase(lambda **kw: g.ClipByGlobalNorm(**kw)),
+    ],
+    "ClipByNorm": [
+        TransformCase(lambda **kw: g.ClipByNorm(**kw)),
+        TransformCase(lambda **kw: g.ClipByNorm(per="unit", **kw)),
+    ],
+    "ClipByValue": [
+        TransformCase(lambda **kw: g.ClipByValue(0.3, **kw)),
+    ],
+    "ClipUpdateRMS": [
+        TransformCase(lambda **kw: g.ClipUpdateRMS(0.1, **kw)),
+    ],
+    "CoordinateClip": [
+        TransformCase(lambda **kw: g.CoordinateClip(**kw)),
+        TransformCase(lambda **kw: g.CoordinateClip(alpha=1.5, **kw)),
+    ],
+    "Freeze": [TransformCase(lambda **kw: _frozen_biases(**kw))],
+    "LayerwiseScale": [
+        TransformCase(lambda **kw: g.LayerwiseScale({"kernel": 0.3}, 0.0, **kw))
+    ],
+    "NormalizeByLayer": [
+        TransformCase(lambda **kw: g.NormalizeByLayer(**kw)),
+        TransformCase(lambda **kw: g.NormalizeByLayer("weight", "unit", **kw)),
+    ],
+    "SkipNonFinite": [
+        TransformCase(
+            lambda **kw: g.SkipNonFinite(**kw),
+            changes_weights=False,
+            leaves_others_alone=False,
+        )
+    ],
+    "SkipSpikes": [
+        TransformCase(
+            lambda **kw: g.SkipSpikes(warmup_steps=5, **kw), leaves_others_alone=False
+        )
+    ],
+    "Standardize": [TransformCase(lambda **kw: g.Standardize(**kw))],
+    "ZClip": [
+        TransformCase(lambda **kw: g.ZClip(warmup_steps=3, max_norm=None, **kw)),
+        TransformCase(
+            lambda **kw: g.ZClip(warmup_steps=3, mode="mean", per="tensor", **kw)
+        ),
+    ],
 }
+
+
+def _frozen_biases(**selection: Any) -> g.Freeze:
+    freeze = g.Freeze(**selection)
+    freeze.thaw("kernel")
+    return freeze

@@ -29,9 +29,25 @@ every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__nam
 
 # Saved models contain these names: they may be added to, never changed.
 SAVED_NAMES = {
+    "keras_ext>AdaGC",
     "keras_ext>AdaptiveClip",
     "keras_ext>AdaptiveDropout",
+    "keras_ext>AddNoise",
+    "keras_ext>AutoClip",
+    "keras_ext>Centralize",
+    "keras_ext>ClipByGlobalNorm",
+    "keras_ext>ClipByNorm",
+    "keras_ext>ClipByValue",
+    "keras_ext>ClipUpdateRMS",
+    "keras_ext>CoordinateClip",
+    "keras_ext>Freeze",
     "keras_ext>GradientPipeline",
+    "keras_ext>LayerwiseScale",
+    "keras_ext>NormalizeByLayer",
+    "keras_ext>SkipNonFinite",
+    "keras_ext>SkipSpikes",
+    "keras_ext>Standardize",
+    "keras_ext>ZClip",
 }
 
 

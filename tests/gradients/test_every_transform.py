@@ -52,19 +52,18 @@ def stream(model, updates=12):
     return [[np.float32(g) for g in some] for some in gradients]
 
 
-def compiled(model, transforms, optimizer=None):
-    """The model with the transforms in its optimizer, built."""
+def compiled(model, transforms, strategy=None, **function_options):
+    """The model with the transforms in its optimizer, and a step that applies them."""
     model.optimizer = GradientPipeline(
-        optimizer or keras.optimizers.SGD(0.1, momentum=0.9),
+        keras.optimizers.SGD(0.1, momentum=0.9),
         transforms,
         unit_axes=unit_axes(model),
     )
     model.optimizer.build(model.trainable_variables)
-    return model
+    return model, step_of(model, strategy, **function_options)
 
 
-def train(model, gradients, strategy=None, **function_options):
-    """Applies the gradients in a compiled step, each replica with its share of them."""
+def step_of(model, strategy=None, **function_options):
     strategy = strategy or tf.distribute.get_strategy()
     # Unequal shares, so that what is done before the sum would show.
     shares = {1: [1.0], 2: [0.25, 0.75]}[strategy.num_replicas_in_sync]
@@ -80,7 +79,11 @@ def train(model, gradients, strategy=None, **function_options):
 
         strategy.run(apply)
 
-    for some in gradients:
+    return step
+
+
+def train(model, step, gradients=None):
+    for some in stream(model) if gradients is None else gradients:
         step(*map(tf.constant, some))
     return weights(model)
 
@@ -98,16 +101,10 @@ def state_of(model):
     return [v.numpy() for v in model.optimizer.own_variables]
 
 
-def run(case, strategy=None, **function_options):
-    model = compiled(make_model(), [case.make()])
-    return train(model, stream(model), strategy, **function_options)
-
-
 @cache
 def result(case):
     """The weights after the stream, with the transform, or without any for None."""
-    model = compiled(make_model(), [case.make()] if case else [])
-    return train(model, stream(model))
+    return train(*compiled(make_model(), [case.make()] if case else []))
 
 
 @every_transform
@@ -121,14 +118,15 @@ def test_does_something(case):
 @every_transform
 def test_gives_the_same_weights_on_one_and_two_replicas(case, strategies):
     with strategies(2).scope():
-        two = run(case, strategies(2))
-    assert_close(two, result(case))
+        two = compiled(make_model(), [case.make()], strategies(2))
+    assert_close(train(*two), result(case))
 
 
 @every_transform
 def test_gives_the_same_weights_compiled_by_xla_and_eagerly(case):
-    assert_close(run(case, jit_compile=True), result(case))
-    model = compiled(make_model(), [case.make()])
+    model, step = compiled(make_model(), [case.make()], jit_compile=True)
+    assert_close(train(model, step), result(case))
+    model, _ = compiled(make_model(), [case.make()])
     for gradients in stream(model):
         model.optimizer.apply(
             [tf.constant(g) for g in gradients], model.trainable_variables
@@ -150,10 +148,10 @@ def test_config_holds_every_argument(case):
 
 @every_transform
 def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(case, tmp_path):
-    model = compiled(make_model(), [case.make()])
+    model, step = compiled(make_model(), [case.make()])
     gradients = stream(model)
     # Past the spike, so that there is something to remember.
-    train(model, gradients[:9])
+    train(model, step, gradients[:9])
     before = state_of(model)
     # Saved by `compile`, loaded by `load_model`.
     model.compile(model.optimizer, "mse")
@@ -161,23 +159,20 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(case, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     for a, e in zip(state_of(loaded), before, strict=True):
         np.testing.assert_array_equal(a, e)
-    assert_close(
-        train(loaded, gradients[9:]), train(model, gradients[9:]), rtol=0, atol=0
-    )
+    ahead = train(loaded, step_of(loaded), gradients[9:])
+    assert_close(ahead, train(model, step, gradients[9:]), rtol=0, atol=0)
 
 
 @every_transform
 def test_weights_that_are_not_chosen_move_as_without_it(case):
     if not (case.leaves_others_alone and case.changes_weights):
         pytest.skip("takes or leaves updates as a whole")
-    transforms = [case.make(exclude="head"), case.make(include="hidden")]
-    models = [compiled(make_model(), [t]) for t in transforms]
-    results = [train(model, stream(model)) for model in models]
-    assert_close(*results, rtol=0, atol=0)
+    model, step = compiled(make_model(), [case.make(exclude="head")])
+    moved = train(model, step)
     changed = {
         variable.path.split("/")[1]
         for variable, a, e in zip(
-            models[0].trainable_variables, results[0], result(None), strict=True
+            model.trainable_variables, moved, result(None), strict=True
         )
         if np.any(a != e)
     }
@@ -185,30 +180,34 @@ def test_weights_that_are_not_chosen_move_as_without_it(case):
 
 
 @every_transform
-def test_can_be_copied_before_it_is_built(case):
-    copied = copy.deepcopy(case.make())
-    model = compiled(make_model(), [copied])
-    assert_close(train(model, stream(model)), result(case), rtol=0, atol=0)
+def test_a_copy_shares_nothing_with_the_original(case):
+    transform = case.make()
+    copied = copy.deepcopy(transform)
+    assert copied.get_config() == transform.get_config()
+    for one in (transform, copied):
+        compiled(make_model(), [one])
+    assert len(copied.state) == len(transform.state)
+    assert not {id(v) for v in copied.state} & {id(v) for v in transform.state}
 
 
 @every_transform
 def test_zero_gradients_are_no_danger(case):
     """At first, all through, and before a gradient that is not zero."""
-    model = compiled(make_model(), [case.make()])
+    model, step = compiled(make_model(), [case.make()])
     gradients = stream(model)
     zeros = [[np.zeros_like(g) for g in some] for some in gradients]
     start = weights(model)
-    rested = train(model, zeros)
+    rested = train(model, step, zeros)
     if case.keeps_zero:
         assert_close(rested, start, rtol=0, atol=0)
-    assert all(np.isfinite(w).all() for w in train(model, gradients))
+    assert all(np.isfinite(w).all() for w in train(model, step, gradients))
     assert all(np.isfinite(s).all() for s in state_of(model))
     assert int(model.optimizer.nonfinite_steps) == 0
 
 
 @every_transform
 def test_weights_without_a_gradient_are_left_out(case):
-    model = compiled(make_model(), [case.make()])
+    model, _ = compiled(make_model(), [case.make()])
     start = weights(model)
     for gradients in stream(model):
         given = [tf.constant(gradients[0]), None, tf.constant(gradients[2]), None]

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ext.core import HyperVariable
-from keras_ext.gradients import GradientTransform
+from keras_ext.gradients import ClipUpdateRMS, GradientTransform, ZClip
 from keras_ext.optimizers import GradientPipeline
 
 
@@ -70,6 +70,8 @@ def test_only_the_chosen_variables_are_transformed(kwargs, seen, result):
 def test_the_name_is_the_class_in_words():
     assert ScaleAndCount(1.0).name == "scale_and_count"
     assert GradientTransform().name == "gradient_transform"
+    assert ClipUpdateRMS().name == "clip_update_rms"
+    assert ZClip().name == "z_clip"
 
 
 def test_finds_the_hyperparameters_in_attributes():
