@@ -65,7 +65,9 @@ class GradientMoments(GradientSignal):
     Keeps two float32 copies of the gradient on the device, and three when accumulating.
 
     Args:
-        window: Integer >= 2, how many samples to pool at least. Defaults to `16`.
+        window: Integer >= 2, how many samples to pool at least. None pools all since
+            the last `read()`: called at the end of an epoch, those of the epoch.
+            Defaults to `16`.
         every: Integer >= 1; begin a window at one update in so many, or at the next
             such update after the last window. Defaults to `1`.
 
@@ -93,11 +95,15 @@ class GradientMoments(GradientSignal):
         - [Mahsereci et al., 2017](https://arxiv.org/abs/1703.09580) (evidence)
     """
 
-    def __init__(self, window: int = 16, every: int = 1) -> None:
+    def __init__(self, window: int | None = 16, every: int = 1) -> None:
         super().__init__()
-        for name, value, least in (("window", window, 2), ("every", every, 1)):
-            valid = is_integer(value) and value >= least
-            require(valid, name, value, f"an integer >= {least}")
+        require(
+            window is None or (is_integer(window) and window >= 2),
+            "window",
+            window,
+            "an integer >= 2 or None",
+        )
+        require(is_integer(every) and every >= 1, "every", every, "an integer >= 1")
         self.window = window
         self.every = every
 
@@ -162,7 +168,9 @@ class GradientMoments(GradientSignal):
         degrees = degrees + ops.where(is_alone, alone, count - 1.0)
         counts = ops.stack([after, degrees, updates + 1.0])
         self._counts.assign(counts)
-        tf.cond(after >= self.window, lambda: self._finish(counts), lambda: None)
+        if self.window is not None:
+            is_full = after >= self.window
+            tf.cond(is_full, lambda: self._finish(counts), lambda: None)
 
     def _finish(self, counts: Tensor) -> None:
         """Keeps the sums of a full window, and begins a new one."""
@@ -176,7 +184,7 @@ class GradientMoments(GradientSignal):
         self._counts.assign(ops.zeros((3,)))
 
     def read(self) -> dict[str, Any]:
-        """Fetches the numbers of the last full window.
+        """Fetches the numbers of the last full window, or ends the present one.
 
         Returns:
             A dictionary with `"global"`, from quantity to number; `"per_weight"`, from
@@ -188,6 +196,8 @@ class GradientMoments(GradientSignal):
         nothing = dict.fromkeys(_QUANTITIES, float("nan"))
         if not self.state:
             return {"global": nothing, "per_weight": {}, "samples": 0, "windows": 0}
+        if self.window is None and ops.convert_to_numpy(self._counts)[1] >= 1:
+            self._finish(self._counts.value)
         sums, counts = (
             ops.convert_to_numpy(v).astype("float64")
             for v in (self._full_sums, self._full_counts)

@@ -184,6 +184,33 @@ def test_measures_a_window_every_so_many_updates():
     check(moments, gradients[10:16, None])
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_window_that_ends_when_it_is_read(replicas, strategies):
+    moments = GradientMoments(window=None)
+    strategy = strategies(replicas)
+    with strategy.scope():
+        optimizer, variables = pipeline(moments)
+
+    @tf.function
+    def step(gradient):
+        parts = [gradient[:SPLIT], gradient[SPLIT:, None]]
+        strategy.run(lambda: optimizer.apply([g / replicas for g in parts], variables))
+
+    gradients = sampled(9)
+    for part in (gradients[:4], gradients[4:8], gradients[8:]):
+        for gradient in part:
+            step(tf.constant(gradient))
+        read = moments.read()
+        if replicas == 1 and len(part) > 1:
+            assert read["global"]["noise"] == pytest.approx(
+                expected(part[:, None])["noise"], rel=1e-4
+            )
+        elif replicas == 2:  # both have the same samples
+            assert read["samples"] == 2 * len(part)
+            assert read["global"]["noise"] == pytest.approx(0.0, abs=1e-4)
+    assert read["windows"] == (2 if replicas == 1 else 3)
+
+
 # Against the truth of a noisy quadratic, by many windows. Four standard errors are not
 # exceeded once in ten thousand seeds.
 
@@ -377,7 +404,10 @@ def test_a_small_variance_survives_a_large_mean():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"window": 1}, "`window` must be an integer >= 2. Received: window=1."),
+        (
+            {"window": 1},
+            "`window` must be an integer >= 2 or None. Received: window=1.",
+        ),
         ({"every": 0}, "`every` must be an integer >= 1. Received: every=0."),
     ],
 )
