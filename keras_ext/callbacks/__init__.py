@@ -7,6 +7,7 @@ from keras_ext.callbacks._gradient_callback import GradientCallback
 from keras_ext.callbacks._gradient_norm_early_stopping import (
     GradientNormEarlyStopping,
 )
+from keras_ext.callbacks._gradual_unfreezing import GradualUnfreezing
 from keras_ext.callbacks._layerwise_adaptive_clipping import (
     LayerwiseAdaptiveClipping,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "DynamicBatchSize",
     "GradientCallback",
     "GradientNormEarlyStopping",
+    "GradualUnfreezing",
     "LayerwiseAdaptiveClipping",
     "detach",
 ]

@@ -1,11 +1,11 @@
 """The base of the callbacks that need the gradient."""
 
 import keras
-from keras import ops
 
 from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.core._checks import require
 from keras_ext.core._typing import Logs
+from keras_ext.gradients._skip_non_finite import SkipNonFinite
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
 
 _BATCHES_BETWEEN_CHECKS = 50
@@ -22,7 +22,8 @@ class GradientCallback(CopyableCallback):
     Args:
         nonfinite: What to do about an update whose gradient is NaN or infinite:
             `"skip"` leaves it out; `"raise"` also ends the training, at the next look
-            (every 50 batches and at the end of the epoch). Defaults to `"skip"`.
+            (every 50 batches and at the end of the epoch), and says which weight it
+            began with, see `SkipNonFinite`. Defaults to `"skip"`.
 
     Raises:
         ValueError: If `nonfinite` is neither, or, when training begins, if the model
@@ -45,6 +46,8 @@ class GradientCallback(CopyableCallback):
         super().set_model(model)
         pipeline = AttachedPipeline.join(model, self)
         try:
+            if self.nonfinite == "raise":
+                pipeline.add_transform(SkipNonFinite(0, raise_in_step=False))
             self.install(pipeline)
         except BaseException:
             pipeline.detach()
@@ -55,26 +58,20 @@ class GradientCallback(CopyableCallback):
         self.pipeline.begin()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if self.nonfinite == "raise" and (batch + 1) % _BATCHES_BETWEEN_CHECKS == 0:
-            self._raise_if_nonfinite()
+        if (batch + 1) % _BATCHES_BETWEEN_CHECKS == 0:
+            self._check()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
             logs["nonfinite_steps"] = self.pipeline.nonfinite_steps
-        if self.nonfinite == "raise":
-            self._raise_if_nonfinite()
+        self._check()
 
-    def _raise_if_nonfinite(self) -> None:
-        count = self.pipeline.nonfinite_steps
-        if count:
-            updates = int(ops.convert_to_numpy(self.pipeline.iterations))
+    def _check(self) -> None:
+        try:
+            self.pipeline.check()
+        except BaseException:
             self.pipeline.detach()
-            raise FloatingPointError(
-                f"The gradient was NaN or infinite in {count} update(s), which were "
-                f"left out; {updates} were made. Check the data and the loss for "
-                "invalid values or lower the learning rate, or pass "
-                "nonfinite='skip' to train on."
-            )
+            raise
 
     def on_train_end(self, logs: Logs = None) -> None:
         self.pipeline.leave(self)

@@ -60,7 +60,7 @@ class LayerwiseScale(GradientTransform):
         >>> before = model.get_weights()
         >>> gradient = keras.ops.ones((1, 1))
         >>> optimizer.apply([gradient, gradient], model.trainable_variables)
-        >>> [(a - b).round(3).item() for a, b in zip(before, model.get_weights())]
+        >>> [round((a - b).item(), 3) for a, b in zip(before, model.get_weights())]
         [0.1, 1.0]
 
     References:

@@ -482,6 +482,10 @@ class GradientPipeline(ForwardingOptimizer):
 
     def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
         super().finalize_variable_values(var_list)
+        self.check()
+
+    def check(self) -> None:
+        """Raises, on the host, if a transform says that training should not go on."""
         for transform in self.transforms:
             transform.check()
 
