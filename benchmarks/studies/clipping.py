@@ -120,7 +120,7 @@ class Trainer:
             steps_per_execution=STEPS_PER_LOOK,
         )
         optimizer.build(self.model.trainable_variables)
-        self.fresh = [np.array(v) for v in optimizer.variables]
+        self.fresh = [keras.ops.convert_to_numpy(v).copy() for v in optimizer.variables]
 
     def restart(self, seed, learning_rate):
         rng = np.random.default_rng(seed)
