@@ -59,7 +59,7 @@ class Groups:
         if self.per == "global":
             return "global"
         if self.per == "layer":
-            return variable.path.rpartition("/")[0] or variable.path
+            return layer_path(variable.path)
         return variable.path
 
     def _factor_shape(self, variable: Variable) -> list[int]:
@@ -129,6 +129,11 @@ class Groups:
             fits = len(shape) > 0 and shape[-1] == math.prod(shape)
             factors[id(v)] = piece if fits else ops.reshape(piece, shape)
         return factors
+
+
+def layer_path(path: str) -> str:
+    """The path of a weight without its last part."""
+    return path.rpartition("/")[0] or path
 
 
 def _is_one_unit(variable: Variable, axes: Axes) -> bool:
