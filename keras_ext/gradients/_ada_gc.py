@@ -114,7 +114,7 @@ class AdaGC(NormClip):
         changed = ops.where(
             starting,
             ops.minimum(clipped, ops.where(averages > 0, averages, clipped)),
-            self.beta * averages + (1.0 - self.beta) * clipped,
+            averages + (1.0 - self.beta) * (clipped - averages),
         )
         self._averages.assign(ops.where(clipped > 0, changed, averages))
         # Not further, since float32 would not count for ever.

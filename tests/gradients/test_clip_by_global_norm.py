@@ -1,0 +1,58 @@
+"""Clipping all gradients together, against optax and Keras."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ext.gradients import ClipByGlobalNorm
+from keras_ext.optimizers import GradientPipeline
+from tests.streams import (
+    FIXTURES,
+    STREAM,
+    WEIGHTS,
+    assert_equal_streams,
+    transformed,
+    variables_of,
+)
+
+OPTAX = dict(np.load(FIXTURES / "clip_by_norm.npz"))
+
+
+def test_equals_optax_over_a_stream_of_gradients():
+    expected = {name: OPTAX[f"global/{name}"] for name in STREAM}
+    assert_equal_streams(transformed(ClipByGlobalNorm(1.5)), expected)
+
+
+def test_equals_the_global_clipnorm_of_keras():
+    weights = [variables_of(WEIGHTS) for _ in range(2)]
+    optimizers = [
+        GradientPipeline(keras.optimizers.SGD(0.01), [ClipByGlobalNorm(0.7)]),
+        keras.optimizers.SGD(0.01, global_clipnorm=0.7),
+    ]
+    for t in range(50):
+        for optimizer, variables in zip(optimizers, weights, strict=True):
+            optimizer.apply([tf.constant(g[t]) for g in STREAM.values()], variables)
+    for a, e in zip(*weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), e.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_excluded_weights_do_not_count():
+    alone = {"hidden/kernel": STREAM["hidden/kernel"]}
+    expected = transformed(ClipByGlobalNorm(0.7), alone)["hidden/kernel"]
+    clipped = transformed(ClipByGlobalNorm(0.7, include="hidden/kernel"))
+    np.testing.assert_array_equal(clipped["hidden/kernel"], expected)
+    np.testing.assert_array_equal(clipped["head/kernel"], STREAM["head/kernel"])
+
+
+def test_the_config_says_nothing_of_what_is_fixed():
+    config = ClipByGlobalNorm(0.3, exclude="head").get_config()
+    assert config == {"max_norm": 0.3, "include": None, "exclude": "head"}
+
+
+def test_rejects_bad_arguments():
+    message = "`max_norm` must be a number >= 0. Received: max_norm=nan."
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        ClipByGlobalNorm(float("nan"))
