@@ -87,8 +87,11 @@ class ClipStatistics(GradientSignal):
             ops.convert_to_numpy(v).astype("float64")
             for v in (self._last, self._samples)
         )
-        # The average starts at zero; this takes out the part of the start.
-        last[2] /= 1.0 - self.smoothing**samples if samples else float("nan")
+        if samples:
+            # The average starts at zero; this takes out the part of the start.
+            last[2] /= 1.0 - self.smoothing**samples
+        else:
+            last[:] = float("nan")
         columns: dict[str, list[int]] = {}
         for i, name in enumerate(self.transform.groups.names):
             columns.setdefault(name, []).append(i)
