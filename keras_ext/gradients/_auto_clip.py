@@ -29,7 +29,8 @@ class AutoClip(NormClip):
         percentile: Number in [0, 100]. A `HyperVariable` that may change while
             training. Defaults to `10.0`.
         history: Integer >= 1, how many updates are remembered. Each norm takes four
-            bytes, and they are sorted at every update. Defaults to `1000`.
+            bytes, and they are sorted at every update; with `per="unit"` that is
+            much. Defaults to `1000`.
         per: What has a norm, and a history: `"unit"`, `"tensor"`, `"layer"` or
             `"global"`, as in `NormClip`. Defaults to `"global"`.
         include: Which variables are clipped: a regular expression that is searched
