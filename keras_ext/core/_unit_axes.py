@@ -42,10 +42,21 @@ def axes_by_identity(
     """
     found = {}
     for variable in variables:
-        axes = tuple(unit_axes.get(variable.path, default_unit_axes(variable)))
-        fits = max(axes, default=-1) < len(variable.shape)
+        axes = _axes_by_path(variable.path, unit_axes)
+        fits = axes is not None and max(axes, default=-1) < len(variable.shape)
         found[id(variable)] = axes if fits else default_unit_axes(variable)
     return found
+
+
+def _axes_by_path(path: str, unit_axes: Mapping[str, Axes]) -> Axes | None:
+    """The axes listed for a path, or for the one path that ends with it.
+
+    Keras drops the names of `Sequential` models from the paths when it loads a file.
+    """
+    if path in unit_axes:
+        return tuple(unit_axes[path])
+    longer = {tuple(a) for p, a in unit_axes.items() if p.endswith(f"/{path}")}
+    return longer.pop() if len(longer) == 1 else None
 
 
 def unit_axes(model: keras.Model) -> dict[str, Axes]:

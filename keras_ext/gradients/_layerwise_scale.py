@@ -137,7 +137,13 @@ class LayerwiseScale(GradientTransform):
         super().build(variables, unit_axes)
         self._first_fit = {id(v): self._fit(v) for v in variables}
         used = set(self._first_fit.values())
-        idle = [p for i, p in enumerate(self.patterns) if i not in used]
+        paths = {v.path for v in variables}
+        idle = [
+            p
+            for i, p in enumerate(self.patterns)
+            # Weights with the same path cannot be told apart.
+            if i not in used and len(paths) == len(variables)
+        ]
         require(
             not idle,
             "factors",
@@ -172,5 +178,19 @@ def _factor(value: float, name: str) -> HyperVariable:
 
 def _pattern(layers: Sequence[keras.Layer]) -> str:
     """A pattern that fits the weights of these layers and no others."""
-    paths = [re.escape(v.path) for layer in layers for v in layer.trainable_weights]
+    paths = [
+        _path_pattern(layer, v) for layer in layers for v in layer.trainable_weights
+    ]
     return f"^(?:{'|'.join(paths)})$"
+
+
+def _path_pattern(layer: keras.Layer, variable: Variable) -> str:
+    # Keras drops the names of `Sequential` models from the paths when it loads a file.
+    outer = layer.path.split("/")[:-1]
+    above = "".join(f"{name}/" for name in outer)
+    if not variable.path.startswith(above):
+        return re.escape(variable.path)
+    optional = ""
+    for name in outer:
+        optional = f"(?:{optional}{re.escape(name)}/)?"
+    return optional + re.escape(variable.path.removeprefix(above))

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 from keras_ext.core import unit_axes
-from keras_ext.core._unit_axes import default_unit_axes
+from keras_ext.core._unit_axes import axes_by_identity, default_unit_axes
 
 
 def model_of(layer, *shapes):
@@ -249,3 +249,31 @@ def test_is_plain_data():
 )
 def test_without_a_layer_the_last_axis_has_the_outputs(shape, axes):
     assert default_unit_axes(keras.Variable(np.zeros(shape))) == axes
+
+
+def test_fits_a_model_that_was_loaded_from_a_file(tmp_path):
+    """Keras drops the names of `Sequential` models from the paths."""
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.Sequential([layers.Conv2DTranspose(4, 3, name="up")], name="inner"),
+            layers.DepthwiseConv2D(3, name="depthwise"),
+        ],
+        name="model",
+    )
+    listed = unit_axes(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.trainable_variables[0].path == "up/kernel"
+    found = axes_by_identity(loaded.trainable_variables, listed)
+    assert list(found.values()) == list(listed.values())
+    assert found[id(loaded.trainable_variables[0])] == (0, 1, 3)
+
+
+def test_takes_the_default_where_a_path_could_be_one_of_several():
+    kernel = keras.Variable(np.zeros((2, 3)), dtype="float32", name="kernel")
+    for axes, expected in (((1,), (0,)), ((0,), (0,))):
+        found = axes_by_identity([kernel], {"a/kernel": axes, "b/kernel": (0,)})
+        assert found == {id(kernel): expected}
+    assert axes_by_identity([kernel], {"a/kernel": (1,)}) == {id(kernel): (1,)}
+    assert axes_by_identity([kernel], {"a/other_kernel": (1,)}) == {id(kernel): (0,)}
