@@ -117,8 +117,8 @@ class AdaGC(NormClip):
             averages + (1.0 - self.beta) * (clipped - averages),
         )
         self._averages.assign(ops.where(clipped > 0, changed, averages))
-        # Not further, since float32 would not count for ever.
-        self._updates.assign(ops.minimum(updates + 1.0, self.warmup_steps))
+        # Where float32 stops counting, the warm-up is long over.
+        self._updates.assign(updates + 1.0)
         return limits
 
     def _joint_limits(self, norms: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ class ZClip(NormClip):
     def build_state(self, num_groups: int) -> None:
         self._mean = self.add_state((num_groups,), "mean")
         self._variance = self.add_state((num_groups,), "variance")
-        # How many norms there were, up to the end of the warm-up.
+        # How many norms there were.
         self._count = self.add_state((num_groups,), "count")
 
     def limits(self, norms: Tensor, variables: Sequence[Variable]) -> Tensor:
@@ -152,8 +152,8 @@ class ZClip(NormClip):
         is_known = norms > 0
         self._mean.assign(ops.where(is_known, new_mean, mean))
         self._variance.assign(ops.where(is_known, new_variance, variance))
-        new_count = ops.minimum(count + 1.0, self.warmup_steps)
-        self._count.assign(ops.where(is_known, new_count, count))
+        # Where float32 stops counting, the warm-up is long over.
+        self._count.assign(ops.where(is_known, count + 1.0, count))
 
     def get_config(self) -> dict[str, Any]:
         return {
