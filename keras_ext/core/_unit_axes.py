@@ -43,8 +43,9 @@ def axes_by_identity(
     found = {}
     for variable in variables:
         axes = _axes_by_path(variable.path, unit_axes)
-        fits = axes is not None and max(axes, default=-1) < len(variable.shape)
-        found[id(variable)] = axes if fits else default_unit_axes(variable)
+        if axes is None or max(axes, default=-1) >= len(variable.shape):
+            axes = default_unit_axes(variable)
+        found[id(variable)] = axes
     return found
 
 

@@ -38,6 +38,10 @@ class SkipNonFinite(GradientTransform):
     after each epoch, and `fit` does at its end. In a step that is not compiled by XLA,
     the update itself fails too, if `raise_in_step`; XLA cannot fail.
 
+    With `mixed_float16`, `compile` puts a `LossScaleOptimizer` around the pipeline,
+    which keeps such updates to itself. To have them counted here, give it a pipeline
+    around a `LossScaleOptimizer`, and `auto_scale_loss=False`.
+
     Args:
         max_consecutive: Integer >= 0; more skipped updates in a row are an error. A
             `LossScaleOptimizer` may need some 15 to find its scale. A `HyperVariable`.
@@ -117,9 +121,9 @@ class SkipNonFinite(GradientTransform):
         self, squared_norms: Tensor, variables: Sequence[Variable], finite: Tensor
     ) -> Tensor:
         present = [i for i, v in enumerate(variables) if id(v) in self._place]
-        places = [self._place[id(variables[i])] for i in present]
+        places = [[self._place[id(variables[i])]] for i in present]
         squares = tf.scatter_nd(
-            np.reshape(places, (-1, 1)),
+            np.array(places, "int32").reshape(-1, 1),
             ops.take(squared_norms, np.array(present, "int32")),
             (len(self._paths),),
         )
