@@ -2,8 +2,10 @@
 
 from keras_ext.callbacks._adaptive_dropout import AdaptiveDropout
 from keras_ext.callbacks._detach import detach
+from keras_ext.callbacks._diagnose import diagnose
 from keras_ext.callbacks._dynamic_batch_size import DynamicBatchSize
 from keras_ext.callbacks._gradient_callback import GradientCallback
+from keras_ext.callbacks._gradient_monitor import GradientMonitor
 from keras_ext.callbacks._gradient_norm_early_stopping import (
     GradientNormEarlyStopping,
 )
@@ -16,8 +18,10 @@ __all__ = [
     "AdaptiveDropout",
     "DynamicBatchSize",
     "GradientCallback",
+    "GradientMonitor",
     "GradientNormEarlyStopping",
     "GradualUnfreezing",
     "LayerwiseAdaptiveClipping",
     "detach",
+    "diagnose",
 ]

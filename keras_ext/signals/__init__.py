@@ -5,6 +5,7 @@ from keras_ext.signals._gradient_moments import GradientMoments
 from keras_ext.signals._gradient_noise_scale import GradientNoiseScale
 from keras_ext.signals._gradient_signal import GradientSignal
 from keras_ext.signals._gradient_statistics import GradientStatistics
+from keras_ext.signals._layer_statistics import LayerStatistics
 from keras_ext.signals._loss_probe import LossProbe
 from keras_ext.signals._overfit_gap import OverfitGap
 
@@ -14,6 +15,7 @@ __all__ = [
     "GradientNoiseScale",
     "GradientSignal",
     "GradientStatistics",
+    "LayerStatistics",
     "LossProbe",
     "OverfitGap",
 ]

@@ -421,20 +421,19 @@ class LayerStatistics(GradientSignal):
             the values are NaN.
         """
         rows = self.read_rows()
-        last = {
-            k: float(v[-1]) if len(v) else math.nan for k, v in rows["global"].items()
-        }
-        per_layer = {
-            layer: {
-                k: float(v[-1, i]) if len(v) else math.nan
-                for k, v in rows["per_layer"].items()
-            }
-            for i, layer in enumerate(self.layers)
-        }
+        known = len(rows["update"]) > 0
+
+        def last(values: np.ndarray) -> float:
+            # The shortest decimals that are this float32.
+            return float(str(values[-1])) if known else math.nan
+
         return {
-            "global": last,
-            "per_layer": per_layer,
-            "update": int(rows["update"][-1]) if len(rows["update"]) else 0,
+            "global": {q: last(values) for q, values in rows["global"].items()},
+            "per_layer": {
+                layer: {q: last(v[:, i]) for q, v in rows["per_layer"].items()}
+                for i, layer in enumerate(self.layers)
+            },
+            "update": int(rows["update"][-1]) if known else 0,
             "samples": rows["samples"],
         }
 
@@ -453,23 +452,26 @@ class LayerStatistics(GradientSignal):
         """
         columns = len(self.layers) + 1
         end = _NUM_STAMPS + len(QUANTITIES) * columns
-        table = np.zeros((1, end))
+        table: np.ndarray = np.zeros((1, end), "float32")
         if self.state:
-            table = ops.convert_to_numpy(self._table).astype("float64")
+            table = ops.convert_to_numpy(self._table)
         samples = int(table[0, 0])
         kept = range(max(seen, samples - self.rows), samples)
         rows = table[[1 + i % self.rows for i in kept]]
+        stamps: np.ndarray = rows[:, :_NUM_STAMPS].astype("int64")
         values = rows[:, _NUM_STAMPS:end].reshape(-1, len(QUANTITIES), columns)
         per_layer = {q: values[:, i, :-1] for i, q in enumerate(QUANTITIES)}
         start = _NUM_STAMPS + _NONFINITE * columns
         return {
-            "update": (rows[:, 0] * self.every + rows[:, 1]).astype("int64") + 1,
+            "update": 1 + stamps[:, 0] * self.every + stamps[:, 1],
             "global": {
                 **{q: values[:, i, -1] for i, q in enumerate(QUANTITIES)},
                 "vanishing_ratio": self._vanishing_ratios(per_layer["gradient_norm"]),
             },
             "per_layer": per_layer,
-            "histograms": rows[:, end:].reshape(len(rows), -1, _NUM_BINS),
+            "histograms": rows[:, end:].reshape(
+                len(rows), len(self.layers) if self.histograms else 0, _NUM_BINS
+            ),
             "nonfinite": table[0, start : start + columns],
             "samples": samples,
         }
