@@ -1,29 +1,38 @@
 """Stops when the gradient has become small."""
 
-import logging
 import math
+from collections import deque
 from typing import Any
 
+import numpy as np
+
 from keras_ext.callbacks._gradient_callback import GradientCallback
+from keras_ext.callbacks._stopping_callback import StoppingCallback
 from keras_ext.core._checks import is_integer, is_number, require
-from keras_ext.core._typing import Logs
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
+from keras_ext.signals._gradient_moments import GradientMoments
 from keras_ext.signals._gradient_statistics import GradientStatistics
 
-_log = logging.getLogger(__name__)
+# No trend: a sequence in random order falls as much as this one with a probability
+# above this.
+_NO_TREND = 0.3
 
 
-class GradientNormEarlyStopping(GradientCallback):
+class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
     """Stops training when the gradient norm has fallen below a threshold.
 
     Needs no validation data. The norm is that of the gradient of the whole batch, over
     all weights and replicas, before any clipping, smoothed over some twenty updates.
     With `relative=True` it is compared with `threshold` times its largest value at the
-    end of an epoch so far.
+    end of an epoch so far. With `trend`, it is compared with none: what stops training
+    is that the norm no longer falls.
 
     A gradient of a batch of `B` samples is noisy, and its norm does not fall below the
     square root of the noise divided by `B`: with small batches a small threshold is
-    never reached. Watch `grad_norm` in the logs of a run to choose it.
+    never reached. Watch `grad_norm` in the logs of a run to choose it, or measure with
+    `debias=True`: then the norm is that of the mean gradient of an epoch, less what the
+    noise adds to it, by `keras_ext.signals.GradientMoments`; 0 if nothing is left. It
+    takes at least two updates, or micro-batches, an epoch.
 
     Logs `grad_norm`, and `nonfinite_steps`, the updates left out so far.
 
@@ -31,14 +40,20 @@ class GradientNormEarlyStopping(GradientCallback):
         threshold: Number > 0; the norm, or its ratio to the peak, to stop at.
             Defaults to `0.03`.
         relative: Whether the threshold is relative to the peak. Defaults to `True`.
-        patience: Integer >= 1; for how many epochs in a row the norm has to be below.
-            Defaults to `3`.
+        patience: Integer >= 1; for how many epochs in a row the norm has to be below,
+            or without a trend. Defaults to `3`.
         min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
             Defaults to `5`.
         restore_best_weights: Whether to return, at the stop, to the weights of the
             epoch with the smallest norm. Defaults to `False`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training. Defaults to `"skip"`.
+        debias: Whether to take what noise adds out of the norm. Keeps two copies of
+            the gradient on the device. Defaults to `False`.
+        trend: Integer >= 4; stop when the norms of so many last epochs show no falling
+            trend: in random order they would fall as much with a probability above
+            0.3, by the test of Mann and Kendall. `threshold` is not used then. None
+            means to compare with the threshold.
 
     Attributes:
         stopped_epoch: The epoch that was the last one, counted from 0; None if training
@@ -63,6 +78,8 @@ class GradientNormEarlyStopping(GradientCallback):
         True
     """
 
+    criterion = "grad_norm"
+
     def __init__(
         self,
         threshold: float = 0.03,
@@ -71,24 +88,22 @@ class GradientNormEarlyStopping(GradientCallback):
         min_epochs: int = 5,
         restore_best_weights: bool = False,
         nonfinite: str = "skip",
+        debias: bool = False,
+        trend: int | None = None,
     ) -> None:
-        super().__init__(nonfinite=nonfinite)
+        super().__init__(
+            patience=patience,
+            min_epochs=min_epochs,
+            restore_best_weights=restore_best_weights,
+            nonfinite=nonfinite,
+        )
         require(
             is_number(threshold) and threshold > 0,
             "threshold",
             threshold,
             "a number > 0",
         )
-        for name, value, least in (
-            ("patience", patience, 1),
-            ("min_epochs", min_epochs, 0),
-        ):
-            expected = f"an integer >= {least}"
-            require(is_integer(value) and value >= least, name, value, expected)
-        for name, flag in (
-            ("relative", relative),
-            ("restore_best_weights", restore_best_weights),
-        ):
+        for name, flag in (("relative", relative), ("debias", debias)):
             require(isinstance(flag, bool), name, flag, "True or False")
         require(
             not relative or threshold < 1,
@@ -96,61 +111,77 @@ class GradientNormEarlyStopping(GradientCallback):
             threshold,
             "a number < 1 when relative=True",
         )
+        require(
+            trend is None or (is_integer(trend) and trend >= 4),
+            "trend",
+            trend,
+            "an integer >= 4 or None",
+        )
         self.threshold = threshold
         self.relative = relative
-        self.patience = patience
-        self.min_epochs = min_epochs
-        self.restore_best_weights = restore_best_weights
-        self._reset()
+        self.debias = debias
+        self.trend = trend
 
-    def _reset(self) -> None:
-        self.stopped_epoch: int | None = None
-        self.stopped_by: str | None = None
-        self._epochs = 0
-        self._below = 0
+    def reset(self) -> None:
+        super().reset()
         self._peak = 0.0
         self._smallest = math.inf
-        self._best_weights: list[Any] | None = None
+        self._recent: deque[float] = deque(maxlen=self.trend)
 
     def install(self, pipeline: AttachedPipeline) -> None:
-        self._statistics = GradientStatistics(("gradient_norm",), smoothing=0.95)
-        pipeline.add_signal(self._statistics)
+        self._signal: GradientMoments | GradientStatistics
+        if self.debias:
+            self._signal = GradientMoments(window=None)
+        else:
+            self._signal = GradientStatistics(("gradient_norm",), smoothing=0.95)
+        pipeline.add_signal(self._signal)
 
-    def on_train_begin(self, logs: Logs = None) -> None:
-        super().on_train_begin(logs)
-        self._reset()
+    def measure(self, epoch: int, logs: dict[str, Any]) -> float:
+        # Before the first update it is NaN.
+        measured = self._signal.read()["global"]
+        if self.debias:
+            return math.sqrt(max(measured["signal"], 0.0))
+        return measured["gradient_norm"]
 
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        norm = self._statistics.read()["global"]["gradient_norm"]
-        if logs is not None:
-            logs["grad_norm"] = norm
-        super().on_epoch_end(epoch, logs)
-        self._epochs += 1
-        # Before the first update the norm is NaN, and nothing is decided by it.
-        if math.isfinite(norm):
-            self._decide(epoch, norm)
-
-    def _decide(self, epoch: int, norm: float) -> None:
-        self._peak = max(self._peak, norm)
-        if norm < self._smallest:
-            self._smallest = norm
-            if self.restore_best_weights:
-                self._best_weights = self.model.get_weights()
+    def verdict(self, value: float) -> str | None:
+        self._peak = max(self._peak, value)
+        if self.trend is not None:
+            self._recent.append(value)
+            return self._without_trend()
         limit = self.threshold * (self._peak if self.relative else 1.0)
-        self._below = self._below + 1 if norm < limit else 0
-        if self._below >= self.patience and self._epochs >= self.min_epochs:
-            self._stop(epoch, norm, limit)
+        if value < limit:
+            return f"gradient norm {value:.3g} below {limit:.3g}"
+        return None
 
-    def _stop(self, epoch: int, norm: float, limit: float) -> None:
-        self.model.stop_training = True
-        self.stopped_epoch = epoch
-        self.stopped_by = (
-            f"gradient norm {norm:.3g} below {limit:.3g} for {self._below} epochs"
+    def _without_trend(self) -> str | None:
+        chance = falling_by_chance(self._recent)
+        if len(self._recent) != self.trend or chance <= _NO_TREND:
+            return None
+        return (
+            f"gradient norms of {self.trend} epochs without a falling trend "
+            f"(p={chance:.2g})"
         )
-        if self._best_weights is not None:
-            self.model.set_weights(self._best_weights)
-        _log.info("Stopped after epoch %d: %s.", epoch + 1, self.stopped_by)
 
-    def on_train_end(self, logs: Logs = None) -> None:
-        super().on_train_end(logs)
-        self._best_weights = None
+    def is_best(self, value: float | None) -> bool:
+        if value is None or value >= self._smallest:
+            return False
+        self._smallest = value
+        return True
+
+
+def falling_by_chance(values: Any) -> float:
+    """The probability that values in random order fall as much as these.
+
+    The exact one-sided test of Mann and Kendall; two values that are equal count as
+    half a rise.
+    """
+    x = np.asarray(values, "float64")
+    size = len(x)
+    later = np.triu(np.sign(x[None, :] - x[:, None]), 1)
+    rises = np.sum(later > 0) + np.sum(np.triu(x[None, :] == x[:, None], 1)) / 2
+    # How many orders have so many rises: each value adds from none to as many as there
+    # are values before it.
+    orders = np.ones(1)
+    for earlier in range(1, size):
+        orders = np.convolve(orders, np.ones(earlier + 1) / (earlier + 1))
+    return float(orders[: math.floor(rises) + 1].sum())

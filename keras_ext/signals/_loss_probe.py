@@ -1,16 +1,13 @@
 """The loss of a model on fixed data."""
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_ext.core._checks import is_integer, require
+from keras_ext.core._checks import require
+from keras_ext.core._fixed_data import FixedData
 from keras_ext.core._typing import Tensor
-
-_ROWS_AT_ONCE = 512
 
 
 class LossProbe:
@@ -42,36 +39,14 @@ class LossProbe:
     """
 
     def __init__(self, data: Any, max_rows: int | None = None) -> None:
-        require(
-            isinstance(data, tuple | list | tf.data.Dataset | keras.utils.PyDataset),
-            "data",
-            type(data),
-            "a tuple (x, y) or (x, y, sample_weight), a Dataset or a PyDataset",
-        )
-        require(
-            max_rows is None or (is_integer(max_rows) and max_rows >= 1),
-            "max_rows",
-            max_rows,
-            "an integer >= 1 or None",
-        )
-        self.num_rows: int | None = None
-        self._batches: Iterable[Any] | keras.utils.PyDataset = data
-        if isinstance(data, tuple | list):
-            require(len(data) in (2, 3), "len(data)", len(data), "2 or 3")
-            self._batches = self._chunks(tuple(data), max_rows)
+        self._data = FixedData(data, max_rows)
         self._compiled: list[Any] = []
         self._loss: Any = None
 
-    def _chunks(self, data: tuple[Any, ...], max_rows: int | None) -> list[Any]:
-        arrays = keras.tree.map_structure(np.asarray, data)
-        sizes = {len(a) for a in keras.tree.flatten(arrays)}
-        require(len(sizes) == 1, "data", sorted(sizes), "of equally many rows")
-        (rows,) = sizes
-        require(rows > 0, "data", "0 rows", "of one row or more")
-        self.num_rows = min(rows, max_rows or rows)
-        chosen = np.linspace(0, rows - 1, self.num_rows).round().astype(int)
-        parts = np.array_split(chosen, -(-self.num_rows // _ROWS_AT_ONCE))
-        return [keras.tree.map_structure(lambda a, p=p: a[p], arrays) for p in parts]
+    @property
+    def num_rows(self) -> int | None:
+        """The number of rows, if the data are arrays."""
+        return self._data.num_rows
 
     def measure(self, model: keras.Model) -> float:
         """Returns the mean loss of `model` over the data.
@@ -100,23 +75,14 @@ class LossProbe:
 
     def _mean_loss(self) -> float:
         total, rows = 0.0, 0
-        for batch in self._each_batch():
-            x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        for x, y, weight in self._data:
             size = int(keras.ops.shape(keras.tree.flatten(x)[0])[0])
             total += size * float(self._loss(x, y, weight))
             rows += size
         require(rows > 0, "data", "0 rows", "of one row or more")
         return total / rows
 
-    def _each_batch(self) -> Iterator[Any]:
-        if isinstance(self._batches, keras.utils.PyDataset):
-            for i in range(len(self._batches)):
-                yield self._batches[i]
-        else:
-            yield from self._batches
-
     def __deepcopy__(self, memo: dict[int, Any]) -> "LossProbe":
-        # The data is only read: a copy, as KerasTuner makes for each trial, shares it.
         # What was traced for a model stays with the original.
         copied = type(self).__new__(type(self))
         traced: dict[str, Any] = {"_compiled": [], "_loss": None}

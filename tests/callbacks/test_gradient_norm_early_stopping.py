@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 
 from keras_ext.callbacks import GradientNormEarlyStopping
+from keras_ext.callbacks._gradient_norm_early_stopping import falling_by_chance
 
 
 def quadratic(rate=0.1, start=8.0):
@@ -103,6 +105,99 @@ def test_restores_the_weights_with_the_smallest_norm(restore):
     assert model.get_weights()[0].item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("size", [4, 5, 8, 20])
+def test_chance_of_a_falling_trend_is_that_of_scipy(size):
+    rng = np.random.default_rng(size)
+    for slope in (-1.0, 0.0, 1.0):
+        values = slope * np.arange(size) + size / 3 * rng.normal(size=size)
+        expected = scipy.stats.kendalltau(
+            np.arange(size), values, alternative="less", method="exact"
+        )
+        assert falling_by_chance(values) == pytest.approx(expected.pvalue, abs=1e-12)
+
+
+def test_equal_values_have_no_trend():
+    # Half of the pairs count as rises: by symmetry the chance is about one half.
+    assert falling_by_chance(np.zeros(10)) == pytest.approx(0.5, abs=0.1)
+    assert falling_by_chance([3.0, 2.0, 1.0, 1.0, 1.0, 1.0]) < 0.2
+
+
+def test_stops_when_the_norm_no_longer_falls():
+    class Level(keras.callbacks.Callback):
+        """The weight falls for ten epochs, and then goes up and down."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            weight = max(12.0 - epoch, 2.0 + (-1) ** epoch * (1.0 + epoch % 3))
+            self.model.set_weights([np.full((1, 1), weight)])
+
+    # Without smoothing over epochs: each has many updates at the same weight.
+    stop = GradientNormEarlyStopping(trend=8, patience=2)
+    model = quadratic(rate=0.0)
+    x = np.ones((400, 1))
+    callbacks = [Level(), stop]
+    history = model.fit(
+        x, 0 * x, batch_size=4, epochs=60, callbacks=callbacks, verbose=0
+    )
+    norms = history.history["grad_norm"]
+    chances = [
+        scipy.stats.kendalltau(
+            np.arange(8), norms[i - 8 : i], alternative="less", method="exact"
+        ).pvalue
+        for i in range(8, len(norms) + 1)
+    ]
+    ends = [i for i, p in enumerate(chances, start=7) if p > 0.3]
+    assert history.epoch[-1] == stop.stopped_epoch == ends[1] == ends[0] + 1
+    assert stop.stopped_by.startswith("gradient norms of 8 epochs without a falling")
+
+
+def test_while_the_norm_falls_the_trend_does_not_stop():
+    stop = GradientNormEarlyStopping(trend=4, patience=1, min_epochs=0)
+    assert len(fit(quadratic(), stop, epochs=30).epoch) == 30
+
+
+def noisy_linear(jit_compile=False):
+    """Linear data with much noise, and a model at the minimum of its loss."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(480, 4)).astype("float32")
+    y = (x @ rng.normal(size=(4, 1)) + 3 * rng.normal(size=(480, 1))).astype("float32")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=jit_compile)
+    return model, x, y
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("distance", [0.0, 2.0])
+def test_without_the_bias_of_the_noise(distance, jit_compile):
+    model, x, y = noisy_linear(jit_compile)
+    kernel = np.linalg.lstsq(x, y, rcond=None)[0] + distance
+    model.set_weights([kernel])
+    gradients = (2 * x * (x @ kernel - y)).reshape(-1, 8, 4).mean(axis=1)
+    noise = gradients.var(axis=0, ddof=1).sum()
+    square = np.sum(gradients.mean(axis=0) ** 2) - noise / len(gradients)
+    logged = []
+    for debias in (False, True):
+        stop = GradientNormEarlyStopping(debias=debias)
+        options = {"batch_size": 8, "shuffle": False, "verbose": 0}
+        history = model.fit(x, y, callbacks=[stop], **options).history
+        logged += history["grad_norm"]
+    assert logged[1] == pytest.approx(max(square, 0) ** 0.5, rel=1e-3)
+    # What the noise of a batch alone makes of a gradient of zero.
+    assert logged[0] > noise**0.5 / 2
+    assert (logged[1] == 0.0) == (distance == 0.0)
+
+
+def test_without_bias_it_stops_where_with_bias_it_does_not():
+    model, x, y = noisy_linear()
+    for debias in (True, False):
+        model.set_weights([np.zeros((4, 1))])
+        model.optimizer.learning_rate = 0.02
+        stop = GradientNormEarlyStopping(0.2, debias=debias)
+        epochs = model.fit(
+            x, y, batch_size=8, epochs=20, callbacks=[stop], verbose=0
+        ).epoch
+        assert (len(epochs) < 20) == debias
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -113,6 +208,8 @@ def test_restores_the_weights_with_the_smallest_norm(restore):
         ({"patience": 1.5}, r"`patience` must be an integer >= 1"),
         ({"min_epochs": -1}, r"`min_epochs` must be an integer >= 0"),
         ({"relative": "yes"}, r"`relative` must be True or False"),
+        ({"debias": 1}, r"`debias` must be True or False"),
+        ({"trend": 3}, r"`trend` must be an integer >= 4 or None"),
         ({"restore_best_weights": 1}, r"`restore_best_weights` must be True or False"),
     ],
 )
