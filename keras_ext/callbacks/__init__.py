@@ -19,6 +19,7 @@ from keras_ext.callbacks._gradient_variance_early_stopping import (
     GradientVarianceEarlyStopping,
 )
 from keras_ext.callbacks._gradual_unfreezing import GradualUnfreezing
+from keras_ext.callbacks._hyper_variable_scheduler import HyperVariableScheduler
 from keras_ext.callbacks._label_wave_early_stopping import LabelWaveEarlyStopping
 from keras_ext.callbacks._layerwise_adaptive_clipping import (
     LayerwiseAdaptiveClipping,
@@ -37,6 +38,7 @@ __all__ = [
     "GradientNormEarlyStopping",
     "GradientVarianceEarlyStopping",
     "GradualUnfreezing",
+    "HyperVariableScheduler",
     "LabelWaveEarlyStopping",
     "LayerwiseAdaptiveClipping",
     "LayerwiseGradientStopping",

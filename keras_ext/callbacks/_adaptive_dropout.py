@@ -6,13 +6,18 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.layers import Dropout
 
+from keras_ext import layers
 from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.controllers._pi import PI
 from keras_ext.core._checks import is_integer, is_number, require
+from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._knobs import knobs
+from keras_ext.core._make_live import make_plain, make_temporarily_live
 from keras_ext.core._pattern import check_pattern, is_selected
+from keras_ext.core._sublayers import sublayers
 from keras_ext.core._typing import Logs, Pattern
-from keras_ext.layers._live_dropout import LiveDropout, dropout_layers
 from keras_ext.signals._loss_probe import LossProbe
 from keras_ext.signals._overfit_gap import OverfitGap
 
@@ -136,29 +141,26 @@ class AdaptiveDropout(CopyableCallback):
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         # What a `fit` that was interrupted has left behind.
-        self._release()
-        chosen = [
-            layer
-            for layer in dropout_layers(model)
-            if is_selected(layer, self.include, self.exclude)
-        ]
+        make_plain(model)
+        every = [knob for knob in knobs(model) if isinstance(knob.owner, Dropout)]
+        live = [x for x in sublayers(model) if isinstance(x, layers.AdaptiveDropout)]
+        chosen = [k for k in every if is_selected(k.owner, self.include, self.exclude)]
+        chosen_live = [x for x in live if is_selected(x, self.include, self.exclude)]
         require(
-            bool(chosen),
+            bool(chosen or chosen_live),
             "model",
-            [layer.path for layer in dropout_layers(model)],
+            [layer.path for layer in [*(knob.owner for knob in every), *live]],
             "one with a Dropout, SpatialDropout or AdaptiveDropout layer that is "
             "included and not excluded",
         )
-        with model.distribute_strategy.scope():
-            self._live += [LiveDropout(layer) for layer in chosen]
-        # Makes `fit` trace the step anew, with live rates.
-        model.train_function = None
+        self._rates: list[HyperVariable] = [*make_temporarily_live(model, chosen)]
+        self._rates += [layer.rate for layer in chosen_live]
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._gap = OverfitGap()
         self._controller = deepcopy(self.controller) or PI(self.target_gap)
         self._epochs = 0
-        self._positions = [_logit(max(_SMALLEST_RATE, x.value)) for x in self._live]
+        self._positions = [_logit(max(_SMALLEST_RATE, float(x))) for x in self._rates]
         # A rate that starts above the largest one may stay there.
         self._highest = [max(_logit(self.max_rate), p) for p in self._positions]
 
@@ -172,26 +174,20 @@ class AdaptiveDropout(CopyableCallback):
             self._move(self._controller.update(gap))
         if logs is not None:
             logs["overfit_gap"] = gap
-            logs["dropout_rate"] = float(np.mean([x.value for x in self._live]))
+            logs["dropout_rate"] = float(np.mean([float(x) for x in self._rates]))
 
     def _move(self, change: float) -> None:
         lowest = _logit(_SMALLEST_RATE)
-        for i, live in enumerate(self._live):
+        for i, rate in enumerate(self._rates):
             position = min(max(self._positions[i] + change, lowest), self._highest[i])
             self._positions[i] = position
             if position > lowest:
-                live.assign_on_scale(position)
+                rate.assign_on_scale(position)
             else:
-                live.assign(0.0)
+                rate.assign(0.0)
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self._release()
-        self.model.train_function = None
-
-    def _release(self) -> None:
-        for live in vars(self).get("_live", ()):
-            live.release()
-        self._live: list[LiveDropout] = []
+        make_plain(self.model)
 
 
 def _logit(rate: float) -> float:

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_ext.layers._live_dropout import LiveDropout
+from keras_ext.core._make_live import make_plain
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
 
 
@@ -32,5 +32,4 @@ def detach(model: keras.Model) -> None:
     """
     if isinstance(getattr(model, "optimizer", None), AttachedPipeline):
         model.optimizer.detach()
-    if LiveDropout.remove_all(model):
-        model.train_function = None
+    make_plain(model)

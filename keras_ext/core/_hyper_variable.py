@@ -1,7 +1,7 @@
 """Hyperparameters that can change while the compiled step keeps running."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import keras
@@ -227,7 +227,8 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
     """Lists the live hyperparameters of a model, by path.
 
     Those of its layers and their regularizers are found, and those of its optimizer
-    and gradient transforms. A shared one is listed once.
+    and gradient transforms; also what `make_live` has made live. A shared one is
+    listed once.
 
     Args:
         model: The model, compiled or not.
@@ -244,6 +245,7 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
         >>> list(kx.core.hyper_variables(model))
         ['dropout/rate']
     """
+    from keras_ext.core._knobs import knobs
     from keras_ext.core._sublayers import sublayers
 
     found: dict[str, HyperVariable] = {}
@@ -254,12 +256,20 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
     for path, owner in owners:
         path = path.removeprefix(f"{model.name}/")
         for name, variable in _held_by(path, owner, seen):
-            unique, count = name, 1
-            while unique in found:
-                count += 1
-                unique = f"{name}_{count}"
-            found[unique] = variable
+            found[unique_path(name, found)] = variable
+    for knob in knobs(model):
+        if knob.live is not None:
+            found[unique_path(knob.path, found)] = knob.live
     return found
+
+
+def unique_path(path: str, taken: Mapping[str, Any]) -> str:
+    """The path, with a number if it is taken."""
+    unique, count = path, 1
+    while unique in taken:
+        count += 1
+        unique = f"{path}_{count}"
+    return unique
 
 
 def _held_by(

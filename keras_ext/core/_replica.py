@@ -118,7 +118,7 @@ def gradients_already_reduced(optimizer: Any) -> Iterator[None]:
     """
     members = [
         m
-        for m in _family(optimizer)
+        for m in optimizer_family(optimizer)
         if hasattr(m, _ALL_REDUCE) and not receives_reduced_gradients(m)
     ]
     for member in members:
@@ -135,7 +135,7 @@ def receives_reduced_gradients(optimizer: Any) -> bool:
     return _ALL_REDUCE in vars(optimizer)
 
 
-def _family(optimizer: Any) -> list[Any]:
+def optimizer_family(optimizer: Any) -> list[Any]:
     """The optimizer and the ones that it delegates to, each once."""
     found: dict[int, Any] = {}
     waiting = [optimizer]
