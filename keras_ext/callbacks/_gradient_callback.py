@@ -47,7 +47,7 @@ class GradientCallback(CopyableCallback):
         pipeline = AttachedPipeline.join(model, self)
         try:
             if self.nonfinite == "raise":
-                pipeline.add_transform(SkipNonFinite(0, raise_in_step=False))
+                pipeline.add_transform(SkipNonFinite(max_consecutive=0))
             self.install(pipeline)
         except BaseException:
             pipeline.detach()

@@ -36,7 +36,8 @@ class SkipNonFinite(GradientTransform):
 
     `check` raises the error. The callbacks of this library call it every 50 batches and
     after each epoch, and `fit` does at its end. In a step that is not compiled by XLA,
-    the update itself fails too, if `raise_in_step`; XLA cannot fail.
+    the update itself fails too, if `raise_in_step`; XLA cannot fail, and in a pipeline
+    that a callback has put in place it need not.
 
     With `mixed_float16`, `compile` puts a `LossScaleOptimizer` around the pipeline,
     which keeps such updates to itself. To have them counted here, give it a pipeline

@@ -11,6 +11,7 @@ from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._typing import Variable
 from keras_ext.core._unit_axes import unit_axes
 from keras_ext.gradients._gradient_transform import GradientTransform
+from keras_ext.gradients._skip_non_finite import SkipNonFinite
 from keras_ext.optimizers._gradient_pipeline import GradientPipeline
 from keras_ext.signals._gradient_signal import GradientSignal
 
@@ -58,6 +59,10 @@ class AttachedPipeline(GradientPipeline):
 
     def add_transform(self, transform: GradientTransform) -> None:
         """Appends a transform."""
+        if isinstance(transform, SkipNonFinite):
+            # Its owners look often enough, and an error in the step would end the
+            # training without giving the model its optimizer back.
+            transform.raise_in_step = False
         self.transforms.append(transform)
 
     def add_signal(self, signal: GradientSignal) -> None:

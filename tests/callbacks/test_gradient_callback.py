@@ -2,7 +2,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ext.callbacks import GradientCallback, LayerwiseAdaptiveClipping
+from keras_ext.callbacks import (
+    DynamicBatchSize,
+    GradientCallback,
+    GradientNormEarlyStopping,
+    LayerwiseAdaptiveClipping,
+)
+from keras_ext.gradients import SkipSpikes
 
 Y = np.ones((64, 1))
 
@@ -82,3 +88,44 @@ def test_rejects_unknown_actions():
     message = r'`nonfinite` must be "skip" or "raise"\. Received: nonfinite=\'stop\'\.'
     with pytest.raises(ValueError, match=message):
         LayerwiseAdaptiveClipping(nonfinite="stop")
+
+
+class LastBatch(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self.batches = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.batches += 1
+
+
+@pytest.mark.parametrize(("size", "seen"), [(400, 50), (40, 20)])
+def test_what_a_transform_objects_to_ends_the_training(size, seen):
+    """At the next look: after 50 batches, or at the end of the epoch."""
+    rule = SkipSpikes(warmup_steps=2, max_consecutive=3)
+    x = np.ones((size, 2))
+    x[10:20] = np.nan
+    model, last = make_model(), LastBatch()
+    optimizer = model.optimizer
+    with pytest.raises(RuntimeError, match=r"began in update 6, .* '.*/bias'"):
+        model.fit(
+            x,
+            np.ones((size, 1)),
+            batch_size=2,
+            shuffle=False,
+            callbacks=[last, LayerwiseAdaptiveClipping(rule=rule)],
+            verbose=0,
+        )
+    assert last.batches == seen
+    assert model.optimizer is optimizer
+
+
+def test_each_of_several_callbacks_may_ask_for_an_error():
+    callbacks = [
+        LayerwiseAdaptiveClipping(nonfinite="raise"),
+        GradientNormEarlyStopping(nonfinite="raise"),
+        DynamicBatchSize([(0, 2)], batch_size=16),
+    ]
+    with pytest.raises(FloatingPointError, match="began in update 1, .* 1 of 2"):
+        make_model().fit(
+            inputs_with(np.nan), Y, 16, shuffle=False, callbacks=callbacks, verbose=0
+        )
