@@ -1,5 +1,6 @@
 """Shows what the gradients of each layer do."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from keras_ext.callbacks._gradient_records import Writer, open_writers
 from keras_ext.core._checks import is_integer, require
 from keras_ext.core._extras import import_extra
 from keras_ext.core._groups import layer_path
-from keras_ext.core._typing import Logs
+from keras_ext.core._typing import Logs, Shape
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
 from keras_ext.signals._gradient_moments import GradientMoments
 from keras_ext.signals._layer_statistics import (
@@ -167,9 +168,13 @@ class GradientMonitor(GradientCallback):
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         self._chunks = []
-        self._writers: list[Writer] = open_writers(
-            self.path, self.tensorboard, self.append
-        )
+        try:
+            self._writers: list[Writer] = open_writers(
+                self.path, self.tensorboard, self.append
+            )
+        except BaseException:
+            self.pipeline.detach()
+            raise
         self._seen = 0
         self._nonfinite = 0
         # Counted as the updates are, as long as each batch is one.
@@ -205,7 +210,7 @@ class GradientMonitor(GradientCallback):
         self._next_look = (self._batches // self.every + 1) * self.every
         rows = self._statistics.read_rows(self._seen)
         self._layers = self._statistics.layers
-        self._loss_is_scaled = self.pipeline.loss_is_scaled
+        self._loss_is_scaled = self.pipeline.scaler is not None
         bad = rows["nonfinite"]
         if not len(rows["update"]) and bad[-1] > self._nonfinite:
             rows = _row_of_nan(
@@ -256,26 +261,34 @@ class GradientMonitor(GradientCallback):
     @property
     def history(self) -> dict[str, Any]:
         """What was recorded."""
-        names = (*QUANTITIES, *(_LAYER_MOMENTS if self.moments else ()))
-        total = (*QUANTITIES, "vanishing_ratio", *(_MOMENTS if self.moments else ()))
-        chunks = self._chunks
+        of_layers = (*QUANTITIES, *(_LAYER_MOMENTS if self.moments else ()))
+        of_all = (*QUANTITIES, "vanishing_ratio", *(_MOMENTS if self.moments else ()))
+        num_layers = len(self._layers)
         history = {
             "layers": list(self._layers),
-            "update": _joined([c["update"] for c in chunks], int),
-            "epoch": _joined([c["epoch"] for c in chunks], int),
-            "global": {q: _joined([c["global"][q] for c in chunks]) for q in total},
+            "update": self._joined(lambda c: c["update"], (), int),
+            "epoch": self._joined(lambda c: c["epoch"], (), int),
+            "global": {
+                q: self._joined(lambda c, q=q: c["global"][q], ()) for q in of_all
+            },
             "per_layer": {
-                q: _joined([c["per_layer"][q] for c in chunks]).reshape(
-                    -1, len(self._layers)
-                )
-                for q in names
+                q: self._joined(lambda c, q=q: c["per_layer"][q], (num_layers,))
+                for q in of_layers
             },
             "loss_is_scaled": self._loss_is_scaled,
         }
         if self.histograms:
+            shape = (num_layers, len(HISTOGRAM_EDGES))
             history["histogram_edges"] = HISTOGRAM_EDGES
-            history["histograms"] = _joined([c["histograms"] for c in chunks])
+            history["histograms"] = self._joined(lambda c: c["histograms"], shape)
         return history
+
+    def _joined(
+        self, part: Callable[..., np.ndarray], shape: Shape, dtype: type = float
+    ) -> np.ndarray:
+        """Puts the parts of the chunks into one array; `shape` is that of one row."""
+        parts = [part(chunk) for chunk in self._chunks]
+        return np.concatenate(parts) if parts else np.zeros((0, *shape), dtype)
 
     def plot(self, path: Any = None) -> Any:
         """Draws gradient norms, layers by time, and update ratios.
@@ -306,7 +319,3 @@ def _row_of_nan(rows: dict[str, Any], update: int) -> dict[str, Any]:
         | {"nonfinite": bad[None, :-1]},
         "histograms": np.zeros((1, *rows["histograms"].shape[1:])),
     }
-
-
-def _joined(parts: list[np.ndarray], dtype: type = float) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros((0,), dtype)
