@@ -134,7 +134,7 @@ def transforms(x, y):
         *(g.AutoClip(), g.AutoClip(per="tensor"), g.AdaGC(), g.ZClip()),
         *(g.ClipUpdateRMS(), g.CoordinateClip(), g.Centralize(), g.Standardize()),
         *(g.NormalizeByLayer(), g.AddNoise(), g.SkipSpikes(), g.SkipNonFinite()),
-        *(g.Freeze(include="nothing"), g.LayerwiseScale({"dense": 0.5})),
+        *(g.Freeze(frozen=False), g.LayerwiseScale({"dense": 0.5})),
     ]
     return {
         type(t).__name__
