@@ -129,6 +129,8 @@ class LayerStatistics(GradientSignal):
         self.transforms = transforms
         self.rows = rows
         self.layers: list[str] = []
+        # The layer of each output unit that is looked at.
+        self._unit_layers: list[int] = []
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
@@ -318,7 +320,9 @@ class LayerStatistics(GradientSignal):
             ops.sqrt(self._sums(update.squared_norms, update.variables)),
             ops.sqrt(self._sums(squared_norms(weights), self._variables)),
             *self._clipping(),
-            self._dead_fractions(),
+            # Their number; `read_rows` makes a share of it, which the device does not
+            # do to the last digit.
+            self._layer_sums(1.0 - self._alive.value, self._unit_layers),
             *self._mean_and_least_cosines(),
             self._table.value[0, start : start + columns],
         ]
@@ -347,12 +351,6 @@ class LayerStatistics(GradientSignal):
         is_place = ops.equal(ops.arange(1 + self.rows), place)[:, None]
         one_more = self._in_front(ops.ones((1,)), 0)
         self._table.assign(ops.where(is_place, row, table) + one_more)
-
-    def _dead_fractions(self) -> Tensor:
-        alive = self._layer_sums(self._alive.value, self._unit_layers)
-        units = np.bincount(self._unit_layers, minlength=len(self.layers))
-        units = np.append(units, len(self._unit_layers)).astype("float32")
-        return (units - alive) / np.where(units > 0, units, np.nan)
 
     def _mean_and_least_cosines(self) -> tuple[Tensor, Tensor]:
         totals, counts, farthest = ops.unstack(self._cosines.value)
@@ -460,6 +458,10 @@ class LayerStatistics(GradientSignal):
         rows = table[[1 + i % self.rows for i in kept]]
         stamps: np.ndarray = rows[:, :_NUM_STAMPS].astype("int64")
         values = rows[:, _NUM_STAMPS:end].reshape(-1, len(QUANTITIES), columns)
+        num_units = np.bincount(self._unit_layers, minlength=columns).astype("float32")
+        num_units[-1] = len(self._unit_layers)
+        num_units[num_units == 0] = np.nan
+        values[:, QUANTITIES.index("dead_fraction")] /= num_units
         per_layer = {q: values[:, i, :-1] for i, q in enumerate(QUANTITIES)}
         start = _NUM_STAMPS + _NONFINITE * columns
         return {

@@ -95,9 +95,9 @@ def test_exploding_with_a_learning_rate_a_hundred_times_too_high():
 
 def test_exploding_towards_the_first_layer():
     """Saturated units: forward all is well, backward the large weights multiply."""
-    large = keras.initializers.Orthogonal(gain=100.0)
-    layers = perceptron(7, "tanh", kernel_initializer=large)
-    (finding,) = diagnose(train(layers, keras.optimizers.Adam(0.05), epochs=1))
+    large = keras.initializers.Orthogonal(gain=15.0)
+    layers = perceptron(12, "tanh", kernel_initializer=large)
+    (finding,) = diagnose(train(layers, keras.optimizers.Adam(1e-3), epochs=1))
     assert finding.kind == "exploding"
     assert finding.numbers["vanishing_ratio"] > 1e3
 
