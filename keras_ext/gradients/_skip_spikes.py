@@ -72,8 +72,8 @@ class SkipSpikes(SkipNonFinite):
         [-4.] 1
 
     References:
-        - `SkipStepOptimizer` of [OLMo-core](https://github.com/allenai/OLMo-core) leaves
-          out updates by six standard deviations of the last 128 norms.
+        - `SkipStepOptimizer` of [OLMo-core](https://github.com/allenai/OLMo-core) skips
+          updates by six standard deviations of the last 128 norms.
     """
 
     error: ClassVar[type[Exception]] = RuntimeError
