@@ -14,6 +14,7 @@ from keras_ext.callbacks import (
     AdaptiveDropout,
     DynamicBatchSize,
     GradientCallback,
+    GradientMonitor,
     GradientNormEarlyStopping,
     GradualUnfreezing,
     LayerwiseAdaptiveClipping,
@@ -35,6 +36,7 @@ class More:
 MAKE = {
     "clip": lambda: LayerwiseAdaptiveClipping(0.05, exclude="head"),
     "stop": lambda: GradientNormEarlyStopping(min_epochs=99),
+    "monitor": lambda: GradientMonitor(every=4),
     "drop": lambda: AdaptiveDropout(PROBE, PROBE, warmup_epochs=0, controller=More()),
     "batch": lambda: DynamicBatchSize([(1, 2)], batch_size=16),
     "thaw": lambda: GradualUnfreezing([(1, "dense")]),
@@ -42,6 +44,10 @@ MAKE = {
 LOGS = {
     "clip": {"clip_threshold", "clipped_fraction", "nonfinite_steps"},
     "stop": {"grad_norm", "nonfinite_steps"},
+    "monitor": {
+        *("gradient_norm", "update_ratio", "vanishing_ratio", "dead_fraction"),
+        *("gradient_cosine", "gradient_confusion", "nonfinite_steps"),
+    },
     "drop": {"overfit_gap", "dropout_rate"},
     "batch": {"batch_size", "nonfinite_steps"},
     "thaw": {"frozen_fraction", "nonfinite_steps"},
