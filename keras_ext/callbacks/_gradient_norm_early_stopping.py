@@ -45,7 +45,8 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
         min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
             Defaults to `5`.
         restore_best_weights: Whether to return, at the stop, to the weights of the
-            epoch with the smallest norm. Defaults to `False`.
+            epoch with the smallest norm; with `trend`, of the first epoch without a
+            trend. Defaults to `False`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training. Defaults to `"skip"`.
         debias: Whether to take what noise adds out of the norm. Keeps two copies of
@@ -163,6 +164,8 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
         )
 
     def is_best(self, value: float | None) -> bool:
+        if self.trend is not None:
+            return super().is_best(value)
         if value is None or value >= self._smallest:
             return False
         self._smallest = value

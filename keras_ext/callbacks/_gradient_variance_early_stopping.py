@@ -18,16 +18,16 @@ class GradientVarianceEarlyStopping(StoppingCallback, GradientCallback):
     compared with `threshold`. It is the inverse of the noise scale in batches: at 1,
     signal and noise of an update are equally strong.
 
-    A ratio below 1 is no reason to stop by itself: small batches make progress by the
-    mean of many updates. `1 / n` with `n` updates an epoch is where a pass over the
-    data moves the weights as much by noise as by signal, and more training fits the
-    noise. An epoch has to have two updates, or micro-batches, at least.
+    A ratio below 1 is no reason to stop: small batches make progress by the mean of
+    many updates. At 0 there is no sign of a true gradient left; since the estimate is
+    without bias, it is below 0 in half of the epochs then. An epoch has to have two
+    updates, or micro-batches, at least.
 
     Logs `grad_snr`, and `nonfinite_steps`, the updates left out so far.
 
     Args:
-        threshold: Number > 0, the ratio of signal to noise to stop at.
-            Defaults to `0.03`.
+        threshold: Number >= 0, the ratio of signal to noise to stop below. A larger
+            one stops sooner. Defaults to `0.0`.
         patience: Integer >= 1; for how many epochs in a row the ratio has to be below.
             Defaults to `3`.
         min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
@@ -66,7 +66,7 @@ class GradientVarianceEarlyStopping(StoppingCallback, GradientCallback):
 
     def __init__(
         self,
-        threshold: float = 0.03,
+        threshold: float = 0.0,
         patience: int = 3,
         min_epochs: int = 5,
         restore_best_weights: bool = False,
@@ -79,10 +79,10 @@ class GradientVarianceEarlyStopping(StoppingCallback, GradientCallback):
             nonfinite=nonfinite,
         )
         require(
-            is_number(threshold) and threshold > 0,
+            is_number(threshold) and threshold >= 0,
             "threshold",
             threshold,
-            "a number > 0",
+            "a number >= 0",
         )
         self.threshold = threshold
 
