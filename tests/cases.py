@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_ext import gradients as g
+from keras_ext import layers as kl
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,72 @@ TRANSFORMS = {
         TransformCase(
             lambda **kw: g.ZClip(warmup_steps=3, mode="mean", per="tensor", **kw)
         ),
+    ],
+}
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """How a layer that is random while training is made, and for which inputs.
+
+    `make(**kwargs)` gives a fresh one, with noise, and takes `seed`, `dtype` and
+    `name`.
+    """
+
+    make: Callable[..., Any]
+    # The shape of an example.
+    shape: tuple[int, ...]
+    # What is assigned to make the layer the identity, if anything does.
+    quiet: tuple[str, float] | None = ("rate", 0.0)
+    # Whether the noise leaves the mean of every input as it is, and whether inference
+    # gives that mean.
+    keeps_mean: bool = True
+    # Whether inference is the identity.
+    is_identity: bool = True
+
+
+# From the name of the class to the cases of it.
+LAYERS = {
+    "AdaptiveDropout": [LayerCase(lambda **kw: kl.AdaptiveDropout(0.4, **kw), (6,))],
+    "DropBlock1D": [
+        # The border is dropped less often than the rest.
+        LayerCase(lambda **kw: kl.DropBlock1D(0.4, 3, **kw), (8, 2), keeps_mean=False),
+    ],
+    "DropBlock2D": [
+        LayerCase(
+            lambda **kw: kl.DropBlock2D(0.4, 2, **kw), (5, 4, 2), keeps_mean=False
+        ),
+        LayerCase(
+            lambda **kw: kl.DropBlock2D(
+                0.4, (3, 9), False, data_format="channels_first", **kw
+            ),
+            (2, 5, 4),
+            keeps_mean=False,
+        ),
+    ],
+    "DropBlock3D": [
+        LayerCase(
+            lambda **kw: kl.DropBlock3D(0.4, 2, **kw), (3, 4, 3, 2), keeps_mean=False
+        ),
+    ],
+    "DropPath": [LayerCase(lambda **kw: kl.DropPath(0.4, **kw), (3, 2))],
+    "GroupDropout": [
+        LayerCase(lambda **kw: kl.GroupDropout(0.4, 2, **kw), (3, 4)),
+        LayerCase(lambda **kw: kl.GroupDropout(0.4, [1, 2], axis=1, **kw), (3, 4)),
+    ],
+    "ScheduledDropout": [
+        LayerCase(lambda **kw: kl.ScheduledDropout(0.4, 10**6, "annealed", **kw), (6,)),
+    ],
+    "Standout": [
+        LayerCase(
+            lambda **kw: kl.Standout("linear", 0.5, 0.1, **kw),
+            (6,),
+            quiet=("beta", 1e3),
+            is_identity=False,
+        )
+    ],
+    "UniformOut": [
+        LayerCase(lambda **kw: kl.UniformOut(0.5, **kw), (6,), quiet=("beta", 0.0))
     ],
 }
 

@@ -36,6 +36,12 @@ def num_replicas() -> int:
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
+def replica_number() -> Tensor | int:
+    """The number of the present replica, from 0; 0 outside of replica context."""
+    context = tf.distribute.get_replica_context()
+    return 0 if context is None else context.replica_id_in_sync_group
+
+
 def each_replica(strategy: Any, function: Callable[..., Any], *args: Any) -> Any:
     """Calls `function` in replica context, on every replica."""
     return strategy.extended.call_for_each_replica(function, args=args)

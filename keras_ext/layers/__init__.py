@@ -1,5 +1,21 @@
 """Layers."""
 
 from keras_ext.layers._adaptive_dropout import AdaptiveDropout
+from keras_ext.layers._drop_block import DropBlock1D, DropBlock2D, DropBlock3D
+from keras_ext.layers._drop_path import DropPath
+from keras_ext.layers._group_dropout import GroupDropout
+from keras_ext.layers._scheduled_dropout import ScheduledDropout
+from keras_ext.layers._standout import Standout
+from keras_ext.layers._uniform_out import UniformOut
 
-__all__ = ["AdaptiveDropout"]
+__all__ = [
+    "AdaptiveDropout",
+    "DropBlock1D",
+    "DropBlock2D",
+    "DropBlock3D",
+    "DropPath",
+    "GroupDropout",
+    "ScheduledDropout",
+    "Standout",
+    "UniformOut",
+]

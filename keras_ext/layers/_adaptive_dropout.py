@@ -4,23 +4,13 @@ from typing import Any
 
 import keras
 
-from keras_ext.core._checks import is_integer, is_number, require
-from keras_ext.core._dropout_kernel import (
-    LARGEST_RATE,
-    live_dropout,
-    resolved_noise_shape,
-)
-from keras_ext.core._hyper_variable import HyperVariable
-from keras_ext.core._typing import Shape, Tensor
-
-
-def rate_variable(rate: float) -> HyperVariable:
-    """Makes the live rate of a dropout layer."""
-    return HyperVariable(rate, "rate", bounds=(0.0, LARGEST_RATE), scale="logit")
+from keras_ext.core._dropout_kernel import live_dropout, resolved_noise_shape
+from keras_ext.core._typing import Tensor
+from keras_ext.layers._noise_layer import DroppingLayer, checked_noise_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class AdaptiveDropout(keras.layers.Layer):
+class AdaptiveDropout(DroppingLayer):
     """Drops inputs at a rate that can change while training.
 
     It computes what `keras.layers.Dropout` does: while training, every input is set
@@ -75,54 +65,12 @@ class AdaptiveDropout(keras.layers.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        require(
-            is_number(rate) and 0 <= rate <= LARGEST_RATE,
-            "rate",
-            rate,
-            f"a number in [0, {LARGEST_RATE}]",
-        )
-        require(
-            noise_shape is None
-            or isinstance(noise_shape, tuple | list)
-            and all(n is None or (is_integer(n) and n > 0) for n in noise_shape),
-            "noise_shape",
-            noise_shape,
-            "a list of positive integers and None, or None",
-        )
-        require(seed is None or is_integer(seed), "seed", seed, "an integer or None")
-        self._rate = rate_variable(rate)
-        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.supports_masking = True
+        super().__init__(rate, seed, **kwargs)
+        self.noise_shape = checked_noise_shape(noise_shape)
 
-    @property
-    def rate(self) -> HyperVariable:
-        """The rate. Assigning a number sets its value."""
-        return self._rate
-
-    @rate.setter
-    def rate(self, value: float) -> None:
-        self._rate.assign(value)
-
-    def build(self, input_shape: Shape) -> None:
-        # Keras tracks the variable, and so saves and loads it, by this attribute.
-        self._rate_value = self._rate.build()
-
-    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        if not training:
-            return inputs
+    def noisy(self, inputs: Tensor) -> Tensor:
         shape = resolved_noise_shape(self.noise_shape, inputs)
-        return live_dropout(inputs, self._rate.value, shape, self.seed_generator)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
+        return live_dropout(inputs, self.rate.value, shape, self.seed_generator)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "rate": float(self._rate),
-            "noise_shape": self.noise_shape,
-            "seed": self.seed,
-        }
+        return {**super().get_config(), "noise_shape": self.noise_shape}

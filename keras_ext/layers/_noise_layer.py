@@ -1,0 +1,95 @@
+"""What the layers that are random while training have in common."""
+
+from typing import Any
+
+import keras
+
+from keras_ext.core._checks import is_integer, is_number, require
+from keras_ext.core._dropout_kernel import LARGEST_RATE
+from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._replica_seeds import ReplicaSeeds
+from keras_ext.core._typing import Shape, Tensor
+
+
+class NoiseLayer(keras.layers.Layer):
+    """Base of layers that are random while training, by numbers that are live.
+
+    A subclass puts `HyperVariable`s into attributes, and overrides `noisy`. Assigning a
+    number to such an attribute, `layer.rate = 0.3`, sets its value.
+
+    Args:
+        seed: Integer seed of the noise. None means random.
+        **kwargs: As in `keras.layers.Layer`.
+    """
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        require(seed is None or is_integer(seed), "seed", seed, "an integer or None")
+        self.seed = seed
+        self.seed_generator = ReplicaSeeds(seed)
+        self.supports_masking = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        present = vars(self).get(name)
+        if isinstance(present, HyperVariable) and present is not value:
+            present.assign(value)
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def hyper_variables(self) -> list[HyperVariable]:
+        """The hyperparameters that can change while training."""
+        return [v for v in vars(self).values() if isinstance(v, HyperVariable)]
+
+    def build(self, input_shape: Shape) -> None:
+        # Keras tracks the variables, and so saves and loads them, by this attribute.
+        self._live_values = [hyper.build() for hyper in self.hyper_variables]
+
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        return self.noisy(inputs) if training else inputs
+
+    def noisy(self, inputs: Tensor) -> Tensor:
+        """What becomes of the inputs while training."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        live = {v.name: float(v) for v in self.hyper_variables}
+        return {**super().get_config(), **live, "seed": self.seed}
+
+
+class DroppingLayer(NoiseLayer):
+    """Base of layers that drop inputs at a live rate.
+
+    Args:
+        rate: Number in [0, 0.95], the probability of dropping.
+        seed: As in `NoiseLayer`.
+        **kwargs: As in `keras.layers.Layer`.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
+        require(
+            is_number(rate) and 0 <= rate <= LARGEST_RATE,
+            "rate",
+            rate,
+            f"a number in [0, {LARGEST_RATE}]",
+        )
+        self.rate = HyperVariable(
+            rate, "rate", bounds=(0.0, LARGEST_RATE), scale="logit"
+        )
+
+
+def checked_noise_shape(noise_shape: Any) -> tuple[int | None, ...] | None:
+    """The noise shape as a tuple, if it is one."""
+    require(
+        noise_shape is None
+        or isinstance(noise_shape, tuple | list)
+        and all(n is None or (is_integer(n) and n > 0) for n in noise_shape),
+        "noise_shape",
+        noise_shape,
+        "a list of positive integers and None, or None",
+    )
+    return None if noise_shape is None else tuple(noise_shape)
