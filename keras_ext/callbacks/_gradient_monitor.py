@@ -14,6 +14,7 @@ from keras_ext.core._extras import import_extra
 from keras_ext.core._groups import layer_path
 from keras_ext.core._typing import Logs, Shape
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
+from keras_ext.optimizers._gradient_pipeline import GradientPipeline
 from keras_ext.signals._gradient_moments import GradientMoments
 from keras_ext.signals._layer_statistics import (
     HISTOGRAM_EDGES,
@@ -58,7 +59,8 @@ class GradientMonitor(GradientCallback):
     `nonfinite_steps`, the updates left out so far. With `moments=True` also
     `gradient_snr`, `gradient_gsnr`, `gradient_diversity` and `gradient_noise_scale`.
 
-    What a `GradientPipeline` that is given to `compile` clips is not seen.
+    What a `GradientPipeline` that is given to `compile` clips is not seen, and it may
+    not accumulate: `LayerStatistics` can be one of its own `signals`.
 
     Args:
         every: Integer >= 1, the updates between two rows. Defaults to `50`.
@@ -90,7 +92,7 @@ class GradientMonitor(GradientCallback):
 
     Raises:
         ValueError: If an argument is not of this form, or, when training begins, if the
-            model has no optimizer or does not use it.
+            model has no optimizer, does not use it, or it accumulates gradients.
         ImportError: If `path` or `tensorboard` needs a package that is not installed.
         FloatingPointError: With `nonfinite="raise"`, if a gradient was not finite.
 
@@ -150,6 +152,15 @@ class GradientMonitor(GradientCallback):
         self._loss_is_scaled = False
 
     def install(self, pipeline: AttachedPipeline) -> None:
+        inner = pipeline.inner_optimizer
+        require(
+            not (isinstance(inner, GradientPipeline) and inner.accumulates),
+            "model.optimizer",
+            inner,
+            "one that does not accumulate gradients",
+            hint="Here its micro-batches would be seen, and not its updates. Pass "
+            "LayerStatistics() to its signals instead.",
+        )
         # Several rows may end before the host looks again.
         rows = self.model.steps_per_execution // self.every + 3
         self._statistics = LayerStatistics(

@@ -259,16 +259,17 @@ class LayerStatistics(GradientSignal):
         gradient_of = {
             id(v): g for g, v in zip(update.gradients, update.variables, strict=True)
         }
-        flags = []
+        sizes = []
         for variable in self._tellers:
-            if id(variable) in gradient_of:
-                nonzero = ops.not_equal(gradient_of[id(variable)], 0)
-                if not variable.name.endswith("bias"):
-                    nonzero = ops.any(nonzero, axis=self._axes[id(variable)])
-                flags.append(ops.reshape(ops.cast(nonzero, "float32"), (-1,)))
-            else:
-                flags.append(ops.zeros((self._num_told(variable),)))
-        alive = ops.maximum(self._alive.value, ops.concatenate(flags))
+            if id(variable) not in gradient_of:
+                sizes.append(ops.zeros((self._num_told(variable),)))
+                continue
+            size = ops.cast(gradient_of[id(variable)], "float32")
+            if not variable.name.endswith("bias"):
+                size = ops.max(ops.abs(size), axis=self._axes[id(variable)])
+            sizes.append(ops.reshape(size, (-1,)))
+        noticed = ops.cast(ops.not_equal(ops.concatenate(sizes), 0.0), "float32")
+        alive = ops.maximum(self._alive.value, noticed)
         self._alive.assign(alive)
         self._num_alive.assign(ops.sum(alive))
 

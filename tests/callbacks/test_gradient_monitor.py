@@ -199,6 +199,16 @@ class TestFits:
         assert monitor.history["epoch"].tolist() == [0, 0, 0, 1, 2]
 
 
+def test_an_optimizer_that_accumulates_by_itself():
+    pipeline = kx.optimizers.GradientPipeline("sgd", accumulation_steps=2)
+    model = make_model()
+    model.compile(pipeline, "mse")
+    message = "`model.optimizer` must be one that does not accumulate gradients."
+    with pytest.raises(ValueError, match=message):
+        fit(model, [GradientMonitor()])
+    assert model.optimizer is pipeline
+
+
 def test_clipping_by_another_callback_is_seen():
     for order in (1, -1):
         monitor = GradientMonitor(every=5)
