@@ -3,6 +3,7 @@
 from keras_ext.callbacks._adaptive_dropout import AdaptiveDropout
 from keras_ext.callbacks._detach import detach
 from keras_ext.callbacks._diagnose import diagnose
+from keras_ext.callbacks._dropout_batch_norm_balance import DropoutBatchNormBalance
 from keras_ext.callbacks._dynamic_batch_size import DynamicBatchSize
 from keras_ext.callbacks._evidence_based_early_stopping import (
     EvidenceBasedEarlyStopping,
@@ -26,10 +27,12 @@ from keras_ext.callbacks._layerwise_adaptive_clipping import (
 )
 from keras_ext.callbacks._layerwise_gradient_stopping import LayerwiseGradientStopping
 from keras_ext.callbacks._prechelt_early_stopping import PrecheltEarlyStopping
+from keras_ext.callbacks._recalibrate_batch_norm import RecalibrateBatchNorm
 from keras_ext.callbacks._stop_when import StopWhen
 
 __all__ = [
     "AdaptiveDropout",
+    "DropoutBatchNormBalance",
     "DynamicBatchSize",
     "EvidenceBasedEarlyStopping",
     "GradientCallback",
@@ -43,6 +46,7 @@ __all__ = [
     "LayerwiseAdaptiveClipping",
     "LayerwiseGradientStopping",
     "PrecheltEarlyStopping",
+    "RecalibrateBatchNorm",
     "StopWhen",
     "detach",
     "diagnose",
