@@ -92,12 +92,11 @@ class StopWhen(CopyableCallback):
         self.rule = rule
         self.callbacks = list(callbacks)
         self.min_epochs = min_epochs
-        self.stopped_epoch: int | None = None
-        self.stopped_by: str | None = None
         self._begin()
 
     def _begin(self) -> None:
-        self.stopped_epoch = self.stopped_by = None
+        self.stopped_epoch: int | None = None
+        self.stopped_by: str | None = None
         self._epochs = 0
         self._votes = [False] * len(self.callbacks)
         self._weights: list[list[Any] | None] = [None] * len(self.callbacks)
@@ -125,6 +124,9 @@ class StopWhen(CopyableCallback):
             logs["stop_votes"] = sum(self._votes)
         if self._is_decided() and self._epochs >= self.min_epochs:
             self._stop(epoch)
+        else:
+            # As a member of another combination it may have wanted to.
+            self.stopped_epoch = self.stopped_by = None
 
     def _is_decided(self) -> bool:
         votes = sum(self._votes)

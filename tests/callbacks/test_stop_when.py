@@ -211,6 +211,12 @@ def test_combinations_of_combinations():
     assert weight(model) == 3.0
 
 
+def test_a_combination_takes_its_wish_back():
+    inner = StopWhen("any", [Scripted("01000000"), Scripted("00001000")])
+    _, history = fit(StopWhen("all", [inner, Scripted("00110000")]))
+    assert history["stop_votes"] == [0, 1, 1, 1, 1, 0, 0, 0]
+
+
 def test_members_that_need_the_gradient():
     members = [
         GradientNormEarlyStopping(1e9, relative=False, patience=1, min_epochs=3),
