@@ -5,7 +5,10 @@ A new unit gets an entry here; a test says so if it is forgotten.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import keras
 
 from keras_ext import gradients as g
 from keras_ext import layers as kl
@@ -120,6 +123,20 @@ class LayerCase:
 # From the name of the class to the cases of it.
 LAYERS = {
     "AdaptiveDropout": [LayerCase(lambda **kw: kl.AdaptiveDropout(0.4, **kw), (6,))],
+    "ConcreteDropout": [
+        LayerCase(
+            lambda **kw: kl.ConcreteDropout(_dense(6, **kw), 0.4, **kw),
+            (6,),
+            quiet=None,
+        ),
+        LayerCase(
+            lambda **kw: kl.ConcreteDropout(
+                _dense(6, **kw), 0.4, spatial=True, temperature=0.05, **kw
+            ),
+            (3, 6),
+            quiet=None,
+        ),
+    ],
     "DropBlock1D": [
         # The border is dropped less often than the rest.
         LayerCase(lambda **kw: kl.DropBlock1D(0.4, 3, **kw), (8, 2), keeps_mean=False),
@@ -149,6 +166,15 @@ LAYERS = {
     "ScheduledDropout": [
         LayerCase(lambda **kw: kl.ScheduledDropout(0.4, 10**6, "annealed", **kw), (6,)),
     ],
+    "SparseVariationalDense": [
+        LayerCase(
+            lambda **kw: kl.SparseVariationalDense(
+                6, 0.1, initial_log_variance=-1.0, kernel_initializer="identity", **kw
+            ),
+            (6,),
+            quiet=None,
+        ),
+    ],
     "Standout": [
         LayerCase(
             lambda **kw: kl.Standout("linear", 0.5, 0.1, **kw),
@@ -160,7 +186,18 @@ LAYERS = {
     "UniformOut": [
         LayerCase(lambda **kw: kl.UniformOut(0.5, **kw), (6,), quiet=("beta", 0.0))
     ],
+    "VariationalDropout": [
+        LayerCase(partial(kl.VariationalDropout, 0.1, per=per), (6,), quiet=None)
+        for per in ("feature", "layer")
+    ],
 }
+
+
+def _dense(units: int, dtype: Any = None, **_: Any) -> Any:
+    """A layer that does nothing."""
+    return keras.layers.Dense(
+        units, kernel_initializer="identity", use_bias=False, dtype=dtype
+    )
 
 
 def _frozen_biases(**selection: Any) -> g.Freeze:

@@ -39,6 +39,7 @@ SAVED_NAMES = {
     "keras_ext>ClipByNorm",
     "keras_ext>ClipByValue",
     "keras_ext>ClipUpdateRMS",
+    "keras_ext>ConcreteDropout",
     "keras_ext>CoordinateClip",
     "keras_ext>DropBlock1D",
     "keras_ext>DropBlock2D",
@@ -52,9 +53,11 @@ SAVED_NAMES = {
     "keras_ext>ScheduledDropout",
     "keras_ext>SkipNonFinite",
     "keras_ext>SkipSpikes",
+    "keras_ext>SparseVariationalDense",
     "keras_ext>Standardize",
     "keras_ext>Standout",
     "keras_ext>UniformOut",
+    "keras_ext>VariationalDropout",
     "keras_ext>ZClip",
 }
 
