@@ -10,6 +10,8 @@ from keras.layers import Dropout
 
 from keras_ext import layers
 from keras_ext.callbacks._copyable_callback import CopyableCallback
+from keras_ext.callbacks._dropout_shares import RULES, shares
+from keras_ext.callbacks._overfit_guards import OverfitGuards
 from keras_ext.controllers._pi import PI
 from keras_ext.core._checks import is_integer, is_number, require
 from keras_ext.core._hyper_variable import HyperVariable
@@ -31,9 +33,14 @@ class AdaptiveDropout(CopyableCallback):
     After each epoch the loss is measured on a fixed part of the training data and on
     validation data, both in inference mode. The relative gap between the two,
     `(validation - training) / validation`, is smoothed; a `PI` controller compares it
-    with `target_gap` and moves the rates of all chosen layers by the same amount on the
-    logit scale, between 0 and `max_rate`. The next step uses the new rates, without a
-    retrace.
+    with `target_gap` and moves the rates of all chosen layers on the logit scale,
+    between 0 and `max_rate`. The next step uses the new rates, without a retrace.
+
+    A large gap alone does no harm: the training loss of a model that fits well goes to
+    0, and the gap to 1. Two guards look at the losses themselves. No rate is raised
+    while the validation loss falls. And when the training loss has risen above its best
+    by a share of the validation loss, so that dropout keeps the model from fitting, the
+    rates go down.
 
     It works on `keras_ext.layers.AdaptiveDropout`, and on the `Dropout` and
     `SpatialDropout` layers of models that already exist, also those at rate 0. The
@@ -44,14 +51,15 @@ class AdaptiveDropout(CopyableCallback):
     no rate closes the gap, the rates stay at `max_rate`, and the logs show it.
 
     Logs `overfit_gap`, the smoothed gap, and `dropout_rate`, the mean rate that the
-    next epoch trains with.
+    next epoch trains with; with `per_layer` also the rate of each layer under its path,
+    as `dropout/rate`.
 
     Args:
         train_data: What `LossProbe` takes: `(x, y)`, `(x, y, sample_weight)`, or a
             dataset of batches. Of arrays, as many rows are used as there are in
             `validation_data`.
         validation_data: Data that is not trained on, in the same form.
-        target_gap: Number in [0, 1), the gap to aim at. Defaults to `0.1`.
+        target_gap: Number in [0, 1), the gap to aim at. Defaults to `0.3`.
         max_rate: Number in (0, 0.95], the largest rate. Defaults to `0.6`.
         warmup_epochs: Integer >= 0; only measure in so many epochs first.
             Defaults to `2`.
@@ -61,6 +69,25 @@ class AdaptiveDropout(CopyableCallback):
             `layer.path`, a list of them, or a function from layer to bool. None means
             all.
         exclude: Which are not, in the same form. None means none.
+        per_layer: How the moves are shared out, in shares with a mean of 1:
+            `"capacity"`, as the root of the number of parameters of the layer that gets
+            the dropped values; `"depth"`, in proportion to the place in the order of
+            dropout layers, the last one most; `"shallow"`, the first one most. None
+            means that all make the same moves.
+        guards: Whether to also look at the losses themselves, as said above.
+            Defaults to `True`.
+        min_progress: Number >= 0; the validation loss falls if it does so by this share
+            per epoch, over the last four. Defaults to `0.01`.
+        max_damage: Number > 0; the share of the validation loss by which the training
+            loss may rise above its best. Defaults to `0.05`.
+        freeze_after: Number in (0, 1]; the rates stay as they are after this share of
+            the epochs that `fit` was asked for. None means that they do not.
+
+    Attributes:
+        decisions: What was decided in the present or last `fit`: a list with a
+            dictionary for each epoch, with `"epoch"`, `"training_loss"`,
+            `"validation_loss"`, `"gap"`, `"change"` on the logit scale, and `"reason"`:
+            `"warm-up"`, `"frozen"`, `"underfit"`, `"validation improves"` or `"gap"`.
 
     Raises:
         ValueError: If an argument is out of range or data is missing, or, when training
@@ -85,24 +112,24 @@ class AdaptiveDropout(CopyableCallback):
         True
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         train_data: Any,
         validation_data: Any,
-        target_gap: float = 0.1,
+        target_gap: float = 0.3,
         max_rate: float = 0.6,
         warmup_epochs: int = 2,
         controller: Any = None,
         include: Pattern = None,
         exclude: Pattern = None,
+        per_layer: str | None = None,
+        guards: bool = True,
+        min_progress: float = 0.01,
+        max_damage: float = 0.05,
+        freeze_after: float | None = None,
     ) -> None:
         super().__init__()
-        for name, data in (
-            ("train_data", train_data),
-            ("validation_data", validation_data),
-        ):
-            hint = "The gap between training and validation loss cannot be measured."
-            require(data is not None, name, data, "data, not None", hint)
+        _check_data(train_data=train_data, validation_data=validation_data)
         require(
             is_number(target_gap) and 0 <= target_gap < 1,
             "target_gap",
@@ -129,12 +156,19 @@ class AdaptiveDropout(CopyableCallback):
         )
         check_pattern("include", include)
         check_pattern("exclude", exclude)
+        _check_guards(per_layer, guards, min_progress, max_damage, freeze_after)
         self.target_gap = target_gap
         self.max_rate = max_rate
         self.warmup_epochs = warmup_epochs
         self.controller = controller
         self.include = include
         self.exclude = exclude
+        self.per_layer = per_layer
+        self.guards = guards
+        self.min_progress = min_progress
+        self.max_damage = max_damage
+        self.freeze_after = freeze_after
+        self.decisions: list[dict[str, Any]] = []
         self._validation_probe = LossProbe(validation_data)
         self._train_probe = LossProbe(train_data, self._validation_probe.num_rows)
 
@@ -153,38 +187,80 @@ class AdaptiveDropout(CopyableCallback):
             "one with a Dropout, SpatialDropout or AdaptiveDropout layer that is "
             "included and not excluded",
         )
-        self._rates: list[HyperVariable] = [*make_temporarily_live(model, chosen)]
-        self._rates += [layer.rate for layer in chosen_live]
+        live_rates = make_temporarily_live(model, chosen)
+        pairs = zip([knob.owner for knob in chosen], live_rates, strict=True)
+        rates: dict[keras.Layer, HyperVariable] = dict(pairs)
+        rates |= {layer: layer.rate for layer in chosen_live}
+        # In the order of the model.
+        self._dropouts = [layer for layer in sublayers(model) if layer in rates]
+        self._rates = [rates[layer] for layer in self._dropouts]
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._gap = OverfitGap()
         self._controller = deepcopy(self.controller) or PI(self.target_gap)
-        self._epochs = 0
+        self._guards = OverfitGuards(self.min_progress, self.max_damage)
+        self.decisions = []
         self._positions = [_logit(max(_SMALLEST_RATE, float(x))) for x in self._rates]
         # A rate that starts above the largest one may stay there.
         self._highest = [max(_logit(self.max_rate), p) for p in self._positions]
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        gap = self._gap.update(
-            training_loss=self._train_probe.measure(self.model),
-            validation_loss=self._validation_probe.measure(self.model),
+        training_loss = self._train_probe.measure(self.model)
+        validation_loss = self._validation_probe.measure(self.model)
+        gap = self._gap.update(training_loss, validation_loss)
+        change, reason = self._decide(gap, training_loss, validation_loss)
+        if reason not in ("warm-up", "frozen"):
+            self._move(change)
+        self.decisions.append(
+            {
+                "epoch": epoch,
+                "training_loss": training_loss,
+                "validation_loss": validation_loss,
+                "gap": gap,
+                "change": change,
+                "reason": reason,
+            }
         )
-        self._epochs += 1
-        if self._epochs > self.warmup_epochs:
-            self._move(self._controller.update(gap))
         if logs is not None:
-            logs["overfit_gap"] = gap
-            logs["dropout_rate"] = float(np.mean([float(x) for x in self._rates]))
+            self._log(gap, logs)
+
+    def _decide(
+        self, gap: float, training_loss: float, validation_loss: float
+    ) -> tuple[float, str]:
+        """The change of the rates on the logit scale, and the reason."""
+        count = len(self.decisions) + 1
+        warming_up = count <= self.warmup_epochs
+        change = 0.0 if warming_up else self._controller.update(gap)
+        # They look on while it warms up, to know how the losses were.
+        guarded, reason = self._guards.admitted(change, training_loss, validation_loss)
+        if warming_up:
+            return 0.0, "warm-up"
+        if self.freeze_after is not None:
+            epochs = self.params.get("epochs") or math.inf
+            if count > self.freeze_after * epochs:
+                return 0.0, "frozen"
+        return (guarded, reason or "gap") if self.guards else (change, "gap")
 
     def _move(self, change: float) -> None:
         lowest = _logit(_SMALLEST_RATE)
+        # Not before: a model may be built by its first step.
+        each = shares(self.model, self._dropouts, self.per_layer)
         for i, rate in enumerate(self._rates):
-            position = min(max(self._positions[i] + change, lowest), self._highest[i])
+            position = self._positions[i] + each[i] * change
+            position = min(max(position, lowest), self._highest[i])
             self._positions[i] = position
             if position > lowest:
                 rate.assign_on_scale(position)
             else:
                 rate.assign(0.0)
+
+    def _log(self, gap: float, logs: dict[str, Any]) -> None:
+        values = [float(rate) for rate in self._rates]
+        logs["overfit_gap"] = gap
+        logs["dropout_rate"] = float(np.mean(values))
+        if self.per_layer is not None:
+            paths = [f"{_path(layer, self.model)}/rate" for layer in self._dropouts]
+            logs.update(zip(paths, values, strict=True))
 
     def on_train_end(self, logs: Logs = None) -> None:
         make_plain(self.model)
@@ -192,3 +268,43 @@ class AdaptiveDropout(CopyableCallback):
 
 def _logit(rate: float) -> float:
     return math.log(rate / (1.0 - rate))
+
+
+def _path(layer: keras.Layer, model: keras.Model) -> str:
+    return str(layer.path or layer.name).removeprefix(f"{model.name}/")
+
+
+def _check_data(**given: Any) -> None:
+    for name, data in given.items():
+        hint = "The gap between training and validation loss cannot be measured."
+        require(data is not None, name, data, "data, not None", hint)
+
+
+def _check_guards(
+    per_layer: Any, guards: Any, min_progress: Any, max_damage: Any, freeze_after: Any
+) -> None:
+    require(
+        per_layer is None or per_layer in RULES,
+        "per_layer",
+        per_layer,
+        f"one of {RULES} or None",
+    )
+    require(isinstance(guards, bool), "guards", guards, "True or False")
+    require(
+        is_number(min_progress) and min_progress >= 0,
+        "min_progress",
+        min_progress,
+        "a number >= 0",
+    )
+    require(
+        is_number(max_damage) and max_damage > 0,
+        "max_damage",
+        max_damage,
+        "a number > 0",
+    )
+    require(
+        freeze_after is None or (is_number(freeze_after) and 0 < freeze_after <= 1),
+        "freeze_after",
+        freeze_after,
+        "a number in (0, 1] or None",
+    )

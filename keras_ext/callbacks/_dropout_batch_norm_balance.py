@@ -109,8 +109,7 @@ class DropoutBatchNormBalance(CopyableCallback):
         require(bool(dropouts), "model", names, "one with a dropout layer")
         self._plain = InputMoments(model, self._norms, self._norms)
         self._with = {
-            self._path(d): InputMoments(model, self._norms, [*self._norms, d])
-            for d in dropouts
+            d: InputMoments(model, self._norms, [*self._norms, d]) for d in dropouts
         }
         self._epochs = 0
         self.ratios = {}
@@ -125,11 +124,11 @@ class DropoutBatchNormBalance(CopyableCallback):
     def _measure(self) -> None:
         without = self._variances(self._plain)
         self.ratios = {}
-        for path, moments in self._with.items():
+        for dropout, moments in self._with.items():
             for norm, variance in self._variances(moments).items():
                 ratio = _mean_ratio(without[norm], variance)
                 if abs(ratio - 1) > _NOTHING:
-                    self.ratios[path, norm] = ratio
+                    self.ratios[self._path(dropout), norm] = ratio
 
     def _variances(self, moments: InputMoments) -> dict[str, Any]:
         measured = moments.measure(self._batches)

@@ -38,8 +38,9 @@ def fit(model, callback, epochs=8, **options):
 
 def test_raises_the_rate_of_a_model_that_overfits():
     model = make_model(keras.layers.Dropout(0.1), keras.layers.Dropout(0.3))
-    history = fit(model, AdaptiveDropout(TRAIN, VALIDATION, max_rate=0.9), epochs=20)
-    assert history["overfit_gap"][-1] > 0.1
+    callback = AdaptiveDropout(TRAIN, VALIDATION, target_gap=0.1, max_rate=0.9)
+    history = fit(model, callback, epochs=25)
+    assert history["overfit_gap"][-1] > 0.3
     assert (
         history["dropout_rate"][-1] > history["dropout_rate"][0] == pytest.approx(0.2)
     )
@@ -120,7 +121,8 @@ def test_spatial_dropout_drops_whole_channels(layer, shape):
 def test_a_rate_of_zero_can_be_raised_saved_and_trained_on(tmp_path):
     model = make_model(keras.layers.Dropout(0.0))
     controller = Scripted([0.0, 0.0, 9.0])
-    fit(model, AdaptiveDropout(TRAIN, VALIDATION, controller=controller), epochs=5)
+    callback = AdaptiveDropout(TRAIN, VALIDATION, controller=controller, guards=False)
+    fit(model, callback, epochs=5)
     assert model.layers[1].rate == 0.6
     fit(model, keras.callbacks.Callback(), epochs=1)
     model.save(tmp_path / "model.keras")
@@ -148,6 +150,7 @@ def test_moves_on_the_logit_scale_after_the_warmup():
         warmup_epochs=1,
         max_rate=0.6,
         controller=Scripted([0.3, 5, -50]),
+        guards=False,
     )
     history = fit(model, callback, epochs=4)
 
@@ -174,7 +177,12 @@ def test_include_and_exclude_choose_layers():
     layers = [keras.layers.Dropout(0.2, name=name) for name in ("first", "second")]
     model = make_model(*layers)
     callback = AdaptiveDropout(
-        TRAIN, VALIDATION, warmup_epochs=0, controller=Scripted([1.0]), exclude="first"
+        TRAIN,
+        VALIDATION,
+        warmup_epochs=0,
+        controller=Scripted([1.0]),
+        guards=False,
+        exclude="first",
     )
     fit(model, callback, epochs=1)
     assert layers[0].rate == 0.2
@@ -188,7 +196,9 @@ def test_attention_is_left_alone():
     model = keras.Model(inputs, x)
     model.compile("sgd", "mse")
     data = (np.ones((8, 4, 8)),) * 2
-    callback = AdaptiveDropout(data, data, warmup_epochs=0, controller=Scripted([1.0]))
+    callback = AdaptiveDropout(
+        data, data, warmup_epochs=0, controller=Scripted([1.0]), guards=False
+    )
     model.fit(*data, callbacks=[callback], verbose=0)
     assert attention.get_config()["dropout"] == 0.1
     assert model.layers[-1].rate > 0.3
@@ -201,12 +211,159 @@ def test_two_replicas_see_the_new_rate(strategies):
         model = keras.Model(inputs, identity()(dropout(inputs)))
         model.compile(keras.optimizers.SGD(0.0), "mse")
     data = (np.ones((64, 8)), np.zeros((64, 8)))
-    callback = AdaptiveDropout(
-        data, data, warmup_epochs=0, max_rate=0.9, controller=Scripted([99.0])
-    )
+    callback = AdaptiveDropout(data, data, 0.1, 0.9, 0, Scripted([99.0]), guards=False)
     history = model.fit(*data, 64, epochs=2, callbacks=[callback], verbose=0).history
     assert history["loss"][0] == pytest.approx(1.0)
     assert history["loss"][1] == pytest.approx(10.0, rel=0.5)
+
+
+def moved(rate, change):
+    logit = np.log(rate / (1 - rate)) + change
+    return 1 / (1 + np.exp(-logit))
+
+
+@pytest.mark.parametrize(
+    ("rule", "shares"),
+    [
+        (None, [1.0, 1.0, 1.0]),
+        ("depth", [0.5, 1.0, 1.5]),
+        ("shallow", [1.5, 1.0, 0.5]),
+        # Of what gets the dropped values: 4 x 9, 9 x 16 and 16 x 1 parameters, the
+        # roots of which are 6, 12 and 4.
+        ("capacity", [18 / 22, 36 / 22, 12 / 22]),
+    ],
+)
+def test_layers_share_out_a_move(rule, shares):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dropout(0.2, name="a"),
+            keras.layers.Dense(9),
+            keras.layers.Dropout(0.3, name="b"),
+            keras.Sequential(
+                [
+                    keras.Input((9,)),
+                    keras.layers.Dense(16),
+                    kx.layers.AdaptiveDropout(0.4, name="c"),
+                ],
+                name="inner",
+            ),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile("sgd", "mse")
+    data = (np.ones((8, 4)), np.ones((8, 1)))
+    callback = AdaptiveDropout(
+        data,
+        data,
+        warmup_epochs=0,
+        controller=Scripted([0.5]),
+        guards=False,
+        per_layer=rule,
+        max_rate=0.9,
+    )
+    history = model.fit(*data, callbacks=[callback], verbose=0).history
+    expected = [moved(p, 0.5 * s) for p, s in zip([0.2, 0.3, 0.4], shares, strict=True)]
+    assert history["dropout_rate"] == pytest.approx([np.mean(expected)])
+    paths = ["a/rate", "b/rate", "inner/c/rate"]
+    if rule is not None:
+        assert [history[path][0] for path in paths] == pytest.approx(expected)
+    else:
+        assert not set(paths) & set(history)
+
+
+def test_the_last_dropout_has_no_layer_after_it():
+    model = make_model(keras.layers.Dropout(0.2))
+    inputs = keras.Input((64,))
+    model = keras.Model(inputs, keras.layers.Dropout(0.2)(model(inputs)))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    callback = AdaptiveDropout(TRAIN, VALIDATION, per_layer="capacity")
+    history = fit(model, callback, epochs=1)
+    assert history["dropout_rate"] == pytest.approx([0.2])
+
+
+class Losses:
+    """Stands in for the probes: returns losses from a list."""
+
+    num_rows = None
+
+    def __init__(self, losses):
+        self.losses = list(losses)
+
+    def measure(self, model):
+        return self.losses.pop(0)
+
+    def __deepcopy__(self, memo):
+        return Losses(self.losses)
+
+
+def decisions(training, validation, **options):
+    model = make_model(keras.layers.Dropout(0.2))
+    callback = AdaptiveDropout(TRAIN, VALIDATION, **{"warmup_epochs": 0, **options})
+    callback._train_probe = Losses(training)
+    callback._validation_probe = Losses(validation)
+    data = X[:8], Y[:8]
+    model.fit(*data, epochs=len(training), callbacks=[callback], verbose=0)
+    return callback.decisions
+
+
+def reasons(*args, **options):
+    return [row["reason"] for row in decisions(*args, **options)]
+
+
+def test_does_not_raise_while_the_validation_loss_falls():
+    validation = [1.0, 0.9, 0.8, 0.799, 0.799, 0.799, 0.799]
+    falls, still = ["validation improves"], ["gap"]
+    # One alone has no trend; the slope over the last four.
+    expected = still + 4 * falls + 2 * still
+    assert reasons(7 * [0.1], validation) == expected
+    rows = decisions(7 * [0.1], validation)
+    assert [row["change"] > 0 for row in rows] == [r == "gap" for r in expected]
+    # But it lowers.
+    rows = decisions(4 * [1.0], [1.0, 0.9, 0.8, 0.7])
+    assert [row["reason"] for row in rows] == 4 * ["gap"]
+    assert all(row["change"] < 0 for row in rows)
+
+
+def test_lowers_when_dropout_keeps_the_model_from_fitting():
+    rows = decisions([0.3, 0.1, 0.14, 0.16, 0.12], 5 * [1.0])
+    assert [row["reason"] for row in rows] == [*3 * ["gap"], "underfit", "gap"]
+    assert rows[3]["change"] == -0.3
+
+
+def test_a_training_loss_of_next_to_nothing_may_rise():
+    """Tenfold, but nothing against the validation loss."""
+    assert reasons([1e-4, 1e-3, 1e-3], 3 * [1.0]) == 3 * ["gap"]
+
+
+def test_nan_moves_nothing_up():
+    rows = decisions([0.1, np.nan, 0.1], [1.0, 1.0, np.nan])
+    assert [row["change"] > 0 for row in rows] == [True, False, False]
+
+
+def test_without_guards_only_the_gap_counts():
+    falling = [1.0, 0.9, 0.8, 0.7]
+    rows = decisions([0.1, 0.2, 0.3, 0.4], falling, target_gap=0.1, guards=False)
+    assert [row["reason"] for row in rows] == 4 * ["gap"]
+    assert rows[0]["change"] > 0
+
+
+def test_warms_up_and_freezes():
+    expected = [*2 * ["warm-up"], *4 * ["gap"], *2 * ["frozen"]]
+    rows = decisions(8 * [0.1], 8 * [1.0], warmup_epochs=2, freeze_after=0.75)
+    assert [row["reason"] for row in rows] == expected
+    assert [row["change"] == 0 for row in rows] == [r != "gap" for r in expected]
+
+
+def test_a_frozen_rate_stays():
+    model = make_model(keras.layers.Dropout(0.2))
+    callback = AdaptiveDropout(
+        TRAIN, VALIDATION, warmup_epochs=0, guards=False, freeze_after=0.5
+    )
+    rates = fit(model, callback, epochs=6)["dropout_rate"]
+    assert rates[0] != rates[1]
+    assert rates[2:] == 4 * [rates[2]]
 
 
 def test_needs_a_dropout_layer():
@@ -229,6 +386,11 @@ def test_needs_a_dropout_layer():
         ({"max_rate": 1.0}, r"`max_rate` must be a number in \(0, 0\.95\]"),
         ({"warmup_epochs": -1}, r"`warmup_epochs` must be an integer >= 0"),
         ({"controller": 1}, r"`controller` must be an object with an update method"),
+        ({"per_layer": "width"}, r"`per_layer` must be one of \('capacity', 'depth', "),
+        ({"guards": 1}, r"`guards` must be True or False"),
+        ({"min_progress": -1}, r"`min_progress` must be a number >= 0"),
+        ({"max_damage": 0}, r"`max_damage` must be a number > 0"),
+        ({"freeze_after": 0}, r"`freeze_after` must be a number in \(0, 1\] or None"),
         ({"include": 1}, r"`include` must be a regular expression"),
         ({"exclude": "["}, r"`exclude` must be a regular expression"),
     ],

@@ -115,6 +115,16 @@ def test_every_so_many_epochs_the_logs_repeat_the_last():
     assert first == second != third
 
 
+def test_a_model_that_is_built_by_its_first_step():
+    model = keras.Sequential(
+        [keras.layers.Dropout(0.5, name="drop"), norm(), keras.layers.Dense(1)]
+    )
+    model.compile("sgd", "mse")
+    callback = DropoutBatchNormBalance((X, Y))
+    fit(model, callback)
+    assert set(callback.ratios) == {("drop", "norm")}
+
+
 def test_a_rate_of_zero_has_no_influence():
     model = make_model(keras.layers.Dropout(0.0), norm())
     callback = DropoutBatchNormBalance((X, Y))

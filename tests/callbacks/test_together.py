@@ -37,7 +37,9 @@ MAKE = {
     "clip": lambda: LayerwiseAdaptiveClipping(0.05, exclude="head"),
     "stop": lambda: GradientNormEarlyStopping(min_epochs=99),
     "monitor": lambda: GradientMonitor(every=4),
-    "drop": lambda: AdaptiveDropout(PROBE, PROBE, warmup_epochs=0, controller=More()),
+    "drop": lambda: AdaptiveDropout(
+        PROBE, PROBE, warmup_epochs=0, controller=More(), guards=False
+    ),
     "batch": lambda: DynamicBatchSize([(1, 2)], batch_size=16),
     "thaw": lambda: GradualUnfreezing([(1, "dense")]),
 }
@@ -271,7 +273,13 @@ def test_a_model_that_is_built_by_its_first_step(include):
         model.compile(keras.optimizers.SGD(0.1), "mse")
         names = ("clip", "stop", "batch")
         drop = AdaptiveDropout(
-            PROBE, PROBE, warmup_epochs=0, controller=More(), include=include
+            PROBE,
+            PROBE,
+            warmup_epochs=0,
+            controller=More(),
+            include=include,
+            per_layer="capacity",
+            guards=False,
         )
         history = fit(model, [*(MAKE[name]() for name in names), drop]).history
         assert history["batch_size"] == [16, 32, 32]
