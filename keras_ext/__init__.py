@@ -11,6 +11,7 @@ from keras_ext import (
     gradients,
     layers,
     optimizers,
+    regularizers,
     signals,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "gradients",
     "layers",
     "optimizers",
+    "regularizers",
     "signals",
 ]

@@ -281,15 +281,15 @@ def _held_by(
     seen.add(id(owner))
     if isinstance(owner, HyperVariable):
         yield f"{path}/{owner.name}", owner
-    for part in _parts(owner):
+    for attribute, part in _parts(owner):
         if not isinstance(part, keras.Layer):
-            yield from _held_by(_joined(path, part), part, seen)
+            yield from _held_by(_joined(path, attribute, part), part, seen)
 
 
-def _parts(owner: Any) -> Iterable[Any]:
+def _parts(owner: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(owner, list | tuple):
-        return owner
-    return vars(owner).values() if _may_hold(owner) else ()
+        return [("", part) for part in owner]
+    return vars(owner).items() if _may_hold(owner) else ()
 
 
 def _may_hold(owner: Any) -> bool:
@@ -301,6 +301,9 @@ def _may_hold(owner: Any) -> bool:
     return isinstance(owner, kinds) or hasattr(owner, "holds_hyper_variables")
 
 
-def _joined(path: str, item: Any) -> str:
+def _joined(path: str, attribute: str, item: Any) -> str:
     name = getattr(item, "name", None) if hasattr(item, "holds_hyper_variables") else ""
+    if isinstance(item, keras.Regularizer):
+        # As `make_live` names those of Keras: a layer can have several.
+        name = attribute.lstrip("_")
     return f"{path}/{name}" if name else path

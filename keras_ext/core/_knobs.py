@@ -18,6 +18,7 @@ from keras_ext.core._dropout_kernel import (
     live_dropout,
     resolved_noise_shape,
 )
+from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._live_value import LiveFloat, LiveValue
 from keras_ext.core._replica import optimizer_family
 from keras_ext.core._sublayers import sublayers
@@ -233,7 +234,9 @@ def _of_regularizers(layer: Any, path: str, seen: set[int]) -> Iterator[Knob]:
         if isinstance(regularizer, keras.Regularizer) and id(regularizer) not in seen:
             seen.add(id(regularizer))
             for part in _REGULARIZER:
-                if part in vars(regularizer):
+                # What is live by itself needs no help.
+                value = vars(regularizer).get(part)
+                if value is not None and not isinstance(value, HyperVariable):
                     where = f"{path}/{name.lstrip('_')}"
                     yield _attribute(regularizer, part, where, _STRENGTH)
 

@@ -451,7 +451,7 @@ def test_lists_a_shared_one_once():
     x = layers.Dense(4, kernel_regularizer=strength, name="b")(shared(x))
     assert rates(keras.Model(inputs, x)) == {
         "shared/rate": 0.3,
-        "a/strength": 0.5,
+        "a/kernel_regularizer/strength": 0.5,
     }
 
 
@@ -476,7 +476,7 @@ def test_finds_those_of_the_optimizer():
         GradientPipeline("sgd", transforms, accumulation_steps=steps), loss="mse"
     )
     assert rates(model) == {
-        "dense/strength": 0.5,
+        "dense/kernel_regularizer/strength": 0.5,
         "optimizer/adaptive_clip/clipping": 0.1,
         "optimizer/adaptive_clip/clipping_2": 0.2,
         "optimizer/accumulation_steps": 2.0,
@@ -499,6 +499,6 @@ def test_what_is_found_is_live():
     x = np.ones((1, 1), "float32")
     model.train_on_batch(x, x)
     assert float(dense.kernel[0, 0]) == 1.0
-    hyper_variables(model)["dense/strength"].assign(0.5)
+    hyper_variables(model)["dense/kernel_regularizer/strength"].assign(0.5)
     model.train_on_batch(x, x)
     assert float(dense.kernel[0, 0]) == pytest.approx(0.5)

@@ -1,0 +1,87 @@
+"""Regularizers for models that exist."""
+
+from typing import Any
+
+import keras
+
+from keras_ext.core._checks import require
+from keras_ext.core._pattern import check_pattern, is_selected
+from keras_ext.core._sublayers import sublayers
+from keras_ext.core._typing import Pattern, Variable
+
+
+def attach(
+    model: keras.Model, pattern: Pattern, regularizer: keras.Regularizer | str | None
+) -> list[str]:
+    """Gives weights of a model that exists a regularizer.
+
+    The losses of the model contain its penalty from then on; the next `fit` traces its
+    step anew. It takes the place of a regularizer that a weight has. One that is live,
+    such as `keras_ext.regularizers.L2`, or that is made live by
+    `keras_ext.core.make_live`, can be changed afterwards; all weights it is attached to
+    share its strengths.
+
+    It is saved and cloned with the model where the layer has an argument for it, such
+    as `kernel_regularizer`. Weights of layers inside attention layers, and weights of
+    custom layers, have none: attach it again after loading.
+
+    Args:
+        model: A built model.
+        pattern: Which trainable weights: a regular expression that is searched in the
+            path, a list of them, or a function of the variable. None means all.
+        regularizer: The regularizer, or its name in Keras. None takes away those that
+            are there.
+
+    Returns:
+        The paths of the weights.
+
+    Raises:
+        ValueError: If the model is not built, or no weight is meant.
+
+    Examples:
+        >>> import keras
+        >>> import keras_ext as kx
+        >>> dense = keras.layers.Dense(3, kernel_initializer="ones", name="dense")
+        >>> model = keras.Sequential([keras.Input((2,)), dense], name="model")
+        >>> kx.regularizers.attach(model, "kernel", kx.regularizers.L2(0.5))
+        ['model/dense/kernel']
+        >>> [float(loss) for loss in model.losses]
+        [3.0]
+    """
+    check_pattern("pattern", pattern)
+    require(isinstance(model, keras.Model), "model", model, "a keras.Model")
+    require(model.built, "model.built", model.built, "True")
+    regularizer = keras.regularizers.get(regularizer)
+    known = [v.path for v in model.trainable_variables]
+    chosen = [v for v in model.trainable_variables if is_selected(v, pattern, None)]
+    require(
+        bool(chosen), "pattern", pattern, f"a pattern that fits one of {sorted(known)}"
+    )
+    attach_to(model, {id(variable) for variable in chosen}, regularizer)
+    return [variable.path for variable in chosen]
+
+
+def attach_to(model: Any, chosen: set[int], regularizer: Any) -> None:
+    """Attaches a regularizer to the variables with these identities."""
+    for variable in model.trainable_variables:
+        if id(variable) in chosen:
+            variable.regularizer = regularizer
+    for layer in sublayers(model):
+        _note_in(layer, chosen, regularizer)
+    model.train_function = model.test_function = None
+
+
+def _note_in(layer: keras.Layer, chosen: set[int], regularizer: Any) -> None:
+    """Puts the regularizer where `get_config` of the layer looks for it."""
+    for value in list(vars(layer).values()):
+        if id(value) in chosen:
+            for name in _arguments(value):
+                if hasattr(layer, name):
+                    setattr(layer, name, regularizer)
+                    break
+
+
+def _arguments(variable: Variable) -> list[str]:
+    """How the argument for the regularizer of a variable may be called."""
+    name = variable.name
+    return [f"{name}_regularizer", f"{name.removesuffix('_kernel')}_regularizer"]

@@ -1,0 +1,113 @@
+"""Regularizers in a model that exists."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_ext as kx
+from keras_ext.regularizers import L2, attach
+
+X = np.random.default_rng(0).normal(size=(4, 8, 6)).astype("float32")
+
+
+def make_model():
+    return keras.Sequential(
+        [
+            keras.Input((8, 6)),
+            layers.Conv1D(4, 3, name="conv"),
+            layers.SeparableConv1D(4, 3, name="separable"),
+            layers.BatchNormalization(name="norm"),
+            layers.LSTM(3, name="lstm"),
+            layers.Dense(2, name="dense"),
+        ],
+        name="model",
+    )
+
+
+def penalty(model, paths, strength):
+    chosen = [v for v in model.trainable_variables if v.path in paths]
+    return sum(strength * np.sum(np.asarray(v) ** 2) for v in chosen)
+
+
+def test_the_losses_of_the_model_contain_it():
+    model = make_model()
+    paths = attach(model, "kernel|gamma", L2(0.5))
+    assert paths == [
+        "model/conv/kernel",
+        "model/separable/depthwise_kernel",
+        "model/separable/pointwise_kernel",
+        "model/norm/gamma",
+        "model/lstm/lstm_cell/kernel",
+        "model/lstm/lstm_cell/recurrent_kernel",
+        "model/dense/kernel",
+    ]
+    assert float(sum(model.losses)) == pytest.approx(penalty(model, paths, 0.5))
+    # One strength for all.
+    found = kx.core.hyper_variables(model)
+    assert list(found) == ["conv/kernel_regularizer/l2"]
+    found["conv/kernel_regularizer/l2"].assign(0.25)
+    assert float(sum(model.losses)) == pytest.approx(penalty(model, paths, 0.25))
+
+
+def test_a_compiled_model_trains_with_it_from_the_next_fit_on():
+    model = make_model()
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    y = np.ones((4, 2))
+    plain = model.fit(X, y, verbose=0).history["loss"][0]
+    paths = attach(model, None, keras.regularizers.L2(0.5))
+    loss = model.fit(X, y, verbose=0).history["loss"][0]
+    assert loss == pytest.approx(plain + penalty(model, paths, 0.5), rel=1e-4)
+    assert model.evaluate(X, y, verbose=0) > 0.9 * penalty(model, paths, 0.5)
+    attach(model, None, None)
+    assert model.losses == []
+    assert model.fit(X, y, verbose=0).history["loss"][0] == pytest.approx(plain)
+
+
+def test_it_is_saved_and_cloned(tmp_path):
+    model = make_model()
+    paths = attach(model, "kernel|gamma", keras.regularizers.L2(0.5))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert float(sum(loaded.losses)) == pytest.approx(
+        penalty(model, paths, 0.5), rel=1e-5
+    )
+    assert len(keras.models.clone_model(model).losses) == len(paths)
+
+
+def test_of_attention_layers_it_is_not_saved_but_can_be_attached_again(tmp_path):
+    inputs = keras.Input((8, 6))
+    attention = layers.MultiHeadAttention(2, 3, name="attention")
+    model = keras.Model(inputs, attention(inputs, inputs))
+    attach(model, "query/kernel", L2(0.5))
+    assert len(model.losses) == 1
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.losses == []
+    attach(loaded, "query/kernel", L2(0.5))
+    np.testing.assert_allclose(loaded.losses, model.losses, rtol=1e-6)
+
+
+def test_make_live_finds_what_is_attached():
+    model = make_model()
+    attach(model, "dense/kernel", keras.regularizers.L2(0.5))
+    model.compile("sgd", "mse")
+    live = kx.core.make_live(model, "l2")
+    assert list(live) == ["dense/kernel_regularizer/l2"]
+    live["dense/kernel_regularizer/l2"].assign(0.0)
+    assert float(model.losses[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": 3}, "`model` must be a keras.Model"),
+        ({"pattern": "knl"}, "`pattern` must be a pattern that fits one of .*conv/ker"),
+        ({"pattern": 3}, "`pattern` must be a regular expression"),
+        ({"model": keras.Sequential([layers.Dense(1)])}, "`model.built` must be True"),
+    ],
+)
+def test_rejects_bad_arguments(arguments, message):
+    arguments = {"model": make_model(), "pattern": None, **arguments}
+    with pytest.raises(ValueError, match=message):
+        attach(**arguments, regularizer=None)
