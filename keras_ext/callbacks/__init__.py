@@ -1,6 +1,7 @@
 """Callbacks, for training loops that already exist."""
 
 from keras_ext.callbacks._adaptive_dropout import AdaptiveDropout
+from keras_ext.callbacks._adaptive_regularization import AdaptiveRegularization
 from keras_ext.callbacks._detach import detach
 from keras_ext.callbacks._diagnose import diagnose
 from keras_ext.callbacks._dropout_batch_norm_balance import DropoutBatchNormBalance
@@ -32,6 +33,7 @@ from keras_ext.callbacks._stop_when import StopWhen
 
 __all__ = [
     "AdaptiveDropout",
+    "AdaptiveRegularization",
     "DropoutBatchNormBalance",
     "DynamicBatchSize",
     "EvidenceBasedEarlyStopping",

@@ -1,0 +1,27 @@
+"""The picture of an `AdaptiveRegularization`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def draw(pyplot: Any, decisions: Sequence[dict[str, Any]]) -> Any:
+    """Returns a figure of what was sensed, and of what was changed."""
+    figure, (losses, gaps, values) = pyplot.subplots(
+        3, figsize=(9, 9), sharex=True, layout="constrained"
+    )
+    epochs = [row["epoch"] for row in decisions]
+    for name in ("training_loss", "validation_loss"):
+        losses.plot(epochs, [row[name] for row in decisions], label=name)
+    losses.set(title="Loss, without penalties", yscale="log")
+    losses.legend(fontsize="small")
+    gaps.plot(epochs, [row["gap"] for row in decisions], label="gap")
+    gaps.plot(epochs, [row["strength"] for row in decisions], label="strength")
+    gaps.set(title="Gap, and strength of regularization")
+    gaps.legend(fontsize="small")
+    for path in decisions[0]["values"] if decisions else ():
+        values.plot(epochs, [row["values"][path] for row in decisions], label=path)
+    # What is 0 has a place, too.
+    values.set_yscale("symlog", linthresh=1e-6)
+    values.set(title="Hyperparameters", xlabel="epoch")
+    values.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
