@@ -52,6 +52,11 @@ class NoiseLayer(keras.layers.Layer):
         """What becomes of the inputs while training."""
         raise NotImplementedError
 
+    def sample(self, inputs: Tensor) -> Tensor:
+        """The outputs with noise, in inference too; training does not notice."""
+        # Not of the instance: that may be what calls this.
+        return type(self).call(self, inputs, training=True)
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 

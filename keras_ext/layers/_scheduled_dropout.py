@@ -121,9 +121,17 @@ class ScheduledDropout(DroppingLayer):
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="steps"
         )
 
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        outputs = super().call(inputs, training)
+        if training:
+            self.steps.assign_add(1)
+        return outputs
+
+    def sample(self, inputs: Tensor) -> Tensor:
+        return self.noisy(inputs)
+
     def noisy(self, inputs: Tensor) -> Tensor:
         rate = self._rate_at(self.steps.value)
-        self.steps.assign_add(1)
         shape = resolved_noise_shape(self.noise_shape, inputs)
         return live_dropout(inputs, rate, shape, self.seed_generator)
 
