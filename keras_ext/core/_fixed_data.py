@@ -1,6 +1,6 @@
 """Batches of data that are looked at again and again while training."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Self
 
 import keras
@@ -45,7 +45,7 @@ class FixedData:
             "an integer >= 1 or None",
         )
         self.num_rows: int | None = None
-        self._batches: Iterable[Any] | keras.utils.PyDataset = data
+        self._batches: Any = data
         if isinstance(data, tuple | list):
             require(len(data) in (2, 3), f"len({name})", len(data), "2 or 3")
             self._batches = self._chunks(tuple(data), max_rows, batch_size, name)
