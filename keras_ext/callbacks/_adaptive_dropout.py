@@ -174,8 +174,6 @@ class AdaptiveDropout(CopyableCallback):
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        # What a `fit` that was interrupted has left behind.
-        make_plain(model)
         every = [knob for knob in knobs(model) if isinstance(knob.owner, Dropout)]
         live = [x for x in sublayers(model) if isinstance(x, layers.AdaptiveDropout)]
         chosen = [k for k in every if is_selected(k.owner, self.include, self.exclude)]
@@ -208,7 +206,7 @@ class AdaptiveDropout(CopyableCallback):
         training_loss = self._train_probe.measure(self.model)
         validation_loss = self._validation_probe.measure(self.model)
         gap = self._gap.update(training_loss, validation_loss)
-        change, reason = self._decide(gap, training_loss, validation_loss)
+        change, reason = self._decide(epoch, gap, training_loss, validation_loss)
         if reason not in ("warm-up", "frozen"):
             self._move(change)
         self.decisions.append(
@@ -225,11 +223,10 @@ class AdaptiveDropout(CopyableCallback):
             self._log(gap, logs)
 
     def _decide(
-        self, gap: float, training_loss: float, validation_loss: float
+        self, epoch: int, gap: float, training_loss: float, validation_loss: float
     ) -> tuple[float, str]:
         """The change of the rates on the logit scale, and the reason."""
-        count = len(self.decisions) + 1
-        warming_up = count <= self.warmup_epochs
+        warming_up = len(self.decisions) < self.warmup_epochs
         change = 0.0 if warming_up else self._controller.update(gap)
         # They look on while it warms up, to know how the losses were.
         guarded, reason = self._guards.admitted(change, training_loss, validation_loss)
@@ -237,7 +234,7 @@ class AdaptiveDropout(CopyableCallback):
             return 0.0, "warm-up"
         if self.freeze_after is not None:
             epochs = self.params.get("epochs") or math.inf
-            if count > self.freeze_after * epochs:
+            if epoch + 1 > self.freeze_after * epochs:
                 return 0.0, "frozen"
         return (guarded, reason or "gap") if self.guards else (change, "gap")
 

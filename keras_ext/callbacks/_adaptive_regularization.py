@@ -152,8 +152,6 @@ class AdaptiveRegularization(CopyableCallback):
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        # What a `fit` that was interrupted has left behind.
-        make_plain(model)
         every = [knob for knob in knobs(model) if _kind(knob) in _LIMITS]
         chosen = [k for k in every if is_selected(k, self.include, self.exclude)]
         require(

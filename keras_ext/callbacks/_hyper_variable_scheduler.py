@@ -87,8 +87,6 @@ class HyperVariableScheduler(CopyableCallback):
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        # What a `fit` that was interrupted has left behind.
-        make_plain(model)
         chosen = [knob for knob in knobs(model) if self._path_for(knob.path)]
         make_temporarily_live(model, chosen)
         self._driven = self._all_driven(model)

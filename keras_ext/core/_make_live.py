@@ -84,7 +84,8 @@ def make_temporarily_live(
     values = []
     for knob in chosen:
         value = knob.make_live(model)
-        value.temporary = knob.live is None
+        # What another callback or an interrupted `fit` has made live stays temporary.
+        value.temporary |= knob.live is None
         values.append(value)
     model.train_function = None
     return values

@@ -12,11 +12,13 @@ import tensorflow as tf
 import keras_ext as kx
 from keras_ext.callbacks import (
     AdaptiveDropout,
+    AdaptiveRegularization,
     DynamicBatchSize,
     GradientCallback,
     GradientMonitor,
     GradientNormEarlyStopping,
     GradualUnfreezing,
+    HyperVariableScheduler,
     LayerwiseAdaptiveClipping,
 )
 
@@ -256,6 +258,28 @@ def test_hyperparameters_that_change_are_traced_once(options):
         "clipping",
         "accumulation_steps",
     }
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_callbacks_that_make_values_live_leave_those_of_the_others(first):
+    model = make_model(keras.optimizers.AdamW(weight_decay=0.1), rate=0.0)
+    model.layers[0].kernel_regularizer = keras.regularizers.L2(0.1)
+    callbacks = [
+        MAKE["drop"](),
+        HyperVariableScheduler({"optimizer/weight_decay": [(0, 0.2), (1, 0.3)]}),
+        AdaptiveRegularization(PROBE, PROBE, include="l2", warmup_epochs=0),
+    ]
+    history = fit(model, callbacks[first:] + callbacks[:first]).history
+    (dropout,) = (x for x in model.layers if isinstance(x, keras.layers.Dropout))
+    l2 = model.layers[0].kernel_regularizer.l2
+    assert dropout.rate == history["dropout_rate"][-1] > 0
+    assert model.optimizer.weight_decay == pytest.approx(0.3)
+    (path,) = (path for path in history if path.endswith("/l2"))
+    assert l2 == history[path][-1] < 0.1
+    assert {type(v) for v in (dropout.rate, l2, model.optimizer.weight_decay)} == {
+        float
+    }
+    assert kx.core.hyper_variables(model) == {}
 
 
 @pytest.mark.parametrize("include", [None, "dropout"])
