@@ -116,9 +116,10 @@ class ScheduledDropout(DroppingLayer):
 
     def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
-        # Every replica counts for itself, and they all count the same.
+        # Every replica counts for itself, and they all count the same. Of 64 bits, as
+        # TensorFlow keeps integers of 32 off the accelerator.
         self.steps = self.add_weight(
-            shape=(), dtype="int32", initializer="zeros", trainable=False, name="steps"
+            shape=(), dtype="int", initializer="zeros", trainable=False, name="steps"
         )
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
