@@ -43,6 +43,16 @@ def transformed(transform, stream=STREAM, weights=WEIGHTS, **function_options):
     return dict(zip(stream, map(np.stack, columns), strict=True))
 
 
+def assert_moves_as(ours, oracle, **tolerance):
+    """Asserts that two optimizers make the same weights of the stream."""
+    weights = [variables_of(WEIGHTS) for _ in range(2)]
+    for gradients in zip(*STREAM.values(), strict=True):
+        for optimizer, variables in zip((ours, oracle), weights, strict=True):
+            optimizer.apply([tf.constant(g) for g in gradients], variables)
+    for a, e in zip(*weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), e.numpy(), **tolerance)
+
+
 def norms_of(gradients):
     """The norms of a stack of gradients, in float64."""
     rows = np.asarray(gradients, "float64").reshape(len(gradients), -1)

@@ -5,7 +5,6 @@ import keras
 from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.core._checks import require
 from keras_ext.core._typing import Logs
-from keras_ext.gradients._skip_non_finite import SkipNonFinite
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
 
 _BATCHES_BETWEEN_CHECKS = 50
@@ -47,7 +46,7 @@ class GradientCallback(CopyableCallback):
         pipeline = AttachedPipeline.join(model, self)
         try:
             if self.nonfinite == "raise":
-                pipeline.add_transform(SkipNonFinite(max_consecutive=0))
+                pipeline.forbid_nonfinite()
             self.install(pipeline)
         except BaseException:
             pipeline.detach()

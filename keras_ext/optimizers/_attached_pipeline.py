@@ -32,6 +32,7 @@ class AttachedPipeline(GradientPipeline):
         # Weakly, so that who saves the optimizer does not come back to the model.
         self._model: Any = weakref.ref(model)
         self._owners: list[Any] = []
+        self._forbids_nonfinite = False
         self._restore_step = _fail_if_unused(model, self)
 
     @classmethod
@@ -64,6 +65,15 @@ class AttachedPipeline(GradientPipeline):
             # training without giving the model its optimizer back.
             transform.raise_in_step = False
         self.transforms.append(transform)
+
+    def forbid_nonfinite(self) -> None:
+        """Makes `check` raise after an update that was not finite.
+
+        Several callbacks may ask for it; the step looks once.
+        """
+        if not self._forbids_nonfinite:
+            self._forbids_nonfinite = True
+            self.add_transform(SkipNonFinite(max_consecutive=0))
 
     def add_signal(self, signal: GradientSignal) -> None:
         """Appends a signal."""

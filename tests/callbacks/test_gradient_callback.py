@@ -8,7 +8,7 @@ from keras_ext.callbacks import (
     GradientNormEarlyStopping,
     LayerwiseAdaptiveClipping,
 )
-from keras_ext.gradients import SkipSpikes
+from keras_ext.gradients import SkipNonFinite, SkipSpikes
 
 Y = np.ones((64, 1))
 
@@ -129,3 +129,14 @@ def test_each_of_several_callbacks_may_ask_for_an_error():
         make_model().fit(
             inputs_with(np.nan), Y, 16, shuffle=False, callbacks=callbacks, verbose=0
         )
+
+
+def test_the_step_looks_once_for_all_who_ask():
+    model = make_model()
+    for callback in (
+        LayerwiseAdaptiveClipping(nonfinite="raise"),
+        GradientNormEarlyStopping(nonfinite="raise"),
+    ):
+        callback.set_model(model)
+    looks = [t for t in model.optimizer.transforms if isinstance(t, SkipNonFinite)]
+    assert len(looks) == 1
