@@ -18,7 +18,7 @@ from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._knobs import knobs
 from keras_ext.core._make_live import make_plain, make_temporarily_live
 from keras_ext.core._pattern import check_pattern, is_selected
-from keras_ext.core._sublayers import sublayers
+from keras_ext.core._sublayers import layer_paths
 from keras_ext.core._typing import Logs, Pattern
 from keras_ext.signals._loss_probe import LossProbe
 from keras_ext.signals._overfit_gap import OverfitGap
@@ -66,8 +66,8 @@ class AdaptiveDropout(CopyableCallback):
         controller: Object with `update(gap)` that returns the change of the rates on
             the logit scale. None means `PI(target_gap)`.
         include: Which layers are moved: a regular expression that is searched in
-            `layer.path`, a list of them, or a function from layer to bool. None means
-            all.
+            path in the model, such as `"block1/dropout"`, a list of them, or a function
+            from layer to bool. None means all.
         exclude: Which are not, in the same form. None means none.
         per_layer: How the moves are shared out, in shares with a mean of 1:
             `"capacity"`, as the root of the number of parameters of the layer that gets
@@ -174,24 +174,28 @@ class AdaptiveDropout(CopyableCallback):
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        every = [knob for knob in knobs(model) if isinstance(knob.owner, Dropout)]
-        live = [x for x in sublayers(model) if isinstance(x, layers.AdaptiveDropout)]
-        chosen = [k for k in every if is_selected(k.owner, self.include, self.exclude)]
-        chosen_live = [x for x in live if is_selected(x, self.include, self.exclude)]
+        of_keras = {k.owner: k for k in knobs(model) if isinstance(k.owner, Dropout)}
+        paths = layer_paths(model)
+        known = {x: paths[x] for x in paths if _has_rate(x, of_keras)}
+        # In the order of the model.
+        self._paths = {
+            layer: path
+            for layer, path in known.items()
+            if is_selected(layer, self.include, self.exclude, path)
+        }
         require(
-            bool(chosen or chosen_live),
+            bool(self._paths),
             "model",
-            [layer.path for layer in [*(knob.owner for knob in every), *live]],
+            list(known.values()),
             "one with a Dropout, SpatialDropout or AdaptiveDropout layer that is "
             "included and not excluded",
         )
-        live_rates = make_temporarily_live(model, chosen)
-        pairs = zip([knob.owner for knob in chosen], live_rates, strict=True)
-        rates: dict[keras.Layer, HyperVariable] = dict(pairs)
-        rates |= {layer: layer.rate for layer in chosen_live}
-        # In the order of the model.
-        self._dropouts = [layer for layer in sublayers(model) if layer in rates]
-        self._rates = [rates[layer] for layer in self._dropouts]
+        chosen = [of_keras[layer] for layer in self._paths if layer in of_keras]
+        live_rates = iter(make_temporarily_live(model, chosen))
+        self._rates: list[HyperVariable] = [
+            next(live_rates) if layer in of_keras else layer.rate
+            for layer in self._paths
+        ]
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._gap = OverfitGap()
@@ -241,7 +245,7 @@ class AdaptiveDropout(CopyableCallback):
     def _move(self, change: float) -> None:
         lowest = _logit(_SMALLEST_RATE)
         # Not before: a model may be built by its first step.
-        each = shares(self.model, self._dropouts, self.per_layer)
+        each = shares(self.model, list(self._paths), self.per_layer)
         for i, rate in enumerate(self._rates):
             position = self._positions[i] + each[i] * change
             position = min(max(position, lowest), self._highest[i])
@@ -256,8 +260,8 @@ class AdaptiveDropout(CopyableCallback):
         logs["overfit_gap"] = gap
         logs["dropout_rate"] = float(np.mean(values))
         if self.per_layer is not None:
-            paths = [f"{_path(layer, self.model)}/rate" for layer in self._dropouts]
-            logs.update(zip(paths, values, strict=True))
+            paths = self._paths.values()
+            logs.update(zip((f"{p}/rate" for p in paths), values, strict=True))
 
     def on_train_end(self, logs: Logs = None) -> None:
         make_plain(self.model)
@@ -267,8 +271,8 @@ def _logit(rate: float) -> float:
     return math.log(rate / (1.0 - rate))
 
 
-def _path(layer: keras.Layer, model: keras.Model) -> str:
-    return str(layer.path or layer.name).removeprefix(f"{model.name}/")
+def _has_rate(layer: keras.Layer, of_keras: dict[keras.Layer, Any]) -> bool:
+    return layer in of_keras or isinstance(layer, layers.AdaptiveDropout)
 
 
 def _check_data(**given: Any) -> None:

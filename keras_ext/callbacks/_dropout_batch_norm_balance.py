@@ -10,7 +10,7 @@ from keras_ext.callbacks._recalibrate_batch_norm import norms_of, recalibrate
 from keras_ext.core._checks import is_integer, require
 from keras_ext.core._fixed_data import FixedData
 from keras_ext.core._input_moments import InputMoments
-from keras_ext.core._sublayers import sublayers
+from keras_ext.core._sublayers import layer_paths
 from keras_ext.core._typing import Logs
 
 # A channel that hardly varies says nothing.
@@ -104,9 +104,10 @@ class DropoutBatchNormBalance(CopyableCallback):
     def on_train_begin(self, logs: Logs = None) -> None:
         model = self.model
         self._norms = norms_of(model)
-        dropouts = [layer for layer in sublayers(model) if _is_dropout(layer)]
-        names = [layer.name for layer in sublayers(model)]
-        require(bool(dropouts), "model", names, "one with a dropout layer")
+        self._paths = layer_paths(model)
+        dropouts = [layer for layer in self._paths if _is_dropout(layer)]
+        known = [path for path in self._paths.values() if path]
+        require(bool(dropouts), "model", known, "one with a dropout layer")
         self._plain = InputMoments(model, self._norms, self._norms)
         self._with = {
             d: InputMoments(model, self._norms, [*self._norms, d]) for d in dropouts
@@ -128,15 +129,12 @@ class DropoutBatchNormBalance(CopyableCallback):
             for norm, variance in self._variances(moments).items():
                 ratio = _mean_ratio(without[norm], variance)
                 if abs(ratio - 1) > _NOTHING:
-                    self.ratios[self._path(dropout), norm] = ratio
+                    self.ratios[self._paths[dropout], norm] = ratio
 
     def _variances(self, moments: InputMoments) -> dict[str, Any]:
         measured = moments.measure(self._batches)
         pairs = zip(moments.norms, measured, strict=True)
-        return {self._path(norm): variance for norm, (_, _, variance) in pairs}
-
-    def _path(self, layer: keras.Layer) -> str:
-        return str(layer.path or layer.name).removeprefix(f"{self.model.name}/")
+        return {self._paths[norm]: variance for norm, (_, _, variance) in pairs}
 
     def on_train_end(self, logs: Logs = None) -> None:
         if self.recalibrate:

@@ -246,15 +246,14 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
         ['dropout/rate']
     """
     from keras_ext.core._knobs import knobs
-    from keras_ext.core._sublayers import sublayers
+    from keras_ext.core._sublayers import layer_paths
 
     found: dict[str, HyperVariable] = {}
     seen: set[int] = set()
     # The optimizer first: it is an attribute of the model too, but not a part.
     owners: list[tuple[str, Any]] = [("optimizer", getattr(model, "optimizer", None))]
-    owners += [(layer.path or layer.name, layer) for layer in sublayers(model)]
+    owners += [(path, layer) for layer, path in layer_paths(model).items()]
     for path, owner in owners:
-        path = path.removeprefix(f"{model.name}/")
         for name, variable in _held_by(path, owner, seen):
             found[unique_path(name, found)] = variable
     for knob in knobs(model):
@@ -272,6 +271,11 @@ def unique_path(path: str, taken: Mapping[str, Any]) -> str:
     return unique
 
 
+def joined(*parts: str) -> str:
+    """The path of those parts that are not empty."""
+    return "/".join(part for part in parts if part)
+
+
 def _held_by(
     path: str, owner: Any, seen: set[int]
 ) -> Iterator[tuple[str, HyperVariable]]:
@@ -280,10 +284,10 @@ def _held_by(
         return
     seen.add(id(owner))
     if isinstance(owner, HyperVariable):
-        yield f"{path}/{owner.name}", owner
+        yield joined(path, owner.name), owner
     for attribute, part in _parts(owner):
         if not isinstance(part, keras.Layer):
-            yield from _held_by(_joined(path, attribute, part), part, seen)
+            yield from _held_by(joined(path, _part_name(attribute, part)), part, seen)
 
 
 def _parts(owner: Any) -> Iterable[tuple[str, Any]]:
@@ -301,9 +305,9 @@ def _may_hold(owner: Any) -> bool:
     return isinstance(owner, kinds) or hasattr(owner, "holds_hyper_variables")
 
 
-def _joined(path: str, attribute: str, item: Any) -> str:
-    name = getattr(item, "name", None) if hasattr(item, "holds_hyper_variables") else ""
+def _part_name(attribute: str, item: Any) -> str:
     if isinstance(item, keras.Regularizer):
         # As `make_live` names those of Keras: a layer can have several.
-        name = attribute.lstrip("_")
-    return f"{path}/{name}" if name else path
+        return attribute.lstrip("_")
+    named = hasattr(item, "holds_hyper_variables")
+    return getattr(item, "name", "") if named else ""

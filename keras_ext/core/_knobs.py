@@ -7,7 +7,7 @@ changes them.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -18,10 +18,10 @@ from keras_ext.core._dropout_kernel import (
     live_dropout,
     resolved_noise_shape,
 )
-from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._hyper_variable import HyperVariable, joined, unique_path
 from keras_ext.core._live_value import LiveFloat, LiveValue
 from keras_ext.core._replica import optimizer_family
-from keras_ext.core._sublayers import sublayers
+from keras_ext.core._sublayers import layer_paths, sublayers
 from keras_ext.core._typing import Tensor
 
 # Bounds and scale of the kinds of hyperparameters.
@@ -94,19 +94,26 @@ class Knob:
 
 
 def knobs(model: keras.Model) -> Iterator[Knob]:
-    """Yields the numbers of a model that can be made live."""
-    found = sublayers(model)
+    """Yields the numbers of a model that can be made live, each with its own path."""
+    taken: dict[str, None] = {}
+    for knob in _all_knobs(model):
+        path = unique_path(knob.path, taken)
+        taken[path] = None
+        yield replace(knob, path=path)
+
+
+def _all_knobs(model: keras.Model) -> Iterator[Knob]:
+    paths = layer_paths(model)
     inside = {
         id(inner)
-        for layer in found
+        for layer in paths
         if isinstance(layer, layers.MultiHeadAttention | layers.GroupQueryAttention)
         for inner in sublayers(layer)[1:]
         if isinstance(inner, layers.Dropout)
     }
     regularizers: set[int] = set()
-    for layer in found:
+    for layer, path in paths.items():
         if id(layer) not in inside:
-            path = (layer.path or layer.name).removeprefix(f"{model.name}/")
             yield from _of_layer(layer, path)
             yield from _of_regularizers(layer, path, regularizers)
     yield from _of_optimizer(model)
@@ -137,7 +144,7 @@ def _attribute(
     prepare: Callable[[], None] = lambda: None,
 ) -> Knob:
     return Knob(
-        f"{path}/{name}",
+        joined(path, name),
         owner,
         getattr(owner, name),
         kind,
@@ -180,7 +187,7 @@ def _of_attention(layer: Any, name: str, path: str) -> Knob:
         _prepare_random(layer._dropout_layer)
 
     value = getattr(layer, name)
-    return Knob(f"{path}/dropout", layer, value, _RATE, (place,), prepare)
+    return Knob(joined(path, "dropout"), layer, value, _RATE, (place,), prepare)
 
 
 def _prepare_random(layer: Any) -> None:
@@ -237,7 +244,7 @@ def _of_regularizers(layer: Any, path: str, seen: set[int]) -> Iterator[Knob]:
                 # What is live by itself needs no help.
                 value = vars(regularizer).get(part)
                 if value is not None and not isinstance(value, HyperVariable):
-                    where = f"{path}/{name.lstrip('_')}"
+                    where = joined(path, name.lstrip("_"))
                     yield _attribute(regularizer, part, where, _STRENGTH)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_ext.core._checks import require
-from keras_ext.core._hyper_variable import HyperVariable, unique_path
+from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._knobs import Knob, knobs
 from keras_ext.core._live_value import LiveValue
 from keras_ext.core._pattern import check_pattern, is_selected
@@ -68,10 +68,11 @@ def make_live(
     check_pattern("include", include)
     check_pattern("exclude", exclude)
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    live: dict[str, HyperVariable] = {}
-    for knob in knobs(model):
-        if is_selected(knob, include, exclude):
-            live[unique_path(knob.path, live)] = knob.make_live(model)
+    live: dict[str, HyperVariable] = {
+        knob.path: knob.make_live(model)
+        for knob in knobs(model)
+        if is_selected(knob, include, exclude)
+    }
     # Makes `fit` trace the step anew, with the variables in it.
     model.train_function = None
     return live

@@ -27,18 +27,20 @@ def check_pattern(name: str, pattern: Pattern) -> None:
             require(False, name, pattern, expected, f"{part!r} fails: {error}.")
 
 
-def matches(pattern: Pattern, item: Any) -> bool:
-    """Whether the path of a variable or layer is meant by `pattern`."""
+def matches(pattern: Pattern, item: Any, path: str | None = None) -> bool:
+    """Whether a variable or layer is meant by `pattern`, by its own path or another."""
     if pattern is None:
         return False
     if callable(pattern):
         return bool(pattern(item))
     parts = [pattern] if isinstance(pattern, str) else pattern
-    # A layer has no path before it is built.
-    return any(re.search(part, item.path or item.name) for part in parts)
+    path = item.path if path is None else path
+    return any(re.search(part, path) for part in parts)
 
 
-def is_selected(item: Any, include: Pattern, exclude: Pattern) -> bool:
+def is_selected(
+    item: Any, include: Pattern, exclude: Pattern, path: str | None = None
+) -> bool:
     """Whether `item` is meant by `include` (None: everything) and not by `exclude`."""
-    included = include is None or matches(include, item)
-    return included and not matches(exclude, item)
+    included = include is None or matches(include, item, path)
+    return included and not matches(exclude, item, path)

@@ -6,7 +6,7 @@ import keras
 
 from keras_ext.core._checks import require
 from keras_ext.core._pattern import check_pattern, is_selected
-from keras_ext.core._sublayers import sublayers
+from keras_ext.core._sublayers import sublayers, weight_paths
 from keras_ext.core._typing import Pattern, Variable
 
 
@@ -28,12 +28,13 @@ def attach(
     Args:
         model: A built model.
         pattern: Which trainable weights: a regular expression that is searched in the
-            path, a list of them, or a function of the variable. None means all.
+            path within the model, such as `"block/dense/kernel"`, a list of them, or a
+            function of the variable. None means all.
         regularizer: The regularizer, or its name in Keras. None takes away those that
             are there.
 
     Returns:
-        The paths of the weights.
+        The paths of the weights within the model.
 
     Raises:
         ValueError: If the model is not built, or no weight is meant.
@@ -44,7 +45,7 @@ def attach(
         >>> dense = keras.layers.Dense(3, kernel_initializer="ones", name="dense")
         >>> model = keras.Sequential([keras.Input((2,)), dense], name="model")
         >>> kx.regularizers.attach(model, "kernel", kx.regularizers.L2(0.5))
-        ['model/dense/kernel']
+        ['dense/kernel']
         >>> [float(loss) for loss in model.losses]
         [3.0]
     """
@@ -52,13 +53,16 @@ def attach(
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     require(model.built, "model.built", model.built, "True")
     regularizer = keras.regularizers.get(regularizer)
-    known = [v.path for v in model.trainable_variables]
-    chosen = [v for v in model.trainable_variables if is_selected(v, pattern, None)]
-    require(
-        bool(chosen), "pattern", pattern, f"a pattern that fits one of {sorted(known)}"
-    )
-    attach_to(model, {id(variable) for variable in chosen}, regularizer)
-    return [variable.path for variable in chosen]
+    paths = weight_paths(model)
+    chosen = [
+        id(v)
+        for v in model.trainable_variables
+        if is_selected(v, pattern, None, paths[id(v)])
+    ]
+    expected = f"a pattern that fits one of {sorted(paths.values())}"
+    require(bool(chosen), "pattern", pattern, expected)
+    attach_to(model, set(chosen), regularizer)
+    return [paths[i] for i in chosen]
 
 
 def attach_to(model: Any, chosen: set[int], regularizer: Any) -> None:

@@ -8,6 +8,7 @@ import keras
 from keras_ext.core._checks import is_number, require
 from keras_ext.core._depth import layers_by_depth
 from keras_ext.core._pattern import check_pattern, is_selected
+from keras_ext.core._sublayers import layer_paths, weight_paths
 from keras_ext.core._typing import Pattern
 from keras_ext.regularizers._attach import attach_to
 from keras_ext.regularizers._l1_l2 import L2
@@ -65,9 +66,8 @@ class LayerwiseSchedule:
         Returns:
             A dictionary from path to strength.
         """
-        return {
-            _path(model, layer): strength for layer, strength in self._by_layer(model)
-        }
+        paths = layer_paths(model)
+        return {paths[layer]: strength for layer, strength in self._by_layer(model)}
 
     def attach(
         self,
@@ -90,13 +90,18 @@ class LayerwiseSchedule:
         check_pattern("pattern", pattern)
         require(callable(regularizer), "regularizer", regularizer, "a function")
         attached: dict[str, keras.Regularizer] = {}
+        paths, of_weights = layer_paths(model), weight_paths(model)
         for layer, strength in self._by_layer(model):
             variables = layer.trainable_variables
-            chosen = {id(v) for v in variables if is_selected(v, pattern, None)}
+            chosen = {
+                id(v)
+                for v in variables
+                if is_selected(v, pattern, None, of_weights[id(v)])
+            }
             if chosen:
                 made = regularizer(strength)
                 attach_to(model, chosen, made)
-                attached[_path(model, layer)] = made
+                attached[paths[layer]] = made
         return attached
 
     def _by_layer(self, model: Any) -> list[tuple[keras.Layer, float]]:
@@ -115,7 +120,3 @@ class LayerwiseSchedule:
             strength = self.first ** (1 - at) * self.last**at
         # Without the last digits, which are rounding errors.
         return float(f"{strength:.12g}")
-
-
-def _path(model: keras.Model, layer: keras.Layer) -> str:
-    return (layer.path or layer.name).removeprefix(f"{model.name}/")

@@ -456,14 +456,30 @@ def test_lists_a_shared_one_once():
 
 
 def test_gives_different_names_to_different_ones():
-    def inner(rate):
+    def inner(name, rate):
         inputs = keras.Input((4,))
-        return keras.Model(inputs, AdaptiveDropout(rate, name="drop")(inputs))
+        return keras.Model(
+            inputs, AdaptiveDropout(rate, name="drop")(inputs), name=name
+        )
 
-    a, b, c = (inner(rate) for rate in (0.1, 0.2, 0.3))
+    class Twice(layers.Layer):
+        def __init__(self):
+            super().__init__(name="twice")
+            self.parts = [AdaptiveDropout(rate, name="drop") for rate in (0.3, 0.4)]
+
+        def call(self, x):
+            return self.parts[1](self.parts[0](x))
+
     inputs = keras.Input((4,))
-    found = rates(keras.Model(inputs, c(b(a(inputs)))))
-    assert found == {"drop/rate": 0.1, "drop/rate_2": 0.2, "drop/rate_3": 0.3}
+    found = rates(
+        keras.Model(inputs, Twice()(inner("b", 0.2)(inner("a", 0.1)(inputs))))
+    )
+    assert found == {
+        "a/drop/rate": 0.1,
+        "b/drop/rate": 0.2,
+        "twice/drop/rate": 0.3,
+        "twice/drop_2/rate": 0.4,
+    }
 
 
 def test_finds_those_of_the_optimizer():

@@ -281,13 +281,12 @@ def test_paths_are_those_of_hyper_variables():
 
 
 def test_finds_models_inside_and_the_optimizer_in_a_pipeline():
-    # Keras gives a layer that has no weights the path of where it was made.
     inner = keras.Sequential([layers.Dropout(0.1, name="drop")], name="inner")
     model = keras.Sequential([keras.Input((6,)), inner, layers.Dense(3)])
     inside = optimizers.AdamW(0.1)
     model.compile(kx.optimizers.GradientPipeline(inside), "mse")
     live = make_live(model, exclude="beta")
-    assert list(live) == ["drop/rate", "optimizer/weight_decay"]
+    assert list(live) == ["inner/drop/rate", "optimizer/weight_decay"]
     live["optimizer/weight_decay"].assign(0.5)
     assert model.optimizer.weight_decay == inside.weight_decay == 0.5
 

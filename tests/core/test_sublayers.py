@@ -1,7 +1,7 @@
 import keras
 from keras import layers
 
-from keras_ext.core._sublayers import sublayers
+from keras_ext.core._sublayers import layer_paths, sublayers, weight_paths
 
 
 def names(layer):
@@ -88,3 +88,69 @@ def test_finds_layers_of_a_subclassed_model():
             self.blocks = [Custom(layers.Dense(1, name="shared"))]
 
     assert {"model", "custom", "plain", "shared"} <= set(names(Model()))
+
+
+def public(paths):
+    return [path for path in paths.values() if "functional" not in path]
+
+
+def nested_model():
+    drop = layers.Dropout(0.1, name="drop")
+    inner = keras.Sequential([keras.Input((2,)), drop, layers.Dense(2)], name="inner")
+    inputs = keras.Input((2,), name="x")
+    x = layers.Dropout(0.1, name="drop")(inner(inputs))
+    outputs = layers.Dense(2, name="head")(x)
+    return keras.Model(inputs, outputs, name="outer")
+
+
+def test_paths_follow_from_the_structure():
+    """Those of Keras are `drop` for both, since the inner model was built first."""
+    paths = [path for path in layer_paths(nested_model()).values() if "drop" in path]
+    assert paths == ["inner/drop", "drop"]
+
+
+def test_paths_are_the_same_in_a_loaded_model(tmp_path):
+    model = nested_model()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    copies = (loaded, keras.models.clone_model(model))
+    for copy in copies:
+        assert list(weight_paths(copy).values()) == list(weight_paths(model).values())
+        # But for layers that Keras makes for itself.
+        assert public(layer_paths(copy)) == public(layer_paths(model))
+
+
+def test_layers_with_the_same_name_are_numbered():
+    block = Custom(layers.Dense(1, name="plain"))
+    block.many = [layers.Dense(1, name="plain"), layers.Dense(1, name="plain_2")]
+    paths = [p for p in layer_paths(block).values() if "plain" in p]
+    assert len(set(paths)) == 4
+    assert sorted(paths) == ["plain", "plain_2", "plain_2_2", "plain_3"]
+
+
+def test_a_shared_layer_has_the_shortest_path():
+    """Though one that refers to it comes first."""
+    words = layers.Embedding(5, 2, name="words")
+    wrapper = layers.TimeDistributed(layers.Dense(1, name="dense"), name="each")
+    wrapper.words = words
+    model = keras.Sequential([wrapper, words])
+    assert layer_paths(model)[words] == "words"
+
+
+def test_weights_belong_to_the_innermost_layer():
+    inputs = keras.Input((4, 3))
+    attention = layers.MultiHeadAttention(2, 3, name="attention")
+    x = layers.Bidirectional(layers.GRU(2, name="gru"), name="both")(
+        attention(inputs, inputs)
+    )
+    model = keras.Model(inputs, nested_model()(layers.Dense(2, name="head")(x)))
+    paths = weight_paths(model)
+    assert set(paths) == {id(v) for v in model.trainable_variables}
+    assert len(set(paths.values())) == len(paths)
+    expected = {
+        "attention/query/kernel",
+        "both/forward_gru/gru_cell/recurrent_kernel",
+        "head/kernel",
+        "outer/head/kernel",
+    }
+    assert expected <= set(paths.values())
