@@ -56,9 +56,16 @@ class GradientCallback(CopyableCallback):
     def on_train_begin(self, logs: Logs = None) -> None:
         self.pipeline.begin()
 
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if (batch + 1) % _BATCHES_BETWEEN_CHECKS == 0:
+    # What is to be done between batches is done before a batch and not after one: if a
+    # callback has `on_train_batch_end`, Keras fetches the metrics after every step, and
+    # the device waits meanwhile.
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if batch == 0:
+            self._checked = 0
+        # With `steps_per_execution` not every number comes up.
+        if batch - self._checked >= _BATCHES_BETWEEN_CHECKS:
             self._check()
+            self._checked = batch
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:

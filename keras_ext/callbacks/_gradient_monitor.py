@@ -188,20 +188,22 @@ class GradientMonitor(GradientCallback):
             raise
         self._seen = 0
         self._nonfinite = 0
-        # Counted as the updates are, as long as each batch is one.
-        self._batches = int(ops.convert_to_numpy(self.pipeline.iterations))
-        self._next_look = self._batches + 1
+        self._next_look = self._num_updates() + 1
+
+    def _num_updates(self) -> int:
+        return int(ops.convert_to_numpy(self.pipeline.iterations))
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._epoch = epoch
-        self._last_batch = -1
+        # Updates are counted on the host, as if each batch were one.
+        self._updates_before = self._num_updates()
 
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        super().on_train_batch_end(batch, logs)
-        self._batches += batch - self._last_batch
-        self._last_batch = batch
-        if self._batches >= self._next_look:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        super().on_train_batch_begin(batch, logs)
+        updates = self._updates_before + batch
+        if updates >= self._next_look:
             self._look()
+            self._next_look = (updates // self.every + 1) * self.every
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._look()
@@ -218,15 +220,12 @@ class GradientMonitor(GradientCallback):
 
     def _look(self) -> None:
         """Fetches the rows that are new."""
-        self._next_look = (self._batches // self.every + 1) * self.every
         rows = self._statistics.read_rows(self._seen)
         self._layers = self._statistics.layers
         self._loss_is_scaled = self.pipeline.scaler is not None
         bad = rows["nonfinite"]
         if not len(rows["update"]) and bad[-1] > self._nonfinite:
-            rows = _row_of_nan(
-                rows, int(ops.convert_to_numpy(self.pipeline.iterations))
-            )
+            rows = _row_of_nan(rows, self._num_updates())
         if not len(rows["update"]):
             return
         self._seen = rows["samples"]

@@ -1,5 +1,6 @@
 """Combines callbacks that stop the training."""
 
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -214,15 +215,21 @@ def _still_wants_to_stop(member: keras.callbacks.Callback) -> bool:
     return wait is None or patience is None or wait >= patience
 
 
-def _telling(hook: str) -> Any:
-    def tell(self: StopWhen, *args: Any, **kwargs: Any) -> None:
-        self._tell(hook, *args, **kwargs)
+def _passed_on(hook: str) -> Any:
+    default = getattr(keras.callbacks.Callback, hook)
 
-    return tell
+    def found(self: StopWhen) -> Any:
+        for member in self.callbacks:
+            if getattr(getattr(member, hook), "__func__", None) is not default:
+                return functools.partial(self._tell, hook)
+        # Keras fetches the metrics after every step for whoever has a hook for it.
+        return default.__get__(self)
+
+    return property(found)
 
 
-# The other hooks are passed on as they are. (`on_batch_begin` and `on_batch_end` are
-# what the hooks of training call.)
+# The other hooks are passed on as they are, if a member has them. (`on_batch_begin` and
+# `on_batch_end` are what the hooks of training call.)
 for _hook in dir(keras.callbacks.Callback):
     if _hook.startswith("on_") and "on_batch_" not in _hook:
-        setattr(StopWhen, _hook, vars(StopWhen).get(_hook) or _telling(_hook))
+        setattr(StopWhen, _hook, vars(StopWhen).get(_hook) or _passed_on(_hook))

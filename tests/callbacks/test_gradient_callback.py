@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_ext
 from keras_ext.callbacks import (
     DynamicBatchSize,
     GradientCallback,
@@ -73,7 +74,7 @@ def test_raises_within_fifty_batches():
             np.ones((400, 1)),
             batch_size=2,
             shuffle=False,
-            callbacks=[last, LayerwiseAdaptiveClipping(nonfinite="raise")],
+            callbacks=[LayerwiseAdaptiveClipping(nonfinite="raise"), last],
             verbose=0,
         )
     assert last.batch == 49
@@ -112,7 +113,7 @@ def test_what_a_transform_objects_to_ends_the_training(size, seen):
             np.ones((size, 1)),
             batch_size=2,
             shuffle=False,
-            callbacks=[last, LayerwiseAdaptiveClipping(rule=rule)],
+            callbacks=[LayerwiseAdaptiveClipping(rule=rule), last],
             verbose=0,
         )
     assert last.batches == seen
@@ -140,3 +141,12 @@ def test_the_step_looks_once_for_all_who_ask():
         callback.set_model(model)
     looks = [t for t in model.optimizer.transforms if isinstance(t, SkipNonFinite)]
     assert len(looks) == 1
+
+
+@pytest.mark.parametrize("name", keras_ext.callbacks.__all__)
+def test_no_callback_makes_keras_wait_for_every_step(name):
+    # Keras fetches the metrics after each step for whoever has these hooks.
+    callback = getattr(keras_ext.callbacks, name)
+    if isinstance(callback, type) and name != "StopWhen":  # which asks its members
+        for hook in ("on_batch_end", "on_train_batch_end"):
+            assert getattr(callback, hook) is getattr(keras.callbacks.Callback, hook)

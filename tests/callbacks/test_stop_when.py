@@ -146,6 +146,14 @@ def test_a_wish_within_an_epoch():
     assert stop.stopped_epoch == 0
 
 
+def test_has_the_hooks_that_its_members_have():
+    with_hook = StopWhen("any", [Asks(0, "on_train_batch_end"), Scripted("0")])
+    without = StopWhen("any", [Scripted("0")])
+    default = keras.callbacks.Callback.on_train_batch_end
+    assert without.on_train_batch_end.__func__ is default
+    assert getattr(with_hook.on_train_batch_end, "__func__", None) is not default
+
+
 def test_who_stops_training_outside_stops_it():
     stop = StopWhen("all", [Scripted("00000000"), Scripted("00000000")])
     model = make_model()
