@@ -10,7 +10,7 @@ from keras.layers import Dropout
 
 from keras_ext import layers
 from keras_ext.callbacks._copyable_callback import CopyableCallback
-from keras_ext.callbacks._dropout_shares import RULES, shares
+from keras_ext.callbacks._dropout_shares import RULES, DropoutShares
 from keras_ext.callbacks._overfit_guards import OverfitGuards
 from keras_ext.controllers._pi import PI
 from keras_ext.core._checks import is_integer, is_number, require
@@ -72,8 +72,12 @@ class AdaptiveDropout(CopyableCallback):
         per_layer: How the moves are shared out, in shares with a mean of 1:
             `"capacity"`, as the root of the number of parameters of the layer that gets
             the dropped values; `"depth"`, in proportion to the place in the order of
-            dropout layers, the last one most; `"shallow"`, the first one most. None
-            means that all make the same moves.
+            dropout layers, the last one most; `"shallow"`, the first one most;
+            `"disagreement"`, by how far the gradients of the training and the
+            validation loss point in different directions, `1 - cosine`, for the layer
+            that gets the dropped values; `"variance"`, as the standard deviation of the
+            prediction while this layer alone drops at the rate 0.5. The last two are
+            measured whenever the rates move. None means that all make the same moves.
         guards: Whether to also look at the losses themselves, as said above.
             Defaults to `True`.
         min_progress: Number >= 0; the validation loss falls if it does so by this share
@@ -201,6 +205,13 @@ class AdaptiveDropout(CopyableCallback):
         self._gap = OverfitGap()
         self._controller = deepcopy(self.controller) or PI(self.target_gap)
         self._guards = OverfitGuards(self.min_progress, self.max_damage)
+        self._shares = DropoutShares(
+            self.model,
+            list(self._paths),
+            self.per_layer,
+            self._train_probe.data,
+            self._validation_probe.data,
+        )
         self.decisions = []
         self._positions = [_logit(max(_SMALLEST_RATE, float(x))) for x in self._rates]
         # A rate that starts above the largest one may stay there.
@@ -245,7 +256,7 @@ class AdaptiveDropout(CopyableCallback):
     def _move(self, change: float) -> None:
         lowest = _logit(_SMALLEST_RATE)
         # Not before: a model may be built by its first step.
-        each = shares(self.model, list(self._paths), self.per_layer)
+        each = self._shares.measure()
         for i, rate in enumerate(self._rates):
             position = self._positions[i] + each[i] * change
             position = min(max(position, lowest), self._highest[i])

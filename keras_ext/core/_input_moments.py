@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_ext.core._kept_values import kept_values
 from keras_ext.core._typing import Tensor
 
 # Of each channel: how many values, their mean and their variance.
@@ -48,15 +49,10 @@ class InputMoments:
         """
         total: list[Moments] = []
         # Batch normalization in training moves its statistics, noise its seed.
-        state = self._model.non_trainable_variables
-        kept = [ops.convert_to_numpy(v) for v in state]
-        try:
+        with kept_values(self._model.non_trainable_variables):
             for x, _, _ in batches:
                 batch = [tuple(map(np.asarray, m)) for m in self._of_batch(x)]
                 total = list(map(_joined, total, batch)) if total else batch
-        finally:
-            for variable, value in zip(state, kept, strict=True):
-                variable.assign(value)
         return total
 
     def _moments(self, x: Any) -> list[Moments]:

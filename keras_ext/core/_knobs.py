@@ -206,7 +206,7 @@ def _dropout_call(layer: Any) -> Callable[..., Tensor]:
         if not training:
             return inputs
         rate = ops.convert_to_tensor(layer.rate, dtype="float32")
-        shape = _noise_shape(layer, inputs)
+        shape = noise_shape(layer, inputs)
         return live_dropout(inputs, rate, shape, layer.seed_generator)
 
     return call
@@ -226,7 +226,8 @@ def _gaussian_dropout_call(layer: Any) -> Callable[..., Tensor]:
     return call
 
 
-def _noise_shape(layer: Any, inputs: Tensor) -> Any:
+def noise_shape(layer: Any, inputs: Tensor) -> Any:
+    """The shape of the mask of a dropout layer, of Keras or ours."""
     if isinstance(layer, _SPATIAL):
         shape = ops.shape(inputs)
         channels_first = getattr(layer, "data_format", "") == "channels_first"

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_ext.core._checks import require
 from keras_ext.core._fixed_data import FixedData
+from keras_ext.core._kept_values import kept_values
 from keras_ext.core._typing import Tensor
 
 
@@ -39,14 +40,14 @@ class LossProbe:
     """
 
     def __init__(self, data: Any, max_rows: int | None = None) -> None:
-        self._data = FixedData(data, max_rows)
+        self.data = FixedData(data, max_rows)
         self._compiled: list[Any] = []
         self._loss: Any = None
 
     @property
     def num_rows(self) -> int | None:
         """The number of rows, if the data are arrays."""
-        return self._data.num_rows
+        return self.data.num_rows
 
     def measure(self, model: keras.Model) -> float:
         """Returns the mean loss of `model` over the data.
@@ -66,16 +67,12 @@ class LossProbe:
             )
         # The loss of a model with many outputs counts itself into the metrics of the
         # epoch that is running.
-        kept = [(v, keras.ops.convert_to_numpy(v)) for v in model.metrics_variables]
-        try:
+        with kept_values(model.metrics_variables):
             return self._mean_loss()
-        finally:
-            for variable, value in kept:
-                variable.assign(value)
 
     def _mean_loss(self) -> float:
         total, rows = 0.0, 0
-        for x, y, weight in self._data:
+        for x, y, weight in self.data:
             size = int(keras.ops.shape(keras.tree.flatten(x)[0])[0])
             total += size * float(self._loss(x, y, weight))
             rows += size
