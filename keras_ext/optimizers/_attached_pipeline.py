@@ -34,6 +34,7 @@ class AttachedPipeline(GradientPipeline):
         self._owners: list[Any] = []
         self._forbids_nonfinite = False
         self._restore_step = _fail_if_unused(model, self)
+        self._undo: list[Callable[[], None]] = []
 
     @classmethod
     def join(cls, model: keras.Model, owner: Any) -> Self:
@@ -87,6 +88,10 @@ class AttachedPipeline(GradientPipeline):
         )
         return self.accumulation_steps
 
+    def when_detached(self, undo: Callable[[], None]) -> None:
+        """Calls `undo` when the model gets its optimizer back, for whatever reason."""
+        self._undo.append(undo)
+
     def begin(self) -> None:
         """Builds everything, once all owners have joined.
 
@@ -119,6 +124,8 @@ class AttachedPipeline(GradientPipeline):
             model.optimizer = self.optimizer
             model.train_function = None
             self._restore_step()
+            while self._undo:
+                self._undo.pop()()
 
     # A file that is saved meanwhile holds the state of the wrapped optimizer where it
     # would be without the pipeline. (Its config is what `compile` was given.)

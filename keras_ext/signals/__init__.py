@@ -3,6 +3,7 @@
 from keras_ext.signals._clip_statistics import ClipStatistics
 from keras_ext.signals._gradient_moments import GradientMoments
 from keras_ext.signals._gradient_noise_scale import GradientNoiseScale
+from keras_ext.signals._gradient_projection import GradientProjection
 from keras_ext.signals._gradient_signal import GradientSignal
 from keras_ext.signals._gradient_statistics import GradientStatistics
 from keras_ext.signals._layer_statistics import LayerStatistics
@@ -13,6 +14,7 @@ __all__ = [
     "ClipStatistics",
     "GradientMoments",
     "GradientNoiseScale",
+    "GradientProjection",
     "GradientSignal",
     "GradientStatistics",
     "LayerStatistics",

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext.core._checks import is_integer, is_number, require
+from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._replica import num_replicas, squared_norms
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes
@@ -30,6 +31,10 @@ class GradientNoiseScale(GradientSignal):
     separately, since the mean of their ratio is biased. Batch normalization makes the
     gradients of one micro-batch depend on each other; the estimate is then that of the
     micro-batch.
+
+    The attribute `unit`, a `HyperVariable` that is 1 at first, is the unit of what is
+    read. Assign it the number of samples in a micro-batch, and again when that changes,
+    to get samples: the averages then stay right when the batch grows.
 
     Args:
         every: Integer >= 2; without accumulation and replicas, compare two successive
@@ -82,12 +87,14 @@ class GradientNoiseScale(GradientSignal):
         self.every = every
         self.smoothing = smoothing
         self.minimum_samples = minimum_samples
+        self.unit = HyperVariable(1.0, "unit", bounds=(0.0, None))
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         # Averages of signal and noise, their samples, squared norm of `previous`.
         self._numbers = self.add_state((4,), "noise_scale")
+        self.unit.build()
         self._previous: dict[int, Variable] = {}
         if num_replicas() == 1:
             self._previous = {
@@ -115,7 +122,7 @@ class GradientNoiseScale(GradientSignal):
         """Takes in the mean of `count` gradients whose squared norms sum to `total`."""
         alone = total / count
         signal = (count * together - alone) / (count - 1.0)
-        noise = (alone - together) / (1.0 - 1.0 / count)
+        noise = (alone - together) / (1.0 - 1.0 / count) * self.unit.value
         old = self._numbers.value
         mixed = self.smoothing * old[:2] + (1.0 - self.smoothing) * ops.stack(
             [signal, noise]
@@ -158,8 +165,23 @@ class GradientNoiseScale(GradientSignal):
             A number > 0; NaN while too little was measured, or while the noise hides
             the gradient so well that its estimated squared norm is not positive.
         """
+        signal, noise = self.read_parts()
+        return noise / signal if signal > 0 and noise > 0 else float("nan")
+
+    def read_parts(self) -> tuple[float, float]:
+        """Fetches the two parts that the noise scale is the ratio of.
+
+        Returns:
+            The squared norm of the true gradient, which can come out negative, and the
+            trace of the covariance of the gradient of a micro-batch. NaN while too
+            little was measured.
+        """
         if not self.state:
-            return float("nan")
-        signal, noise, samples, *_ = keras.ops.convert_to_numpy(self._numbers)
-        known = samples >= self.minimum_samples and signal > 0 and noise > 0
-        return float(noise / signal) if known else float("nan")
+            return float("nan"), float("nan")
+        numbers = keras.ops.convert_to_numpy(self._numbers).astype("float64")
+        signal, noise, samples, *_ = numbers
+        if samples < self.minimum_samples:
+            return float("nan"), float("nan")
+        # The averages began at zero.
+        weight = 1.0 - self.smoothing**samples
+        return float(signal / weight), float(noise / weight)

@@ -225,6 +225,32 @@ def test_training_that_is_resumed_compares_only_what_it_has_seen(iterations):
     assert np.isclose(noise.read(), possible, rtol=1e-4).any()
 
 
+def test_the_parts_are_averages_that_are_right_from_the_start():
+    noise = GradientNoiseScale(smoothing=0.9, minimum_samples=1)
+    gradients = sampled(4 * 3)
+    run(noise, gradients, 4)
+    comparisons = [compare(g) for g in gradients.reshape(3, 4, -1)]
+    past = 0.9 ** np.arange(3)[::-1]
+    trace, signal = np.average(comparisons, axis=0, weights=past)
+    np.testing.assert_allclose(noise.read_parts(), (signal, trace), rtol=1e-4)
+
+
+def test_the_unit_can_change_with_the_size_of_the_batch():
+    """Micro-batches of one sample, and then of the mean of three."""
+    noise = GradientNoiseScale(smoothing=0.5, minimum_samples=2)
+    singles, triples = sampled(4), sampled(12).reshape(4, 3, -1).mean(axis=1)
+    optimizer = run(noise, singles, 4)
+    noise.unit.assign(3.0)
+    half = DIMENSION // 2
+    weights = optimizer.inner_optimizer._trainable_variables
+    for gradient in triples:
+        parts = [tf.constant(gradient[:half]), tf.constant(gradient[half:, None])]
+        optimizer.apply(parts, weights)
+    first, second = compare(singles), compare(triples)
+    expected = average_ratio([first, (3 * second[0], second[1])], 0.5)
+    assert noise.read() == pytest.approx(expected, rel=1e-4)
+
+
 # Against the truth, by many samples. Four standard deviations are not exceeded once in
 # ten thousand seeds.
 

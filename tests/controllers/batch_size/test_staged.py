@@ -1,12 +1,18 @@
+import math
 import re
 
 import pytest
 
-from keras_ext.controllers.batch_size import Staged
+from keras_ext.controllers.batch_size import (
+    AdaBatch,
+    GradientNoiseScale,
+    Measured,
+    Staged,
+)
 
 
 def factors(policy, epochs):
-    return [policy.update(epoch=epoch) for epoch in range(epochs)]
+    return [policy.update(Measured(1, 1, epoch=epoch)) for epoch in range(epochs)]
 
 
 @pytest.mark.parametrize(
@@ -27,14 +33,28 @@ def test_follows_the_stages(stages, expected):
 def test_depends_on_the_epoch_alone():
     policy = Staged([(2, 4), (5, 8)])
     # A training that is resumed in epoch 6, and one that starts again.
-    assert policy.update(epoch=6) == 8
-    assert policy.update(epoch=0) == 1
-    assert policy.update(epoch=3, noise_scale=1e9) == 4
-    assert policy.update(epoch=3, noise_scale=float("nan")) == 4
+    assert policy.update(Measured(7, 2, epoch=6)) == 16
+    assert policy.update(Measured(7, 2, epoch=0)) == 2
+    assert policy.update(Measured(7, 2, epoch=3, signal=1.0, noise=1e9)) == 8
 
 
 def test_knows_its_largest_factor():
-    assert Staged([(0, 8), (2, 16), (5, 2)]).largest == 16
+    assert Staged([(0, 8), (2, 16), (5, 2)]).largest_factor == 16
+    assert Staged([(0, 8), (2, GradientNoiseScale())]).largest_factor == math.inf
+
+
+def test_hands_over_to_another_policy():
+    policy = Staged([(0, 2), (1, GradientNoiseScale()), (9, AdaBatch(every=9))])
+    assert policy.needs == {"noise"}
+
+    def update(epoch, noise):
+        measured = Measured(64, 32, epoch=epoch, signal=1.0, noise=noise)
+        return policy.update(measured), policy.learning_rate_gain(measured, 64)
+
+    assert update(0, 1e9) == (64, None)
+    assert update(1, 1e9) == (128, None)
+    assert update(2, 1.0) == (64, None)
+    assert update(9, 1.0) == (64, 0.75)
 
 
 def test_keeps_no_hold_of_the_list_it_was_given():
@@ -64,6 +84,7 @@ def test_keeps_no_hold_of_the_list_it_was_given():
         [("1", 2)],
         [(3, 2), (1, 4)],
         [(1, 2), (1, 4)],
+        [(1, AdaBatch)],
         {0: 2},
     ],
 )

@@ -1,0 +1,171 @@
+"""The base of the policies that choose a batch size."""
+
+import math
+from collections.abc import Mapping
+
+from keras_ext.core._checks import is_number, require
+
+
+class Measured:
+    """What a policy is told when it is to decide.
+
+    All sizes are in samples per update, over all replicas. The attributes have the
+    names of the arguments; what was not measured, or is not known yet, is NaN.
+
+    Args:
+        batch_size: The present batch size.
+        initial_batch_size: The batch size at the beginning.
+        max_batch_size: The largest batch size allowed. None means no limit.
+        epoch: The number of epochs that are over. Defaults to `0`.
+        signal: Squared norm of the true gradient. None means not known, here and below.
+        noise: Trace of the covariance of the gradient of one sample.
+        projection: Mean of the inner products of sample gradients with a gradient of
+            the recent past.
+        projection_variance: Variance of that inner product over single samples.
+        gsnr: Mean over the elements of the gradient of their squared mean over their
+            variance, for one sample.
+        learning_rate: The learning rate that the optimizer would have without the
+            gain of a policy.
+        gain: What it is multiplied by at present. Defaults to `1.0`.
+        logs: What `fit` logged last, such as `"loss"`. None means nothing.
+
+    Examples:
+        >>> import keras_ext as kx
+        >>> measured = kx.controllers.batch_size.Measured(
+        ...     batch_size=32, initial_batch_size=32, signal=0.5, noise=200.0
+        ... )
+        >>> measured.noise_scale
+        400.0
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        batch_size: float,
+        initial_batch_size: float,
+        max_batch_size: float | None = None,
+        epoch: int = 0,
+        signal: float | None = None,
+        noise: float | None = None,
+        projection: float | None = None,
+        projection_variance: float | None = None,
+        gsnr: float | None = None,
+        learning_rate: float | None = None,
+        gain: float = 1.0,
+        logs: Mapping[str, float] | None = None,
+    ) -> None:
+        self.batch_size = batch_size
+        self.initial_batch_size = initial_batch_size
+        self.max_batch_size = math.inf if max_batch_size is None else max_batch_size
+        self.epoch = epoch
+        self.signal = _or_nan(signal)
+        self.noise = _or_nan(noise)
+        self.projection = _or_nan(projection)
+        self.projection_variance = _or_nan(projection_variance)
+        self.gsnr = _or_nan(gsnr)
+        self.learning_rate = _or_nan(learning_rate)
+        self.gain = gain
+        self.logs = dict(logs or {})
+
+    @property
+    def noise_scale(self) -> float:
+        """The batch size at which signal and noise are equal; NaN if unknown."""
+        known = self.signal > 0 and self.noise > 0
+        return self.noise / self.signal if known else math.nan
+
+    @property
+    def squared_norm(self) -> float:
+        """The mean squared norm of the gradient of the present batch."""
+        return self.signal + self.noise / self.batch_size
+
+    def log(self, name: str) -> float:
+        """The logged value of that name; NaN if there is none, or it is not finite."""
+        value = self.logs.get(name, math.nan)
+        return float(value) if is_number(value) else math.nan
+
+
+class BatchSizePolicy:
+    """Decides on the batch size, and maybe on the learning rate that goes with it.
+
+    To write one that says directly which size comes next, override `update`. To write
+    one that says which size the measurements ask for, override `wanted`: the policy
+    then doubles while more is wanted than there is, one doubling at a decision, and
+    with `shrink` halves when much less is. So noise in the measurement does not make
+    the size jump to and fro.
+
+    Args:
+        shrink: Whether the batch may become smaller again. Defaults to `False`.
+
+    Raises:
+        ValueError: If `shrink` is neither True nor False.
+
+    Examples:
+        >>> import keras_ext as kx
+        >>> from keras_ext.controllers.batch_size import BatchSizePolicy, Measured
+        >>> class TwiceTheNoiseScale(BatchSizePolicy):
+        ...     needs = frozenset({"noise"})
+        ...
+        ...     def wanted(self, measured):
+        ...         return 2 * measured.noise_scale
+        >>> TwiceTheNoiseScale().update(Measured(32, 32, signal=1.0, noise=20.0))
+        64
+    """
+
+    # What it reads of `Measured`, for which a signal has to be installed: any of
+    # "noise" (and signal), "projection" (and its variance) and "gsnr".
+    needs: frozenset[str] = frozenset()
+    # The size to double at, as a multiple of the present one. With 1 the batch is
+    # never smaller than wanted, and with 2 never larger (within the bounds).
+    doubles_at = 1.0
+
+    def __init__(self, shrink: bool = False) -> None:
+        require(isinstance(shrink, bool), "shrink", shrink, "True or False")
+        self.shrink = shrink
+
+    def wanted(self, measured: Measured) -> float:
+        """The batch size that the measurements ask for; NaN while they do not say."""
+        raise NotImplementedError(f"{type(self).__name__} must override wanted().")
+
+    def update(self, measured: Measured) -> float:
+        """Returns the batch size from now on.
+
+        Args:
+            measured: What is known of the training.
+
+        Returns:
+            A number of samples > 0. Who acts on it rounds it to what is possible.
+        """
+        wanted, size = self.wanted(measured), measured.batch_size
+        doubling = self.doubles_at * size
+        if wanted > doubling or wanted == doubling > size:
+            return 2 * size
+        # A factor of four lies between the two moves.
+        if self.shrink and wanted <= doubling / 4:
+            return size / 2
+        return size
+
+    def learning_rate_gain(self, measured: Measured, batch_size: float) -> float | None:
+        """What to multiply the learning rate by.
+
+        Args:
+            measured: What is known of the training.
+            batch_size: The batch size from now on, as it could be had.
+
+        Returns:
+            A number > 0, or None if the policy has no opinion.
+        """
+        return None
+
+    @property
+    def largest_factor(self) -> float:
+        """By what it multiplies the initial size at most; infinite if it can grow."""
+        return math.inf
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def positive(value: float, name: str) -> float:
+    """Raises unless `value` is a number > 0, and returns it."""
+    require(is_number(value) and value > 0, name, value, "a number > 0")
+    return value

@@ -1,0 +1,51 @@
+"""Batches that grow where the learning rate would fall."""
+
+from keras_ext.controllers.batch_size._batch_size_policy import (
+    BatchSizePolicy,
+    Measured,
+)
+from keras_ext.core._checks import is_number
+
+
+class DontDecayLearningRate(BatchSizePolicy):
+    """Turns the decay of the learning rate into growth of the batch.
+
+    The noise of SGD goes with learning rate over batch size. So where the optimizer's
+    own learning rate, whatever schedule it has, falls to a fraction of its peak, the
+    batch grows by the inverse, and the learning rate stays at its peak. When the batch
+    is at its largest, the learning rate falls instead. A warm-up remains one. Also the
+    decay of `ReduceLROnPlateau` is turned into growth.
+
+    A schedule is read at the number of updates that there would have been with the
+    initial batch size.
+
+    Examples:
+        >>> import keras_ext as kx
+        >>> from keras_ext.controllers.batch_size import Measured
+        >>> policy = kx.controllers.batch_size.DontDecayLearningRate()
+        >>> [policy.update(Measured(32, 32, 128, learning_rate=rate))
+        ...  for rate in (0.05, 0.1, 0.05, 0.01)]
+        [32.0, 32.0, 64.0, 128]
+
+    References:
+        - [Smith et al., 2018](https://arxiv.org/abs/1711.00489)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._peak = 0.0
+
+    def update(self, measured: Measured) -> float:
+        rate = measured.learning_rate
+        if not is_number(rate):
+            return measured.batch_size
+        self._peak = max(self._peak, rate)
+        # A schedule may begin at zero, and end there.
+        fraction = rate / self._peak if rate < self._peak else 1.0
+        size = measured.max_batch_size
+        if fraction * size > measured.initial_batch_size:
+            size = measured.initial_batch_size / fraction
+        return max(size, measured.batch_size)
+
+    def learning_rate_gain(self, measured: Measured, batch_size: float) -> float | None:
+        return batch_size / measured.initial_batch_size
