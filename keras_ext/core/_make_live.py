@@ -32,6 +32,10 @@ def make_live(
       Keras's optimizers. (The learning rate is a variable already.)
     - `label_smoothing` of loss objects, and `loss_weights`, if `compile` was given any.
 
+    Nothing else changes: a run whose values are changed goes on as one that was built
+    with them. Keras's layers still drop the same places on all replicas of a
+    distribution strategy; those of `keras_ext.layers` do not.
+
     What is saved or cloned, and `get_config`, is the plain model with the present
     values. Call it after `compile`, for the optimizer and the losses to be found, and
     after the model is built. Calling it again gives the same variables.

@@ -122,12 +122,9 @@ def everything(value):
     return made
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}],
-    ids=lambda options: next(iter(options)),
-)
-def test_everything_at_once_however_the_step_runs(options):
+def test_everything_at_once_in_several_steps_per_execution():
+    """Other ways to run the step: `test_live_runs.py`."""
+    options = {"steps_per_execution": 2}
     model = model_with(**everything(0.1), **options)
     fit(model, AssignAt(make_live(model), 0.6))
     before = model_with(**everything(0.1), **options)
