@@ -8,12 +8,13 @@ epoch counts, tracing does not. Printed is the median of these ratios, with the
 quartiles: of the time on the clock, and of the processor time, which other programs
 disturb less. A ratio is only as good as that of the control is near 1.
 
-Run: `python benchmarks/overhead.py [callbacks] [transforms] [depth] [--turns 15]
+Run: `python benchmarks/overhead.py [callbacks] [transforms] [live] [depth] [--turns 15]
 [--jit] [--model convnet] [--data DIR] [--json FILE]`
 
 `depth` trains perceptrons of 10, 100 and 400 layers, and also prints the time until
-the first step is done. With `--data`, the convnet trains on the MNIST images (IDX
-files) in DIR, otherwise on images of noise: the time is the same.
+the first step is done. `live` compares hyperparameters that `make_live` has made live
+with those that are compiled in. With `--data`, the convnet trains on the MNIST images
+(IDX files) in DIR, otherwise on images of noise: the time is the same.
 """
 
 import argparse
@@ -74,6 +75,19 @@ def convnet(data):
     return layers, x, y
 
 
+def regularized(make):
+    """With batch normalization and L2, which have values to be live, too."""
+
+    def make_regularized(data):
+        layers, x, y = make(data)
+        for layer in layers:
+            if hasattr(layer, "kernel_regularizer"):
+                layer.kernel_regularizer = keras.regularizers.L2(1e-4)
+        return [*layers[:2], keras.layers.BatchNormalization(), *layers[2:]], x, y
+
+    return make_regularized
+
+
 def read_idx(path):
     """Reads a gzipped IDX file of MNIST."""
     raw = gzip.decompress(path.read_bytes())
@@ -112,6 +126,27 @@ def callbacks(x, y):
         ],
         "these four (listed)": [make() for make in four.values()],
         "GradientMonitor(every=50)": [kx.callbacks.GradientMonitor(every=50)],
+    }
+
+
+class Live(keras.callbacks.Callback):
+    """Makes hyperparameters live."""
+
+    def __init__(self, include=None):
+        super().__init__()
+        self.include = include
+
+    def set_model(self, model):
+        super().set_model(model)
+        kx.core.make_live(model, self.include)
+
+
+def live(x, y):
+    """From name to what is live."""
+    return {
+        "all live": [Live()],
+        "live, layers and losses": [Live(lambda knob: "optimizer" not in knob.path)],
+        "live, optimizer": [Live("^optimizer")],
     }
 
 
@@ -253,6 +288,11 @@ def main():
             for n in (10, 100, 400):
                 title = f"{n} layers"
                 rows += compete(title, deep_mlp(n), with_depth, STEPS["depth"], options)
+        elif what == "live":
+            steps = STEPS[options.model]
+            rows += compete(options.model, make_model, live, steps, options)
+            title = f"{options.model}, regularized"
+            rows += compete(title, regularized(make_model), live, steps, options)
         else:
             contestants = {"callbacks": callbacks, "transforms": transforms}[what]
             steps = STEPS[options.model]
