@@ -215,6 +215,8 @@ class DynamicBatchSize(GradientCallback):
             self.max_device_batch if self.mode == "auto" else None,
             self.mode != "rebatch",
         )
+        if self.mode != "rebatch":
+            pipeline.weigh_samples(max(1, int(self._micro_batch)))
         self._momenta = self._live_momenta()
         self._install_signals(pipeline)
         self._rate: LearningRateGain | None = None

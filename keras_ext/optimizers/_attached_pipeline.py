@@ -1,14 +1,16 @@
 """A pipeline that callbacks put around the optimizer of a model for one `fit`."""
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
+import tensorflow as tf
 
 from keras_ext.core._checks import require
 from keras_ext.core._hyper_variable import HyperVariable
-from keras_ext.core._typing import Variable
+from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import unit_axes
 from keras_ext.gradients._gradient_transform import GradientTransform
 from keras_ext.gradients._skip_non_finite import SkipNonFinite
@@ -92,6 +94,43 @@ class AttachedPipeline(GradientPipeline):
         """Calls `undo` when the model gets its optimizer back, for whatever reason."""
         self._undo.append(undo)
 
+    def weigh_samples(self, unit: int) -> None:
+        """Makes a micro-batch count by its number of samples when accumulating.
+
+        Otherwise all count the same, also a last one with fewer samples. It takes a
+        `train_step` that calls `optimizer.scale_loss`, as that of Keras does: the loss
+        is multiplied, and not the gradient, which would be another pass over it.
+
+        Args:
+            unit: The number of samples that has a weight of 1, on one replica. Any
+                number gives the same; the usual one loses no precision.
+        """
+        if not self.weighs:
+            self.weighs = True
+            self._unit = unit
+            self._micro_batch = threading.local()  # every replica has a thread
+            self.when_detached(_note_samples(self._model(), self._micro_batch))
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        samples = vars(self._micro_batch).pop("samples", None) if self.weighs else None
+        if samples is not None and self.accumulates:
+            if not self.built:
+                self.build(self._model().trainable_variables)
+            weight = tf.cast(samples, "float32") / self._unit
+            # Alone in its update it has no weight.
+            is_alone = tf.logical_and(
+                tf.equal(self._state.micro_steps.value, 0),
+                self.accumulation_steps.value <= 1,
+            )
+            weight = tf.where(is_alone, 1.0, weight)
+            self._micro_batch.weight = weight
+            loss = loss * tf.cast(weight, loss.dtype)
+        return super().scale_loss(loss)
+
+    def _weight(self) -> Tensor:
+        weight = vars(self._micro_batch).pop("weight", None)
+        return tf.ones(()) if weight is None else weight
+
     def begin(self) -> None:
         """Builds everything, once all owners have joined.
 
@@ -123,9 +162,9 @@ class AttachedPipeline(GradientPipeline):
         if model.optimizer is self:
             model.optimizer = self.optimizer
             model.train_function = None
-            self._restore_step()
             while self._undo:
                 self._undo.pop()()
+            self._restore_step()
 
     # A file that is saved meanwhile holds the state of the wrapped optimizer where it
     # would be without the pipeline. (Its config is what `compile` was given.)
@@ -172,3 +211,24 @@ def _fail_if_unused(
 
     model.train_step = train_step
     return restore
+
+
+def _note_samples(model: keras.Model, note: threading.local) -> Callable[[], None]:
+    """Makes `train_step` note how many samples it is given. Returns what undoes it."""
+    step = model.train_step
+    held = "train_step" in vars(model)
+
+    def train_step(data: Any, *args: Any, **kwargs: Any) -> Any:
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        inputs = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
+        note.samples = tf.shape(inputs[0])[0] if inputs else None
+        return step(data, *args, **kwargs)
+
+    def undo() -> None:
+        if held:
+            model.train_step = step
+        else:
+            vars(model).pop("train_step", None)
+
+    model.train_step = train_step
+    return undo

@@ -148,6 +148,13 @@ class GradientPipeline(ForwardingOptimizer):
         """Whether the number of accumulation steps is, or may become, more than 1."""
         return self.accumulation_steps.bounds != (1, 1)
 
+    # Whether micro-batches count by `_weight` instead of all the same.
+    weighs = False
+
+    def _weight(self) -> Tensor:
+        """By what the loss of the present micro-batch was multiplied."""
+        raise NotImplementedError
+
     @property
     def _num_replicas(self) -> int:
         """How many replicas have gradients that are still to be summed."""
@@ -190,6 +197,7 @@ class GradientPipeline(ForwardingOptimizer):
             micro_steps = _counter("micro_steps")
             accumulators = {id(v): _accumulator(v.shape, v.name) for v in variables}
             shapes = [shape for s in self._local_signals for shape in s.local_shapes]
+            shapes += [()] if self.weighs else []
             local_sums = [_accumulator(shape, "local") for shape in shapes]
             owned += [micro_steps, *accumulators.values(), *local_sums]
         return _State(nonfinite_steps, micro_steps, accumulators, local_sums, owned)
@@ -235,7 +243,12 @@ class GradientPipeline(ForwardingOptimizer):
             for signal in self._local_signals
             for value in signal.measure_locally(gradients, self._state.shaped)
         ]
-        if self.accumulates:
+        if self.accumulates and self.weighs:
+            # What signals measure is quadratic in the gradient, and of no weight.
+            weight = self._weight()
+            local = [x / tf.square(tf.cast(weight, x.dtype)) for x in local]
+            self._accumulate([*gradients, *local, weight])
+        elif self.accumulates:
             self._accumulate([*gradients, *local])
         else:
             _replica.merge(
@@ -296,21 +309,24 @@ class GradientPipeline(ForwardingOptimizer):
     ) -> None:
         """Ends an update with what was kept, and the values of a last micro-batch."""
         num_weights = len(self._state.shaped)
+        num_local = len(self._state.local_sums) - self.weighs
 
         def means(*values: Tensor) -> list[Tensor]:
             sums = [_replica.native(s) for s in self._sums()]
             if values:
                 pairs = zip(sums, values, strict=True)
                 sums = [tf.cast(s, v.dtype) + v for s, v in pairs]
-            means = [s / tf.cast(count, s.dtype) for s in sums[:num_weights]]
-            return [*means, *(tf.identity(s) for s in sums[num_weights:])]
+            *local, total = [*sums[num_weights:], *([] if self.weighs else [count])]
+            means = [s / tf.cast(total, s.dtype) for s in sums[:num_weights]]
+            return [*means, *(tf.identity(s) for s in local)]
 
         def complete(*values: Tensor) -> list[Tensor]:
             if not values:
                 return means()
             return tf.cond(
                 tf.equal(count, 1),
-                lambda: [tf.identity(v) for v in values],
+                # One alone has no weight.
+                lambda: [tf.identity(v) for v in values[: num_weights + num_local]],
                 lambda: means(*values),
             )
 

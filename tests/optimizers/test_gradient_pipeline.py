@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import keras_ext as kx
-from keras_ext.gradients import AdaptiveClip, GradientTransform
+from keras_ext.gradients import AdaptiveClip, ClipByGlobalNorm, GradientTransform
 from keras_ext.optimizers import GradientPipeline
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -46,6 +46,13 @@ def sgd():
 
 def adamw():
     return keras.optimizers.AdamW(1e-2, weight_decay=0.01, global_clipnorm=0.1)
+
+
+AS_IN_OPTAX = {
+    "momentum": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1, epsilon=1e-8),
+    "lion": lambda: keras.optimizers.Lion(0.01, weight_decay=0.1),
+}
 
 
 def clipped(inner=sgd, **options):
@@ -262,24 +269,50 @@ class TestAccumulation:
             model.fit(endless, epochs=3, shuffle=False, verbose=0)
         assert int(pipeline.iterations) == 6
 
-    @pytest.mark.parametrize("optimizer", ["momentum", "adamw", "lion"])
+    @pytest.mark.parametrize("optimizer", list(AS_IN_OPTAX))
     def test_equals_optax_multi_steps(self, optimizer):
         """Twelve micro-steps of K = 3, from `make_multi_steps.py`."""
         numbers = np.load(FIXTURES / "multi_steps.npz")
-        make = {
-            "momentum": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
-            "adamw": lambda: keras.optimizers.AdamW(
-                0.01, weight_decay=0.1, epsilon=1e-8
-            ),
-            "lion": lambda: keras.optimizers.Lion(0.01, weight_decay=0.1),
-        }[optimizer]
         weight = keras.Variable(numbers["start"])
-        pipeline = GradientPipeline(make(), accumulation_steps=3)
+        pipeline = GradientPipeline(AS_IN_OPTAX[optimizer](), accumulation_steps=3)
         for gradient, expected in zip(
             numbers["gradients"], numbers[optimizer], strict=True
         ):
             pipeline.apply([tf.constant(gradient)], [weight])
             np.testing.assert_allclose(weight.numpy(), expected, atol=1e-6)
+
+    @pytest.mark.parametrize("replicas", [1, 2])
+    @pytest.mark.parametrize("optimizer", list(AS_IN_OPTAX))
+    def test_equals_optax_while_the_number_changes(
+        self, strategies, optimizer, replicas
+    ):
+        """With a clip inside. The gradients of the replicas add up to the given one."""
+        numbers = np.load(FIXTURES / "multi_steps.npz")
+        strategy = strategies(replicas)
+        steps = kx.core.HyperVariable(1, "accumulation_steps", (1, 8), dtype="int32")
+        with strategy.scope():
+            weight = keras.Variable(numbers["start"])
+            pipeline = GradientPipeline(
+                AS_IN_OPTAX[optimizer](), [ClipByGlobalNorm(0.5)], steps
+            )
+            pipeline.build([weight])
+
+        @tf.function
+        def step(gradient):
+            def on_replica():
+                replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+                share = tf.constant([[1.0], [0.25, 0.75]][replicas - 1])
+                pipeline.apply([gradient * tf.gather(share, replica)], [weight])
+
+            strategy.run(on_replica)
+
+        counts = [k for k in (1, 2, 3, 2, 4) for _ in range(k)]
+        pairs = zip(numbers["gradients"], numbers[f"{optimizer}_clipped"], strict=True)
+        for count, (gradient, expected) in zip(counts, pairs, strict=True):
+            steps.assign(count)
+            step(tf.constant(gradient))
+            np.testing.assert_allclose(weight.numpy(), expected, atol=1e-6)
+        assert int(keras.ops.convert_to_numpy(pipeline.iterations)) == 5
 
 
 class TestNonfinite:
