@@ -1,14 +1,18 @@
 """Does dropout that adapts spare the search for its rate?
 
-Two regimes on the digits of scikit-learn, a perceptron each, with three parts of the
-data: to train, to control the rate, and to test.
+Perceptrons on the digits of scikit-learn, and on the test images of MNIST, with three
+parts of the data: to train, to control the rate, and to test.
 
-- overfitting: 250 rows to train, 128 hidden units, 60 epochs;
-- underfitting: 1,000 rows to train, 16 hidden units, 40 epochs.
+- overfitting: 250 digits to train, 128 hidden units, 60 epochs;
+- underfitting: 1,000 digits to train, 16 hidden units, 40 epochs;
+- two_layers: as overfitting, with two hidden layers and dropout after each;
+- mnist: 500 images to train, 128 hidden units, 60 epochs; with `--data` only.
 
 Compared on the test loss are the rates 0, 0.1, ... 0.5, fixed, and
 `keras_ext.callbacks.AdaptiveDropout`, which begins at 0.1: with its defaults,
-without its guards, and without them and with a smaller target. All see the same
+without its guards, and without them and with a smaller target; with two layers also
+the ways to share out the moves. `keras_ext.layers.ConcreteDropout` learns its rate from
+0.1 on, with the penalties of its paper for a length scale of 0.01. All see the same
 splits, first weights and batches for a seed.
 
 Printed per variant: test loss and accuracy, and the regret, in percent of the loss of
@@ -17,13 +21,16 @@ interval of the differences over seeds. The best of the grid is chosen by the te
 itself, with hindsight: nobody who searches the grid does better.
 
 Run: `python benchmarks/studies/dropout.py [--seeds 8] [--first-seed 0] [--json FILE]
-[--only overfitting,underfitting]`
+[--only overfitting,underfitting,two_layers,mnist] [--data mnist10k DIR]`, where DIR has
+the IDX files of the test images, gzipped.
 """
 
 import argparse
+import gzip
 import json
 import math
 import statistics
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -39,6 +46,8 @@ FIRST_RATE = 0.1
 REGIMES = {
     "overfitting": {"rows": 250, "units": 128, "epochs": 60},
     "underfitting": {"rows": 1000, "units": 16, "epochs": 40},
+    "two_layers": {"rows": 250, "units": 128, "epochs": 60, "layers": 2},
+    "mnist": {"rows": 500, "units": 128, "epochs": 60},
 }
 VARIANTS = {
     "adaptive": lambda *data: kx.callbacks.AdaptiveDropout(*data),
@@ -49,11 +58,35 @@ VARIANTS = {
         *data, target_gap=0.1, guards=False
     ),
 }
+PER_LAYER = {
+    f"adaptive, {rule}": lambda *data, rule=rule: kx.callbacks.AdaptiveDropout(
+        *data, per_layer=rule
+    )
+    for rule in ("capacity", "depth", "shallow", "disagreement", "variance")
+}
 
 
-def split(rows, seed):
-    digits = load_digits()
-    x, y = (digits.data / 16.0).astype("float32"), digits.target
+@cache
+def load(name, folder):
+    if name != "mnist":
+        digits = load_digits()
+        return (digits.data / 16.0).astype("float32"), digits.target
+    images, labels = (
+        read_idx(next(Path(folder).glob(f"mnist10k-{part}*")))
+        for part in ("images", "labels")
+    )
+    return images.reshape(len(images), -1).astype("float32") / 255.0, labels
+
+
+def read_idx(path):
+    """Reads a gzipped IDX file of MNIST."""
+    raw = gzip.decompress(path.read_bytes())
+    ndim = raw[3]
+    shape = np.frombuffer(raw, ">u4", ndim, offset=4)
+    return np.frombuffer(raw, "u1", offset=4 + 4 * ndim).reshape(shape)
+
+
+def split(x, y, rows, seed):
     options = {"random_state": seed}
     x, x_rest, y, y_rest = train_test_split(
         x, y, train_size=rows, stratify=y, **options
@@ -67,21 +100,21 @@ def split(rows, seed):
 class Trainer:
     """Trains one model again and again from the start, with one compiled step."""
 
-    def __init__(self, regime):
-        self.regime = regime
-        self.dropout = kx.layers.AdaptiveDropout(0.0)
-        self.model = keras.Sequential(
-            [
-                keras.Input((64,)),
-                keras.layers.Dense(regime["units"], "relu"),
-                self.dropout,
-                keras.layers.Dense(10),
-            ]
-        )
+    def __init__(self, regime, x, y, concrete=False):
+        self.regime, self.x, self.y = regime, x, y
+        self.concrete = concrete
+        hidden = regime.get("layers", 1)
+        layers = [keras.Input(x.shape[1:])]
+        for i in range(hidden + 1):
+            units = regime["units"] if i < hidden else 10
+            dense = keras.layers.Dense(units, "relu" if i < hidden else None)
+            layers += self.dropped(dense) if i else [dense]
+        self.model = keras.Sequential(layers)
+        cross_entropy = keras.metrics.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(
             keras.optimizers.Adam(3e-3),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
+            metrics=["accuracy", cross_entropy],
             steps_per_execution=8,
         )
         self.model.optimizer.build(self.model.trainable_variables)
@@ -89,19 +122,36 @@ class Trainer:
             keras.ops.convert_to_numpy(v).copy() for v in self.model.optimizer.variables
         ]
 
+    def dropped(self, dense):
+        """A layer that gets its inputs with some of them dropped."""
+        if not self.concrete:
+            return [kx.layers.AdaptiveDropout(0.0), dense]
+        rows = self.regime["rows"]
+        return [kx.layers.ConcreteDropout(dense, FIRST_RATE, 1e-4 / rows, 1 / rows)]
+
+    def rates(self):
+        return [float(x.rate) for x in self.model.layers if hasattr(x, "rate")]
+
     def restart(self, seed, rate):
         keras.utils.set_random_seed(seed)
-        for i, v in enumerate(self.model.trainable_variables):
-            if len(v.shape) == 2:
-                v.assign(keras.initializers.GlorotUniform(10 * seed + i)(v.shape))
+        kernels = 0
+        for v in self.model.trainable_variables:
+            if v.name == "rate_logit":
+                v.assign(np.full(v.shape, math.log(FIRST_RATE / (1 - FIRST_RATE))))
+            elif len(v.shape) == 2:
+                glorot = keras.initializers.GlorotUniform(10 * seed + 2 * kernels)
+                v.assign(glorot(v.shape))
+                kernels += 1
             else:
                 v.assign(np.zeros(v.shape))
         for v, value in zip(self.model.optimizer.variables, self.fresh, strict=True):
             v.assign(value)
-        self.dropout.rate = rate
+        for layer in self.model.layers:
+            if isinstance(layer, kx.layers.AdaptiveDropout):
+                layer.rate = rate
 
     def run(self, rate, make_callback, seed):
-        train, control, test = split(self.regime["rows"], seed)
+        train, control, test = split(self.x, self.y, self.regime["rows"], seed)
         self.restart(seed, rate)
         history = self.model.fit(
             *train,
@@ -110,9 +160,16 @@ class Trainer:
             callbacks=[make_callback(train, control)] if make_callback else [],
             verbose=0,
         ).history
-        loss, accuracy = self.model.evaluate(*test, verbose=0, batch_size=2048)
-        rates = history.get("dropout_rate", [rate])
-        return {"seed": seed, "loss": loss, "accuracy": accuracy, "rates": rates}
+        # Without the penalty that the loss of one of them has.
+        _, accuracy, loss = self.model.evaluate(*test, verbose=0, batch_size=2048)
+        rates = history.get("dropout_rate", [float(np.mean(self.rates()))])
+        return {
+            "seed": seed,
+            "loss": loss,
+            "accuracy": accuracy,
+            "rates": rates,
+            "last_rates": self.rates(),
+        }
 
 
 def half_interval(values):
@@ -136,15 +193,19 @@ def study(name, options):
         f"  {'variant':24}{'test loss':>10}{'accuracy, %':>13}"
         f"{'to the best, %':>17}{'to the mean, %':>17}  rates"
     )
-    trainer = Trainer(regime)
+    x, y = load(name, options.data and options.data[1])
+    trainer, concrete = Trainer(regime, x, y), Trainer(regime, x, y, concrete=True)
     runs = {f"fixed {p}": [trainer.run(p, None, s) for s in seeds] for p in GRID}
     losses = {k: [r["loss"] for r in rows] for k, rows in runs.items()}
     best = min(losses.values(), key=statistics.mean)
     mean = [statistics.mean(row) for row in zip(*losses.values(), strict=True)]
-    for variant in (*runs, *VARIANTS):
-        if variant in VARIANTS:
-            make = VARIANTS[variant]
+    adaptive = {**VARIANTS, **(PER_LAYER if regime.get("layers", 1) > 1 else {})}
+    for variant in (*runs, *adaptive, "concrete"):
+        if variant in adaptive:
+            make = adaptive[variant]
             runs[variant] = [trainer.run(FIRST_RATE, make, s) for s in seeds]
+        elif variant == "concrete":
+            runs[variant] = [concrete.run(FIRST_RATE, None, s) for s in seeds]
         print_row(variant, runs[variant], best, mean)
     return {"regime": name, **regime, "runs": runs}
 
@@ -166,10 +227,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--only", default=",".join(REGIMES))
+    parser.add_argument("--only")
+    parser.add_argument("--data", nargs=2, metavar=("mnist10k", "DIR"))
     parser.add_argument("--json", default="dropout.json")
     options = parser.parse_args()
-    results = [study(name, options) for name in options.only.split(",")]
+    if options.data and options.data[0] != "mnist10k":
+        parser.error(f"unknown data: {options.data[0]}")
+    every = [name for name in REGIMES if name != "mnist" or options.data]
+    names = options.only.split(",") if options.only else every
+    if "mnist" in names and not options.data:
+        parser.error("mnist needs --data mnist10k DIR")
+    results = [study(name, options) for name in names]
     Path(options.json).write_text(json.dumps(results, indent=1))
 
 
