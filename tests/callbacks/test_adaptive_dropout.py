@@ -189,6 +189,28 @@ def test_include_and_exclude_choose_layers():
     assert layers[1].rate > 0.3
 
 
+def test_layers_are_chosen_by_their_path_in_the_model():
+    """The inner ones were built first, and have the same names for Keras."""
+
+    def block(name):
+        layers = [keras.layers.Dense(8), keras.layers.Dropout(0.2, name="drop")]
+        return keras.Sequential([keras.Input((8,)), *layers], name=name)
+
+    first, second = block("first"), block("second")
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, second(first(inputs)))
+    model.compile("sgd", "mse")
+    data = (np.ones((8, 8)),) * 2
+    options = {"warmup_epochs": 0, "controller": Scripted([1.0]), "guards": False}
+    callback = AdaptiveDropout(
+        data, data, **options, include="^second/drop$", per_layer="depth"
+    )
+    history = model.fit(*data, callbacks=[callback], verbose=0).history
+    assert first.layers[1].rate == 0.2
+    assert history["second/drop/rate"] == [pytest.approx(second.layers[1].rate)]
+    assert second.layers[1].rate > 0.3
+
+
 def test_attention_is_left_alone():
     inputs = keras.Input((4, 8))
     attention = keras.layers.MultiHeadAttention(2, 4, dropout=0.1)

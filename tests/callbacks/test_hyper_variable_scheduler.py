@@ -35,6 +35,19 @@ def fit(model, callback, epochs=3, **options):
     return model.fit(X, Y, epochs=epochs, callbacks=[callback], **options).history
 
 
+def test_drives_models_in_the_model_by_their_paths():
+    inner = [
+        keras.Sequential([keras.layers.Dropout(0.1, name="drop")], name=name)
+        for name in ("a", "b")
+    ]
+    layers = [keras.Input((4,)), *inner, keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    model.compile("sgd", "mse")
+    callback = HyperVariableScheduler({"b/drop/rate": lambda epoch: 0.5})
+    assert fit(model, callback, epochs=1)["b/drop/rate"] == [0.5]
+    assert [x.layers[0].rate for x in inner] == [0.1, 0.5]
+
+
 def test_functions_keras_schedules_and_tables_drive_what_their_paths_fit():
     model = make_model()
     callback = HyperVariableScheduler(
