@@ -1,0 +1,259 @@
+"""Pipelines of tf.data whose batches have the size that is set when they are drawn."""
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ext.core._typing import Tensor
+
+
+class BatchSize:
+    """The batch size, to be set on the host and read in pipelines.
+
+    Args:
+        value: The initial size.
+        sizes: The sizes that it may have, sorted.
+    """
+
+    def __init__(self, value: int, sizes: tuple[int, ...]) -> None:
+        self.value = value
+        self.sizes = sizes
+        self._variable: Any = None
+        # The scope of a strategy, which would mirror the variable, is of its thread.
+        thread = threading.Thread(target=self._make_variable)
+        thread.start()
+        thread.join()
+
+    def _make_variable(self) -> None:
+        with tf.device("CPU:0"):
+            self._variable = tf.Variable(self.value, dtype=tf.int64, trainable=False)
+
+    def assign(self, value: int) -> None:
+        if value != self.value:
+            self.value = value
+            self._variable.assign(value)
+
+    def read(self) -> Tensor:
+        return self._variable.read_value()
+
+
+class Draws:
+    """Decides how many samples each batch gets, and keeps count.
+
+    It makes the decision where the batch is made, in the threads of the pipeline, and
+    tells the host when batches begin to have another size: so the host always knows
+    the number of batches, and hears nothing while all stays as it is. Of an epoch that
+    is read more than once, as Keras does before the first, the latest reading counts.
+
+    Args:
+        num_samples: How many samples an epoch has.
+        size: The `BatchSize`.
+        drop_remainder: Whether all batches have one of the sizes. Then the end of an
+            epoch is made of smaller ones, and what does not fill the smallest is left.
+        order: Returns the number that determines the order of the samples.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        size: BatchSize,
+        drop_remainder: bool,
+        order: Callable[[], int],
+    ) -> None:
+        self.num_samples = num_samples
+        self.size = size
+        self.drop_remainder = drop_remainder
+        self.order = order
+        self.drawn_sizes: set[int] = set()
+        self._passes = 0
+        self._latest: tuple[int, int, int] | None = None
+        # No epoch has more batches than this, whatever the sizes.
+        self.most = math.ceil(num_samples / size.sizes[0]) + 1
+
+    def count(self) -> int:
+        """The number of batches in the present epoch, if the size stays as it is."""
+        step, position, drawn = self._latest or (0, 0, self.size.value)
+        rest = self.num_samples - position
+        if not self.drop_remainder:
+            return step + math.ceil(rest / drawn)
+        for size in (drawn, *reversed(self.size.sizes)):
+            if size <= drawn:
+                step, rest = step + rest // size, rest % size
+        return step
+
+    def begin(self) -> tuple[Tensor, Tensor]:
+        """In the pipeline: begins an epoch; returns its number, and its order's."""
+
+        def note() -> tuple[np.int64, np.int64]:
+            self._passes += 1
+            self._latest = None
+            return np.int64(self._passes), np.int64(self.order())
+
+        number, order = tf.numpy_function(note, [], [tf.int64, tf.int64])
+        return tf.ensure_shape(number, ()), tf.ensure_shape(order, ())
+
+    def next(self, number: Tensor, step: Tensor, position: Tensor, last: Tensor) -> Any:
+        """In the pipeline: the number of samples of the next batch, 0 at the end."""
+        rest = self.num_samples - position
+        drawn = tf.minimum(self.size.read(), rest)
+        if self.drop_remainder:
+            sizes = tf.constant(self.size.sizes, tf.int64)
+            drawn = tf.reduce_max(tf.where(sizes <= drawn, sizes, 0))
+
+        def note(number: Any, step: Any, position: Any, drawn: Any) -> np.int64:
+            if number == self._passes:
+                self._latest = int(step), int(position), int(drawn)
+                self.drawn_sizes.add(int(drawn))
+            return drawn
+
+        def tell() -> Tensor:
+            told = [number, step, position, drawn]
+            return tf.ensure_shape(tf.numpy_function(note, told, tf.int64), ())
+
+        changed = tf.logical_and(drawn > 0, tf.not_equal(drawn, last))
+        return tf.cond(changed, tell, lambda: drawn)
+
+
+def array_batches(arrays: Any, draws: Draws, seed: int | None) -> Any:
+    """A dataset of the batches of one epoch of arrays; shuffled if there is a seed."""
+
+    def epoch(number: Tensor, order: Tensor) -> tf.data.Dataset:
+        rows = tf.range(draws.num_samples, dtype=tf.int64)
+        if seed is not None:
+            rows = tf.random.experimental.stateless_shuffle(
+                rows, tf.stack([tf.constant(seed, tf.int64), order])
+            )
+
+        def draw(state: Any, step: Tensor) -> Any:
+            position, last = state
+            drawn = draws.next(number, step, position, last)
+            chosen = rows[position : position + drawn]
+            batch = keras.tree.map_structure(lambda a: tf.gather(a, chosen), arrays)
+            return (position + drawn, drawn), (drawn > 0, batch)
+
+        # Each stage takes time for each batch, and so this does all in one.
+        drawn = tf.data.Dataset.range(draws.most).scan((_zero(), _zero()), _plain(draw))
+        return drawn.take_while(_plain(_first)).map(_plain(_second))
+
+    return _epochs(draws, epoch)
+
+
+def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Any:
+    """A dataset of the batches of one epoch of a dataset of samples.
+
+    The samples come in blocks that all sizes are multiples of, and are collected until
+    there are enough.
+    """
+    block = math.gcd(*draws.size.sizes)
+    specs = tf.nest.flatten(source.element_spec)
+
+    def empty() -> tuple[Any, ...]:
+        return tuple(
+            tf.TensorArray(
+                s.dtype,
+                size=0,
+                dynamic_size=True,
+                infer_shape=False,
+                element_shape=(None, *s.shape),
+            )
+            for s in specs
+        )
+
+    def epoch(number: Tensor, order: Tensor) -> tf.data.Dataset:
+        def collect(state: Any, samples: Any) -> Any:
+            held, (count, drawn, step, position) = state
+
+            def next_batch() -> Any:
+                new = draws.next(number, step, position, drawn)
+                return _zero(), new, step + 1, position + new
+
+            counts = (count, drawn, step, position)
+            counts = tf.cond(count < drawn, lambda: counts, next_batch)
+            count, drawn, step, position = counts
+            samples = tf.nest.flatten(samples)
+            pairs = zip(held, samples, strict=True)
+            held = tuple(h.write(h.size(), s) for h, s in pairs)
+            count += tf.shape(samples[0], tf.int64)[0]
+            full = count >= drawn
+            batch = tf.cond(
+                full,
+                lambda: [h.concat() for h in held],
+                lambda: [s[:0] for s in samples],
+            )
+            held = tf.cond(full, empty, lambda: held)
+            batch = tf.nest.pack_sequence_as(source.element_spec, batch)
+            return (held, (count, drawn, step, position)), (drawn > 0, full, batch)
+
+        blocks = shuffle(source, order).take(draws.num_samples).batch(block)
+        drawn = blocks.scan((empty(), (_zero(),) * 4), _plain(collect))
+        drawn = drawn.take_while(_plain(_first)).filter(_plain(_second))
+        return drawn.map(_plain(lambda more, full, batch: batch))
+
+    return _epochs(draws, epoch)
+
+
+def shuffled(source: Any, buffer_size: int, seed: int, order: Tensor) -> Any:
+    """A dataset whose order is determined by two numbers, of which one is a tensor.
+
+    `Dataset.shuffle` would also take a tensor, but not if the global seed is 0.
+    """
+    specs = tf.nest.flatten(source.element_spec)
+    variant = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(source),
+        buffer_size=tf.constant(buffer_size, tf.int64),
+        seed=tf.constant(seed, tf.int64),
+        seed2=order,
+        output_types=[spec.dtype for spec in specs],
+        output_shapes=[spec.shape for spec in specs],
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(variant, source.element_spec)
+
+
+def _epochs(draws: Draws, epoch: Callable[..., Any]) -> Any:
+    begin = tf.data.Dataset.range(1).map(_plain(lambda _: draws.begin()))
+    return begin.flat_map(_plain(epoch))
+
+
+def split_for_replicas(batches: Any, context: Any) -> Any:
+    """Splits each batch into those of the replicas of this worker."""
+    replicas = context.num_replicas_in_sync
+    here = replicas // context.num_input_pipelines
+    first = context.input_pipeline_id * here
+
+    def parts(*batch: Any) -> tf.data.Dataset:
+        def of(replica: Tensor) -> Any:
+            def part(rows: Any) -> Any:
+                count = tf.shape(rows, tf.int64)[0]
+                begin, end = (count * (replica + i) // replicas for i in (0, 1))
+                return rows[begin:end]
+
+            return keras.tree.map_structure(
+                part, batch if isinstance(batches.element_spec, tuple) else batch[0]
+            )
+
+        return tf.data.Dataset.range(first, first + here).map(_plain(of))
+
+    return batches.flat_map(_plain(parts))
+
+
+def _zero() -> Tensor:
+    return tf.constant(0, tf.int64)
+
+
+def _first(first: Tensor, *rest: Any) -> Tensor:
+    return first
+
+
+def _second(first: Tensor, second: Any, *rest: Any) -> Any:
+    return second
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Spares a function that is a graph already the time of converting it to one."""
+    return tf.autograph.experimental.do_not_convert(function)
