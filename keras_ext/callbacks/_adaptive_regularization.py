@@ -1,39 +1,36 @@
 """One controller over all that regularizes a model."""
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_ext.callbacks._copyable_callback import CopyableCallback
-from keras_ext.callbacks._overfit_guards import OverfitGuards
+from keras_ext.callbacks._regularization_knobs import (
+    RegularizationKnobs,
+    regularizes,
+)
 from keras_ext.callbacks._regularization_plot import draw
-from keras_ext.controllers._pi import PI
+from keras_ext.callbacks._regularization_report import report
+from keras_ext.callbacks._regularization_strategies import (
+    ByBandit,
+    ByGap,
+    ByHypergradient,
+    ByPopulation,
+    Sensed,
+    Strategy,
+)
 from keras_ext.core._checks import is_integer, is_number, require
 from keras_ext.core._extras import import_extra
 from keras_ext.core._fixed_data import FixedData
-from keras_ext.core._hyper_variable import HyperVariable, unique_path
-from keras_ext.core._knobs import Knob, knobs
+from keras_ext.core._knobs import knobs
 from keras_ext.core._make_live import make_plain, make_temporarily_live
 from keras_ext.core._pattern import check_pattern, is_selected
 from keras_ext.core._typing import Logs, Pattern
 from keras_ext.signals._loss_probe import LossProbe
 from keras_ext.signals._overfit_gap import OverfitGap
 
-# Of each kind of hyperparameter, by the last part of its path: the smallest value that
-# is not taken for 0, and the largest, None being as far as the span goes. They are on
-# a log or logit scale, which never comes to 0.
-_RATE = (0.01, 0.6)
-_STRENGTH = (1e-7, None)
-_LIMITS: dict[str, tuple[float, float | None]] = {
-    **dict.fromkeys(("rate", "dropout", "recurrent_dropout"), _RATE),
-    **dict.fromkeys(("l1", "l2", "factor", "weight_decay"), _STRENGTH),
-    "stddev": (0.01, None),
-    "label_smoothing": (0.005, 0.3),
-}
-# What is a part of the loss itself, and has to be out of it when it is measured.
-_IN_THE_LOSS = ("l1", "l2", "factor", "label_smoothing")
+STRATEGIES = ("pi", "hypergradient", "bandit", "population")
 
 
 class AdaptiveRegularization(CopyableCallback):
@@ -42,27 +39,43 @@ class AdaptiveRegularization(CopyableCallback):
     It finds what regularizes a model that exists: the rates of dropout layers, also in
     attention and recurrent layers, the deviation of `GaussianNoise`, the strengths of
     `L1`, `L2` and orthogonal regularizers, the weight decay of the optimizer, and the
-    label smoothing of the loss. All of them follow one number, the *strength*, which
-    begins at 0: each is moved by it from its own first value on its scale (the
-    logarithm of strengths and the logit of rates). Strength 1 so is 2.7 times the
-    weight decay, and with it 2.7 times the odds of dropping. What begins at 0 can be
+    label smoothing of the loss. Each is moved by an offset from its own first value on
+    its scale (the logarithm of strengths and the logit of rates). An offset of 1 is 2.7
+    times the weight decay, or 2.7 times the odds of dropping. What begins at 0 can be
     raised too.
 
     After each epoch the loss is measured on a fixed part of the training data and on
     validation data, in inference mode, without penalties and label smoothing, which
-    would hide their own effect. A `PI` controller then moves the strength so that the
-    smoothed relative gap, `(validation - training) / validation`, comes to
-    `target_gap`, within the guards of `AdaptiveDropout`: no increase while the
-    validation loss falls, and a decrease when the training loss shows that the model is
-    kept from fitting.
+    would hide their own effect. What is then done is up to the `strategy`:
 
-    The momentum of batch normalization is not among them: it has no influence on the
-    training. The validation data steers the training: keep other data to judge the
-    model.
+    - `"pi"` moves all by one number, the strength. A `PI` controller brings the
+      smoothed relative gap, `(validation - training) / validation`, to `target_gap`,
+      within the guards of `AdaptiveDropout`: no increase while the validation loss
+      falls, and a decrease when the training loss shows that the model is kept from
+      fitting.
+    - `"hypergradient"` moves each on its own, down the gradient of the validation loss
+      after one more step of training, by `Hypergradient`: in closed form for penalties,
+      label smoothing and weight decay, and by random perturbations for rates and noise.
+      In each epoch it costs a gradient on the validation data, and on the training data
+      two for each penalty and for label smoothing, and eight for all rates together. It
+      looks one step ahead only.
+    - `"bandit"` chooses one of three strengths for each epoch, by `Bandit`: that under
+      which the validation loss fell more than it usually did. In the study in the docs
+      it is no better than doing nothing; take another.
+    - `"population"` trains `members` copies of the model, an epoch each in turn, that
+      begin with the same weights and with different values. After each round the worst
+      goes on with the weights and, changed a little, the values of the best, by
+      `PopulationBased`. It needs `members` times the epochs, and as many copies of
+      weights and optimizer state in memory. The best is left behind.
 
-    Logs `overfit_gap`, `regularization_strength`, and each hyperparameter under its
-    path, with the values that the next epoch trains with. At the end of `fit` the model
-    is a plain one with the last values.
+    The momentum of batch normalization is not moved: it has no influence on the
+    training, and `report` only names it. The validation data steers the training: keep
+    other data to judge the model.
+
+    Logs `overfit_gap`, `regularization_strength`, the mean offset, and each
+    hyperparameter under its path, with the values that the next epoch trains with. At
+    the end of `fit` the model is a plain one with the last values, or those of the best
+    member.
 
     Args:
         train_data: What `LossProbe` takes: `(x, y)`, `(x, y, sample_weight)`, or a
@@ -73,18 +86,24 @@ class AdaptiveRegularization(CopyableCallback):
             expression that is searched in the path, a list of them, or a function. None
             means all of the above.
         exclude: Which not, in the same form. None means none.
-        target_gap: Number in [0, 1), the gap to aim at. Defaults to `0.3`.
-        span: Number > 0; the strength stays between minus this and this. Rates stay
+        target_gap: Number in [0, 1), the gap that `"pi"` aims at. Defaults to `0.3`.
+        span: Number > 0; the offsets stay between minus this and this. Rates stay
             below 0.6, and label smoothing below 0.3, unless they began above.
             Defaults to `4.0`.
-        warmup_epochs: Integer >= 0; only measure in so many epochs first.
-            Defaults to `2`.
+        warmup_epochs: Integer >= 0; only measure in so many epochs first. In a
+            population each member has so many. Defaults to `2`.
+        strategy: `"pi"`, `"hypergradient"`, `"bandit"` or `"population"`.
+            Defaults to `"pi"`.
+        members: Integer >= 2, the size of the population. Defaults to `4`.
+        seed: Integer, the seed of what strategies draw. None means random.
 
     Attributes:
         decisions: What was decided in the present or last `fit`: a list with a
             dictionary for each epoch, with `"epoch"`, `"training_loss"`,
             `"validation_loss"`, `"gap"`, `"change"` of the strength, `"reason"`,
-            `"strength"`, and `"values"`, a dictionary from path to value.
+            `"note"`, `"strength"`, and `"values"`, a dictionary from path to value;
+            further `"slopes"`, the gradient by path, `"reward"`, or `"member"` and
+            `"next_member"`.
 
     Raises:
         ValueError: If an argument is not of this form, or, when training begins, if
@@ -113,7 +132,7 @@ class AdaptiveRegularization(CopyableCallback):
         epoch 0: gap ...; warm-up; strength +0.00
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         train_data: Any,
         validation_data: Any,
@@ -122,6 +141,9 @@ class AdaptiveRegularization(CopyableCallback):
         target_gap: float = 0.3,
         span: float = 4.0,
         warmup_epochs: int = 2,
+        strategy: str = "pi",
+        members: int = 4,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         check_pattern("include", include)
@@ -139,6 +161,11 @@ class AdaptiveRegularization(CopyableCallback):
             warmup_epochs,
             "an integer >= 0",
         )
+        require(strategy in STRATEGIES, "strategy", strategy, f"one of {STRATEGIES}")
+        require(
+            is_integer(members) and members >= 2, "members", members, "an integer >= 2"
+        )
+        require(seed is None or is_integer(seed), "seed", seed, "an integer or None")
         rows = FixedData(validation_data, name="validation_data").num_rows
         FixedData(train_data, rows, name="train_data")
         self.train_data = train_data
@@ -148,11 +175,17 @@ class AdaptiveRegularization(CopyableCallback):
         self.target_gap = target_gap
         self.span = span
         self.warmup_epochs = warmup_epochs
+        self.strategy = strategy
+        self.members = members
+        self.seed = seed
         self.decisions: list[dict[str, Any]] = []
+        self._first_values: dict[str, float] = {}
+        self._not_moved: dict[str, float] = {}
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        every = [knob for knob in knobs(model) if _kind(knob) in _LIMITS]
+        found = list(knobs(model))
+        every = [knob for knob in found if regularizes(knob)]
         chosen = [k for k in every if is_selected(k, self.include, self.exclude)]
         require(
             bool(chosen),
@@ -160,80 +193,83 @@ class AdaptiveRegularization(CopyableCallback):
             [knob.path for knob in every],
             "one with regularization that is included and not excluded",
         )
-        self._moved = _Moved(chosen, make_temporarily_live(model, chosen))
+        live = make_temporarily_live(model, chosen)
+        self._knobs = RegularizationKnobs(chosen, live, self.span)
+        self._not_moved = {k.path: float(k.value) for k in found if _rests(k, chosen)}
 
     def on_train_begin(self, logs: Logs = None) -> None:
         # They are traced with the live values of this `fit`.
         validation = LossProbe(self.validation_data)
         self._probes = LossProbe(self.train_data, validation.num_rows), validation
-        self._gap = OverfitGap()
-        self._strength = 0.0
-        self._controller = PI(self.target_gap)
-        self._guards = OverfitGuards(min_progress=0.01, max_damage=0.05)
+        self._strategy = self._make_strategy()
+        self._gap = OverfitGap(self._strategy.smoothing)
+        self._first_values = self._knobs.values()
+        self._strategy.begin(self.model, self._knobs)
         self.decisions = []
+
+    def _make_strategy(self) -> Strategy:
+        if self.strategy == "hypergradient":
+            return ByHypergradient(self.train_data, self.validation_data, self.seed)
+        if self.strategy == "bandit":
+            return ByBandit(self.seed)
+        if self.strategy == "population":
+            return ByPopulation(
+                self.members, self.warmup_epochs, self.seed, self.validation_data
+            )
+        return ByGap(self.target_gap)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._strategy.before_epoch()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         training_loss, validation_loss = self._measure()
         gap = self._gap.update(training_loss, validation_loss)
-        before = self._strength
         warming_up = len(self.decisions) < self.warmup_epochs
-        change = 0.0 if warming_up else self._controller.update(gap)
-        change, reason = self._guards.admitted(change, training_loss, validation_loss)
-        if warming_up:
-            reason = "warm-up"
-        else:
-            self._strength = min(max(before + change, -self.span), self.span)
-            self._moved.to(self._strength)
-        values = self._moved.values()
+        before = float(np.mean(self._knobs.offsets))
+        decision = self._strategy.decide(
+            Sensed(training_loss, validation_loss, gap, warming_up)
+        )
+        if decision.offsets is not None:
+            self._knobs.to(decision.offsets)
+        strength = float(np.mean(self._knobs.offsets))
+        values = self._knobs.values()
         self.decisions.append(
             {
                 "epoch": epoch,
                 "training_loss": training_loss,
                 "validation_loss": validation_loss,
                 "gap": gap,
-                "change": self._strength - before,
-                "reason": reason or "gap",
-                "strength": self._strength,
+                "change": strength - before,
+                "reason": decision.reason,
+                "note": decision.note,
+                "strength": strength,
                 "values": values,
+                **decision.details,
             }
         )
         if logs is not None:
-            logs.update(
-                overfit_gap=gap, regularization_strength=self._strength, **values
-            )
+            logs.update(overfit_gap=gap, regularization_strength=strength, **values)
 
     def _measure(self) -> tuple[float, float]:
         """The losses on training and validation data, without regularization."""
-        with_penalties = self._moved.values()
-        self._moved.take_out_of_the_loss()
+        with_penalties = self._knobs.values()
+        self._knobs.take_out_of_the_loss()
         training, validation = (probe.measure(self.model) for probe in self._probes)
-        self._moved.assign(with_penalties)
+        self._knobs.assign(with_penalties)
         return training, validation
 
     def on_train_end(self, logs: Logs = None) -> None:
+        self._strategy.end()
         make_plain(self.model)
 
     def report(self) -> str:
         """Returns in words what was sensed, what was decided, and what changed.
 
         Returns:
-            The text, one line for each epoch, with the values where they changed.
+            The text, one line for each epoch, with the values where they changed, and a
+            last one with what is not moved, if there is anything.
         """
-        lines = []
-        for row in self.decisions:
-            training, validation = row["training_loss"], row["validation_loss"]
-            line = (
-                f"epoch {row['epoch']}: gap {row['gap']:.2f} (training {training:.4g}, "
-                f"validation {validation:.4g}); {row['reason']}; "
-                f"strength {row['strength']:+.2f}"
-            )
-            if row["change"] != 0:
-                values = (
-                    f"{path} {value:.3g}" for path, value in row["values"].items()
-                )
-                line += f" ({row['change']:+.2f}): {', '.join(values)}"
-            lines.append(line)
-        return "\n".join(lines)
+        return report(self.decisions, self._first_values, self._not_moved)
 
     def plot(self) -> Any:
         """Draws the losses, the gap and all hyperparameters over the epochs.
@@ -244,52 +280,7 @@ class AdaptiveRegularization(CopyableCallback):
         return draw(import_extra("matplotlib.pyplot", "examples"), self.decisions)
 
 
-class _Moved:
-    """Hyperparameters that follow one strength."""
-
-    def __init__(self, chosen: Sequence[Knob], live: Sequence[HyperVariable]) -> None:
-        self._live: dict[str, HyperVariable] = {}
-        self._kinds: dict[str, str] = {}
-        for knob, value in zip(chosen, live, strict=True):
-            path = unique_path(knob.path, self._live)
-            self._live[path] = value
-            self._kinds[path] = _kind(knob)
-        self._first = {path: self._position(path) for path in self._live}
-
-    def _position(self, path: str) -> float:
-        smallest, _ = _LIMITS[self._kinds[path]]
-        live = self._live[path]
-        return _on_scale(max(float(live), smallest), live.scale)
-
-    def to(self, strength: float) -> None:
-        """Moves each from its first place by the strength."""
-        for path, live in self._live.items():
-            low, high = _LIMITS[self._kinds[path]]
-            position = self._first[path] + strength
-            if high is not None:
-                highest = max(_on_scale(high, live.scale), self._first[path])
-                position = min(position, highest)
-            if position > _on_scale(low, live.scale):
-                live.assign_on_scale(position)
-            else:
-                live.assign(0.0)
-
-    def values(self) -> dict[str, float]:
-        return {path: float(live) for path, live in self._live.items()}
-
-    def assign(self, values: dict[str, float]) -> None:
-        for path, value in values.items():
-            self._live[path].assign(value)
-
-    def take_out_of_the_loss(self) -> None:
-        for path, live in self._live.items():
-            if self._kinds[path] in _IN_THE_LOSS:
-                live.assign(0.0)
-
-
-def _kind(knob: Knob) -> str:
-    return knob.path.rpartition("/")[2]
-
-
-def _on_scale(value: float, scale: str) -> float:
-    return math.log(value) if scale == "log" else math.log(value / (1.0 - value))
+def _rests(knob: Any, chosen: Any) -> bool:
+    """Whether it could be taken for regularization that is moved, but is not."""
+    momentum = isinstance(knob.owner, keras.layers.BatchNormalization)
+    return (regularizes(knob) and knob not in chosen) or momentum

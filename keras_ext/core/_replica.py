@@ -154,3 +154,36 @@ def optimizer_family(optimizer: Any) -> list[Any]:
                 held = held if isinstance(held, list | tuple) else [held]
                 waiting += [x for x in held if isinstance(x, keras.Optimizer)]
     return list(found.values())
+
+
+def adam_preconditioner(
+    optimizer: Any, variables: Sequence[Variable]
+) -> list[Tensor] | None:
+    """What Adam multiplies the gradient of each weight with, or None without Adam.
+
+    Private names: `_velocities`, `_velocity_hats` and `_get_variable_index`.
+    """
+    for member in optimizer_family(optimizer):
+        if isinstance(member, keras.optimizers.Adam) and member.built:
+            moments = member._velocity_hats if member.amsgrad else member._velocities
+            unbiased = 1.0 - float(member.beta_2) ** int(
+                keras.ops.convert_to_numpy(member.iterations)
+            )
+            roots = [
+                tf.sqrt(tf.cast(moments[member._get_variable_index(v)], tf.float32))
+                for v in variables
+            ]
+            return [unbiased**0.5 / (root + member.epsilon) for root in roots]
+    return None
+
+
+def decays(optimizer: Any, variable: Variable) -> bool:
+    """Whether the weight decay of an optimizer is for this weight.
+
+    Private name: `_use_weight_decay`.
+    """
+    return any(
+        bool(member._use_weight_decay(variable))
+        for member in optimizer_family(optimizer)
+        if member.weight_decay is not None
+    )

@@ -55,7 +55,7 @@ class Plant(AdaptiveRegularization):
         self.losses = losses
 
     def _measure(self):
-        return self.losses(self._strength, len(self.decisions))
+        return self.losses(float(np.mean(self._knobs.offsets)), len(self.decisions))
 
 
 def fit(model, callback, epochs=3, data=TRAIN, **options):
@@ -75,22 +75,22 @@ def test_everything_follows_the_strength_on_its_scale():
     callback.set_model(model)
     callback.on_train_begin()
     first = dict(zip(PATHS, (1e-3, 0.1, 0.01, 0.02), strict=True))
-    assert callback._moved.values() == pytest.approx(first, rel=1e-5)
-    callback._moved.to(1.0)
+    assert callback._knobs.values() == pytest.approx(first, rel=1e-5)
+    callback._knobs.to(1.0)
 
     def odds(rate):
         return np.e * rate / (1 + (np.e - 1) * rate)
 
     expected = (1e-3 * np.e, odds(0.1), 0.01 * np.e, odds(0.02))
     moved = dict(zip(PATHS, expected, strict=True))
-    assert callback._moved.values() == pytest.approx(moved, rel=1e-5)
-    callback._moved.to(50.0)
-    values = callback._moved.values()
+    assert callback._knobs.values() == pytest.approx(moved, rel=1e-5)
+    callback._knobs.to(50.0)
+    values = callback._knobs.values()
     assert (values["dropout/rate"], values["loss/label_smoothing"]) == (0.6, 0.3)
-    callback._moved.to(-50.0)
-    assert set(callback._moved.values().values()) == {0.0}
-    callback._moved.to(0.0)
-    assert callback._moved.values() == pytest.approx(first, rel=1e-5)
+    callback._knobs.to(-50.0)
+    assert set(callback._knobs.values().values()) == {0.0}
+    callback._knobs.to(0.0)
+    assert callback._knobs.values() == pytest.approx(first, rel=1e-5)
     callback.on_train_end()
 
 
@@ -98,10 +98,10 @@ def test_what_begins_at_zero_can_be_raised():
     callback = AdaptiveRegularization(TRAIN, VALIDATION)
     model = make_model(0.0, 0.0, 0.0, 0.0)
     callback.set_model(model)
-    callback._moved.to(0.0)
-    assert set(callback._moved.values().values()) == {0.0}
-    callback._moved.to(2.0)
-    assert all(value > 0 for value in callback._moved.values().values())
+    callback._knobs.to(0.0)
+    assert set(callback._knobs.values().values()) == {0.0}
+    callback._knobs.to(2.0)
+    assert all(value > 0 for value in callback._knobs.values().values())
     kx.callbacks.detach(model)
 
 
@@ -152,7 +152,7 @@ def test_regularizes_a_model_that_overfits_and_says_so():
     assert model.get_layer("dropout").rate == pytest.approx(last["dropout/rate"])
     assert model.optimizer.weight_decay == pytest.approx(last["optimizer/weight_decay"])
     lines = callback.report().splitlines()
-    assert len(lines) == 40
+    assert len(lines) == 41
     assert "; warm-up; strength +0.00" in lines[0]
     moved = [line for line in lines if "; gap; " in line]
     assert all(path in moved[-1] for path in PATHS)
