@@ -220,7 +220,7 @@ class DynamicBatchSize(GradientCallback):
         self._momenta = self._live_momenta()
         self._install_signals(pipeline)
         self._rate: LearningRateGain | None = None
-        if self.learning_rate_scaling != "none" or _sets_learning_rate(self._policy):
+        if self.learning_rate_scaling != "none" or self._policy.sets_learning_rate:
             with self.model.distribute_strategy.scope():
                 self._rate = LearningRateGain(pipeline.inner_optimizer)
             pipeline.when_detached(self._rate.release)
@@ -278,8 +278,9 @@ class DynamicBatchSize(GradientCallback):
         done = self._before + batch
         if done - self._decided >= self.every:
             self._decided = done
-            results = self.model.get_metrics_result()
-            self._last_logs.update({k: float(v) for k, v in results.items()})
+            if batch > 0:  # otherwise the logs of the last epoch are the latest
+                results = self.model.get_metrics_result()
+                self._last_logs.update({k: float(v) for k, v in results.items()})
             self._decide()
 
     def _decide(self) -> None:
@@ -390,8 +391,3 @@ def _as_policy(policy: Any) -> BatchSizePolicy:
         'a list of (epoch, factor), "noise_scale" or a BatchSizePolicy',
     )
     return policy
-
-
-def _sets_learning_rate(policy: BatchSizePolicy) -> bool:
-    inherited = BatchSizePolicy.learning_rate_gain
-    return type(policy).learning_rate_gain is not inherited

@@ -35,6 +35,8 @@ class AdaBatch(BatchSizePolicy):
         - [Devarakonda et al., 2017](https://arxiv.org/abs/1712.02029)
     """
 
+    sets_learning_rate = True
+
     def __init__(self, every: int = 20, decay: float = 0.375) -> None:
         super().__init__()
         require(is_integer(every) and every >= 1, "every", every, "an integer >= 1")

@@ -116,6 +116,8 @@ class BatchSizePolicy:
     # The size to double at, as a multiple of the present one. With 1 the batch is
     # never smaller than wanted, and with 2 never larger (within the bounds).
     doubles_at = 1.0
+    # Whether `learning_rate_gain` has an opinion, now or later.
+    sets_learning_rate = False
 
     def __init__(self, shrink: bool = False) -> None:
         require(isinstance(shrink, bool), "shrink", shrink, "True or False")

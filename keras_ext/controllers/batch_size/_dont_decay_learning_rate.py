@@ -31,6 +31,8 @@ class DontDecayLearningRate(BatchSizePolicy):
         - [Smith et al., 2018](https://arxiv.org/abs/1711.00489)
     """
 
+    sets_learning_rate = True
+
     def __init__(self) -> None:
         super().__init__()
         self._peak = 0.0

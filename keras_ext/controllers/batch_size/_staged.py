@@ -49,6 +49,10 @@ class Staged(BatchSizePolicy):
         return frozenset().union(*(policy.needs for policy in self._policies))
 
     @property
+    def sets_learning_rate(self) -> bool:  # type: ignore[override]
+        return any(policy.sets_learning_rate for policy in self._policies)
+
+    @property
     def largest_factor(self) -> float:
         factors: list[float] = [policy.largest_factor for policy in self._policies]
         factors += [x for _, x in self.stages if not isinstance(x, BatchSizePolicy)]

@@ -46,6 +46,8 @@ def test_knows_its_largest_factor():
 def test_hands_over_to_another_policy():
     policy = Staged([(0, 2), (1, GradientNoiseScale()), (9, AdaBatch(every=9))])
     assert policy.needs == {"noise"}
+    assert policy.sets_learning_rate
+    assert not Staged([(0, 2)]).sets_learning_rate
 
     def update(epoch, noise):
         measured = Measured(64, 32, epoch=epoch, signal=1.0, noise=noise)
