@@ -44,6 +44,11 @@ class DynamicBatchSize(GradientCallback):
       come from `data`, the `keras_ext.data.DynamicBatches` that `fit` is given too.
     - `"auto"`: the batches grow up to `max_device_batch`; beyond it they accumulate.
 
+    Accumulated batches count by their numbers of samples, so that a last one with fewer
+    does no harm; all count the same if the model has a `train_step` of its own that
+    does not call `optimizer.scale_loss`. Batches that are left at the end of an epoch
+    count towards the next update; at the end of training they make a last, smaller one.
+
     `optimizer.iterations`, and with it a learning-rate schedule, counts updates. The
     learning rate is left alone, unless the policy says otherwise (`AdaBatch` and
     `DontDecayLearningRate` do) or `learning_rate_scaling` does. A schedule is then read
@@ -77,10 +82,8 @@ class DynamicBatchSize(GradientCallback):
             Defaults to `"none"`.
         every: `"epoch"`, to decide at the beginning of each epoch, or an integer >= 1,
             to decide after so many batches. Defaults to `"epoch"`.
-        remainder: What becomes of batches that are left when an epoch ends before
-            they make an update: `"keep"` counts them towards the next update, and
-            `"flush"` makes an update of them. At the end of training they always make
-            one. Defaults to `"keep"`.
+        remainder: `"keep"`, or `"flush"` to make an update of the batches that are left
+            at the end of every epoch. Defaults to `"keep"`.
         adjust_batch_norm: Whether to raise the momentum of batch normalization to the
             power `c` while batches are `c` times as large, so that its averages
             remember as many samples as before. Defaults to `False`.

@@ -33,6 +33,8 @@ class _State:
     # those that gradients replace.
     shaped: Sequence[Variable] = ()
     direct: Sequence[Variable] = ()
+    # What `flush` runs, traced when it is first needed.
+    flush: Callable[[], None] | None = None
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -490,11 +492,12 @@ class GradientPipeline(ForwardingOptimizer):
             self._finish_sums(strategy, done.value)
             done.assign(0)
 
-        @tf.function(autograph=False)
-        def run() -> None:
-            self._distribution_strategy.run(lambda: _replica.merge(finish))
-
-        run()
+        if self._state.flush is None:
+            strategy = self._distribution_strategy
+            self._state.flush = tf.function(
+                lambda: strategy.run(lambda: _replica.merge(finish)), autograph=False
+            )
+        self._state.flush()
 
     def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
         super().finalize_variable_values(var_list)
