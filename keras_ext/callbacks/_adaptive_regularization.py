@@ -45,8 +45,9 @@ class AdaptiveRegularization(CopyableCallback):
     raised too.
 
     After each epoch the loss is measured on a fixed part of the training data and on
-    validation data, in inference mode, without penalties and label smoothing, which
-    would hide their own effect. What is then done is up to the `strategy`:
+    validation data, in inference mode, without the penalties and the label smoothing
+    that are moved, which would hide their own effect. What is then done is up to the
+    `strategy`:
 
     - `"pi"` moves all by one number, the strength. A `PI` controller brings the
       smoothed relative gap, `(validation - training) / validation`, to `target_gap`,
@@ -58,7 +59,9 @@ class AdaptiveRegularization(CopyableCallback):
       label smoothing and weight decay, and by random perturbations for rates and noise.
       In each epoch it costs a gradient on the validation data, and on the training data
       two for each penalty and for label smoothing, and eight for all rates together. It
-      looks one step ahead only.
+      looks one step ahead only, at a step of SGD or of Adam as it is at that time; of
+      other optimizers and of gradient transforms it knows nothing but the learning
+      rate.
     - `"bandit"` chooses one of three strengths for each epoch, by `Bandit`: that under
       which the validation loss fell more than it usually did. In the study in the docs
       it is no better than doing nothing; take another.

@@ -10,16 +10,20 @@ def draw(pyplot: Any, decisions: Sequence[dict[str, Any]]) -> Any:
         3, figsize=(9, 9), sharex=True, layout="constrained"
     )
     epochs = [row["epoch"] for row in decisions]
+    # Those of different members of a population are no line.
+    style = "." if decisions and "member" in decisions[0] else "-"
     for name in ("training_loss", "validation_loss"):
-        losses.plot(epochs, [row[name] for row in decisions], label=name)
+        losses.plot(epochs, [row[name] for row in decisions], style, label=name)
     losses.set(title="Loss, without penalties", yscale="log")
     losses.legend(fontsize="small")
-    gaps.plot(epochs, [row["gap"] for row in decisions], label="gap")
-    gaps.plot(epochs, [row["strength"] for row in decisions], label="strength")
+    gaps.plot(epochs, [row["gap"] for row in decisions], style, label="gap")
+    gaps.plot(epochs, [row["strength"] for row in decisions], style, label="strength")
     gaps.set(title="Gap, and strength of regularization")
     gaps.legend(fontsize="small")
     for path in decisions[0]["values"] if decisions else ():
-        values.plot(epochs, [row["values"][path] for row in decisions], label=path)
+        values.plot(
+            epochs, [row["values"][path] for row in decisions], style, label=path
+        )
     # What is 0 has a place, too.
     values.set_yscale("symlog", linthresh=1e-6)
     values.set(title="Hyperparameters", xlabel="epoch")

@@ -163,7 +163,11 @@ def adam_preconditioner(
 
     Private names: `_velocities`, `_velocity_hats` and `_get_variable_index`.
     """
-    for member in optimizer_family(optimizer):
+    family = optimizer_family(optimizer)
+    if any(getattr(member, "transforms", ()) for member in family):
+        # It has seen other gradients, clipped ones for example, and fits only those.
+        return None
+    for member in family:
         if isinstance(member, keras.optimizers.Adam) and member.built:
             moments = member._velocity_hats if member.amsgrad else member._velocities
             unbiased = 1.0 - float(member.beta_2) ** int(

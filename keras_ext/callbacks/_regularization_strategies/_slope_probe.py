@@ -28,7 +28,8 @@ class SlopeProbe:
     """Measures derivatives of the validation loss after a step of training.
 
     A step takes `learning_rate * P * gradient` off the weights, `P` being the
-    preconditioner of Adam, or 1. So the derivative with respect to a hyperparameter is
+    preconditioner of Adam, or 1, also when gradients are transformed before Adam sees
+    them. So the derivative with respect to a hyperparameter is
     `-learning_rate` times that of `<P * validation gradient, training gradient>`.
 
     - The training gradient is linear in the strength of a penalty and in label
