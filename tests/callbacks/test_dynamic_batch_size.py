@@ -189,6 +189,27 @@ def test_batches_count_by_their_samples(strategies, optimizer, replicas):
     np.testing.assert_allclose(flat(weighed), flat(whole), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"jit_compile": True}, {"steps_per_execution": 2}, {"run_eagerly": True}],
+    ids=lambda options: next(iter(options)),
+)
+def test_batches_count_by_their_samples_however_the_step_is_run(options):
+    weighed, whole = make_model(), make_model()
+    weighed.compile(keras.optimizers.SGD(0.05), "mse", **options)
+    weighed.fit(
+        X[:44],
+        Y[:44],
+        batch_size=16,
+        shuffle=False,
+        callbacks=[DynamicBatchSize([(0, 3)], batch_size=16)],
+        verbose=0,
+    )
+    whole.compile(keras.optimizers.SGD(0.05), "mse")
+    whole.train_on_batch(X[:44], Y[:44])
+    np.testing.assert_allclose(flat(weighed), flat(whole), atol=1e-6)
+
+
 def test_weights_do_not_show_in_the_loss_and_the_noise_scale():
     losses = []
     for callbacks in ([], [DynamicBatchSize("noise_scale", 40)]):
@@ -327,6 +348,36 @@ def test_noise_scale_is_in_samples_whatever_the_size_of_the_batch():
     history = model.fit(batches, epochs=12, callbacks=[grow], verbose=0).history
     assert history["batch_size"][-1] == 32
     assert history["noise_scale"][-1] == pytest.approx(truth, rel=0.5)
+
+
+def test_all_together_on_two_replicas(strategies):
+    """Batches that grow and then accumulate, a schedule, and the gain of AdaScale."""
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.05, 50, 0.9)
+    model = make_other(
+        strategies(2), lambda: keras.optimizers.SGD(schedule, momentum=0.9)
+    )
+    batches = DynamicBatches(X, Y, batch_size=8, seed=0)
+    grow = DynamicBatchSize(
+        Staged([(1, 2), (2, 4), (4, GradientNoiseScale())]),
+        mode="auto",
+        data=batches,
+        max_device_batch=16,
+        learning_rate_scaling="adascale",
+        remainder="flush",
+    )
+    history = model.fit(batches, epochs=6, callbacks=[grow], verbose=0).history
+    assert history["batch_size"][:4] == [8, 16, 32, 32]
+    assert batches.drawn_sizes == (8, 16)
+    assert history["noise_scale"][-1] > 0
+    gains = history["learning_rate_gain"]
+    assert gains[0] == 1.0
+    assert all(
+        1 <= g <= s / 8 for g, s in zip(gains, history["batch_size"], strict=True)
+    )
+    assert gains[-1] > 1.0
+    assert np.isfinite(history["loss"]).all()
+    updates = 12 + 6 + 3 + 3
+    assert int(model.optimizer.iterations.numpy()) >= updates + 2
 
 
 # The learning rate.
