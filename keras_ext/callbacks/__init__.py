@@ -2,6 +2,7 @@
 
 from keras_ext.callbacks._adaptive_dropout import AdaptiveDropout
 from keras_ext.callbacks._adaptive_regularization import AdaptiveRegularization
+from keras_ext.callbacks._batch_size_finder import BatchSizeFinder
 from keras_ext.callbacks._detach import detach
 from keras_ext.callbacks._diagnose import diagnose
 from keras_ext.callbacks._dropout_batch_norm_balance import DropoutBatchNormBalance
@@ -9,6 +10,7 @@ from keras_ext.callbacks._dynamic_batch_size import DynamicBatchSize
 from keras_ext.callbacks._evidence_based_early_stopping import (
     EvidenceBasedEarlyStopping,
 )
+from keras_ext.callbacks._find_batch_size import find_batch_size
 from keras_ext.callbacks._gradient_callback import GradientCallback
 from keras_ext.callbacks._gradient_disparity_early_stopping import (
     GradientDisparityEarlyStopping,
@@ -34,6 +36,7 @@ from keras_ext.callbacks._stop_when import StopWhen
 __all__ = [
     "AdaptiveDropout",
     "AdaptiveRegularization",
+    "BatchSizeFinder",
     "DropoutBatchNormBalance",
     "DynamicBatchSize",
     "EvidenceBasedEarlyStopping",
@@ -52,4 +55,5 @@ __all__ = [
     "StopWhen",
     "detach",
     "diagnose",
+    "find_batch_size",
 ]

@@ -1,5 +1,6 @@
 """Batches whose size can change in the middle of `fit`."""
 
+import copy
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
@@ -144,6 +145,7 @@ class DynamicBatches(DataAdapter):
         self._draws = self._new_draws()
         self._asked = StepCount(self._draws)
         self._first_order: int | None = None
+        self._endless = False
 
     def _checked_sizes(
         self, sizes: Any, first: int, most: int | None
@@ -216,6 +218,8 @@ class DynamicBatches(DataAdapter):
         else:
             seed = self.seed if self.shuffle else None
             batches = array_batches(self._data, self._draws, seed)
+        if self._endless:
+            batches = batches.repeat()
         if context is not None:
             batches = split_for_replicas(batches, context)
         options = tf.data.Options()
@@ -230,6 +234,17 @@ class DynamicBatches(DataAdapter):
             return source
         buffer = 10_000 if self.shuffle is True else self.shuffle
         return shuffled(source, min(buffer, self.num_samples), self.seed, order)
+
+    def of_one_size(self, size: int) -> Self:
+        """The same data without end, in batches of this size only; for trials."""
+        trial = copy.copy(self)
+        trial.sizes = (size,)
+        trial.shuffle, trial.drop_remainder, trial._endless = False, True, True
+        trial._size = BatchSize(size, trial.sizes)
+        trial._drawn = set()
+        trial._draws = trial._new_draws()
+        trial._asked = StepCount(trial._draws)
+        return trial
 
     def __iter__(self) -> Iterator[Any]:
         """Yields the batches of one epoch, for a training loop of your own."""
