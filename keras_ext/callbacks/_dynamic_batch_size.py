@@ -5,6 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_ext.callbacks._batch_size_actuator import BatchSizeActuator
 from keras_ext.callbacks._gradient_callback import GradientCallback
@@ -282,8 +283,9 @@ class DynamicBatchSize(GradientCallback):
         if done - self._decided >= self.every:
             self._decided = done
             if batch > 0:  # otherwise the logs of the last epoch are the latest
-                results = self.model.get_metrics_result()
-                self._last_logs.update({k: float(v) for k, v in results.items()})
+                results = self.model.get_metrics_result().items()
+                scalars = {k: float(v) for k, v in results if np.ndim(v) == 0}
+                self._last_logs.update(scalars)
             self._decide()
 
     def _decide(self) -> None:

@@ -11,6 +11,7 @@ from keras_ext.controllers.batch_size import (
     CABS,
     AdaBatch,
     AdAdaGrad,
+    BatchSizePolicy,
     DontDecayLearningRate,
     GradientDiversity,
     GradientNoiseScale,
@@ -323,6 +324,64 @@ def test_batches_grow_to_what_the_device_can_hold_and_then_accumulate():
     assert history.history["batch_size"] == [8, 16, 48, 8]
     assert batches.drawn_sizes == (8, 16)
     assert int(model.optimizer.iterations) == 12 + 6 + 2 + 12
+
+
+def test_batches_shrink_as_far_as_they_may():
+    batches = DynamicBatches(X, Y, batch_size=16, sizes=[4, 8, 16, 32])
+    grow = DynamicBatchSize(
+        CABS(scale=1e-9),
+        mode="rebatch",
+        data=batches,
+        min_batch_size=8,
+        learning_rate_scaling="linear",
+        every=16,
+    )
+    history = (
+        make_model(rate=1e-4)
+        .fit(batches, epochs=60, callbacks=[grow], verbose=0)
+        .history
+    )
+    assert set(history["batch_size"]) == {16, 8}
+    assert history["batch_size"][-1] == 8
+    assert history["learning_rate_gain"][-1] == 0.5
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_policies_are_told_the_latest_logs(strategies, replicas):
+    """In mid-epoch those so far, also with a metric that is not a number."""
+    told = []
+
+    class Ask(BatchSizePolicy):
+        def update(self, measured):
+            told.append((measured.epoch, measured.log("loss"), set(measured.logs)))
+            return measured.batch_size
+
+    with strategies(replicas).scope():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, "softmax")])
+        model.compile(
+            keras.optimizers.SGD(0.0),
+            "categorical_crossentropy",
+            metrics=[keras.metrics.F1Score()],
+        )
+    y = keras.ops.one_hot((X[:, 0] > 0).astype("int32"), 2)
+    history = model.fit(
+        X,
+        y,
+        batch_size=8,
+        epochs=2,
+        shuffle=False,
+        callbacks=[DynamicBatchSize(Ask(), 8, every=9)],
+        verbose=0,
+    ).history
+    assert [epoch for epoch, _, _ in told] == [0, 0, 1]
+    assert np.isnan(told[0][1])
+    expected = model.evaluate(X[:72], y[:72], batch_size=8, verbose=0)[0]
+    assert told[1][1] == pytest.approx(expected, rel=1e-5)
+    assert "f1_score" not in told[1][2]
+    # After 18 batches: 6 of the second epoch.
+    expected = model.evaluate(X[:48], y[:48], batch_size=8, verbose=0)[0]
+    assert told[2][1] == pytest.approx(expected, rel=1e-5)
+    assert history["batch_size"] == [8, 8]
 
 
 def test_a_second_fit_begins_with_the_first_size_again():
