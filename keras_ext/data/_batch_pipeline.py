@@ -70,6 +70,8 @@ class Draws:
         self.drop_remainder = drop_remainder
         self.order = order
         self.drawn_sizes: set[int] = set()
+        # Several workers would not read a new size at the same batch.
+        self.whole_epochs = False
         self._passes = 0
         self._latest: tuple[int, int, int] | None = None
         # No epoch has more batches than this, whatever the sizes.
@@ -86,21 +88,20 @@ class Draws:
                 step, rest = step + rest // size, rest % size
         return step
 
-    def begin(self) -> tuple[Tensor, Tensor]:
-        """In the pipeline: begins an epoch; returns its number, and its order's."""
+    def begin(self) -> Tensor:
+        """In the pipeline: begins an epoch; returns its number, order and size."""
 
-        def note() -> tuple[np.int64, np.int64]:
+        def note() -> Any:
             self._passes += 1
             self._latest = None
-            return np.int64(self._passes), np.int64(self.order())
+            return np.array([self._passes, self.order(), self.size.value], np.int64)
 
-        number, order = tf.numpy_function(note, [], [tf.int64, tf.int64])
-        return tf.ensure_shape(number, ()), tf.ensure_shape(order, ())
+        return tf.ensure_shape(tf.numpy_function(note, [], tf.int64), (3,))
 
-    def next(self, number: Tensor, step: Tensor, position: Tensor, last: Tensor) -> Any:
+    def next(self, begun: Tensor, step: Tensor, position: Tensor, last: Tensor) -> Any:
         """In the pipeline: the number of samples of the next batch, 0 at the end."""
         rest = self.num_samples - position
-        drawn = tf.minimum(self.size.read(), rest)
+        drawn = tf.minimum(begun[2] if self.whole_epochs else self.size.read(), rest)
         if self.drop_remainder:
             sizes = tf.constant(self.size.sizes, tf.int64)
             drawn = tf.reduce_max(tf.where(sizes <= drawn, sizes, 0))
@@ -112,7 +113,7 @@ class Draws:
             return drawn
 
         def tell() -> Tensor:
-            told = [number, step, position, drawn]
+            told = [begun[0], step, position, drawn]
             return tf.ensure_shape(tf.numpy_function(note, told, tf.int64), ())
 
         changed = tf.logical_and(drawn > 0, tf.not_equal(drawn, last))
@@ -122,16 +123,16 @@ class Draws:
 def array_batches(arrays: Any, draws: Draws, seed: int | None) -> Any:
     """A dataset of the batches of one epoch of arrays; shuffled if there is a seed."""
 
-    def epoch(number: Tensor, order: Tensor) -> tf.data.Dataset:
+    def epoch(begun: Tensor) -> tf.data.Dataset:
         rows = tf.range(draws.num_samples, dtype=tf.int64)
         if seed is not None:
             rows = tf.random.experimental.stateless_shuffle(
-                rows, tf.stack([tf.constant(seed, tf.int64), order])
+                rows, tf.stack([tf.constant(seed, tf.int64), begun[1]])
             )
 
         def draw(state: Any, step: Tensor) -> Any:
             position, last = state
-            drawn = draws.next(number, step, position, last)
+            drawn = draws.next(begun, step, position, last)
             chosen = rows[position : position + drawn]
             batch = keras.tree.map_structure(lambda a: tf.gather(a, chosen), arrays)
             return (position + drawn, drawn), (drawn > 0, batch)
@@ -164,12 +165,12 @@ def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Any:
             for s in specs
         )
 
-    def epoch(number: Tensor, order: Tensor) -> tf.data.Dataset:
+    def epoch(begun: Tensor) -> tf.data.Dataset:
         def collect(state: Any, samples: Any) -> Any:
             held, (count, drawn, step, position) = state
 
             def next_batch() -> Any:
-                new = draws.next(number, step, position, drawn)
+                new = draws.next(begun, step, position, drawn)
                 return _zero(), new, step + 1, position + new
 
             counts = (count, drawn, step, position)
@@ -189,7 +190,7 @@ def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Any:
             batch = tf.nest.pack_sequence_as(source.element_spec, batch)
             return (held, (count, drawn, step, position)), (drawn > 0, full, batch)
 
-        blocks = shuffle(source, order).take(draws.num_samples).batch(block)
+        blocks = shuffle(source, begun[1]).take(draws.num_samples).batch(block)
         drawn = blocks.scan((empty(), (_zero(),) * 4), _plain(collect))
         drawn = drawn.take_while(_plain(_first)).filter(_plain(_second))
         return drawn.map(_plain(lambda more, full, batch: batch))

@@ -39,8 +39,9 @@ class DynamicBatches(DataAdapter):
 
     Create it within the scope of the strategy if there are several workers: every
     worker then takes its part of each batch. It has to hold, or be able to read, all
-    data on every worker, and the callbacks have to set the same sizes everywhere. With
-    one worker the scope is not needed.
+    data on every worker, with the same `seed`, and the callbacks have to set the same
+    sizes everywhere; they take effect with the next epoch. With one worker the scope is
+    not needed.
 
     `fit` cannot see into it: arguments such as `class_weight`, `shuffle` or
     `validation_split` have no effect. `evaluate` and `predict` accept it, too; for
@@ -213,6 +214,8 @@ class DynamicBatches(DataAdapter):
         return self._strategy.distribute_datasets_from_function(self._pipeline)
 
     def _pipeline(self, context: Any = None) -> Any:
+        several = context is not None and context.num_input_pipelines > 1
+        self._draws.whole_epochs = several
         if self._is_dataset:
             batches = dataset_batches(self._data, self._draws, self._shuffled)
         else:

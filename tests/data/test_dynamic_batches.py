@@ -166,6 +166,28 @@ def test_epochs_are_exact_on_two_replicas(strategies, in_scope, data):
 
 
 @pytest.mark.parametrize("data", [(X, Y), (samples(),)], ids=["arrays", "dataset"])
+def test_workers_share_each_batch(data):
+    """Two workers of two replicas: what `tf.distribute` asks of each of them."""
+    parts = []
+    for worker in range(2):
+        context = tf.distribute.InputContext(2, worker, num_replicas_in_sync=4)
+        batches = DynamicBatches(*data, batch_size=8, seed=1, prefetch=0)
+        parts.append([])
+        for size in (8, 32):
+            batches.batch_size = size
+            for x, _ in batches._pipeline(context):
+                parts[-1].append(x[:, 0].numpy().astype(int).tolist())
+                batches.batch_size = 16  # too late for this epoch
+    assert [len(p) for p in parts[0]] == 24 * [2] + 2 * [1] + 6 * [8] + 2 * [1]
+    assert [len(p) for p in parts[1]] == 24 * [2] + 2 * [1] + 6 * [8] + 2 * [1]
+    assert sorted(sum(parts[0] + parts[1], [])) == sorted([*range(N)] * 2)
+    # A step has the batch that one process would have, its parts in order.
+    whole = next(iter(DynamicBatches(*data, batch_size=8, seed=1)._pipeline()))[0]
+    first = sum(parts[0][:2] + parts[1][:2], [])
+    assert first == whole[:, 0].numpy().astype(int).tolist()
+
+
+@pytest.mark.parametrize("data", [(X, Y), (samples(),)], ids=["arrays", "dataset"])
 def test_trains_as_fit_on_arrays(data):
     plain, dynamic = regression(), regression()
     plain.fit(X / N, Y, batch_size=8, epochs=3, shuffle=False, verbose=0)
