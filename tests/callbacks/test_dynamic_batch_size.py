@@ -338,7 +338,7 @@ def test_batches_shrink_as_far_as_they_may():
     )
     history = (
         make_model(rate=1e-4)
-        .fit(batches, epochs=60, callbacks=[grow], verbose=0)
+        .fit(batches, epochs=25, callbacks=[grow], verbose=0)
         .history
     )
     assert set(history["batch_size"]) == {16, 8}
