@@ -28,47 +28,52 @@ class StepCount:
         return self.draws.count()
 
     def __float__(self) -> float:
-        return float(int(self))
+        return float(self.draws.count())
 
     def __bool__(self) -> bool:
-        return int(self) != 0
+        # Also if there are none: Keras takes 0 for a number that is not known.
+        return True
 
     def __eq__(self, other: Any) -> bool:
-        return bool(int(self) == other)
+        return bool(self.draws.count() == other)
 
     def __lt__(self, other: Any) -> bool:
-        return bool(int(self) < other)
+        return bool(self.draws.count() < other)
+
+    def __le__(self, other: Any) -> bool:
+        # Keras asks this before each step, and `total_ordering` would count twice.
+        return bool(self.draws.count() <= other)
 
     def __hash__(self) -> int:
-        return hash(int(self))
+        return hash(self.draws.count())
 
     def __add__(self, other: Any) -> Any:
-        return int(self) + other
+        return self.draws.count() + other
 
     def __sub__(self, other: Any) -> Any:
-        return int(self) - other
+        return self.draws.count() - other
 
     def __rsub__(self, other: Any) -> Any:
-        return other - int(self)
+        return other - self.draws.count()
 
     def __mul__(self, other: Any) -> Any:
-        return int(self) * other
+        return self.draws.count() * other
 
     def __truediv__(self, other: Any) -> Any:
-        return int(self) / other
+        return self.draws.count() / other
 
     def __rtruediv__(self, other: Any) -> Any:
-        return other / int(self)
+        return other / self.draws.count()
 
     def __floordiv__(self, other: Any) -> Any:
-        return int(self) // other
+        return self.draws.count() // other
 
     __radd__ = __add__
     __rmul__ = __mul__
 
     def __repr__(self) -> str:
-        return str(int(self))
+        return str(self.draws.count())
 
     def __reduce__(self) -> Any:
         # A copy, as in a saved History, is the plain number.
-        return int, (int(self),)
+        return int, (self.draws.count(),)
