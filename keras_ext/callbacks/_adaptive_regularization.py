@@ -64,7 +64,7 @@ class AdaptiveRegularization(CopyableCallback):
       rate.
     - `"bandit"` chooses one of three strengths for each epoch, by `Bandit`: that under
       which the validation loss fell more than it usually did. In the study in the docs
-      it is no better than doing nothing; take another.
+      it was worse than doing nothing: it is there to be compared with.
     - `"population"` trains `members` copies of the model, an epoch each in turn, that
       begin with the same weights and with different values. After each round the worst
       goes on with the weights and, changed a little, the values of the best, by

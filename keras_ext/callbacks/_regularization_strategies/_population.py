@@ -121,4 +121,5 @@ class ByPopulation(Strategy):
 
     def _load(self, member: int) -> None:
         for variable, value in zip(self._variables, self._states[member], strict=True):
-            variable.assign(value)
+            # A copy: TensorFlow may train on in the memory that it is given.
+            variable.assign(value.copy())
