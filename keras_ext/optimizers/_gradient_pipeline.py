@@ -249,9 +249,9 @@ class GradientPipeline(ForwardingOptimizer):
             # What signals measure is quadratic in the gradient, and of no weight.
             weight = self._weight()
             local = [x / tf.square(tf.cast(weight, x.dtype)) for x in local]
-            self._accumulate([*gradients, *local, weight])
+            _replica.merge(self._micro_step, [*gradients, *local, weight])
         elif self.accumulates:
-            self._accumulate([*gradients, *local])
+            _replica.merge(self._micro_step, [*gradients, *local])
         else:
             _replica.merge(
                 lambda strategy, *values: self._finish(strategy, 1.0, *values),
@@ -271,40 +271,32 @@ class GradientPipeline(ForwardingOptimizer):
             return self.scaler.dynamic_scale.value if self.loss_is_scaled else None
         return self.optimizer.loss_scale_factor
 
-    def _accumulate(self, values: Sequence[Tensor]) -> None:
+    def _micro_step(self, strategy: Any, values: Sequence[Any]) -> None:
         """Keeps the values of a micro-batch, or ends the update with its last one."""
-        done = self._state.micro_steps.value
-        is_first = tf.equal(done, 0)
-        is_last = done + 1 >= self.accumulation_steps.value
-
-        # The first value replaces what is there, and the last one is never stored: so
-        # one micro-batch per update costs no pass over the accumulators.
-        def keep() -> None:
-            kept = tf.where(is_first, 0.0, 1.0)
-            for sum_, value in zip(self._sums(), values, strict=True):
-                old = tf.math.multiply_no_nan(_replica.native(sum_), kept)
-                sum_.assign(old + tf.cast(value, sum_.dtype))
-
-        tf.cond(is_last, lambda: None, keep)
-        _replica.merge(self._micro_step, values, is_last)
-
-    def _sums(self) -> list[Variable]:
-        state = self._state
-        return [*(state.accumulators[id(v)] for v in state.shaped), *state.local_sums]
-
-    def _micro_step(self, strategy: Any, values: Sequence[Any], is_last: Any) -> None:
         local = _replica.first_replica(strategy, values[0])
-        is_last = _replica.first_replica(strategy, is_last)
         # A step that meets the end of the data fails in the middle, and what does not
         # depend on the data still runs: it would count a step that never was.
         with tf.control_dependencies([local]):
             done = self._state.micro_steps.value + 1
+        is_last = done >= self.accumulation_steps.value
         self._state.micro_steps.assign(tf.where(is_last, 0, done))
         tf.cond(
             is_last,
             lambda: self._finish_sums(strategy, done, values),
-            lambda: None,
+            lambda: _replica.each_replica(strategy, self._keep, done, *values),
         )
+
+    # The first value replaces what is there, and the last one is never stored: so one
+    # micro-batch per update costs no pass over the accumulators.
+    def _keep(self, count: Tensor, *values: Tensor) -> None:
+        kept = tf.where(tf.equal(count, 1), 0.0, 1.0)
+        for sum_, value in zip(self._sums(), values, strict=True):
+            old = tf.math.multiply_no_nan(_replica.native(sum_), kept)
+            sum_.assign(old + tf.cast(value, sum_.dtype))
+
+    def _sums(self) -> list[Variable]:
+        state = self._state
+        return [*(state.accumulators[id(v)] for v in state.shaped), *state.local_sums]
 
     def _finish_sums(
         self, strategy: Any, count: Tensor, values: Sequence[Any] | None = None
