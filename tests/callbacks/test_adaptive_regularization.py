@@ -64,7 +64,7 @@ def fit(model, callback, epochs=3, data=TRAIN, **options):
 
 
 def simulate(losses, epochs, **options):
-    callback = Plant(losses, **{"warmup_epochs": 0, **options})
+    callback = Plant(losses, **{"warmup_epochs": 0, "strategy": "pi", **options})
     fit(make_model(), callback, epochs, (X[:4], Y[:4]))
     return callback.decisions
 
@@ -141,7 +141,7 @@ def test_measuring_changes_nothing_about_the_training():
 
 def test_regularizes_a_model_that_overfits_and_says_so():
     model = make_model(width=64)
-    callback = AdaptiveRegularization(TRAIN, VALIDATION, target_gap=0.1)
+    callback = AdaptiveRegularization(TRAIN, VALIDATION, target_gap=0.1, strategy="pi")
     history = fit(model, callback, epochs=40, batch_size=8)
     assert history["regularization_strength"][-1] > 0.5
     assert history["dropout/rate"][-1] > 0.15

@@ -267,7 +267,9 @@ def test_callbacks_that_make_values_live_leave_those_of_the_others(first):
     callbacks = [
         MAKE["drop"](),
         HyperVariableScheduler({"optimizer/weight_decay": [(0, 0.2), (1, 0.3)]}),
-        AdaptiveRegularization(PROBE, PROBE, include="l2", warmup_epochs=0),
+        AdaptiveRegularization(
+            PROBE, PROBE, include="l2", warmup_epochs=0, strategy="pi"
+        ),
     ]
     history = fit(model, callbacks[first:] + callbacks[:first]).history
     (dropout,) = (x for x in model.layers if isinstance(x, keras.layers.Dropout))
