@@ -224,8 +224,8 @@ def _epochs(draws: Draws, epoch: Callable[..., Any]) -> Any:
 def split_for_replicas(batches: Any, context: Any) -> Any:
     """Splits each batch into those of the replicas of this worker."""
     replicas = context.num_replicas_in_sync
-    here = replicas // context.num_input_pipelines
-    first = context.input_pipeline_id * here
+    # The workers take turns, since that is how Keras puts predictions in order.
+    workers, first = context.num_input_pipelines, context.input_pipeline_id
 
     def parts(*batch: Any) -> tf.data.Dataset:
         def of(replica: Tensor) -> Any:
@@ -238,7 +238,7 @@ def split_for_replicas(batches: Any, context: Any) -> Any:
                 part, batch if isinstance(batches.element_spec, tuple) else batch[0]
             )
 
-        return tf.data.Dataset.range(first, first + here).map(_plain(of))
+        return tf.data.Dataset.range(first, replicas, workers).map(_plain(of))
 
     return batches.flat_map(_plain(parts))
 

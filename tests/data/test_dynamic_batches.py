@@ -181,9 +181,9 @@ def test_workers_share_each_batch(data):
     assert [len(p) for p in parts[0]] == 24 * [2] + 2 * [1] + 6 * [8] + 2 * [1]
     assert [len(p) for p in parts[1]] == 24 * [2] + 2 * [1] + 6 * [8] + 2 * [1]
     assert sorted(sum(parts[0] + parts[1], [])) == sorted([*range(N)] * 2)
-    # A step has the batch that one process would have, its parts in order.
+    # A step has the batch that one process would have, its parts in turn.
     whole = next(iter(DynamicBatches(*data, batch_size=8, seed=1)._pipeline()))[0]
-    first = sum(parts[0][:2] + parts[1][:2], [])
+    first = sum((p[i] for i in (0, 1) for p in parts), [])
     assert first == whole[:, 0].numpy().astype(int).tolist()
 
 

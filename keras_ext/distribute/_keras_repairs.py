@@ -1,0 +1,107 @@
+"""Two repairs of Keras under `MultiWorkerMirroredStrategy`, while they are needed.
+
+The only file of this family that touches private names of Keras: in the module
+`keras.src.backend.tensorflow.trainer`, of Keras 3.14 and 3.15,
+
+1. `TensorFlowTrainer._maybe_symbolic_build` reduces a whole batch to its mean over the
+   replicas to learn the shapes, which fails with several workers. The batch of one
+   local replica has the same shapes.
+2. `reduce_per_replica` asks for the mean of metrics over their first axis, of which
+   scalars have none. The mean over the replicas is meant.
+
+Where Keras does not contain a fault any more, nothing is replaced.
+"""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.backend.tensorflow import trainer as _trainer  # noqa: TID251
+
+_BUILD, _REDUCE = "_maybe_symbolic_build", "reduce_per_replica"
+# What the faulty lines of Keras read like.
+_FAULTY = {
+    _BUILD: 'self.distribute_strategy.reduce(\n"MEAN",',
+    _REDUCE: 'strategy.reduce("MEAN", v, axis=0)',
+}
+
+
+def faults() -> list[str]:
+    """Which of the two functions the installed Keras has with their faults."""
+    return [name for name, faulty in _FAULTY.items() if _contains(name, faulty)]
+
+
+def _owner(name: str) -> Any:
+    return _trainer.TensorFlowTrainer if name == _BUILD else _trainer
+
+
+def _contains(name: str, faulty: str) -> bool:
+    function = getattr(_owner(name), name, None)
+    if function is None:
+        return False
+    try:
+        lines = inspect.getsource(function).splitlines()
+    except OSError:  # Keras was installed without its sources.
+        return keras.__version__.startswith(("3.14.", "3.15."))
+    return faulty in "\n".join(line.strip() for line in lines)
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Repairs what is to be repaired, and takes it back in the end."""
+    repairs = {_BUILD: _build_from_local_batch, _REDUCE: _reduce_metrics}
+    originals = {name: getattr(_owner(name), name) for name in faults()}
+    for name, original in originals.items():
+        setattr(_owner(name), name, repairs[name](original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(_owner(name), name, original)
+
+
+def _build_from_local_batch(build: Any) -> Any:
+    def repaired(self: Any, iterator: Any = None, data_batch: Any = None) -> None:
+        strategy = self.distribute_strategy
+        if iterator is not None and spans_workers(strategy):
+            iterator, data_batch = None, _local_batch(strategy, iterator)
+        build(self, iterator=iterator, data_batch=data_batch)
+
+    return repaired
+
+
+def _reduce_metrics(reduce: Any) -> Any:
+    def repaired(values: Any, strategy: Any, reduction: str) -> Any:
+        if not spans_workers(strategy) or reduction not in ("auto", "mean"):
+            return reduce(values, strategy, reduction)
+        return keras.tree.map_structure(
+            lambda value: strategy.reduce("MEAN", value, axis=None), values
+        )
+
+    return repaired
+
+
+def spans_workers(strategy: Any) -> bool:
+    """Whether the replicas of a strategy are in several processes."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return False
+    if resolver is None:
+        return False
+    jobs = resolver.cluster_spec().as_dict()
+    return sum(len(addresses) for addresses in jobs.values()) > 1
+
+
+def _local_batch(strategy: Any, iterator: Any) -> Any:
+    """The part of the first batch that the first local replica gets."""
+
+    def local(value: Any) -> Any:
+        value = strategy.experimental_local_results(value)[0]
+        return None if isinstance(value, tf.experimental.Optional) else value
+
+    for _, _, batches in iterator:
+        return keras.tree.map_structure(local, next(batches))
+    return None

@@ -1,0 +1,102 @@
+"""A context in which `fit` works with several workers."""
+
+import random
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_ext.core._checks import is_integer, require
+from keras_ext.distribute import _keras_repairs
+from keras_ext.distribute._chief_files import only_chief_writes
+from keras_ext.distribute._is_chief import is_chief
+from keras_ext.distribute._strategy import strategy as make_strategy
+
+
+class MultiWorker:
+    """A context for model building, `fit`, `evaluate` and `predict` on many workers.
+
+    The same script runs in every worker, all of it within this context: data, model,
+    `compile`, `fit`, `evaluate`, `predict` and `save`. The batch size is that of all
+    workers together. In one process the context is the scope of the strategy for its
+    devices, so that the script needs no second version.
+
+    With several workers it does three things more, and takes them back at the end. It
+    repairs what Keras 3.14 and 3.15 do wrong there, if the installed Keras does. It
+    gives all workers the same random seed, so that arrays are shuffled alike. And it
+    lets only the chief write: `save`, `save_weights`, `export`, and the callbacks
+    `ModelCheckpoint`, `BackupAndRestore`, `CSVLogger` and `TensorBoard` of the other
+    workers write to a temporary folder. All have to call them, though, since saving
+    may sum values over the workers. `BackupAndRestore` reads what the chief has
+    written, which all workers therefore need to see.
+
+    Args:
+        strategy: The strategy: a `tf.distribute.Strategy`, or the `kind` that
+            `keras_ext.distribute.strategy` is to make. Defaults to `"auto"`.
+        seed: Integer from 0 to 2**31 - 1 for `keras.utils.set_random_seed`. None means
+            that the chief draws one, and with one worker that none is set.
+        timeout: How long to wait for the other workers to come, in seconds.
+            Defaults to `300.0`.
+
+    Attributes:
+        strategy: The strategy.
+
+    Raises:
+        ValueError: If an argument, TF_CONFIG or the SLURM variables are wrong.
+        RuntimeError: If a worker does not come in time, or the workers disagree about
+            the cluster or their numbers of devices.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> x, y = np.ones((32, 4)), np.ones((32, 1))
+        >>> with kx.distribute.MultiWorker() as strategy:
+        ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        ...     model.compile("sgd", "mse")
+        ...     history = model.fit(x, y, batch_size=8, verbose=0)
+        >>> strategy.num_replicas_in_sync
+        1
+    """
+
+    def __init__(
+        self, strategy: Any = "auto", seed: int | None = None, timeout: float = 300.0
+    ) -> None:
+        valid = isinstance(strategy, str | tf.distribute.Strategy)
+        require(valid, "strategy", strategy, "a strategy or the kind of one")
+        valid = seed is None or (is_integer(seed) and 0 <= seed < 2**31)
+        require(valid, "seed", seed, "an integer from 0 to 2**31 - 1, or None")
+        if isinstance(strategy, str):
+            strategy = make_strategy(strategy, timeout=timeout)
+        self.strategy = strategy
+        self.seed = seed
+        self._open: list[ExitStack] = []
+
+    def __enter__(self) -> Any:
+        with ExitStack() as stack:
+            seed = self.seed
+            if _keras_repairs.spans_workers(self.strategy):
+                stack.enter_context(_keras_repairs.applied())
+                seed = self._agreed_seed()
+            stack.enter_context(self.strategy.scope())
+            if not is_chief():
+                stack.enter_context(only_chief_writes())
+            if seed is not None:
+                keras.utils.set_random_seed(seed)
+            self._open.append(stack.pop_all())
+        return self.strategy
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.pop().__exit__(kind, error, traceback)
+
+    def _agreed_seed(self) -> int:
+        """The seed of the first worker."""
+        own = random.randrange(2**31) if self.seed is None else int(self.seed)
+        values = self.strategy.run(lambda: tf.constant([own], tf.int64))
+        return int(self.strategy.gather(values, axis=0)[0])

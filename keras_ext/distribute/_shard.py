@@ -1,0 +1,140 @@
+"""A dataset of whole batches, divided among the replicas of all workers."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ext.core._checks import require
+from keras_ext.core._data_adapter import DataAdapter
+from keras_ext.core._typing import Tensor
+from keras_ext.data._batch_pipeline import split_for_replicas
+
+
+def shard(dataset: Any) -> Any:
+    """Divides each batch of a dataset among the replicas, so that no sample is lost.
+
+    Give `fit`, `evaluate` or `predict` the result in place of the dataset. Call it
+    within the scope of the strategy, or in `keras_ext.distribute.MultiWorker`, on every
+    worker, with a dataset that yields the same batches everywhere: the same files, and
+    the same seed if it is shuffled. Every worker reads all of it and keeps its part.
+
+    tf.distribute by itself may leave a replica without a sample when a batch is small,
+    whose mean loss is then NaN; and it takes the mean of the replicas, so that samples
+    count more where there are fewer. Here the parts of a batch differ by one sample at
+    most, a replica that would have none gets one of weight 0, and sample weights make
+    up for the difference: the gradient is that of the whole batch, for losses that
+    are means over the samples (the usual ones).
+
+    Metrics of `compile(metrics=...)` count every sample once, but for the filling
+    samples of a batch smaller than the number of replicas. The reported loss and
+    weighted metrics are exact while batches are divisible, and nearly so otherwise.
+
+    Without targets, as for `predict`, there are no weights to give, and a replica may
+    get no sample; the predictions come in the order of the dataset.
+
+    Args:
+        dataset: A `tf.data.Dataset` of batches of `x`, `(x, y)` or
+            `(x, y, sample_weight)`, each of dense tensors. If it does not know its
+            length, `tf.data.experimental.assert_cardinality` can tell it.
+
+    Returns:
+        Data for `fit`, `evaluate` and `predict`.
+
+    Raises:
+        ValueError: If it is not a dataset, or not of dense tensors in batches.
+
+    Examples:
+        >>> import keras, numpy as np, tensorflow as tf
+        >>> import keras_ext as kx
+        >>> x, y = np.ones((34, 4)), np.ones((34, 1))
+        >>> with kx.distribute.MultiWorker():
+        ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        ...     model.compile("sgd", "mse")
+        ...     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+        ...     history = model.fit(kx.distribute.shard(dataset), verbose=0)
+        >>> int(model.optimizer.iterations)
+        5
+    """
+    valid = isinstance(dataset, tf.data.Dataset)
+    require(valid, "dataset", type(dataset), "a tf.data.Dataset")
+    specs = tf.nest.flatten(dataset.element_spec)
+    valid = all(isinstance(s, tf.TensorSpec) and s.shape.rank != 0 for s in specs)
+    hint = "dataset.batch(size) makes batches."
+    require(valid, "dataset.element_spec", dataset.element_spec, "of batches", hint)
+    return _Sharded(dataset)
+
+
+class _Sharded(DataAdapter):
+    """What `fit` takes."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self._strategy = tf.distribute.get_strategy()
+        self._replicas = int(self._strategy.num_replicas_in_sync)
+
+    def get_tf_dataset(self) -> Any:
+        if self._replicas == 1:
+            return self._dataset
+        return self._strategy.distribute_datasets_from_function(self._parts)
+
+    def _parts(self, context: Any) -> Any:
+        batches = self._dataset
+        spec = batches.element_spec
+        if isinstance(spec, tuple) and len(spec) > 1:
+            batches = batches.map(self._weighted, num_parallel_calls=tf.data.AUTOTUNE)
+        return split_for_replicas(batches, context).prefetch(tf.data.AUTOTUNE)
+
+    def _weighted(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
+        """The batch with a sample for each replica, and weights."""
+        count = tf.shape(tf.nest.flatten(x)[0])[0]
+        # Of an empty batch there is nothing to fill up with.
+        rows = tf.where(count > 0, tf.maximum(count, self._replicas), 0)
+        x, y, sample_weight = keras.tree.map_structure(
+            lambda a: tf.gather(a, tf.minimum(tf.range(rows), count - 1)),
+            (x, y, sample_weight),
+            none_is_leaf=False,
+        )
+        shares = _shares(rows, count, self._replicas)
+
+        def weighted(weight: Tensor) -> Tensor:
+            shape = tf.concat([[rows], tf.ones_like(tf.shape(weight)[1:])], 0)
+            return weight * tf.cast(tf.reshape(shares, shape), weight.dtype)
+
+        if sample_weight is None:
+            return x, y, shares
+        return x, y, keras.tree.map_structure(weighted, sample_weight)
+
+    @property
+    def num_batches(self) -> int | None:
+        number = int(self._dataset.cardinality())
+        return number if number >= 0 else None
+
+    @property
+    def batch_size(self) -> int | None:
+        return tf.nest.flatten(self._dataset.element_spec)[0].shape[0]
+
+    @property
+    def has_partial_batch(self) -> bool | None:
+        return None
+
+    @property
+    def partial_batch_size(self) -> int | None:
+        return None
+
+    def get_numpy_iterator(self) -> Any:
+        for batch in self._dataset:
+            yield keras.tree.map_structure(np.asarray, batch)
+
+    get_jax_iterator = get_numpy_iterator
+
+
+def _shares(rows: Tensor, count: Tensor, replicas: int) -> Tensor:
+    """By what to weigh each sample, so that the mean of means is the mean of all."""
+    ends = rows * tf.range(replicas + 1) // replicas
+    sizes = ends[1:] - ends[:-1]
+    shares = tf.repeat(tf.cast(sizes, tf.float32), sizes)
+    # The quotient is exactly 1 where the samples are divided evenly.
+    shares = shares * (replicas / tf.maximum(tf.cast(count, tf.float32), 1.0))
+    return tf.where(tf.range(rows) < count, shares, 0.0)

@@ -1,0 +1,169 @@
+"""Real processes, most of them without TensorFlow."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = ROOT / "keras_ext" / "distribute" / "launch.py"
+HEAD = """
+import json, os, pathlib, signal, sys, time
+here = pathlib.Path(sys.argv[1])
+config = json.loads(os.environ["TF_CONFIG"])
+index = config["task"]["index"]
+(here / f"pid-{index}").write_text(str(os.getpid()))
+"""
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Returns a function that launches workers with this code."""
+
+    def run(code, *options, workers=2, **arguments):
+        script = tmp_path / "script.py"
+        script.write_text(HEAD + code)
+        return subprocess.run(
+            [sys.executable, LAUNCH, "--workers", str(workers), *options]
+            + [script, tmp_path, "--of-the-script"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            **arguments,
+        )
+
+    return run
+
+
+def is_alive(path):
+    try:
+        os.kill(int(path.read_text()), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_workers_know_each_other(launch):
+    done = launch("print(json.dumps(config), *sys.argv[2:])", workers=3)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = sorted(done.stdout.splitlines())
+    for index, line in enumerate(lines):
+        assert line.startswith(f'[worker {index}] {{"cluster": {{"worker": [')
+        assert line.endswith("--of-the-script")
+        assert f'"task": {{"type": "worker", "index": {index}}}' in line
+    addresses = {line.partition("[")[2].partition('"task"')[0][10:] for line in lines}
+    assert len(addresses) == 1
+    assert len(set(eval(addresses.pop().partition("[")[2].partition("]")[0]))) == 3
+
+
+def test_lines_keep_their_stream_and_are_not_mixed(launch):
+    done = launch(
+        "for i in range(500):\n"
+        "    print('out', index, 'x' * 50)\n"
+        "    print('err', index, file=sys.stderr)"
+    )
+    out, err = done.stdout.splitlines(), done.stderr.splitlines()
+    for index in (0, 1):
+        assert out.count(f"[worker {index}] out {index} {'x' * 50}") == 500
+        assert err.count(f"[worker {index}] err {index}") == 500
+    assert (len(out), len(err)) == (1000, 1000)
+
+
+def test_one_that_fails_ends_all(launch, tmp_path):
+    begin = time.monotonic()
+    done = launch("time.sleep(0.5)\nsys.exit(7) if index else time.sleep(60)")
+    assert time.monotonic() - begin < 20
+    assert done.returncode == 7
+    assert "[launch] worker 1 ended with status 7" in done.stderr
+    assert not is_alive(tmp_path / "pid-0")
+
+
+def test_one_that_is_killed_and_one_that_does_not_want_to_end(launch, tmp_path):
+    code = (
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = os.fork() if index == 0 else 1\n"
+        "if child == 0:\n"
+        "    (here / 'pid-child').write_text(str(os.getpid()))\n"
+        "time.sleep(1)\n"
+        "os.kill(os.getpid(), signal.SIGKILL) if index else time.sleep(60)"
+    )
+    assert launch(code).returncode == 128 + signal.SIGKILL
+    time.sleep(0.2)  # A child of a child is buried by process 1.
+    assert not is_alive(tmp_path / "pid-0")
+    state = Path("/proc", (tmp_path / "pid-child").read_text(), "stat")
+    assert not state.exists() or " Z " in state.read_text()
+
+
+def test_too_long(launch, tmp_path):
+    done = launch("time.sleep(60)", "--timeout", "1")
+    assert done.returncode == 124
+    assert "[launch] not done within 1 seconds" in done.stderr
+    assert not is_alive(tmp_path / "pid-0")
+
+
+def test_restarts(launch):
+    code = (
+        "count = here / f'count-{index}'\n"
+        "number = int(count.read_text()) if count.exists() else 0\n"
+        "count.write_text(str(number + 1))\n"
+        "print('attempt', number)\n"
+        "sys.exit(3 if number < 2 else 0)"
+    )
+    done = launch(code, "--restarts", "2", workers=1)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [f"[worker 0] attempt {n}" for n in range(3)]
+    assert "status 3; starting all again (2 of 2)" in done.stderr
+
+
+def test_ends_its_workers_when_it_is_ended(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(HEAD + "time.sleep(60)")
+    process = subprocess.Popen(
+        [sys.executable, LAUNCH, "--workers", "2", script, tmp_path]
+    )
+    pids = [tmp_path / f"pid-{index}" for index in (0, 1)]
+    deadline = time.monotonic() + 20
+    while not all(p.exists() and p.read_text() for p in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert not any(is_alive(p) for p in pids)
+
+
+def test_gpus(launch, monkeypatch):
+    code = "print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    done = launch(code, "--gpus-per-worker", "2")
+    assert sorted(done.stdout.splitlines()) == ["[worker 0] 4,5", "[worker 1] 6,7"]
+    assert launch(code, "--gpus-per-worker", "3").returncode == 1
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    done = launch(code, "--gpus-per-worker", "1")
+    assert sorted(done.stdout.splitlines()) == ["[worker 0] 0", "[worker 1] 1"]
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_bad_number(launch, workers):
+    done = launch("", workers=workers)
+    assert done.returncode == 2
+    assert "must be an integer >= 1" in done.stderr
+
+
+def test_as_a_module(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(HEAD + "print(index)")
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-m"]
+        + ["keras_ext.distribute.launch", "--workers", "1", script, tmp_path],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=ROOT,
+    )
+    assert done.stdout == "[worker 0] 0\n"
