@@ -186,10 +186,10 @@ class HyperVariable:
         if self._variable is None:
             return float(self._initial)
         # The shortest decimal that is this float32: 0.1, not 0.10000000149.
-        return float(str(np.float32(keras.ops.convert_to_numpy(self.value))))
+        return float(str(np.float32(keras.ops.convert_to_numpy(self._variable))))
 
     def __int__(self) -> int:
-        return int(keras.ops.convert_to_numpy(self.value))
+        return int(keras.ops.convert_to_numpy(self._variable))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         value = int(self) if self.dtype == "int32" else float(self)

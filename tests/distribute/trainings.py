@@ -184,13 +184,15 @@ ALIKE += [files]
 WORKERS_ONLY = [dropout]
 
 
-def main(folder):
+def main(folder, *only):
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     found = {"chief before": kx.distribute.is_chief()}
     with kx.distribute.MultiWorker(seed=0, timeout=60) as strategy:
         found["chief"] = kx.distribute.is_chief()
         found["replicas"] = strategy.num_replicas_in_sync
         for training in ALIKE + WORKERS_ONLY:
+            if only and training.__name__ not in only:
+                continue
             begin = time.perf_counter()
             keras.utils.set_random_seed(0)
             found[training.__name__] = training(folder)
@@ -200,4 +202,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])
