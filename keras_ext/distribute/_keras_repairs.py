@@ -50,10 +50,16 @@ def _contains(name: str, faulty: str) -> bool:
 
 
 @contextmanager
-def applied() -> Iterator[None]:
-    """Repairs what is to be repaired, and takes it back in the end."""
+def applied(leaving_out: str | None = None) -> Iterator[None]:
+    """Repairs what is to be repaired, and takes it back in the end.
+
+    Args:
+        leaving_out: A function that is left as it is, for tests.
+    """
     repairs = {_BUILD: _build_from_local_batch, _REDUCE: _reduce_metrics}
-    originals = {name: getattr(_owner(name), name) for name in faults()}
+    originals = {
+        name: getattr(_owner(name), name) for name in faults() if name != leaving_out
+    }
     for name, original in originals.items():
         setattr(_owner(name), name, repairs[name](original))
     try:
@@ -66,7 +72,7 @@ def applied() -> Iterator[None]:
 def _build_from_local_batch(build: Any) -> Any:
     def repaired(self: Any, iterator: Any = None, data_batch: Any = None) -> None:
         strategy = self.distribute_strategy
-        if iterator is not None and spans_workers(strategy):
+        if iterator is not None and in_cluster(strategy):
             iterator, data_batch = None, _local_batch(strategy, iterator)
         build(self, iterator=iterator, data_batch=data_batch)
 
@@ -75,7 +81,7 @@ def _build_from_local_batch(build: Any) -> Any:
 
 def _reduce_metrics(reduce: Any) -> Any:
     def repaired(values: Any, strategy: Any, reduction: str) -> Any:
-        if not spans_workers(strategy) or reduction not in ("auto", "mean"):
+        if not in_cluster(strategy) or reduction not in ("auto", "mean"):
             return reduce(values, strategy, reduction)
         return keras.tree.map_structure(
             lambda value: strategy.reduce("MEAN", value, axis=None), values
@@ -84,15 +90,12 @@ def _reduce_metrics(reduce: Any) -> Any:
     return repaired
 
 
-def spans_workers(strategy: Any) -> bool:
-    """Whether the replicas of a strategy are in several processes."""
-    resolver = strategy.cluster_resolver
+def in_cluster(strategy: Any) -> bool:
+    """Whether the strategy is one of a cluster of workers, even of a single one."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return False
-    if resolver is None:
-        return False
-    jobs = resolver.cluster_spec().as_dict()
-    return sum(len(addresses) for addresses in jobs.values()) > 1
+    resolver = strategy.cluster_resolver
+    return resolver is not None and bool(resolver.cluster_spec().jobs)
 
 
 def _local_batch(strategy: Any, iterator: Any) -> Any:

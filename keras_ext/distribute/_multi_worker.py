@@ -14,6 +14,12 @@ from keras_ext.distribute._chief_files import only_chief_writes
 from keras_ext.distribute._is_chief import is_chief
 from keras_ext.distribute._strategy import strategy as make_strategy
 
+_LOST = (
+    "A worker may have ended or be out of reach. tf.distribute can neither go on "
+    "without it nor let it come back: start all workers again. With "
+    "`BackupAndRestore` they go on from what was saved last."
+)
+
 
 class MultiWorker:
     """A context for model building, `fit`, `evaluate` and `predict` on many workers.
@@ -76,7 +82,7 @@ class MultiWorker:
     def __enter__(self) -> Any:
         with ExitStack() as stack:
             seed = self.seed
-            if _keras_repairs.spans_workers(self.strategy):
+            if _keras_repairs.in_cluster(self.strategy):
                 stack.enter_context(_keras_repairs.applied())
                 seed = self._agreed_seed()
             stack.enter_context(self.strategy.scope())
@@ -93,6 +99,8 @@ class MultiWorker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError):
+            error.add_note(_LOST)
         self._open.pop().__exit__(kind, error, traceback)
 
     def _agreed_seed(self) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_ext as kx
+from keras_ext.distribute import _keras_repairs
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 6)).astype("float32")
@@ -198,6 +199,16 @@ def main(folder, *only):
             found[training.__name__] = training(folder)
             seconds = time.perf_counter() - begin
             sys.stderr.write(f"{training.__name__}: {seconds:.1f} s\n")
+    found["chief after"] = kx.distribute.is_chief()
+    # What Keras does without the repairs.
+    with strategy.scope():
+        for repair in _keras_repairs.faults():
+            with _keras_repairs.applied(leaving_out=repair):
+                try:
+                    network("sgd").fit(X, Y, batch_size=32, verbose=0)
+                    found[repair] = "works"
+                except (TypeError, ValueError, RuntimeError, KeyError) as error:
+                    found[repair] = repr(error)
     (folder / f"worker-{index}.pickle").write_bytes(pickle.dumps(found))
 
 
