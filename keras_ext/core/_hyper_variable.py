@@ -189,6 +189,8 @@ class HyperVariable:
         return float(str(np.float32(keras.ops.convert_to_numpy(self._variable))))
 
     def __int__(self) -> int:
+        if self._variable is None:
+            return int(self._initial)
         return int(keras.ops.convert_to_numpy(self._variable))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -81,7 +81,7 @@ def test_wrong_tf_config(found, message):
         ("gpu7", "2", ["gpu7"] * 2),
         # In the order of SLURM, and not of the alphabet.
         ("n[9-11]", "1(x3)", ["n9", "n10", "n11"]),
-        ("n[01-02,07],login", "2(x3),1", ["n01"] * 2 + ["n02"] * 2 + ["n07"] * 2 + ["login"]),
+        ("n[01-02,07],in", "2,1(x3)", ["n01", "n01", "n02", "n07", "in"]),
         ("a[1-2].site,b.site", "1(x3)", ["a1.site", "a2.site", "b.site"]),
     ],
 )  # fmt: skip

@@ -9,8 +9,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_ext.distribute import MultiWorker
+import keras_ext as kx
+from keras_ext.distribute import MultiWorker, _keras_repairs
 from tests.distribute import trainings
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +59,95 @@ def test_two_workers_give_what_one_process_gives(workers, training, tmp_path):
 def test_both_workers_log_the_same(workers, training):
     first, second = (worker[training.__name__] for worker in workers)
     assert_close(first, second, 0)
+
+
+def test_workers_know_who_they_are(workers):
+    for index, worker in enumerate(workers):
+        told = [worker[f"chief{when}"] for when in (" before", "", " after")]
+        assert told == 3 * [index == 0]
+        assert worker["replicas"] == 2
+
+
+def test_all_was_trained(workers):
+    first = workers[0]
+    assert first["pipeline"]["updates"] == 3 * 96 // 8 // 4
+    # 11 + 5 + 3, and the rest of an update is finished in the next epoch.
+    assert first["growing_accumulation"]["updates"] == 11 + 5 + 3
+    assert first["dynamic_batches"]["updates"] == 12 + 6 + 3
+    assert 2 <= len(first["stopping"]["history"]["loss"]) < 30
+    assert first["files"]["epochs"] == [2, 3]
+
+
+def test_only_the_chief_writes(workers, folder):
+    assert {path.name for path in folder.iterdir()} == {
+        "backup",
+        "best.keras",
+        "board",
+        "last.keras",
+        "log.csv",
+        "worker-0.pickle",
+        "worker-1.pickle",
+    }
+    backup = {"latest.weights.h5", "training_metadata.json"}
+    assert {path.name for path in (folder / "backup").iterdir()} == backup
+    assert len(list((folder / "board").rglob("*.tfevents*"))) == 1
+    assert len((folder / "log.csv").read_text().splitlines()) == 3
+    for name in ("best", "last"):
+        model = keras.models.load_model(folder / f"{name}.keras")
+        assert model.predict(trainings.X, verbose=0).shape == (96, 2)
+
+
+@pytest.mark.parametrize("repair", _keras_repairs.faults())
+def test_keras_alone_fails(workers, repair):
+    """If this fails, the repair is not needed any more."""
+    for worker in workers:
+        assert "Error" in worker[repair]
+
+
+def test_in_one_process_it_is_the_scope_of_a_strategy(strategies):
+    with MultiWorker(strategies(2)) as strategy:
+        assert tf.distribute.get_strategy() is strategy is strategies(2)
+        assert len(keras.Variable(1.0).value.values) == 2
+    assert not tf.distribute.has_strategy()
+
+
+def test_enter_twice(strategies):
+    context = MultiWorker(strategies(2))
+    with context, context:
+        assert tf.distribute.has_strategy()
+    assert not tf.distribute.has_strategy()
+
+
+def test_seed():
+    numbers = []
+    for seed in (3, 3, 4):
+        with MultiWorker(seed=seed):
+            numbers.append(float(keras.random.uniform(())))
+    assert numbers[0] == numbers[1] != numbers[2]
+
+
+def test_a_lost_worker_is_explained():
+    def fail(error):
+        with MultiWorker():
+            raise error
+
+    with pytest.raises(tf.errors.UnavailableError) as caught:
+        fail(tf.errors.UnavailableError(None, None, "Connection reset by peer"))
+    assert "start all workers again" in caught.value.__notes__[0]
+    with pytest.raises(KeyError) as caught:
+        fail(KeyError("mine"))
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strategy": 2}, "`strategy` must be a strategy or the kind of one"),
+        ({"strategy": "two"}, "`kind` must be one of"),
+        ({"seed": -1}, "`seed` must be an integer from 0"),
+        ({"timeout": "long"}, "`timeout` must be a number > 0"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kx.distribute.MultiWorker(**arguments)
