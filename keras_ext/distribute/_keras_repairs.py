@@ -1,13 +1,14 @@
-"""Two repairs of Keras under `MultiWorkerMirroredStrategy`, while they are needed.
+"""Two repairs of Keras under strategies of tf.distribute, while they are needed.
 
 The only file of this family that touches private names of Keras: in the module
 `keras.src.backend.tensorflow.trainer`, of Keras 3.14 and 3.15,
 
 1. `TensorFlowTrainer._maybe_symbolic_build` reduces a whole batch to its mean over the
-   replicas to learn the shapes, which fails with several workers. The batch of one
-   local replica has the same shapes.
+   replicas to learn the shapes, which fails with several workers, and wherever the
+   replicas do not have equally many samples. The part of one replica will do.
 2. `reduce_per_replica` asks for the mean of metrics over their first axis, of which
-   scalars have none. The mean over the replicas is meant.
+   scalars have none; that fails with several workers. The mean over the replicas is
+   meant.
 
 Where Keras does not contain a fault any more, nothing is replaced.
 """
@@ -72,7 +73,7 @@ def applied(leaving_out: str | None = None) -> Iterator[None]:
 def _build_from_local_batch(build: Any) -> Any:
     def repaired(self: Any, iterator: Any = None, data_batch: Any = None) -> None:
         strategy = self.distribute_strategy
-        if iterator is not None and in_cluster(strategy):
+        if iterator is not None and has_parts(strategy):
             iterator, data_batch = None, _local_batch(strategy, iterator)
         build(self, iterator=iterator, data_batch=data_batch)
 
@@ -88,6 +89,11 @@ def _reduce_metrics(reduce: Any) -> Any:
         )
 
     return repaired
+
+
+def has_parts(strategy: Any) -> bool:
+    """Whether the batches of a strategy come in several parts."""
+    return strategy.num_replicas_in_sync > 1 or in_cluster(strategy)
 
 
 def in_cluster(strategy: Any) -> bool:

@@ -82,8 +82,9 @@ class MultiWorker:
     def __enter__(self) -> Any:
         with ExitStack() as stack:
             seed = self.seed
-            if _keras_repairs.in_cluster(self.strategy):
+            if _keras_repairs.has_parts(self.strategy):
                 stack.enter_context(_keras_repairs.applied())
+            if _keras_repairs.in_cluster(self.strategy):
                 seed = self._agreed_seed()
             stack.enter_context(self.strategy.scope())
             if not is_chief():

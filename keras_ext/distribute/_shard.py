@@ -15,17 +15,16 @@ from keras_ext.data._batch_pipeline import split_for_replicas
 def shard(dataset: Any) -> Any:
     """Divides each batch of a dataset among the replicas, so that no sample is lost.
 
-    Give `fit`, `evaluate` or `predict` the result in place of the dataset. Call it
-    within the scope of the strategy, or in `keras_ext.distribute.MultiWorker`, on every
-    worker, with a dataset that yields the same batches everywhere: the same files, and
-    the same seed if it is shuffled. Every worker reads all of it and keeps its part.
+    Give `fit`, `evaluate` or `predict` the result in place of the dataset. Call it and
+    them within `keras_ext.distribute.MultiWorker`, on every worker, with a dataset that
+    yields the same batches everywhere: the same files, and the same seed if it is
+    shuffled. Every worker reads all of it and keeps its part.
 
-    tf.distribute by itself may leave a replica without a sample when a batch is small,
-    whose mean loss is then NaN; and it takes the mean of the replicas, so that samples
-    count more where there are fewer. Here the parts of a batch differ by one sample at
-    most, a replica that would have none gets one of weight 0, and sample weights make
-    up for the difference: the gradient is that of the whole batch, for losses that
-    are means over the samples (the usual ones).
+    Where a batch is not divisible, Keras takes the mean of the means of the parts: of 5
+    samples on 2 replicas, each of the smaller part counts 1.5 times as much; of 1 sample
+    only half is learned. Here sample weights make up for that, and a replica that would
+    have no sample gets one of weight 0: the gradient is that of the whole batch, for
+    losses that are means over the samples (the usual ones).
 
     Metrics of `compile(metrics=...)` count every sample once, but for the filling
     samples of a batch smaller than the number of replicas. The reported loss and
