@@ -21,8 +21,8 @@ def shard(dataset: Any) -> Any:
     shuffled. Every worker reads all of it and keeps its part.
 
     Where a batch is not divisible, Keras takes the mean of the means of the parts: of 5
-    samples on 2 replicas, each of the smaller part counts 1.5 times as much; of 1 sample
-    only half is learned. Here sample weights make up for that, and a replica that would
+    samples on 2 replicas, each of the smaller part counts 1.5 times as much; of one
+    alone only half is learned. Here sample weights make up for that, and a replica that would
     have no sample gets one of weight 0: the gradient is that of the whole batch, for
     losses that are means over the samples (the usual ones).
 
