@@ -22,9 +22,9 @@ def shard(dataset: Any) -> Any:
 
     Where a batch is not divisible, Keras takes the mean of the means of the parts: of 5
     samples on 2 replicas, each of the smaller part counts 1.5 times as much; of one
-    alone only half is learned. Here sample weights make up for that, and a replica that would
-    have no sample gets one of weight 0: the gradient is that of the whole batch, for
-    losses that are means over the samples (the usual ones).
+    alone only half is learned. Here sample weights make up for that, and a replica that
+    would have no sample gets one of weight 0: the gradient is that of the whole batch,
+    for losses that are means over the samples (the usual ones).
 
     Metrics of `compile(metrics=...)` count every sample once, but for the filling
     samples of a batch smaller than the number of replicas. The reported loss and
