@@ -13,6 +13,7 @@ from keras_ext.core._checks import is_integer, require
 from keras_ext.core._extras import import_extra
 from keras_ext.core._groups import layer_path
 from keras_ext.core._typing import Logs, Shape
+from keras_ext.distribute._is_chief import is_chief
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
 from keras_ext.optimizers._gradient_pipeline import GradientPipeline
 from keras_ext.signals._gradient_moments import GradientMoments
@@ -180,9 +181,9 @@ class GradientMonitor(GradientCallback):
         super().on_train_begin(logs)
         self._chunks = []
         try:
-            self._writers: list[Writer] = open_writers(
-                self.path, self.tensorboard, self.append
-            )
+            self._writers: list[Writer] = []
+            if is_chief():
+                self._writers = open_writers(self.path, self.tensorboard, self.append)
         except BaseException:
             self.pipeline.detach()
             raise

@@ -1,9 +1,12 @@
 """What a worker that is not the chief does with its files; real ones are elsewhere."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 
+from keras_ext.callbacks import GradientMonitor
 from keras_ext.distribute._chief_files import only_chief_writes
 
 X = np.ones((8, 2), "float32")
@@ -64,3 +67,12 @@ def test_it_goes_on_from_what_the_chief_has_saved(model, tmp_path):
     assert history.epoch == [2]
     after = sorted(p.stat().st_mtime_ns for p in (tmp_path / "backup").iterdir())
     assert found == after
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_gradient_monitor(model, tmp_path, monkeypatch, index):
+    config = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"index": index}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    monitor = GradientMonitor(path=tmp_path / "gradients.csv")
+    model.fit(X, X[:, :1], callbacks=[monitor], verbose=0)
+    assert (tmp_path / "gradients.csv").exists() == (index == 0)

@@ -1,5 +1,6 @@
 """Two real processes give what one gives."""
 
+import fcntl
 import os
 import pickle
 import subprocess
@@ -19,22 +20,34 @@ ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "keras_ext" / "distribute" / "launch.py"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("workers")
+    """One folder for all processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base / "two-workers"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def workers(folder):
     """What two workers found in all trainings; they are started once."""
+    found = [folder / f"worker-{index}.pickle" for index in (0, 1)]
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not all(path.exists() for path in found):
+            launch(folder)
+    return [pickle.loads(path.read_bytes()) for path in found]
+
+
+def launch(folder):
     command = [sys.executable, LAUNCH, "--workers", "2", "--timeout", "150"]
     subprocess.run(
         [*command, trainings.__file__, folder],
         check=True,
         env=dict(os.environ, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES=""),
     )
-    found = [folder / f"worker-{index}.pickle" for index in (0, 1)]
-    return [pickle.loads(path.read_bytes()) for path in found]
 
 
 def assert_close(found, wanted, tolerance):
