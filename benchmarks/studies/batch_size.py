@@ -14,8 +14,9 @@ Three experiments with a small perceptron and SGD with momentum:
   the one with the shortest mean time (for `curve`: the fewest updates).
 
 The target is an accuracy on the validation data, which is looked at once per epoch;
-when it was reached is interpolated. Time is that of training alone, without validation
-and without the first step, which is traced.
+when it was reached is interpolated. Time is that of the processor, which other programs
+disturb least, in training alone: without validation, and without the first step, which
+is traced.
 
 Run: `python benchmarks/studies/batch_size.py [--data mnist10k DIR] [--seeds 5]
 [--epochs 30] [--rates 0.02,0.05,0.1,0.2,0.5] [--sizes 16,32,...] [--only curve,decay]
@@ -89,16 +90,16 @@ class Clock(keras.callbacks.Callback):
         self.is_traced = False
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.perf_counter() if self.is_traced else None
+        self.started = time.process_time() if self.is_traced else None
 
     def on_train_batch_begin(self, batch, logs=None):
         if batch > 0 and self.started is None:
-            self.started = time.perf_counter()
+            self.started = time.process_time()
 
     def on_test_begin(self, logs=None):
         self.is_traced = True
         if self.started is not None:
-            self.spent += time.perf_counter() - self.started
+            self.spent += time.process_time() - self.started
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append(

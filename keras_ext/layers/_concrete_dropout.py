@@ -1,12 +1,12 @@
 """Dropout that learns its rate."""
 
-from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_ext.core._between import Between
 from keras_ext.core._checks import is_number, require
 from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._typing import Shape, Tensor
@@ -136,7 +136,7 @@ class ConcreteDropout(NoiseLayer, keras.layers.Wrapper):
             dtype="float32",
             autocast=False,
             initializer=keras.initializers.Constant(logit),
-            constraint=partial(ops.clip, x_min=-_LARGEST_LOGIT, x_max=_LARGEST_LOGIT),
+            constraint=Between(-_LARGEST_LOGIT, _LARGEST_LOGIT),
             name="rate_logit",
         )
 

@@ -1,12 +1,12 @@
 """Gaussian dropout that learns its strength."""
 
-from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_ext.core._between import Between
 from keras_ext.core._checks import is_number, require
 from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._typing import Shape, Tensor
@@ -97,7 +97,7 @@ class VariationalDropout(NoiseLayer):
             dtype="float32",
             autocast=False,
             initializer=keras.initializers.Constant(np.log(self.initial_alpha)),
-            constraint=partial(ops.clip, x_min=_LOWEST, x_max=0.0),
+            constraint=Between(_LOWEST, 0.0),
             name="log_alpha",
         )
 
