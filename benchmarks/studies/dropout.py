@@ -11,9 +11,10 @@ parts of the data: to train, to control the rate, and to test.
 Compared on the test loss are the rates 0, 0.1, ... 0.5, fixed, and
 `keras_ext.callbacks.AdaptiveDropout`, which begins at 0.1: with its defaults,
 without its guards, and without them and with a smaller target; with two layers also
-the ways to share out the moves. `keras_ext.layers.ConcreteDropout` learns its rate from
-0.1 on, with the penalties of its paper for a length scale of 0.01. All see the same
-splits, first weights and batches for a seed.
+the ways to share out the moves. The same rates are moved by the hypergradient, by
+`keras_ext.callbacks.AdaptiveRegularization`. `keras_ext.layers.ConcreteDropout` learns
+its rate from 0.1 on, with the penalties of its paper for a length scale of 0.01. All
+see the same splits, first weights and batches for a seed.
 
 Printed per variant: test loss and accuracy, and the regret, in percent of the loss of
 the best fixed rate and of the mean of the fixed rates, with the 95 % confidence
@@ -21,8 +22,9 @@ interval of the differences over seeds. The best of the grid is chosen by the te
 itself, with hindsight: nobody who searches the grid does better.
 
 Run: `python benchmarks/studies/dropout.py [--seeds 8] [--first-seed 0] [--json FILE]
-[--only overfitting,underfitting,two_layers,mnist] [--data mnist10k DIR]`, where DIR has
-the IDX files of the test images, gzipped.
+[--only overfitting,underfitting,two_layers,mnist] [--variants hypergradient,concrete]
+[--data mnist10k DIR]`, where DIR has the IDX files of the test images, gzipped. The
+fixed rates are always there.
 """
 
 import argparse
@@ -66,6 +68,10 @@ PER_LAYER = {
 }
 
 
+def by_hypergradient(train, control):
+    return kx.callbacks.AdaptiveRegularization(train, control, include="rate", seed=0)
+
+
 @cache
 def load(name, folder):
     if name != "mnist":
@@ -100,9 +106,9 @@ def split(x, y, rows, seed):
 class Trainer:
     """Trains one model again and again from the start, with one compiled step."""
 
-    def __init__(self, regime, x, y, concrete=False):
+    def __init__(self, regime, x, y, dropout="adaptive"):
         self.regime, self.x, self.y = regime, x, y
-        self.concrete = concrete
+        self.dropout = dropout
         hidden = regime.get("layers", 1)
         layers = [keras.Input(x.shape[1:])]
         for i in range(hidden + 1):
@@ -124,8 +130,10 @@ class Trainer:
 
     def dropped(self, dense):
         """A layer that gets its inputs with some of them dropped."""
-        if not self.concrete:
+        if self.dropout == "adaptive":
             return [kx.layers.AdaptiveDropout(0.0), dense]
+        if self.dropout == "keras":
+            return [keras.layers.Dropout(FIRST_RATE), dense]
         rows = self.regime["rows"]
         return [kx.layers.ConcreteDropout(dense, FIRST_RATE, 1e-4 / rows, 1 / rows)]
 
@@ -147,7 +155,7 @@ class Trainer:
         for v, value in zip(self.model.optimizer.variables, self.fresh, strict=True):
             v.assign(value)
         for layer in self.model.layers:
-            if isinstance(layer, kx.layers.AdaptiveDropout):
+            if isinstance(layer, kx.layers.AdaptiveDropout | keras.layers.Dropout):
                 layer.rate = rate
 
     def run(self, rate, make_callback, seed):
@@ -162,7 +170,8 @@ class Trainer:
         ).history
         # Without the penalty that the loss of one of them has.
         _, accuracy, loss = self.model.evaluate(*test, verbose=0, batch_size=2048)
-        rates = history.get("dropout_rate", [float(np.mean(self.rates()))])
+        moved = [v for k, v in history.items() if k.endswith("rate")]
+        rates = np.mean(moved or [[r] for r in self.rates()], axis=0).tolist()
         return {
             "seed": seed,
             "loss": loss,
@@ -194,18 +203,22 @@ def study(name, options):
         f"{'to the best, %':>17}{'to the mean, %':>17}  rates"
     )
     x, y = load(name, options.data and options.data[1])
-    trainer, concrete = Trainer(regime, x, y), Trainer(regime, x, y, concrete=True)
+    trainer = Trainer(regime, x, y)
     runs = {f"fixed {p}": [trainer.run(p, None, s) for s in seeds] for p in GRID}
     losses = {k: [r["loss"] for r in rows] for k, rows in runs.items()}
     best = min(losses.values(), key=statistics.mean)
     mean = [statistics.mean(row) for row in zip(*losses.values(), strict=True)]
     adaptive = {**VARIANTS, **(PER_LAYER if regime.get("layers", 1) > 1 else {})}
-    for variant in (*runs, *adaptive, "concrete"):
-        if variant in adaptive:
-            make = adaptive[variant]
-            runs[variant] = [trainer.run(FIRST_RATE, make, s) for s in seeds]
-        elif variant == "concrete":
-            runs[variant] = [concrete.run(FIRST_RATE, None, s) for s in seeds]
+    others = {
+        **{name: (trainer, make) for name, make in adaptive.items()},
+        "hypergradient": (Trainer(regime, x, y, "keras"), by_hypergradient),
+        "concrete": (Trainer(regime, x, y, "concrete"), None),
+    }
+    chosen = options.variants.split(",") if options.variants else others
+    for variant in (*runs, *chosen):
+        if variant in others:
+            of_its_own, make = others[variant]
+            runs[variant] = [of_its_own.run(FIRST_RATE, make, s) for s in seeds]
         print_row(variant, runs[variant], best, mean)
     return {"regime": name, **regime, "runs": runs}
 
@@ -228,6 +241,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only")
+    parser.add_argument("--variants")
     parser.add_argument("--data", nargs=2, metavar=("mnist10k", "DIR"))
     parser.add_argument("--json", default="dropout.json")
     options = parser.parse_args()
