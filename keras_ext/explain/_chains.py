@@ -1,0 +1,125 @@
+"""Players that come in one by one, and what each of them brings."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from keras_ext.explain._inputs import take
+from keras_ext.explain._problem import Problem, Rows
+
+
+class Chains:
+    """For each row and each background row, the way from this to that, in orders.
+
+    A player that is the same in both changes nothing, and is passed over: what has to
+    be evaluated are the places between two players that do change something.
+
+    Args:
+        problem: The problem.
+        rows: The rows.
+        chosen: The numbers of those that are explained.
+        orders: The orders for each background row, `(N, replicates, players)`: the
+            player at each place. Each is also gone through backwards.
+
+    Attributes:
+        ranks: The place of each player in each order, `(N * 2 * replicates, players)`.
+        row, order, place: What is to be evaluated: all players up to a place of an
+            order are as in a row. `row` counts from 0 among the chosen ones.
+        behind: The background row that the others are from.
+    """
+
+    def __init__(
+        self, problem: Problem, rows: Rows, chosen: np.ndarray, orders: np.ndarray
+    ) -> None:
+        n, self._replicates, self._players = orders.shape
+        both = np.stack([orders, orders[..., ::-1]], axis=2)
+        both = both.reshape(n * 2 * self._replicates, self._players)
+        self.ranks = np.argsort(both, axis=1).astype("int32")
+        self.x = take(rows.parts, chosen)
+        self.which = rows.which[chosen]
+        changed = problem.players.changed(self.x, problem.background, problem.inputs)
+        self._find_steps(changed, both)
+        self._ends = rows.explained[chosen], rows.explained_background[chosen]
+
+    def _find_steps(self, changed: np.ndarray, orders: np.ndarray) -> None:
+        """Lists the places at which something changes, chain after chain."""
+        count, n, players = changed.shape
+        per_row = orders.reshape(n, -1, players)
+        steps = np.take_along_axis(changed[:, :, None], per_row[None], axis=3)
+        chain, place = np.divmod(np.flatnonzero(steps), players)
+        row, order = np.divmod(chain, len(orders))
+        self._player = orders[order, place]
+        self._all_rows, self._all_orders = row, order
+        moves = chain[1:] != chain[:-1]
+        self._first = np.concatenate([[True], moves])[: len(chain)]
+        self._last = np.concatenate([moves, [True]])[: len(chain)]
+        inner = ~self._last
+        self.row, self.order, self.place = (
+            index[inner].astype("int32") for index in (row, order, place)
+        )
+        self.behind = self.order // (2 * self._replicates)
+        self._shape = (count, n, self._replicates, players)
+
+    def contributions(self, outputs: np.ndarray) -> np.ndarray:
+        """What each player has brought, of the outputs at the places to evaluate.
+
+        Args:
+            outputs: `(places, k)`.
+
+        Returns:
+            `(rows, N, replicates, players, k)`, means of both directions.
+        """
+        ends, starts = self._ends
+        behind = self._all_orders // (2 * self._replicates)
+        after = ends[self._all_rows].astype("float64")
+        after[~self._last] = outputs
+        before = np.roll(after, 1, axis=0)
+        before[self._first] = starts[self._all_rows, behind][self._first]
+        gains = (after - before) / 2
+        # Both directions of an order have one place.
+        pair = self._all_rows * (len(self.ranks) // 2) + self._all_orders // 2
+        place = pair * self._players + self._player
+        size = int(np.prod(self._shape))
+        sums = [np.bincount(place, column, size) for column in gains.T]
+        return np.stack(sums, axis=-1).reshape(*self._shape, -1)
+
+
+class Tally:
+    """Means, with standard errors, of what was found in several rounds.
+
+    The background rows are all there are, and no sample: only the spread within each of
+    them, over its replicates, is an error.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        rows, _, players, k = shape
+        self._sum = np.zeros(shape)
+        self._squares = np.zeros(shape)
+        self._count = np.zeros((rows, 1, 1, 1))
+        self._spread = np.full((rows, players, k), np.nan)
+
+    def add(self, rows: np.ndarray, found: np.ndarray) -> None:
+        """Adds `(rows, N, replicates, players, k)` for some rows."""
+        self._sum[rows] += found.sum(axis=2)
+        self._squares[rows] += (found**2).sum(axis=2)
+        self._count[rows] += found.shape[2]
+
+    def mean(self) -> np.ndarray:
+        """The means, `(rows, players, k)`."""
+        return (self._sum / self._count).mean(axis=1)
+
+    def error(self) -> np.ndarray:
+        """Their standard errors; too large ones where there is one replicate."""
+        means = self._sum / self._count
+        n = means.shape[1]
+        freedom = np.maximum(self._count - 1, 1)
+        within = (
+            np.maximum(self._squares - self._sum * means, 0) / freedom / self._count
+        )
+        several = np.sqrt(within.sum(axis=1)) / n
+        # With one replicate, what is due to the background cannot be told from chance.
+        single = means.std(axis=1, ddof=1) / np.sqrt(n) if n > 1 else self._spread
+        return np.where(self._count[:, 0] > 1, several, single)
+
+
+Report = Callable[[float], None]

@@ -1,0 +1,173 @@
+"""What goes into a model: taken apart into flat arrays, and put together again."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ext.core._checks import require
+from keras_ext.core._typing import Tensor
+
+
+class Inputs:
+    """The inputs of a model, whatever their structure, as flat arrays.
+
+    Each input, a *part*, becomes an array of shape `(rows, elements)` in the dtype that
+    the model wants. The elements of all parts, one after the other, are numbered from 0
+    to `num_elements`.
+
+    Args:
+        model: The model.
+        example: Rows as the model takes them: an array, or a list, tuple or dictionary
+            of arrays, or a DataFrame.
+        name: The argument to name in errors.
+
+    Attributes:
+        names: The name of each part.
+        shapes: The shape of one row of each part.
+        sizes: The number of elements of each part.
+        columns: The names of the columns, if the rows came as a DataFrame, else None.
+
+    Raises:
+        ValueError: If the rows are none, or not equally many.
+    """
+
+    def __init__(
+        self, model: keras.Model, example: Any, name: str = "background"
+    ) -> None:
+        self._by_column = _takes_columns(model)
+        columns = getattr(example, "columns", None)
+        self.columns = None if columns is None else [str(c) for c in columns]
+        self._structure = _structure(self._arrange(example))
+        arrays = self._arrays(example, name)
+        self.shapes = [a.shape[1:] for a in arrays]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
+        self.num_elements = sum(self.sizes)
+        self.dtypes = _dtypes(model, arrays)
+        self.names = _names(model, self._structure, len(arrays))
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one input."""
+        return len(self.sizes) == 1
+
+    def parts(self, x: Any, name: str = "x") -> list[np.ndarray]:
+        """Takes rows apart, checking that they look like the example."""
+        arrays = self._arrays(x, name)
+        found = [a.shape[1:] for a in arrays]
+        expected = f"rows of the shapes {self.shapes}, as those of the background are"
+        require(found == self.shapes, name, found, expected)
+        # -1 is not possible for arrays of 0 rows, and the sizes are known.
+        flat = (a.reshape(len(a), n) for a, n in zip(arrays, self.sizes, strict=True))
+        return [_cast(a, d) for a, d in zip(flat, self.dtypes, strict=True)]
+
+    def assemble(self, parts: Sequence[Tensor]) -> Any:
+        """Puts parts, tensors `(rows, elements)`, together to what the model takes."""
+        shaped = [
+            tf.reshape(part, (-1, *shape))
+            for part, shape in zip(parts, self.shapes, strict=True)
+        ]
+        return keras.tree.pack_sequence_as(self._structure, shaped)
+
+    def split(self, values: np.ndarray, axis: int = 1) -> list[np.ndarray]:
+        """Splits an axis of all elements into those of the parts."""
+        return np.split(values, np.cumsum(self.sizes)[:-1], axis=axis)
+
+    def element_names(self) -> list[str]:
+        """Names the elements: columns, or the name of the part with an index."""
+        if self.columns is not None and len(self.columns) == self.num_elements:
+            return self.columns
+        names = []
+        for part, shape in zip(self.names, self.shapes, strict=True):
+            prefix = "" if self.is_single else part
+            names += [_element_name(prefix, index) for index in np.ndindex(*shape)]
+        return names
+
+    def _arrange(self, x: Any) -> Any:
+        """A DataFrame as what the model takes: one array, or one for each column."""
+        if not hasattr(x, "columns"):
+            return x
+        if self._by_column:
+            return {column: x[column].to_numpy() for column in x.columns}
+        return x.to_numpy()
+
+    def _arrays(self, x: Any, name: str) -> list[np.ndarray]:
+        x = self._arrange(x)
+        structure = _structure(x)
+        require(
+            structure == self._structure,
+            name,
+            structure,
+            f"of the structure {self._structure}, as the background is",
+        )
+        arrays = [np.asarray(a) for a in keras.tree.flatten(x)]
+        rows = {len(a) if a.ndim else 0 for a in arrays}
+        valid = len(rows) == 1 and rows != {0}
+        require(
+            valid, name, sorted(rows), "of one row or more, equally many everywhere"
+        )
+        return arrays
+
+
+def num_rows(parts: Sequence[np.ndarray]) -> int:
+    """How many rows the parts have."""
+    return len(parts[0])
+
+
+def take(parts: Sequence[Any], rows: Any) -> list[Any]:
+    """Some rows of all parts."""
+    return [part[rows] for part in parts]
+
+
+def _structure(x: Any) -> Any:
+    # Numbers in place of the arrays: structures that are equal compare as equal.
+    return keras.tree.map_structure(lambda _: 0, x)
+
+
+def _declared(model: keras.Model) -> list[Any]:
+    """The symbolic inputs of a model, in the order of `keras.tree`, if it has any."""
+    return keras.tree.flatten(getattr(model, "inputs", None) or [])
+
+
+def _takes_columns(model: keras.Model) -> bool:
+    """Whether a model wants a dictionary of inputs, such as of columns."""
+    return isinstance(getattr(model, "input", None), dict)
+
+
+def _dtypes(model: keras.Model, arrays: Sequence[np.ndarray]) -> list[str]:
+    declared = _declared(model)
+    if len(declared) == len(arrays):
+        return [keras.backend.standardize_dtype(t.dtype) for t in declared]
+    return [_natural_dtype(a) for a in arrays]
+
+
+def _natural_dtype(array: np.ndarray) -> str:
+    if array.dtype.kind == "f":
+        return keras.config.floatx()
+    return "string" if array.dtype.kind in "OSU" else array.dtype.name
+
+
+def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
+    if dtype == "string":
+        return array.astype(object)
+    # NumPy has no bfloat16; the layers cast by themselves.
+    return array.astype("float32" if dtype == "bfloat16" else dtype)
+
+
+def _names(model: keras.Model, structure: Any, count: int) -> list[str]:
+    if isinstance(structure, dict):
+        return [str(key) for key in sorted(structure)]
+    declared = [t.name for t in _declared(model)]
+    return declared if len(declared) == count else [f"input_{i}" for i in range(count)]
+
+
+def _element_name(prefix: str, index: tuple[int, ...]) -> str:
+    if not index:
+        return prefix
+    place = ",".join(map(str, index))
+    if prefix:
+        return f"{prefix}[{place}]"
+    return f"feature {place}" if len(index) == 1 else f"[{place}]"

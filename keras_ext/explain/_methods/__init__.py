@@ -1,0 +1,1 @@
+"""Ways to explain, each with the same call."""

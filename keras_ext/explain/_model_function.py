@@ -1,0 +1,188 @@
+"""A model as a function from flat parts to a matrix of numbers to be explained."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ext.core._checks import is_integer, require
+from keras_ext.core._typing import Tensor
+from keras_ext.explain._inputs import Inputs
+
+LINKS = ("identity", "logit")
+# How near to 0 and 1 a probability counts as itself: float32 has no more.
+_EPSILON = 1e-7
+_FORMS = '"top", ("top", k), an integer, a name, a list of such, a function or None'
+
+
+class ModelFunction:
+    """Computes the explained outputs of a model, in inference mode and float32.
+
+    It is to be called while a graph is traced, on tensors; `matrix` is the compiled
+    form for NumPy arrays.
+
+    Args:
+        model: The model.
+        inputs: The layout of its inputs.
+        example: Parts of one row or more, to see what the model puts out.
+        outputs: Which outputs: None for all; an integer or a name; a list of these;
+            `"top"` for the highest of each row, or `("top", k)` for the `k` highest;
+            or a function from what the model puts out to a tensor of shape `(rows,)`
+            or `(rows, outputs)`.
+        output_names: The names of all outputs of the model, or of those that the
+            function returns. None means that they are taken from the model.
+        link: `"identity"`, or `"logit"` for the log-odds of outputs that are
+            probabilities.
+
+    Attributes:
+        names: The names of the outputs from which `outputs` chooses; with `"top"`, all.
+        num_outputs: How many are explained for a row.
+        top: The `k` of `"top"`, else None.
+
+    Raises:
+        ValueError: If an argument is not of these forms, or there is no such output.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        inputs: Inputs,
+        example: Sequence[np.ndarray],
+        outputs: Any = None,
+        output_names: Sequence[str] | None = None,
+        link: str = "identity",
+    ) -> None:
+        require(link in LINKS, "link", link, f"one of {LINKS}")
+        self.model = model
+        self.inputs = inputs
+        self.link = link
+        self._function = outputs if callable(outputs) else None
+        self.top = _top(outputs)
+        self._chosen: list[int] | None = None
+        rows = [tf.convert_to_tensor(part[:1]) for part in example]
+        raw = self.raw(rows)
+        self.names = self._all_names(raw, output_names)
+        if self._function is None and self.top is None:
+            self._chosen = _chosen(outputs, self.names)
+        if self._chosen is not None:
+            self.names = [self.names[i] for i in self._chosen]
+        require(
+            self.top is None or self.top <= len(self.names),
+            "outputs",
+            outputs,
+            f"at most {len(self.names)} outputs, which are all that the model has",
+        )
+        self.num_outputs = self.top or len(self.names)
+
+    def raw(self, parts: Sequence[Tensor]) -> Any:
+        """What the model puts out."""
+        return self.model(self.inputs.assemble(parts), training=False)
+
+    def __call__(self, parts: Sequence[Tensor]) -> Tensor:
+        """All outputs, or with `"top"` those to choose from: `(rows, outputs)`."""
+        return self.outputs_of(self.raw(parts))
+
+    def outputs_of(self, raw: Any) -> Tensor:
+        """The explained outputs of what the model has put out."""
+        if self._function is not None:
+            raw = self._function(raw)
+        columns = _columns(raw)
+        if self._chosen is not None and len(self._chosen) != columns.shape[1]:
+            columns = tf.gather(columns, self._chosen, axis=1)
+        if self.link == "logit":
+            columns = tf.clip_by_value(columns, _EPSILON, 1.0 - _EPSILON)
+            columns = tf.math.log(columns) - tf.math.log1p(-columns)
+        return columns
+
+    def pick(self, columns: Tensor, which: Tensor) -> Tensor:
+        """Takes of each row, `(..., outputs)`, the columns `which`, `(rows, k)`."""
+        if self.top is None:  # all, in their order
+            return columns
+        return tf.gather(columns, which, axis=-1, batch_dims=1)
+
+    def which(self, columns: np.ndarray) -> np.ndarray:
+        """The columns to explain of each row: `(rows, num_outputs)`, highest first."""
+        if self.top is None:
+            return np.tile(
+                np.arange(self.num_outputs, dtype="int32"), (len(columns), 1)
+            )
+        return np.argsort(-columns, axis=1, kind="stable")[:, : self.top].astype(
+            "int32"
+        )
+
+    def _all_names(self, raw: Any, given: Sequence[str] | None) -> list[str]:
+        if self._function is not None:
+            raw = self._function(raw)
+        count = int(_columns(raw).shape[1])
+        if given is not None:
+            names = [str(name) for name in given]
+            expected = f"{count} names, one for each output"
+            require(len(names) == count, "output_names", given, expected)
+            return names
+        return _names(self.model, raw)
+
+
+def _top(outputs: Any) -> int | None:
+    if isinstance(outputs, str) and outputs == "top":
+        return 1
+    if isinstance(outputs, tuple) and outputs[:1] == ("top",):
+        valid = len(outputs) == 2 and is_integer(outputs[1]) and outputs[1] >= 1
+        require(valid, "outputs", outputs, _FORMS)
+        return int(outputs[1])
+    return None
+
+
+def _chosen(outputs: Any, names: Sequence[str]) -> list[int] | None:
+    if outputs is None:
+        return None
+    found: list[int] = []
+    for output in outputs if isinstance(outputs, list | tuple) else [outputs]:
+        if is_integer(output) and -len(names) <= output < len(names):
+            found.append(int(output) % len(names))
+            continue
+        # The name of an output with several entries stands for all of them.
+        entries = [
+            i for i, n in enumerate(names) if n == output or n.startswith(f"{output}[")
+        ]
+        expected = f"{_FORMS}; the outputs are {list(names)}"
+        require(isinstance(output, str) and entries != [], "outputs", outputs, expected)
+        found += entries
+    return found
+
+
+def _columns(raw: Any) -> Tensor:
+    """All outputs side by side, `(rows, outputs)`, in float32."""
+    flat = []
+    for tensor in keras.tree.flatten(raw):
+        values = tf.cast(tf.convert_to_tensor(tensor), tf.float32)
+        size = int(np.prod(values.shape[1:]))
+        flat.append(tf.reshape(values, (-1, size)))
+    return flat[0] if len(flat) == 1 else tf.concat(flat, axis=1)
+
+
+def _names(model: keras.Model, raw: Any) -> list[str]:
+    tensors = keras.tree.flatten(raw)
+    if isinstance(raw, dict):
+        prefixes = [str(key) for key in sorted(raw)]
+    else:
+        prefixes = list(getattr(model, "output_names", None) or [])
+    if len(tensors) == 1:
+        size = int(np.prod(tensors[0].shape[1:]))
+        return [prefixes[0] if prefixes else "output"] if size == 1 else _numbers(size)
+    if len(prefixes) != len(tensors):
+        prefixes = [f"output_{i}" for i in range(len(tensors))]
+    names = []
+    for prefix, tensor in zip(prefixes, tensors, strict=True):
+        size = int(np.prod(tensor.shape[1:]))
+        single = size == 1
+        names += [prefix] if single else [f"{prefix}[{i}]" for i in range(size)]
+    return names
+
+
+def _numbers(count: int) -> list[str]:
+    return [str(i) for i in range(count)]
+
+
+Function = Callable[[Sequence[Tensor]], Tensor]

@@ -1,0 +1,117 @@
+"""What an explaining method is given, and what it gives back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ext.core._typing import Tensor
+from keras_ext.explain._inputs import Inputs
+from keras_ext.explain._model_function import ModelFunction
+from keras_ext.explain._players import Players
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model, what its inputs are compared with, and who plays.
+
+    Attributes:
+        function: The model as a function of parts.
+        background: The parts of the background rows.
+        players: The players.
+        batch_size: How many rows the model gets at a time; None for a number that
+            follows from the memory a row takes.
+        jit: Whether graphs are compiled with XLA.
+        seed: The seed of what is drawn.
+    """
+
+    function: ModelFunction
+    background: Sequence[np.ndarray]
+    players: Players
+    batch_size: int | None = None
+    jit: bool = False
+    seed: int = 0
+
+    @property
+    def inputs(self) -> Inputs:
+        """The layout of the inputs."""
+        return self.function.inputs
+
+    @property
+    def num_background(self) -> int:
+        """How many rows the background has."""
+        return len(self.background[0])
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Compiles a function of tensors, once for all sizes."""
+        # Shapes are left open, so that a last, smaller chunk traces nothing anew.
+        return tf.function(function, reduce_retracing=True, jit_compile=self.jit)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows to explain.
+
+    Attributes:
+        parts: Their parts.
+        values: All outputs of the model for them, `(rows, outputs)`.
+        which: Which of these are explained, `(rows, k)`.
+        background: All outputs for the background rows, `(N, outputs)`.
+    """
+
+    parts: Sequence[np.ndarray]
+    values: np.ndarray
+    which: np.ndarray
+    background: np.ndarray
+
+    @property
+    def explained(self) -> np.ndarray:
+        """The explained outputs, `(rows, k)`."""
+        return np.take_along_axis(self.values, self.which, axis=1)
+
+    @property
+    def explained_background(self) -> np.ndarray:
+        """The same outputs for the background, `(rows, N, k)`."""
+        return np.moveaxis(self.background[:, self.which], 0, 1)
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What was found.
+
+    Attributes:
+        values: `(rows, players, k)`, in float64.
+        error_std: The standard error of each value, of the same shape; None for
+            methods that draw nothing.
+    """
+
+    values: np.ndarray
+    error_std: np.ndarray | None = None
+
+
+class Method(Protocol):
+    """Explains rows. Made once with a `Problem`, so that its graphs are kept."""
+
+    def __call__(
+        self,
+        rows: Rows,
+        budget: int | None,
+        tolerance: float | None,
+        progress: Callable[[int, int], None],
+    ) -> Attribution:
+        """Explains.
+
+        Args:
+            rows: The rows.
+            budget: How many evaluations of the model a row may take, about; None for
+                the number that the method deems right.
+            tolerance: Go on until no standard error is above it, if given.
+            progress: Called with how much is done, and of how much.
+        """
+
+
+def gathered(parts: Sequence[np.ndarray]) -> list[Tensor]:
+    """Parts as tensors."""
+    return [tf.convert_to_tensor(part) for part in parts]

@@ -1,0 +1,79 @@
+"""Groups of elements for explanations: squares of images, windows of time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_ext.core._checks import is_integer, require
+
+
+def grid(shape: Sequence[int], size: int | Sequence[int]) -> np.ndarray:
+    """Divides an image, or anything with axes, into rectangles.
+
+    Args:
+        shape: The shape of one row, such as `(height, width, channels)`. All that
+            belongs to one place, the channels, is in one group.
+        size: Positive integer, or one for each axis but the last: how many places a
+            rectangle takes. Those at the border may be smaller.
+
+    Returns:
+        Integer array of this shape, the number of the rectangle of each element.
+
+    Raises:
+        ValueError: If the arguments are not of this form.
+
+    Examples:
+        >>> from keras_ext.explain import groups
+        >>> print(groups.grid((4, 4, 1), 2)[..., 0])
+        [[0 0 1 1]
+         [0 0 1 1]
+         [2 2 3 3]
+         [2 2 3 3]]
+    """
+    shape = tuple(shape)
+    valid = len(shape) >= 2 and all(is_integer(n) and n > 0 for n in shape)
+    require(
+        valid, "shape", shape, "two or more positive integers, the last for channels"
+    )
+    given: Any = size
+    sizes: list[Any] = [given] * (len(shape) - 1) if is_integer(given) else list(given)
+    valid = len(sizes) == len(shape) - 1 and all(is_integer(n) and n > 0 for n in sizes)
+    expected = f"a positive integer, or {len(shape) - 1} of them"
+    require(valid, "size", size, expected)
+    labels: np.ndarray = np.zeros(shape[:-1], int)
+    for axis, step in enumerate(sizes):
+        count = -(-shape[axis] // step)
+        place: np.ndarray = np.arange(shape[axis]) // step
+        along = place.reshape([-1 if a == axis else 1 for a in range(len(sizes))])
+        labels = labels * count + along
+    return np.repeat(labels[..., None], shape[-1], axis=-1)
+
+
+def windows(shape: Sequence[int], length: int) -> np.ndarray:
+    """Divides a sequence into windows of time.
+
+    Args:
+        shape: The shape of one row, `(steps,)` or `(steps, features)`. All features
+            of one step are in one group.
+        length: Positive integer, the number of steps of a window. The last one may be
+            shorter.
+
+    Returns:
+        Integer array of this shape, the number of the window of each element.
+
+    Raises:
+        ValueError: If the arguments are not of this form.
+
+    Examples:
+        >>> from keras_ext.explain import groups
+        >>> groups.windows((5,), 2).tolist()
+        [0, 0, 1, 1, 2]
+    """
+    shape = tuple(shape)
+    valid = len(shape) in (1, 2) and all(is_integer(n) and n > 0 for n in shape)
+    require(valid, "shape", shape, "(steps,) or (steps, features)")
+    require(is_integer(length) and length > 0, "length", length, "a positive integer")
+    return np.broadcast_to(
+        (np.arange(shape[0]) // length).reshape(-1, *[1] * (len(shape) - 1)), shape
+    ).copy()
