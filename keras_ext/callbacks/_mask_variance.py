@@ -1,7 +1,7 @@
 """How far the masks of one dropout layer move the prediction."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from keras import ops
 from keras_ext.core._dropout_kernel import live_dropout
 from keras_ext.core._fixed_data import FixedData
 from keras_ext.core._knobs import noise_shape
+from keras_ext.core._replaced_method import replace_method
 from keras_ext.core._typing import Tensor
 
 # At this rate each of the layers is tried, whatever its own is.
@@ -86,17 +87,11 @@ class MaskVariance:
     @contextmanager
     def _dropping(self, rates: Sequence[Tensor]) -> Iterator[None]:
         """Makes the layers drop at these rates in inference mode."""
-        before = [(layer, vars(layer).get("call")) for layer in self._dropouts]
-        try:
+        with ExitStack() as stack:
             for layer, rate in zip(self._dropouts, rates, strict=True):
-                # Past Keras's attribute tracking.
-                object.__setattr__(layer, "call", self._call(layer, rate))
+                call = self._call(layer, rate)
+                stack.callback(replace_method(layer, "call", call))
             yield
-        finally:
-            for layer, call in before:
-                vars(layer).pop("call", None)
-                if call is not None:
-                    object.__setattr__(layer, "call", call)
 
     def _call(self, layer: Any, rate: Tensor) -> Callable[..., Tensor]:
         def call(inputs: Tensor, training: bool = False) -> Tensor:

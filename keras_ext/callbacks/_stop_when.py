@@ -11,6 +11,7 @@ import keras
 from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.callbacks._stopping_callback import StoppingCallback, restore_weights
 from keras_ext.core._checks import is_integer, require
+from keras_ext.core._replaced_method import replace_method
 from keras_ext.core._typing import Logs
 
 _log = logging.getLogger(__name__)
@@ -198,14 +199,12 @@ def _noted_stop(model: keras.Model) -> Iterator[list[bool]]:
 def _noted_weights(model: keras.Model) -> Iterator[list[list[Any]]]:
     """Notes the weights that are set meanwhile, and does not set them."""
     weights: list[list[Any]] = []
-    before = vars(model).get("set_weights")  # noted by a `StopWhen` around this one
-    model.set_weights = weights.append
+    # Maybe noted by a `StopWhen` around this one as well.
+    undo = replace_method(model, "set_weights", weights.append)
     try:
         yield weights
     finally:
-        del model.set_weights
-        if before is not None:
-            model.set_weights = before
+        undo()
 
 
 def _still_wants_to_stop(member: keras.callbacks.Callback) -> bool:

@@ -1,7 +1,7 @@
 """Mean and variance of what layers get as input."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext.core._kept_values import kept_values
+from keras_ext.core._replaced_method import replace_method
 from keras_ext.core._typing import Tensor
 
 # Of each channel: how many values, their mean and their variance.
@@ -75,18 +76,13 @@ def _stand_ins(
 ) -> Iterator[None]:
     """Replaces the `call` of layers while the model is called once."""
     layers = list(dict.fromkeys([*watched, *training]))
-    before = [(layer, vars(layer).get("call")) for layer in layers]
-    try:
+    with ExitStack() as stack:
         for layer in layers:
             options = {"training": True} if layer in training else {}
             seen = records if layer in watched else None
-            object.__setattr__(layer, "call", _calling(layer, options, seen))
+            call = _calling(layer, options, seen)
+            stack.callback(replace_method(layer, "call", call))
         yield
-    finally:
-        for layer, call in before:
-            vars(layer).pop("call", None)
-            if call is not None:
-                object.__setattr__(layer, "call", call)
 
 
 def _calling(

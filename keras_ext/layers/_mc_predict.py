@@ -1,7 +1,7 @@
 """Monte-Carlo prediction with dropout."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import keras
@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from keras_ext.core._checks import is_integer, require
+from keras_ext.core._replaced_method import replace_method
 from keras_ext.core._sublayers import sublayers
 from keras_ext.core._typing import Tensor
 from keras_ext.layers._noise_layer import NoiseLayer
@@ -157,20 +158,11 @@ def _entropy(p: Tensor, kind: str) -> Tensor:
 @contextmanager
 def _dropping(model: keras.Model) -> Iterator[None]:
     """Makes the layers that drop do so in inference mode."""
-    replaced: list[tuple[keras.Layer, Any]] = []
-    try:
+    with ExitStack() as stack:
         for layer in sublayers(model):
             if _drops(layer):
-                replaced.append((layer, vars(layer).get("call")))
-                # Past Keras's attribute tracking.
-                object.__setattr__(layer, "call", _noisy_call(layer))
+                stack.callback(replace_method(layer, "call", _noisy_call(layer)))
         yield
-    finally:
-        for layer, call in replaced:
-            if call is None:
-                object.__delattr__(layer, "call")
-            else:
-                object.__setattr__(layer, "call", call)
 
 
 def _drops(layer: Any) -> bool:

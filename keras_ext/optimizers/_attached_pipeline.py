@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_ext.core._checks import require
 from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._replaced_method import replace_method
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import unit_axes
 from keras_ext.gradients._gradient_transform import GradientTransform
@@ -186,7 +187,6 @@ def _fail_if_unused(
     if type(model).train_step is keras.Model.train_step:
         return lambda: None
     custom_step = model.train_step
-    held = "train_step" in vars(model)
 
     def train_step(*args: Any, **kwargs: Any) -> Any:
         pipeline.was_applied = False
@@ -203,20 +203,13 @@ def _fail_if_unused(
             )
         return result
 
-    def restore() -> None:
-        if held:
-            model.train_step = custom_step
-        else:
-            vars(model).pop("train_step", None)
-
-    model.train_step = train_step
+    restore = replace_method(model, "train_step", train_step)
     return restore
 
 
 def _note_samples(model: keras.Model, note: threading.local) -> Callable[[], None]:
     """Makes `train_step` note how many samples it is given. Returns what undoes it."""
     step = model.train_step
-    held = "train_step" in vars(model)
 
     def train_step(data: Any, *args: Any, **kwargs: Any) -> Any:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -224,11 +217,4 @@ def _note_samples(model: keras.Model, note: threading.local) -> Callable[[], Non
         note.samples = tf.shape(inputs[0])[0] if inputs else None
         return step(data, *args, **kwargs)
 
-    def undo() -> None:
-        if held:
-            model.train_step = step
-        else:
-            vars(model).pop("train_step", None)
-
-    model.train_step = train_step
-    return undo
+    return replace_method(model, "train_step", train_step)
