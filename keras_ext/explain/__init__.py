@@ -1,1 +1,7 @@
-"""Explanations of what a model says."""
+"""Explanations of what a model says; shap and matplotlib are imported when used."""
+
+from keras_ext.explain import groups
+from keras_ext.explain._as_function import as_function
+from keras_ext.explain._explainer import Explainer
+
+__all__ = ["Explainer", "as_function", "groups"]

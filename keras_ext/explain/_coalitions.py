@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from keras_ext.core._typing import Tensor
 from keras_ext.explain._inputs import take
-from keras_ext.explain._memory import rows_at_once
 from keras_ext.explain._problem import Problem, gathered
 
 
@@ -20,9 +19,7 @@ class Coalitions:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.batch_size = problem.batch_size or rows_at_once(
-            problem.function, problem.background
-        )
+        self.batch_size = problem.batch_size
         self._of_part = problem.players.of_part(problem.inputs)
         self._mean = problem.compiled(self._mean_values)
 

@@ -29,7 +29,8 @@ class Inputs:
         names: The name of each part.
         shapes: The shape of one row of each part.
         sizes: The number of elements of each part.
-        columns: The names of the columns, if the rows came as a DataFrame, else None.
+        columns: The names of the columns, if the rows came as a DataFrame for one
+            input, else None.
 
     Raises:
         ValueError: If the rows are none, or not equally many.
@@ -39,8 +40,9 @@ class Inputs:
         self, model: keras.Model, example: Any, name: str = "background"
     ) -> None:
         self._by_column = _takes_columns(model)
-        columns = getattr(example, "columns", None)
-        self.columns = None if columns is None else [str(c) for c in columns]
+        # As inputs of their own they come in the order of `keras.tree`.
+        named = hasattr(example, "columns") and not self._by_column
+        self.columns = [str(c) for c in example.columns] if named else None
         self._structure = _structure(self._arrange(example))
         arrays = self._arrays(example, name)
         self.shapes = [a.shape[1:] for a in arrays]
@@ -70,7 +72,16 @@ class Inputs:
             tf.reshape(part, (-1, *shape))
             for part, shape in zip(parts, self.shapes, strict=True)
         ]
-        return keras.tree.pack_sequence_as(self._structure, shaped)
+        return self.arranged(shaped)
+
+    def arranged(self, arrays: Sequence[Any]) -> Any:
+        """The inputs, one after the other, in the structure that the model takes."""
+        return keras.tree.pack_sequence_as(self._structure, list(arrays))
+
+    @property
+    def numpy_dtypes(self) -> list[Any]:
+        """The dtypes of the parts."""
+        return [_numpy_dtype(dtype) for dtype in self.dtypes]
 
     def split(self, values: np.ndarray, axis: int = 1) -> list[np.ndarray]:
         """Splits an axis of all elements into those of the parts."""
@@ -82,9 +93,13 @@ class Inputs:
             return self.columns
         names = []
         for part, shape in zip(self.names, self.shapes, strict=True):
-            prefix = "" if self.is_single else part
+            prefix = "" if self.is_single and shape else part
             names += [_element_name(prefix, index) for index in np.ndindex(*shape)]
         return names
+
+    def frame_rows(self, x: Any) -> Any:
+        """The rows of a DataFrame as they are, in the order of the elements."""
+        return (x[self.names] if self._by_column else x).to_numpy()
 
     def _arrange(self, x: Any) -> Any:
         """A DataFrame as what the model takes: one array, or one for each column."""
@@ -151,10 +166,14 @@ def _natural_dtype(array: np.ndarray) -> str:
 
 
 def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
+    return array.astype(_numpy_dtype(dtype))
+
+
+def _numpy_dtype(dtype: str) -> Any:
     if dtype == "string":
-        return array.astype(object)
+        return np.dtype(object)
     # NumPy has no bfloat16; the layers cast by themselves.
-    return array.astype("float32" if dtype == "bfloat16" else dtype)
+    return np.dtype("float32" if dtype == "bfloat16" else dtype)
 
 
 def _names(model: keras.Model, structure: Any, count: int) -> list[str]:

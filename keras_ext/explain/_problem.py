@@ -21,18 +21,20 @@ class Problem:
         function: The model as a function of parts.
         background: The parts of the background rows.
         players: The players.
-        batch_size: How many rows the model gets at a time; None for a number that
-            follows from the memory a row takes.
+        batch_size: How many rows the model gets at a time; a third where gradients
+            are taken, which keep what was computed.
         jit: Whether graphs are compiled with XLA.
         seed: The seed of what is drawn.
+        group: The group of each element, if there are groups.
     """
 
     function: ModelFunction
     background: Sequence[np.ndarray]
     players: Players
-    batch_size: int | None = None
+    batch_size: int
     jit: bool = False
     seed: int = 0
+    group: np.ndarray | None = None
 
     @property
     def inputs(self) -> Inputs:

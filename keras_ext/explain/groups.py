@@ -7,6 +7,8 @@ import numpy as np
 
 from keras_ext.core._checks import is_integer, require
 
+__all__ = ["grid", "windows"]
+
 
 def grid(shape: Sequence[int], size: int | Sequence[int]) -> np.ndarray:
     """Divides an image, or anything with axes, into rectangles.
@@ -24,8 +26,8 @@ def grid(shape: Sequence[int], size: int | Sequence[int]) -> np.ndarray:
         ValueError: If the arguments are not of this form.
 
     Examples:
-        >>> from keras_ext.explain import groups
-        >>> print(groups.grid((4, 4, 1), 2)[..., 0])
+        >>> import keras_ext as kx
+        >>> print(kx.explain.groups.grid((4, 4, 1), 2)[..., 0])
         [[0 0 1 1]
          [0 0 1 1]
          [2 2 3 3]
@@ -66,8 +68,8 @@ def windows(shape: Sequence[int], length: int) -> np.ndarray:
         ValueError: If the arguments are not of this form.
 
     Examples:
-        >>> from keras_ext.explain import groups
-        >>> groups.windows((5,), 2).tolist()
+        >>> import keras_ext as kx
+        >>> kx.explain.groups.windows((5,), 2).tolist()
         [0, 0, 1, 1, 2]
     """
     shape = tuple(shape)

@@ -10,13 +10,12 @@ from keras_ext.explain._problem import Problem
 class Owen(Permutation):
     """Draws only orders in which the members of a group come one after the other.
 
-    Args:
-        problem: The problem, whose players are single elements.
-        group: The group of each player.
+    The players are single elements.
     """
 
-    def __init__(self, problem: Problem, group: np.ndarray | None) -> None:
-        hint = "Pass `groups`, such as those of `groups.grid`, or another method."
+    def __init__(self, problem: Problem) -> None:
+        group = problem.group
+        hint = "Pass `groups`, such as those of groups.grid, or another method."
         require(group is not None, "groups", group, 'given for method="owen"', hint)
         super().__init__(problem)
         self._group = np.asarray(group)

@@ -7,13 +7,12 @@ import tensorflow as tf
 
 from keras_ext.core._typing import Tensor
 from keras_ext.explain._chains import Chains, Tally
-from keras_ext.explain._memory import rows_at_once
 from keras_ext.explain._problem import Attribution, Problem, Rows, gathered
 
 # Numbers held at a time while the chains of some rows are summed up.
 _HELD = 2**22
 # Replicates, over the background, that the standard error is estimated from.
-_REPLICATES = 32
+_REPLICATES = 64
 
 
 class Permutation:
@@ -26,9 +25,7 @@ class Permutation:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.batch_size = problem.batch_size or rows_at_once(
-            problem.function, problem.background
-        )
+        self.batch_size = problem.batch_size
         self._of_part = problem.players.of_part(problem.inputs)
         self._evaluate = problem.compiled(self._outputs_on_the_way)
 

@@ -1,0 +1,273 @@
+"""Shapley values and their kin for any Keras model."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ext.core._checks import is_integer, is_number, require
+from keras_ext.explain._evaluation import Evaluation
+from keras_ext.explain._explanation import to_explanation
+from keras_ext.explain._inputs import Inputs
+from keras_ext.explain._memory import rows_at_once
+from keras_ext.explain._methods import METHODS
+from keras_ext.explain._model_function import ModelFunction
+from keras_ext.explain._players import Players
+from keras_ext.explain._problem import Problem, Rows
+from keras_ext.explain._progress import Progress
+
+# Up to here all coalitions cost no more than random orders that come near.
+_EXACT_UP_TO = 12
+# Beyond, one row takes more than a million evaluations with a hundred background rows.
+_SAMPLED_UP_TO = 4096
+
+
+class Explainer:
+    """Explains what a model says of single rows, as a `shap.Explanation`.
+
+    The value of a player, a feature or a group of them, says how much its being as it
+    is in the row, and not as in the background, has changed the output. The values of a
+    row and the base value, which is the mean output over the background, add up to the
+    output. All of `shap.plots` can draw the result.
+
+    The methods:
+
+    - `"exact"`: Shapley values, by all coalitions of up to 16 players.
+    - `"permutation"`: Shapley values, estimated by random orders of the players, with
+      a standard error.
+    - `"kernel"`: Shapley values, estimated by a regression (Kernel SHAP). For
+      comparison, and for a background of one row.
+    - `"owen"`: Owen values of single elements, whose `groups` stay together.
+    - `"expected_gradients"`: gradients at random points between background and row.
+      Much faster where there are many elements. *Not* Shapley values.
+    - `"integrated_gradients"`: the same integral with as many nodes as it takes, for a
+      background of a few rows, such as a black image. *Not* Shapley values.
+    - `"auto"`: `"exact"` up to 12 players, else `"permutation"`. `reason` says so.
+
+    The model is called in inference mode, within compiled graphs, in chunks whose
+    memory is bounded. The whole background is used. Nothing outside of the explainer
+    is changed, neither random state nor TensorFlow.
+
+    Args:
+        model: A built model of any kind.
+        background: The rows that are compared with, as the model takes them: an array;
+            a list, tuple or dictionary of arrays; or a DataFrame, whose columns become
+            names. 50 to 200 rows of the training data are usual.
+        method: One of the above. Defaults to `"auto"`.
+        outputs: Which outputs are explained: None for all; a number or name, or a list
+            of these; `"top"` for the highest of each row, `("top", k)` for the `k`
+            highest; or a function from what the model puts out to a tensor of shape
+            `(rows,)` or `(rows, outputs)`.
+        groups: Elements that come and go together: an integer array of the shape of a
+            row, with equal numbers within a group, as `keras_ext.explain.groups` makes
+            them; a dictionary of such arrays by the names of several inputs; or a
+            dictionary from names of groups to lists of features. None means that
+            every element is a player.
+        feature_names: The names of all elements. None takes them from the background.
+        output_names: The names of all outputs. None takes them from the model.
+        link: `"identity"`, or `"logit"` to explain the log-odds of probabilities.
+            Defaults to `"identity"`.
+        batch_size: How many rows the model gets at a time, or `"auto"` for a number
+            that follows from the memory that a row takes. Defaults to `"auto"`.
+        jit: Whether the graphs are compiled with XLA. `"auto"` does so on accelerators
+            only: on a CPU, it takes seconds to compile and made convolutions slower.
+            Defaults to `"auto"`.
+        seed: Non-negative integer. The same seed gives the same values, whatever rows
+            are explained together. Defaults to `0`.
+
+    Attributes:
+        method: The method that is used.
+        reason: Why, in a sentence.
+        expected_value: The mean output over the background, a number or an array.
+
+    Raises:
+        ValueError: If an argument is not of this form, or the method cannot explain
+            this model or so many players.
+        ImportError: If shap is not installed, when called.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        >>> model.set_weights([np.array([[1.0], [2.0], [0.0]]), np.zeros(1)])
+        >>> explainer = kx.explain.Explainer(model, background=np.zeros((1, 3)))
+        >>> explainer.method
+        'exact'
+        >>> explanation = explainer(np.array([[1.0, 1.0, 1.0]]))
+        >>> print(explanation.values.round(6), explanation.base_values)
+        [[1. 2. 0.]] [0.]
+
+    References:
+        - [Lundberg and Lee, 2017](https://arxiv.org/abs/1705.07874), Kernel SHAP
+        - [Mitchell et al., 2022](https://arxiv.org/abs/2104.12199), random orders
+        - [Musco and Witter, 2024](https://arxiv.org/abs/2410.01917), leverage scores
+        - [Erion et al., 2021](https://arxiv.org/abs/1906.10670), expected gradients
+        - [Sundararajan et al., 2017](https://arxiv.org/abs/1703.01365), integrated
+          gradients
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        model: keras.Model,
+        background: Any,
+        method: str = "auto",
+        outputs: Any = None,
+        groups: Any = None,
+        feature_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+        link: str = "identity",
+        batch_size: int | str = "auto",
+        jit: bool | str = "auto",
+        seed: int = 0,
+    ) -> None:
+        require(isinstance(model, keras.Model), "model", model, "a keras.Model")
+        known = ("auto", *METHODS)
+        require(method in known, "method", method, f"one of {known}")
+        valid = batch_size == "auto" or (is_integer(batch_size) and int(batch_size) > 0)
+        require(valid, "batch_size", batch_size, 'a positive integer or "auto"')
+        require(jit in (True, False, "auto"), "jit", jit, 'True, False or "auto"')
+        require(is_integer(seed) and seed >= 0, "seed", seed, "a non-negative integer")
+        inputs = Inputs(model, background)
+        parts = inputs.parts(background, "background")
+        function = ModelFunction(model, inputs, parts, outputs, output_names, link)
+        grouped = Players(inputs, groups, _names(inputs, feature_names))
+        single = Players(inputs, None, _names(inputs, feature_names))
+        self.method, self.reason = _choose(method, grouped.count)
+        players = single if self.method == "owen" else grouped
+        if batch_size == "auto":
+            batch_size = rows_at_once(function, parts)
+        compiled = _has_accelerator() if jit == "auto" else bool(jit)
+        self._problem = Problem(
+            function,
+            parts,
+            players,
+            int(batch_size),
+            compiled,
+            int(seed),
+            None if groups is None else grouped.of_element,
+        )
+        self._evaluate = Evaluation(function, int(batch_size), compiled)
+        self._explain = METHODS[self.method](self._problem)
+
+    @property
+    def expected_value(self) -> Any:
+        """The mean over the background of each output from which `outputs` chooses."""
+        mean = self._evaluate(self._problem.background).mean(axis=0, dtype="float64")
+        return float(mean[0]) if len(mean) == 1 else mean
+
+    def __call__(
+        self,
+        x: Any,
+        budget: int | str = "auto",
+        tolerance: float | None = None,
+        show_progress: bool = True,
+    ) -> Any:
+        """Explains rows.
+
+        Args:
+            x: The rows, in the form of the background.
+            budget: About how many evaluations of the model each row may take, or
+                `"auto"`. With a `tolerance` as many again are made until it is met.
+            tolerance: The standard error that no value should exceed; None makes one
+                round. Methods without a standard error take it for what the values may
+                miss the output by, or ignore it.
+            show_progress: Whether a bar is shown if it takes more than two seconds.
+
+        Returns:
+            A `shap.Explanation`. With one input and without groups, its values have
+            the shape of the input, else `(rows, players)`; with several outputs there
+            is one axis more. `base_values` are `(rows,)` or `(rows, outputs)`;
+            `error_std`, `data` and the names are there as far as they are known.
+        """
+        valid = budget == "auto" or (is_integer(budget) and int(budget) > 0)
+        require(valid, "budget", budget, 'a positive integer or "auto"')
+        valid = tolerance is None or (is_number(tolerance) and tolerance > 0)
+        require(valid, "tolerance", tolerance, "a number > 0 or None")
+        begin = time.perf_counter()
+        rows = self._rows(x)
+        number = None if budget == "auto" else int(budget)
+        found = self._explain(rows, number, tolerance, Progress(show_progress))
+        problem = self._problem
+        seconds = time.perf_counter() - begin
+        return to_explanation(
+            found, rows, problem.players, problem.function, x, seconds
+        )
+
+    def spread(self, explanation: Any, x: Any) -> Any:
+        """Brings an explanation to the shape of the input or inputs.
+
+        What a group has is divided evenly among its elements, so that sums remain.
+
+        Args:
+            explanation: What the explainer returned.
+            x: The rows that it is of.
+
+        Returns:
+            A `shap.Explanation` with values and data of the shape of the input; with
+            several inputs a dictionary of such, by name.
+        """
+        inputs, players = self._problem.inputs, self._problem.players
+        values = np.asarray(explanation.values)
+        count = players.count
+        flat = values.reshape(len(values), count, -1)
+        extra = values.shape[-1:] if flat.shape[2] > 1 else ()
+        kind = type(explanation)
+        found = {
+            name: kind(
+                part.reshape(len(part), *shape, *extra),
+                base_values=explanation.base_values,
+                data=own.reshape(len(part), *shape),
+                output_names=explanation.output_names,
+                compute_time=explanation.compute_time,
+            )
+            for name, shape, part, own in zip(
+                inputs.names,
+                inputs.shapes,
+                inputs.split(players.spread(flat)),
+                inputs.parts(x),
+                strict=True,
+            )
+        }
+        return found[inputs.names[0]] if inputs.is_single else found
+
+    def __repr__(self) -> str:
+        return f"Explainer(method={self.method!r}): {self.reason}"
+
+    def _rows(self, x: Any) -> Rows:
+        parts = self._problem.inputs.parts(x)
+        values = self._evaluate(parts)
+        background = self._evaluate(self._problem.background)
+        which = self._problem.function.which(values)
+        return Rows(parts, values, which, background)
+
+
+def _names(inputs: Inputs, given: Sequence[str] | None) -> list[str]:
+    if given is None:
+        return inputs.element_names()
+    names = [str(name) for name in given]
+    expected = f"{inputs.num_elements} names, one for each element of a row"
+    require(len(names) == inputs.num_elements, "feature_names", given, expected)
+    return names
+
+
+def _choose(method: str, players: int) -> tuple[str, str]:
+    """The method, and a sentence why."""
+    if method != "auto":
+        return method, "it was asked for."
+    if players <= _EXACT_UP_TO:
+        why = f"{players} players have {2**players} coalitions, few enough for all."
+        return "exact", why
+    hint = (
+        "Pass `groups`, such as those of kx.explain.groups.grid, or a method that "
+        'takes gradients, such as "expected_gradients"; those are no Shapley values.'
+    )
+    rule = f'<= {_SAMPLED_UP_TO} for method="auto"'
+    require(players <= _SAMPLED_UP_TO, "players", players, rule, hint)
+    return "permutation", f"{players} players are too many for all coalitions."
+
+
+def _has_accelerator() -> bool:
+    return any(d.device_type != "CPU" for d in tf.config.list_logical_devices())

@@ -1,0 +1,83 @@
+"""Attributions as a `shap.Explanation`, in the shapes that its plots expect."""
+
+from typing import Any
+
+import numpy as np
+
+from keras_ext.core._extras import import_extra
+from keras_ext.explain._inputs import Inputs
+from keras_ext.explain._model_function import ModelFunction
+from keras_ext.explain._players import Players
+from keras_ext.explain._problem import Attribution, Rows
+
+
+def to_explanation(
+    attribution: Attribution,
+    rows: Rows,
+    players: Players,
+    function: ModelFunction,
+    x: Any,
+    seconds: float,
+) -> Any:
+    """Makes the `shap.Explanation`.
+
+    With one input and no groups everything has the shape of the input, else players
+    have one axis. There is an axis of outputs if there are several.
+    """
+    inputs = function.inputs
+    shape = _shape(inputs, players)
+    values = _shaped(attribution.values, shape)
+    error = attribution.error_std
+    base = rows.explained_background.mean(axis=1, dtype="float64")
+    return import_extra("shap", "explain").Explanation(
+        values=values,
+        base_values=base[:, 0] if base.shape[1] == 1 else base,
+        data=player_data(rows.parts, inputs, players).reshape(-1, *shape),
+        display_data=_display(x, shape, inputs),
+        feature_names=players.names if len(shape) == 1 else None,
+        output_names=_output_names(function, rows),
+        error_std=None if error is None else _shaped(error, shape),
+        compute_time=seconds,
+    )
+
+
+def player_data(parts: Any, inputs: Inputs, players: Players) -> np.ndarray:
+    """What the players are in each row: the element, or the mean of a group."""
+    numeric = all(part.dtype.kind in "biuf" for part in parts)
+    elements = np.concatenate(
+        [part.astype("float64" if numeric else object) for part in parts], axis=1
+    )
+    if players.are_elements:
+        return elements
+    if not numeric:  # the mean of words is none
+        return np.full((len(elements), players.count), np.nan)
+    sizes = np.bincount(players.of_element, minlength=players.count)
+    return players.total(elements) / sizes
+
+
+def _shape(inputs: Inputs, players: Players) -> tuple[int, ...]:
+    """The shape of what belongs to one row."""
+    if players.are_elements and inputs.is_single:
+        return tuple(inputs.shapes[0])
+    return (players.count,)
+
+
+def _shaped(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`(rows, players, k)` in the shape of the input, without an axis of one output."""
+    shaped = values.reshape(len(values), *shape, values.shape[-1])
+    return shaped[..., 0] if values.shape[-1] == 1 else shaped
+
+
+def _display(x: Any, shape: tuple[int, ...], inputs: Inputs) -> Any:
+    """The rows as they were given, where a plot can show them so."""
+    is_frame = hasattr(x, "columns")
+    shown = is_frame and (len(x.columns),) == shape
+    return inputs.frame_rows(x) if shown else None
+
+
+def _output_names(function: ModelFunction, rows: Rows) -> Any:
+    if function.num_outputs == 1:
+        return None
+    if function.top is None:
+        return list(function.names)
+    return np.array(function.names)[rows.which]
