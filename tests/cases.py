@@ -70,6 +70,7 @@ TRANSFORMS = {
         TransformCase(lambda **kw: g.CoordinateClip(**kw)),
         TransformCase(lambda **kw: g.CoordinateClip(alpha=1.5, **kw)),
     ],
+    "DelayGradients": [TransformCase(lambda **kw: g.DelayGradients(3, **kw))],
     "Freeze": [TransformCase(lambda **kw: _frozen_biases(**kw))],
     "LayerwiseScale": [
         TransformCase(lambda **kw: g.LayerwiseScale({"kernel": 0.3}, 0.0, **kw))

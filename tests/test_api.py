@@ -41,6 +41,7 @@ SAVED_NAMES = {
     "keras_ext>ClipUpdateRMS",
     "keras_ext>ConcreteDropout",
     "keras_ext>CoordinateClip",
+    "keras_ext>DelayGradients",
     "keras_ext>DropBlock1D",
     "keras_ext>DropBlock2D",
     "keras_ext>DropBlock3D",

@@ -10,6 +10,7 @@ from keras_ext.gradients._clip_by_norm import ClipByNorm
 from keras_ext.gradients._clip_by_value import ClipByValue
 from keras_ext.gradients._clip_update_rms import ClipUpdateRMS
 from keras_ext.gradients._coordinate_clip import CoordinateClip
+from keras_ext.gradients._delay_gradients import DelayGradients
 from keras_ext.gradients._freeze import Freeze
 from keras_ext.gradients._gradient_transform import GradientTransform
 from keras_ext.gradients._layerwise_scale import LayerwiseScale
@@ -31,6 +32,7 @@ __all__ = [
     "ClipByValue",
     "ClipUpdateRMS",
     "CoordinateClip",
+    "DelayGradients",
     "Freeze",
     "GradientTransform",
     "LayerwiseScale",
