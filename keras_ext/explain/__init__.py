@@ -3,5 +3,6 @@
 from keras_ext.explain import groups
 from keras_ext.explain._as_function import as_function
 from keras_ext.explain._explainer import Explainer
+from keras_ext.explain._safe_shap import safe_shap
 
-__all__ = ["Explainer", "as_function", "groups"]
+__all__ = ["Explainer", "as_function", "groups", "safe_shap"]
