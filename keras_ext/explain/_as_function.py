@@ -9,7 +9,6 @@ import numpy as np
 from keras_ext.core._checks import is_integer, require
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._inputs import Inputs
-from keras_ext.explain._memory import rows_at_once
 from keras_ext.explain._model_function import ModelFunction
 
 
@@ -113,6 +112,5 @@ def as_function(
     function = ModelFunction(model, inputs, parts, outputs, output_names)
     rule = 'other than "top": each row would have outputs of its own'
     require(function.top is None, "outputs", outputs, rule)
-    if batch_size == "auto":
-        batch_size = rows_at_once(function, parts)
-    return FlatFunction(inputs, Evaluation(function, int(batch_size), jit))
+    size = None if batch_size == "auto" else int(batch_size)
+    return FlatFunction(inputs, Evaluation(function, parts, size, jit))

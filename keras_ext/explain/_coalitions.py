@@ -21,7 +21,13 @@ class Coalitions:
         self.problem = problem
         self.batch_size = problem.batch_size
         self._of_part = problem.players.of_part(problem.inputs)
-        self._mean = problem.compiled(self._mean_values)
+        self._mean = problem.compiled(
+            self._mean_values,
+            problem.rows,
+            problem.rows,
+            tf.TensorSpec((None, problem.players.count), tf.bool),
+            tf.TensorSpec((None, problem.function.num_outputs), tf.int32),
+        )
 
     def values(
         self,

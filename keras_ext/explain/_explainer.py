@@ -12,7 +12,6 @@ from keras_ext.core._checks import is_integer, is_number, require
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._explanation import to_explanation
 from keras_ext.explain._inputs import Inputs
-from keras_ext.explain._memory import rows_at_once
 from keras_ext.explain._methods import METHODS
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players
@@ -45,6 +44,9 @@ class Explainer:
       Much faster where there are many elements. *Not* Shapley values.
     - `"integrated_gradients"`: the same integral with as many nodes as it takes, for a
       background of a few rows, such as a black image. *Not* Shapley values.
+    - `"deep"`: DeepLIFT, layer by layer, averaged over the background (Deep SHAP). Of
+      the gradient methods the one with the fewest evaluations. Layers without a rule
+      of their own are integrated. *Not* Shapley values.
     - `"auto"`: `"exact"` up to 12 players, else `"permutation"`. `reason` says so.
 
     The model is called in inference mode, within compiled graphs, in chunks whose
@@ -107,6 +109,7 @@ class Explainer:
         - [Erion et al., 2021](https://arxiv.org/abs/1906.10670), expected gradients
         - [Sundararajan et al., 2017](https://arxiv.org/abs/1703.01365), integrated
           gradients
+        - [Shrikumar et al., 2017](https://arxiv.org/abs/1704.02685), DeepLIFT
     """
 
     def __init__(  # noqa: PLR0913
@@ -137,19 +140,18 @@ class Explainer:
         single = Players(inputs, None, _names(inputs, feature_names))
         self.method, self.reason = _choose(method, grouped.count)
         players = single if self.method == "owen" else grouped
-        if batch_size == "auto":
-            batch_size = rows_at_once(function, parts)
         compiled = _has_accelerator() if jit == "auto" else bool(jit)
+        size = None if batch_size == "auto" else int(batch_size)
+        self._evaluate = Evaluation(function, parts, size, compiled)
         self._problem = Problem(
             function,
             parts,
             players,
-            int(batch_size),
+            self._evaluate.batch_size,
             compiled,
             int(seed),
             None if groups is None else grouped.of_element,
         )
-        self._evaluate = Evaluation(function, int(batch_size), compiled)
         self._explain = METHODS[self.method](self._problem)
 
     @property

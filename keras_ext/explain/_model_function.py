@@ -76,6 +76,11 @@ class ModelFunction:
         )
         self.num_outputs = self.top or len(self.names)
 
+    @property
+    def is_bent(self) -> bool:
+        """Whether the explained outputs are not linear in those of the model."""
+        return self._function is not None or self.link != "identity"
+
     def raw(self, parts: Sequence[Tensor]) -> Any:
         """What the model puts out."""
         return self.model(self.inputs.assemble(parts), training=False)

@@ -20,11 +20,16 @@ class Paths:
         self.problem = problem
         self.leaves = Leaves(problem.function, problem.background)
         self.batch_size = max(1, problem.batch_size // 3)
-        self._sums = problem.compiled(self._weighted_sums)
-        # The same number each time: it is a part of the graph.
-        outputs = problem.function.num_outputs
-        self._at_once = max(
-            d for d in range(1, min(outputs, _MOST_OUTPUTS) + 1) if outputs % d == 0
+        self._at_once = divisor(problem.function.num_outputs)
+        points = tf.TensorSpec((None, None), tf.float32)
+        self._sums = problem.compiled(
+            self._weighted_sums,
+            problem.rows,
+            problem.rows,
+            tf.TensorSpec((None, None), tf.int32),
+            points,
+            points,
+            tf.TensorSpec((None, self._at_once), tf.int32),
         )
 
     def sums(
@@ -127,3 +132,9 @@ def complete(values: np.ndarray, shares: np.ndarray, sums: np.ndarray) -> np.nda
     total = shares.sum(axis=1, keepdims=True)
     part = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
     return values + part * missing[:, None]
+
+
+def divisor(outputs: int) -> int:
+    """How many outputs to go back from in one graph, which is always as many."""
+    most = min(outputs, _MOST_OUTPUTS)
+    return max(d for d in range(1, most + 1) if outputs % d == 0)

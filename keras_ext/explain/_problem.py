@@ -46,10 +46,16 @@ class Problem:
         """How many rows the background has."""
         return len(self.background[0])
 
-    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Compiles a function of tensors, once for all sizes."""
-        # Shapes are left open, so that a last, smaller chunk traces nothing anew.
-        return tf.function(function, reduce_retracing=True, jit_compile=self.jit)
+    def compiled(
+        self, function: Callable[..., Any], *signature: Any
+    ) -> Callable[..., Any]:
+        """Traces a function, once for all sizes of its arguments."""
+        return traced(function, signature, self.jit)
+
+    @property
+    def rows(self) -> list[tf.TensorSpec]:
+        """What any number of rows look like."""
+        return rows_like(self.background)
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,18 @@ class Method(Protocol):
             tolerance: Go on until no standard error is above it, if given.
             progress: Called with how much is done, and of how much.
         """
+
+
+def traced(function: Callable[..., Any], signature: Sequence[Any], jit: bool) -> Any:
+    """Traces a function for arguments of these kinds, structures of `TensorSpec`."""
+    # Keras's layers are written for tracing without autograph, as `fit` does it.
+    compiled = tf.function(function, autograph=False, jit_compile=jit)
+    return compiled.get_concrete_function(*signature)
+
+
+def rows_like(parts: Sequence[np.ndarray]) -> list[tf.TensorSpec]:
+    """What any number of such rows look like."""
+    return [tf.TensorSpec((None, *p.shape[1:]), tf.as_dtype(p.dtype)) for p in parts]
 
 
 def gathered(parts: Sequence[np.ndarray]) -> list[Tensor]:

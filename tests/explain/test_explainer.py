@@ -17,7 +17,7 @@ from tests.explain.models import (
 )
 
 SHAPLEY = ("exact", "permutation", "kernel", "owen")
-ALL = (*SHAPLEY, "expected_gradients", "integrated_gradients")
+ALL = (*SHAPLEY, "expected_gradients", "integrated_gradients", "deep")
 X, BACKGROUND = normal(20, 6, seed=1), normal(30, 6, seed=2)
 
 
@@ -111,12 +111,14 @@ def test_kernel_with_all_coalitions_has_no_error(network, exact):
     assert found.error_std.max() == 0
 
 
-@pytest.mark.parametrize("method", ["integrated_gradients", "expected_gradients"])
+@pytest.mark.parametrize(
+    "method", ["integrated_gradients", "expected_gradients", "deep"]
+)
 def test_gradients_are_integrated_along_straight_lines(method):
     # From 0 to x the integral of x0 ** 2 * x1 gives 2/3 to x0 and 1/3 to x1.
     model = Formula(lambda a, b: a**2 * b)
     found = Explainer(model, np.zeros((1, 2)), method)(np.array([[2.0, 3.0]]), 400)
-    atol = 1e-5 if method == "integrated_gradients" else 0.1
+    atol = 0.1 if method == "expected_gradients" else 1e-5
     np.testing.assert_allclose(found.values, [[8.0, 4.0]], atol=atol)
 
 
@@ -139,7 +141,7 @@ def test_tokens_are_explained_through_their_embeddings():
     kernel = np.asarray(model.layers[-1].kernel).reshape(4, 3)
     means = table[background].mean(axis=0)
     expected = ((table[x] - means) * kernel).sum(axis=-1)
-    for method in ("exact", "expected_gradients", "integrated_gradients"):
+    for method in ("exact", "expected_gradients", "integrated_gradients", "deep"):
         found = Explainer(model, background, method)(x)
         tolerance = 0.05 if method == "expected_gradients" else 1e-6
         np.testing.assert_allclose(found.values, expected, atol=tolerance)
@@ -147,7 +149,7 @@ def test_tokens_are_explained_through_their_embeddings():
 
 
 @pytest.mark.parametrize("as_dictionary", [True, False])
-@pytest.mark.parametrize("method", ["auto", "expected_gradients"])
+@pytest.mark.parametrize("method", ["auto", "expected_gradients", "deep"])
 def test_several_inputs_and_outputs(method, as_dictionary):
     model = two_inputs(as_dictionary)
     rng = np.random.default_rng(0)
@@ -305,7 +307,9 @@ def test_a_row_has_the_same_values_alone_and_among_others(network, method):
     assert np.abs(other.values - together).max() > 1e-6
 
 
-@pytest.mark.parametrize("method", ["exact", "permutation", "expected_gradients"])
+@pytest.mark.parametrize(
+    "method", ["exact", "permutation", "expected_gradients", "deep"]
+)
 def test_xla_and_small_chunks_change_nothing(network, method):
     budget = 40
     usual = Explainer(network, BACKGROUND[:4], method)(X[:3], budget)

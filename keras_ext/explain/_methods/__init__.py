@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from keras_ext.explain._methods._deep import Deep
 from keras_ext.explain._methods._exact import Exact
 from keras_ext.explain._methods._expected_gradients import ExpectedGradients
 from keras_ext.explain._methods._integrated_gradients import IntegratedGradients
@@ -17,4 +18,5 @@ METHODS: dict[str, Callable[[Problem], Method]] = {
     "owen": Owen,
     "expected_gradients": ExpectedGradients,
     "integrated_gradients": IntegratedGradients,
+    "deep": Deep,
 }

@@ -27,7 +27,14 @@ class Permutation:
         self.problem = problem
         self.batch_size = problem.batch_size
         self._of_part = problem.players.of_part(problem.inputs)
-        self._evaluate = problem.compiled(self._outputs_on_the_way)
+        self._evaluate = problem.compiled(
+            self._outputs_on_the_way,
+            problem.rows,
+            problem.rows,
+            tf.TensorSpec((None, problem.players.count), tf.int32),
+            tf.TensorSpec((None, problem.function.num_outputs), tf.int32),
+            tf.TensorSpec((4, None), tf.int32),
+        )
 
     def orders(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Draws orders, `(count, players)`: the player at each place."""

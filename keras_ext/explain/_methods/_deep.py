@@ -1,0 +1,203 @@
+"""DeepLIFT, averaged over the background (Deep SHAP)."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from keras_ext.core._checks import require
+from keras_ext.core._typing import Tensor
+from keras_ext.explain._deep._record import Call, Record, record
+from keras_ext.explain._deep._rules import (
+    Pairs,
+    Rule,
+    general,
+    is_general,
+    linear,
+    rule_of,
+)
+from keras_ext.explain._paths import complete, divisor
+from keras_ext.explain._problem import Attribution, Problem, Rows, gathered
+
+_FIRST, _MOST = 16, 256
+# What may be missing of the difference of the outputs, relative to them.
+_MISSING = 1e-5
+
+
+class Deep:
+    """Goes through the layers backwards, once for all pairs of row and background row.
+
+    The layers are computed once for the rows and once for the background, and not for
+    each pair. Layers without a rule are integrated, with as many nodes as it takes
+    until the sum is the difference of the outputs.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._at_once = divisor(problem.function.num_outputs)
+        self._is_integrated = False  # tracing finds out
+        nodes = tf.TensorSpec((None,), tf.float32)
+        self._sums = problem.compiled(
+            self._contributions,
+            problem.rows,
+            problem.rows,
+            nodes,
+            nodes,
+            tf.TensorSpec((None, self._at_once), tf.int32),
+        )
+
+    def __call__(
+        self,
+        rows: Rows,
+        budget: int | None,
+        tolerance: float | None,
+        progress: Callable[[int, int], None],
+    ) -> Attribution:
+        count = len(rows.which)
+        wanted = rows.explained - rows.explained_background.mean(axis=1)
+        scale = np.abs(rows.explained_background).max(axis=1) + np.abs(rows.explained)
+        allowed = np.maximum(_MISSING * scale, tolerance or 0)
+        most = (
+            _MOST if budget is None else max(1, budget // self.problem.num_background)
+        )
+        nodes = min(_FIRST, most)
+        values = np.zeros((count, self.problem.players.count, rows.which.shape[1]))
+        going_on = np.arange(count)
+        while len(going_on):
+            values[going_on] = self._explain(rows, going_on, nodes)
+            gap = np.abs(values.sum(axis=1) - wanted)
+            going_on = np.flatnonzero((gap > allowed).any(axis=1))
+            progress(count - len(going_on), count)
+            if nodes >= most or not self._is_integrated:
+                break
+            nodes = min(2 * nodes, most)
+        return Attribution(complete(values, np.abs(values), wanted))
+
+    def _explain(self, rows: Rows, chosen: np.ndarray, nodes: int) -> np.ndarray:
+        n, problem = self.problem.num_background, self.problem
+        pairs = max(
+            1, problem.batch_size // (3 * (nodes if self._is_integrated else 1))
+        )
+        behind_at_once = min(n, pairs)
+        rows_at_once = max(1, pairs // behind_at_once)
+        t, weights = map(tf.constant, _nodes(nodes))
+        shape = (len(chosen), problem.inputs.num_elements, rows.which.shape[1])
+        total = np.zeros(shape)
+        for r in range(0, len(chosen), rows_at_once):
+            some = slice(r, r + rows_at_once)
+            x = gathered([part[chosen[some]] for part in rows.parts])
+            for b in range(0, n, behind_at_once):
+                behind = gathered(
+                    [part[b : b + behind_at_once] for part in problem.background]
+                )
+                for j in range(0, shape[2], self._at_once):
+                    which = rows.which[chosen[some], j : j + self._at_once]
+                    found = self._sums(x, behind, t, weights, tf.constant(which))
+                    total[some, :, j : j + self._at_once] += found.numpy()
+        return problem.players.total(total / n)
+
+    def _contributions(
+        self,
+        x: list[Tensor],
+        background: list[Tensor],
+        nodes: Tensor,
+        weights: Tensor,
+        which: Tensor,
+    ) -> Tensor:
+        """The sums over the background, `(rows, elements, k)`."""
+        function, inputs = self.problem.function, self.problem.inputs
+        joined = [tf.concat(pair, axis=0) for pair in zip(x, background, strict=True)]
+        given = [
+            tf.reshape(part, (-1, *shape))
+            for part, shape in zip(joined, inputs.shapes, strict=True)
+        ]
+        raw, found = record(
+            function.model,
+            given,
+            lambda: function.model(inputs.arranged(given), training=False),
+        )
+        columns = found.add(function, function.outputs_of, (raw,), {})
+        pairs = Pairs(tf.shape(x[0])[0], tf.shape(background[0])[0], nodes, weights)
+        depth = columns.shape[1]
+        results = []
+        for one in tf.unstack(which, axis=1):
+            start = tf.repeat(tf.one_hot(one, depth), pairs.behind, axis=0)
+            parts = self._backwards(found, given, columns, start, pairs)
+            results.append(tf.concat(parts, axis=1))
+        return tf.stack(results, axis=-1)
+
+    def _backwards(
+        self,
+        found: Record,
+        given: list[Tensor],
+        columns: Tensor,
+        start: Tensor,
+        pairs: Pairs,
+    ) -> list[Tensor]:
+        """What the elements of each part contribute, going from call to call."""
+        multipliers: dict[int, Tensor] = {id(columns): start}
+        tokens: dict[int, Tensor] = {}
+        for call in reversed(found.calls):
+            outputs = call.outputs
+            if not call.inputs or not any(id(y) in multipliers for y in outputs):
+                continue
+            own = [multipliers.get(id(y), tf.zeros_like(pairs.own(y))) for y in outputs]
+            if isinstance(call.operation, layers.Embedding):
+                source = found.origin(call.inputs[0])
+                gain = tf.reduce_sum(own[0] * pairs.difference(outputs[0]), axis=-1)
+                _add(tokens, source, gain)
+                continue
+            sources = [found.origin(x) for x in call.inputs]
+            _require_real(sources, call)
+            passed = self._rule(call)(call, pairs, own)
+            for source, multiplier in zip(sources, passed, strict=True):
+                _add(multipliers, source, multiplier)
+        return [
+            self._summed(x, multipliers.get(id(x)), tokens.get(id(x)), pairs)
+            for x in given
+        ]
+
+    def _rule(self, call: Call) -> Rule:
+        function = self.problem.function
+        last: Rule = general if function.is_bent else linear
+        rule = last if call.operation is function else rule_of(call)
+        self._is_integrated |= is_general(rule, call)
+        return rule
+
+    def _summed(
+        self, x: Tensor, multiplier: Tensor | None, gain: Tensor | None, pairs: Pairs
+    ) -> Tensor:
+        """The contributions of a part, summed over the background."""
+        size = int(np.prod(x.shape[1:]))
+        total = tf.zeros((pairs.rows, size))
+        if gain is not None:
+            total += _over_background(gain, size, pairs)
+        if multiplier is not None:
+            total += _over_background(multiplier * pairs.difference(x), size, pairs)
+        return total
+
+
+def _over_background(pairwise: Tensor, size: int, pairs: Pairs) -> Tensor:
+    shaped = tf.reshape(pairwise, (pairs.rows, pairs.behind, size))
+    return tf.reduce_sum(shaped, axis=1)
+
+
+def _add(found: dict[int, Tensor], tensor: Tensor, value: Tensor) -> None:
+    known = found.get(id(tensor))
+    found[id(tensor)] = value if known is None else known + value
+
+
+def _require_real(sources: Sequence[Tensor], call: Call) -> None:
+    real = all(x.dtype.is_floating for x in sources)
+    name = getattr(call.operation, "name", type(call.operation).__name__)
+    rule = f"real numbers where they come to {name!r}"
+    hint = 'Use a method that takes no gradients, such as "permutation".'
+    kinds = [x.dtype.name for x in sources]
+    require(real, "inputs", kinds, rule, hint)
+
+
+def _nodes(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss's nodes and weights between 0 and 1."""
+    t, weights = np.polynomial.legendre.leggauss(count)
+    return ((t + 1) / 2).astype("float32"), (weights / 2).astype("float32")
