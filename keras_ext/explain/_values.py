@@ -1,0 +1,33 @@
+"""The numbers of a `shap.Explanation`, whatever its shape."""
+
+from typing import Any
+
+import numpy as np
+
+from keras_ext.core._checks import require
+from keras_ext.core._extras import import_extra
+
+
+def by_player(explanation: Any, name: str = "explanation") -> np.ndarray:
+    """The values as `(rows, players, outputs)`, with one output if there is no axis."""
+    values = np.asarray(explanation.values, "float64")
+    several = has_outputs(explanation)
+    rule = "a shap.Explanation of several rows, as Explainer returns it"
+    valid = values.ndim >= 2 + several
+    require(valid, name, values.shape, rule, "Take single rows as explanation[:1].")
+    return values.reshape(len(values), -1, values.shape[-1] if several else 1)
+
+
+def has_outputs(explanation: Any) -> bool:
+    """Whether the last axis of the values is that of several outputs."""
+    return np.ndim(explanation.base_values) == 2
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of players, `(rows, outputs)`; NaN if all are equal."""
+    stats = import_extra("scipy.stats", "explain")
+    a, b = (stats.rankdata(v, axis=1) for v in (first, second))
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (a, b))
+    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    nothing = np.full_like(norm, np.nan)
+    return np.divide((a * b).sum(axis=1), norm, out=nothing, where=norm > 0)

@@ -1,0 +1,49 @@
+"""Whether values add up to the output."""
+
+from typing import Any
+
+import numpy as np
+
+from keras_ext.core._checks import require
+from keras_ext.explain._explainer import Explainer
+from keras_ext.explain._subject import Subject
+
+
+def additivity(explanation: Any, explainer: Explainer, x: Any) -> np.ndarray:
+    """Measures what the base value and all values together miss the output by.
+
+    It is relative to the largest size that the output has in the rows and in the
+    background, so that it means the same for probabilities and for log-odds. Methods of
+    `Explainer` stay below 1e-5. A low one does not make an explanation right, a high
+    one makes it wrong.
+
+    Args:
+        explanation: A `shap.Explanation` by any method.
+        explainer: An explainer of the same model, outputs and groups.
+        x: The explained rows, as the model takes them.
+
+    Returns:
+        `(rows,)`, or `(rows, outputs)` if several are explained; 0 is perfect.
+
+    Raises:
+        ValueError: If the explanation is not of these rows, players and outputs.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        >>> explainer = kx.explain.Explainer(model, background=np.zeros((1, 3)))
+        >>> x = np.ones((2, 3))
+        >>> miss = kx.explain.metrics.additivity(explainer(x), explainer, x)
+        >>> print(miss.shape, miss.max() < 1e-5)
+        (2,) True
+    """
+    subject = Subject(explanation, explainer, x)
+    rows = subject.rows
+    given = explanation.base_values is not None
+    require(given, "explanation.base_values", None, "there, as the values add up to it")
+    base = np.reshape(explanation.base_values, (-1, rows.which.shape[1]))
+    miss = np.abs(base + subject.values.sum(axis=1) - rows.explained)
+    largest = np.abs(rows.values).max(axis=0), np.abs(rows.background).max(axis=0)
+    scale = np.maximum(*largest)[rows.which]
+    return subject.shaped(miss / np.where(scale > 0, scale, 1.0))

@@ -1,0 +1,52 @@
+"""How fast an output rises when what it is said to rest on is put in."""
+
+from typing import Any
+
+from keras_ext.explain._explainer import Explainer
+from keras_ext.explain.metrics._curve import Curve, curve_of
+
+
+def insertion(
+    explanation: Any,
+    explainer: Explainer,
+    x: Any,
+    steps: int = 50,
+    background: Any = None,
+) -> Curve:
+    """Puts the players into the background, that with the highest value first.
+
+    The output is the mean over the rows of the background. If the values are right, it
+    rises fast, and the area is *large*. Compare areas of several explanations of the
+    same rows; alone they say little.
+
+    Args:
+        explanation: A `shap.Explanation` by any method.
+        explainer: An explainer of the same model, outputs and groups.
+        x: The explained rows, as the model takes them.
+        steps: Positive integer, into how many parts the players are divided at most.
+            Each takes one evaluation for each row of the background. Defaults to `50`.
+        background: Rows to put into, such as one black image. None takes the
+            background of the explainer.
+
+    Returns:
+        A `Curve`, from the mean over the background to the output for the row.
+
+    Raises:
+        ValueError: If an argument is not of this form, or the explanation is not of
+            these rows, players and outputs.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        >>> model.set_weights([np.array([[1.0], [3.0], [2.0]]), np.zeros(1)])
+        >>> explainer = kx.explain.Explainer(model, background=np.zeros((1, 3)))
+        >>> x = np.ones((1, 3))
+        >>> curve = kx.explain.metrics.insertion(explainer(x), explainer, x)
+        >>> print(curve.outputs, curve.area.round(2))
+        [[0. 3. 5. 6.]] [3.67]
+
+    References:
+        - [Petsiuk et al., 2018](https://arxiv.org/abs/1806.07421)
+    """
+    return curve_of(explanation, explainer, x, steps, background, inserted=True)
