@@ -9,11 +9,11 @@ import numpy as np
 from keras.layers import Dropout
 
 from keras_ext import layers
-from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.callbacks._dropout_shares import RULES, DropoutShares
 from keras_ext.callbacks._overfit_guards import OverfitGuards
 from keras_ext.controllers._pi import PI
 from keras_ext.core._checks import is_integer, is_number, require
+from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._knobs import knobs
 from keras_ext.core._make_live import make_plain, make_temporarily_live

@@ -5,7 +5,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.callbacks._regularization_knobs import (
     RegularizationKnobs,
     regularizes,
@@ -21,6 +20,7 @@ from keras_ext.callbacks._regularization_strategies import (
     Strategy,
 )
 from keras_ext.core._checks import is_integer, is_number, require
+from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._extras import import_extra
 from keras_ext.core._fixed_data import FixedData
 from keras_ext.core._knobs import knobs

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.callbacks._find_batch_size import BatchSizes, find_batch_size
 from keras_ext.core._checks import require
+from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._typing import Logs
 from keras_ext.data import DynamicBatches
 

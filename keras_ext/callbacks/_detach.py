@@ -4,6 +4,7 @@ import keras
 
 from keras_ext.core._make_live import make_plain
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
+from keras_ext.optimizers._local_updates import LocalUpdates
 
 
 def detach(model: keras.Model) -> None:
@@ -30,6 +31,7 @@ def detach(model: keras.Model) -> None:
         >>> type(model.optimizer).__name__
         'SGD'
     """
-    if isinstance(getattr(model, "optimizer", None), AttachedPipeline):
-        model.optimizer.detach()
+    optimizer = getattr(model, "optimizer", None)
+    if isinstance(optimizer, AttachedPipeline | LocalUpdates):
+        optimizer.detach()
     make_plain(model)

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.callbacks._recalibrate_batch_norm import norms_of, recalibrate
 from keras_ext.core._checks import is_integer, require
+from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._fixed_data import FixedData
 from keras_ext.core._input_moments import InputMoments
 from keras_ext.core._sublayers import layer_paths

@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.core._checks import require
+from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._typing import Logs
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
 

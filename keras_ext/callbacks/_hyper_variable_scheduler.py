@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.core._checks import is_integer, is_number, require
+from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._hyper_variable import HyperVariable, hyper_variables
 from keras_ext.core._knobs import knobs
 from keras_ext.core._make_live import make_plain, make_temporarily_live

@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.core._checks import is_integer, require
+from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._fixed_data import FixedData
 from keras_ext.core._input_moments import InputMoments
 from keras_ext.core._sublayers import sublayers

@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
-from keras_ext.callbacks._copyable_callback import CopyableCallback
 from keras_ext.callbacks._stopping_callback import StoppingCallback, restore_weights
 from keras_ext.core._checks import is_integer, require
+from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._replaced_method import replace_method
 from keras_ext.core._typing import Logs
 

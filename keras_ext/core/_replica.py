@@ -52,6 +52,11 @@ def first_replica(strategy: Any, value: Any) -> Tensor:
     return strategy.experimental_local_results(value)[0]
 
 
+def local_replicas(strategy: Any, value: Any) -> list[Tensor]:
+    """The values of all replicas of this process."""
+    return list(strategy.experimental_local_results(value))
+
+
 def reduce_sum(strategy: Any, values: Sequence[Any]) -> list[Any]:
     """Sums over the replicas, in one batch, to where the values are."""
     # Strategies with one device hold plain tensors, and those have a device.

@@ -15,7 +15,9 @@ from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import unit_axes
 from keras_ext.gradients._gradient_transform import GradientTransform
 from keras_ext.gradients._skip_non_finite import SkipNonFinite
+from keras_ext.optimizers._fail_if_unused import fail_if_unused
 from keras_ext.optimizers._gradient_pipeline import GradientPipeline
+from keras_ext.optimizers._local_updates import LocalUpdates
 from keras_ext.signals._gradient_signal import GradientSignal
 
 
@@ -36,7 +38,7 @@ class AttachedPipeline(GradientPipeline):
         self._model: Any = weakref.ref(model)
         self._owners: list[Any] = []
         self._forbids_nonfinite = False
-        self._restore_step = _fail_if_unused(model, self)
+        self._restore_step = fail_if_unused(model, self)
         self._undo: list[Callable[[], None]] = []
 
     @classmethod
@@ -50,6 +52,9 @@ class AttachedPipeline(GradientPipeline):
             hint="Call model.compile(optimizer=...) before fit.",
         )
         present = model.optimizer
+        if isinstance(present, LocalUpdates):
+            present.require_left_behind(owner)
+            present = model.optimizer
         # In one `fit`, all join before the pipeline is built. One that is built, or
         # that has this owner, was left behind by a `fit` that was interrupted.
         if isinstance(present, cls) and (present.built or owner in present._owners):
@@ -175,36 +180,6 @@ class AttachedPipeline(GradientPipeline):
 
     def load_own_variables(self, store: Any) -> None:
         self.optimizer.load_own_variables(store)
-
-
-def _fail_if_unused(
-    model: keras.Model, pipeline: GradientPipeline
-) -> Callable[[], None]:
-    """Makes a custom `train_step` that never applies the pipeline fail.
-
-    It does so while it is traced, before anything is computed. Returns what undoes it.
-    """
-    if type(model).train_step is keras.Model.train_step:
-        return lambda: None
-    custom_step = model.train_step
-
-    def train_step(*args: Any, **kwargs: Any) -> Any:
-        pipeline.was_applied = False
-        result = custom_step(*args, **kwargs)
-        if not pipeline.was_applied:
-            restore()
-            pipeline.detach()
-            require(
-                False,
-                "model.train_step",
-                custom_step,
-                "one that calls model.optimizer.apply(...)",
-                hint="The callbacks see no gradient in this model.",
-            )
-        return result
-
-    restore = replace_method(model, "train_step", train_step)
-    return restore
 
 
 def _note_samples(model: keras.Model, note: threading.local) -> Callable[[], None]:

@@ -42,7 +42,7 @@ def workers(folder):
 
 
 def launch(folder):
-    command = [sys.executable, LAUNCH, "--workers", "2", "--timeout", "150"]
+    command = [sys.executable, LAUNCH, "--workers", "2", "--timeout", "240"]
     subprocess.run(
         [*command, trainings.__file__, folder],
         check=True,
@@ -66,8 +66,19 @@ def test_two_workers_give_what_one_process_gives(workers, training, tmp_path):
         assert_close(worker[training.__name__], wanted, 1e-5)
 
 
+@pytest.mark.parametrize("training", trainings.APART, ids=lambda t: t.__name__)
+def test_two_workers_give_what_two_replicas_give(workers, training, strategies):
+    keras.utils.set_random_seed(0)
+    with MultiWorker(strategies(2), seed=0):
+        wanted = training(None)
+    for worker in workers:
+        assert_close(worker[training.__name__], wanted, 1e-5)
+
+
 @pytest.mark.parametrize(
-    "training", trainings.ALIKE + trainings.WORKERS_ONLY, ids=lambda t: t.__name__
+    "training",
+    trainings.ALIKE + trainings.APART + trainings.WORKERS_ONLY,
+    ids=lambda t: t.__name__,
 )
 def test_both_workers_log_the_same(workers, training):
     first, second = (worker[training.__name__] for worker in workers)
@@ -89,6 +100,14 @@ def test_all_was_trained(workers):
     assert first["dynamic_batches"]["updates"] == 12 + 6 + 3
     assert 2 <= len(first["stopping"]["history"]["loss"]) < 30
     assert first["files"]["epochs"] == [2, 3]
+
+
+def test_a_worker_leaves_out_alone_what_is_not_finite(workers):
+    for worker in workers:
+        found = worker["local_nonfinite"]
+        assert found["history"]["nonfinite_steps"] == [0.5, 1.0]
+        assert np.isfinite(found["history"]["val_loss"]).all()
+    assert_close(workers[0]["local_nonfinite"], workers[1]["local_nonfinite"], 0)
 
 
 def test_only_the_chief_writes(workers, folder):

@@ -180,9 +180,42 @@ def files(folder):
     return {**result(again, history), "epochs": history.epoch}
 
 
+def local(folder, inputs=X):
+    """Replicas that train on their own."""
+    model = network(keras.optimizers.SGD(0.1, momentum=0.9))
+    history = model.fit(
+        inputs, Y, batch_size=16, epochs=2, shuffle=False, verbose=0,
+        callbacks=[kx.distribute.LocalSGD(sync_every=4)],
+        validation_data=(X[:32], Y[:32]),
+    )  # fmt: skip
+    return result(model, history)
+
+
+def local_nonfinite(folder):
+    """The same, and the first worker has to leave a step out."""
+    inputs = X.copy()
+    inputs[16] = np.nan
+    found = local(folder, inputs)
+    for name in ("loss", "mae"):
+        del found["history"][name]
+    return found
+
+
+def elastic(folder):
+    """Replicas that are tied to a center."""
+    model = network(keras.optimizers.Adam(0.01))
+    history = model.fit(
+        X, Y, batch_size=16, epochs=2, shuffle=False, verbose=0,
+        callbacks=[kx.distribute.ElasticAveraging(sync_every=4)],
+    )  # fmt: skip
+    return result(model, history)
+
+
 ALIKE = [plain, pipeline, growing_accumulation, dynamic_batches, stopping, sharded]
 ALIKE += [files]
-WORKERS_ONLY = [dropout]
+# Two workers alone, and two replicas of one process.
+APART = [local, elastic]
+WORKERS_ONLY = [dropout, local_nonfinite]
 
 
 def main(folder, *only):
@@ -191,7 +224,7 @@ def main(folder, *only):
     with kx.distribute.MultiWorker(seed=0, timeout=60) as strategy:
         found["chief"] = kx.distribute.is_chief()
         found["replicas"] = strategy.num_replicas_in_sync
-        for training in ALIKE + WORKERS_ONLY:
+        for training in ALIKE + APART + WORKERS_ONLY:
             if only and training.__name__ not in only:
                 continue
             begin = time.perf_counter()
