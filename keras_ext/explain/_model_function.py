@@ -103,7 +103,8 @@ class ModelFunction:
 
     def pick(self, columns: Tensor, which: Tensor) -> Tensor:
         """Takes of each row, `(..., outputs)`, the columns `which`, `(rows, k)`."""
-        if self.top is None:  # all, in their order
+        every = which.shape[-1] == columns.shape[-1]
+        if self.top is None and every:  # in their order
             return columns
         return tf.gather(columns, which, axis=-1, batch_dims=1)
 

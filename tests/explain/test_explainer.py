@@ -222,6 +222,14 @@ def test_log_odds_of_probabilities():
     np.testing.assert_allclose(found.values, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["integrated_gradients", "deep"])
+def test_more_outputs_than_one_graph_goes_back_from(method):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(20)])
+    found = Explainer(model, np.zeros((1, 3)), method)(X[:4, :3])
+    expected = X[:4, :3, None] * model.get_weights()[0]
+    np.testing.assert_allclose(found.values, expected, atol=1e-6)
+
+
 def test_groups_play_together():
     model = Formula(lambda a, b, c, d: a * b + c * d)
     x = np.array([[1.0, 2.0, 3.0, 4.0]])
