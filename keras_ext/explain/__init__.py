@@ -3,6 +3,18 @@
 from keras_ext.explain import groups, metrics
 from keras_ext.explain._as_function import as_function
 from keras_ext.explain._explainer import Explainer
+from keras_ext.explain._maps._input_x_gradient import input_x_gradient
+from keras_ext.explain._maps._saliency import saliency
+from keras_ext.explain._maps._smooth_grad import smooth_grad
 from keras_ext.explain._safe_shap import safe_shap
 
-__all__ = ["Explainer", "as_function", "groups", "metrics", "safe_shap"]
+__all__ = [
+    "Explainer",
+    "as_function",
+    "groups",
+    "input_x_gradient",
+    "metrics",
+    "safe_shap",
+    "saliency",
+    "smooth_grad",
+]

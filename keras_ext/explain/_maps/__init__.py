@@ -1,0 +1,1 @@
+"""Maps of what matters in the inputs, as plain arrays."""
