@@ -15,7 +15,8 @@ import keras_ext
 
 ROOT = Path(__file__).parents[1]
 FAMILIES = [getattr(keras_ext, name) for name in keras_ext.__all__]
-FAMILIES += [keras_ext.controllers.batch_size, keras_ext.explain.metrics]
+FAMILIES.append(keras_ext.controllers.batch_size)
+FAMILIES += [keras_ext.explain.metrics, keras_ext.explain.plots]
 UNITS = [
     pytest.param(getattr(family, name), id=f"{family.__name__}.{name}")
     for family in FAMILIES

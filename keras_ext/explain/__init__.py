@@ -1,6 +1,6 @@
 """Explanations of what a model says; shap and matplotlib are imported when used."""
 
-from keras_ext.explain import groups, metrics
+from keras_ext.explain import groups, metrics, plots
 from keras_ext.explain._as_function import as_function
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._maps._input_x_gradient import input_x_gradient
@@ -14,6 +14,7 @@ __all__ = [
     "groups",
     "input_x_gradient",
     "metrics",
+    "plots",
     "safe_shap",
     "saliency",
     "smooth_grad",

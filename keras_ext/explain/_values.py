@@ -1,4 +1,4 @@
-"""The numbers of a `shap.Explanation`, whatever its shape."""
+"""The numbers of a `shap.Explanation` or of a map, whatever its shape."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from keras_ext.core._extras import import_extra
 
 def by_player(explanation: Any, name: str = "explanation") -> np.ndarray:
     """The values as `(rows, players, outputs)`, with one output if there is no axis."""
-    values = np.asarray(explanation.values, "float64")
+    values = np.asarray(values_of(explanation), "float64")
     several = has_outputs(explanation)
-    rule = "a shap.Explanation of several rows, as Explainer returns it"
+    rule = "of several rows, as Explainer returns it"
     valid = values.ndim >= 2 + several
     require(valid, name, values.shape, rule, "Take single rows as explanation[:1].")
     return values.reshape(len(values), -1, values.shape[-1] if several else 1)
@@ -20,7 +20,12 @@ def by_player(explanation: Any, name: str = "explanation") -> np.ndarray:
 
 def has_outputs(explanation: Any) -> bool:
     """Whether the last axis of the values is that of several outputs."""
-    return np.ndim(explanation.base_values) == 2
+    return np.ndim(getattr(explanation, "base_values", None)) == 2
+
+
+def values_of(explanation: Any) -> Any:
+    """The values, of which an array has no others."""
+    return getattr(explanation, "values", explanation)
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:

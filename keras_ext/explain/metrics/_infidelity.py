@@ -32,7 +32,7 @@ def infidelity(
     perturbation.
 
     Args:
-        explanation: A `shap.Explanation` by any method.
+        explanation: A `shap.Explanation` by any method, or an array of values.
         explainer: An explainer of the same model, outputs and groups.
         x: The explained rows, as the model takes them.
         perturbations: None to draw them. An array of bool, `(samples, players)`, that

@@ -20,7 +20,7 @@ def insertion(
     same rows; alone they say little.
 
     Args:
-        explanation: A `shap.Explanation` by any method.
+        explanation: A `shap.Explanation` by any method, or an array of values.
         explainer: An explainer of the same model, outputs and groups.
         x: The explained rows, as the model takes them.
         steps: Positive integer, into how many parts the players are divided at most.

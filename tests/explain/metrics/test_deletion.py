@@ -40,6 +40,8 @@ def test_another_order_deletes_more_slowly():
     wrong = shap.Explanation(-found.values, base_values=found.base_values)
     best, worst = (deletion(e, explainer, X).area for e in (found, wrong))
     assert (best < worst).all()
+    same = deletion(-found.values, explainer, X).area
+    np.testing.assert_array_equal(same, worst)
 
 
 def test_images_in_squares_for_all_classes_and_a_black_background():
