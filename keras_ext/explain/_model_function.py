@@ -76,11 +76,6 @@ class ModelFunction:
         )
         self.num_outputs = self.top or len(self.names)
 
-    @property
-    def is_bent(self) -> bool:
-        """Whether the explained outputs are not linear in those of the model."""
-        return self._function is not None or self.link != "identity"
-
     def raw(self, parts: Sequence[Tensor]) -> Any:
         """What the model puts out."""
         return self.model(self.inputs.assemble(parts), training=False)
@@ -91,11 +86,24 @@ class ModelFunction:
 
     def outputs_of(self, raw: Any) -> Tensor:
         """The explained outputs of what the model has put out."""
+        return self.linked(self.selected(raw))
+
+    @property
+    def selects_linearly(self) -> bool:
+        """Whether the selected outputs are linear in those of the model."""
+        return self._function is None
+
+    def selected(self, raw: Any) -> Tensor:
+        """Those that are explained, `(rows, outputs)`."""
         if self._function is not None:
             raw = self._function(raw)
         columns = _columns(raw)
         if self._chosen is not None and len(self._chosen) != columns.shape[1]:
             columns = tf.gather(columns, self._chosen, axis=1)
+        return columns
+
+    def linked(self, columns: Tensor) -> Tensor:
+        """Their log-odds, if these are explained."""
         if self.link == "logit":
             columns = tf.clip_by_value(columns, _EPSILON, 1.0 - _EPSILON)
             columns = tf.math.log(columns) - tf.math.log1p(-columns)

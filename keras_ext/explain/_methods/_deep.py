@@ -12,6 +12,7 @@ from keras_ext.explain._deep._record import Call, Record, record
 from keras_ext.explain._deep._rules import (
     Pairs,
     Rule,
+    elementwise,
     general,
     is_general,
     linear,
@@ -117,7 +118,9 @@ class Deep:
             given,
             lambda: function.model(inputs.arranged(given), training=False),
         )
-        columns = found.add(function, function.outputs_of, (raw,), {})
+        columns = found.add("select", function.selected, (raw,), {})
+        if function.link != "identity":
+            columns = found.add("link", function.linked, (columns,), {})
         pairs = Pairs(tf.shape(x[0])[0], tf.shape(background[0])[0], nodes, weights)
         depth = columns.shape[1]
         results = []
@@ -159,9 +162,13 @@ class Deep:
         ]
 
     def _rule(self, call: Call) -> Rule:
-        function = self.problem.function
-        last: Rule = general if function.is_bent else linear
-        rule = last if call.operation is function else rule_of(call)
+        if call.operation == "select":
+            is_linear = self.problem.function.selects_linearly
+            rule: Rule = linear if is_linear else general
+        elif call.operation == "link":
+            rule = elementwise
+        else:
+            rule = rule_of(call)
         self._is_integrated |= is_general(rule, call)
         return rule
 

@@ -10,7 +10,7 @@ from keras_ext.explain._chains import Chains, Tally
 from keras_ext.explain._problem import Attribution, Problem, Rows, gathered
 
 # Numbers held at a time while the chains of some rows are summed up.
-_HELD = 2**22
+_HELD = 2**20
 # Replicates, over the background, that the standard error is estimated from.
 _REPLICATES = 64
 
