@@ -3,7 +3,10 @@
 from keras_ext.explain import groups, metrics, plots
 from keras_ext.explain._as_function import as_function
 from keras_ext.explain._explainer import Explainer
+from keras_ext.explain._maps._grad_cam import grad_cam
+from keras_ext.explain._maps._grad_cam_plus_plus import grad_cam_plus_plus
 from keras_ext.explain._maps._input_x_gradient import input_x_gradient
+from keras_ext.explain._maps._layer_cam import layer_cam
 from keras_ext.explain._maps._saliency import saliency
 from keras_ext.explain._maps._smooth_grad import smooth_grad
 from keras_ext.explain._safe_shap import safe_shap
@@ -11,8 +14,11 @@ from keras_ext.explain._safe_shap import safe_shap
 __all__ = [
     "Explainer",
     "as_function",
+    "grad_cam",
+    "grad_cam_plus_plus",
     "groups",
     "input_x_gradient",
+    "layer_cam",
     "metrics",
     "plots",
     "safe_shap",
