@@ -10,6 +10,7 @@ from keras_ext.explain._maps._layer_cam import layer_cam
 from keras_ext.explain._maps._saliency import saliency
 from keras_ext.explain._maps._smooth_grad import smooth_grad
 from keras_ext.explain._safe_shap import safe_shap
+from keras_ext.explain._save_report import save_report
 
 __all__ = [
     "Explainer",
@@ -23,5 +24,6 @@ __all__ = [
     "plots",
     "safe_shap",
     "saliency",
+    "save_report",
     "smooth_grad",
 ]
