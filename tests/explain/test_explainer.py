@@ -443,3 +443,42 @@ def test_says_which_input_has_no_gradient():
     )
     with pytest.raises(ValueError, match=r"real numbers.*'codes'.*\"permutation\""):
         Explainer(model, np.zeros((1, 2), int), "expected_gradients")
+
+
+class Failing(keras.layers.Layer):
+    """Fails while `broken`, in the middle of whatever traces it."""
+
+    broken = False
+
+    def call(self, inputs):
+        if Failing.broken:
+            raise RuntimeError("broken")
+        return inputs
+
+
+def test_training_goes_on_after_failures(monkeypatch):
+    embedding = keras.layers.Embedding(5, 2)
+    model = keras.Sequential(
+        [keras.Input((3,), dtype="int32"), embedding, Failing()]
+        + [keras.layers.Flatten(), keras.layers.Dense(1)]
+    )
+    x = np.random.default_rng(0).integers(0, 5, (8, 3))
+    methods = ("exact", "expected_gradients", "deep", "kernel")
+    explainers = {method: Explainer(model, x, method) for method in methods}
+    for attempt in range(200):
+        method = methods[attempt % 4]
+        if attempt % 10 == 0:
+            monkeypatch.setattr(Failing, "broken", True)
+            with pytest.raises(RuntimeError, match="broken"):
+                Explainer(model, x, method)
+            monkeypatch.setattr(Failing, "broken", False)
+        else:
+            with pytest.raises(ValueError, match="`x` must be"):
+                explainers[method](x[:, :2])
+        if attempt % 40 == 0:
+            model.compile("sgd", "mse")
+            model.fit(x, np.ones((8, 1)), epochs=1, verbose=0)
+            fresh = linear([1.0, 2.0])
+            fresh.compile("sgd", "mse")
+            fresh.fit(np.ones((8, 2)), np.ones((8, 1)), epochs=1, verbose=0)
+    assert not any("call" in vars(layer) for layer in model.layers)
