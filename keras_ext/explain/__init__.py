@@ -2,6 +2,7 @@
 
 from keras_ext.explain import groups, metrics, plots
 from keras_ext.explain._as_function import as_function
+from keras_ext.explain._explain_during_training import ExplainDuringTraining
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._maps._grad_cam import grad_cam
 from keras_ext.explain._maps._grad_cam_plus_plus import grad_cam_plus_plus
@@ -13,6 +14,7 @@ from keras_ext.explain._safe_shap import safe_shap
 from keras_ext.explain._save_report import save_report
 
 __all__ = [
+    "ExplainDuringTraining",
     "Explainer",
     "as_function",
     "grad_cam",
