@@ -1,6 +1,6 @@
 """Players that come in one by one, and what each of them brings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -120,6 +120,3 @@ class Tally:
         # With one replicate, what is due to the background cannot be told from chance.
         single = means.std(axis=1, ddof=1) / np.sqrt(n) if n > 1 else self._spread
         return np.where(self._count[:, 0] > 1, several, single)
-
-
-Report = Callable[[float], None]

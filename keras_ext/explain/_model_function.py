@@ -1,6 +1,6 @@
 """A model as a function from flat parts to a matrix of numbers to be explained."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -197,6 +197,3 @@ def _names(model: keras.Model, raw: Any) -> list[str]:
 
 def _numbers(count: int) -> list[str]:
     return [str(i) for i in range(count)]
-
-
-Function = Callable[[Sequence[Tensor]], Tensor]

@@ -126,14 +126,6 @@ def _like(t: Tensor, leaf: Tensor) -> Tensor:
     return tf.cast(tf.reshape(t, shape), leaf.dtype)
 
 
-def complete(values: np.ndarray, shares: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Makes `(rows, players, k)` add up to `(rows, k)`, changing each by its share."""
-    missing = sums - values.sum(axis=1)
-    total = shares.sum(axis=1, keepdims=True)
-    part = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
-    return values + part * missing[:, None]
-
-
 def divisor(outputs: int) -> int:
     """How many outputs to go back from in one graph, which is always as many."""
     most = min(outputs, _MOST_OUTPUTS)

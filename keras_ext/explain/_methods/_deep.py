@@ -18,10 +18,11 @@ from keras_ext.explain._deep._rules import (
     linear,
     rule_of,
 )
-from keras_ext.explain._paths import complete, divisor
+from keras_ext.explain._paths import divisor
 from keras_ext.explain._problem import Attribution, Problem, Rows, gathered
+from keras_ext.explain._quadrature import gauss_nodes, output_scale, until_complete
 
-_FIRST, _MOST = 16, 256
+_MOST = 256
 # What may be missing of the difference of the outputs, relative to them.
 _MISSING = 1e-5
 
@@ -55,34 +56,22 @@ class Deep:
         tolerance: float | None,
         progress: Callable[[int, int], None],
     ) -> Attribution:
-        count = len(rows.which)
-        wanted = rows.explained - rows.explained_background.mean(axis=1)
-        scale = np.abs(rows.explained_background).max(axis=1) + np.abs(rows.explained)
-        allowed = np.maximum(_MISSING * scale, tolerance or 0)
-        most = (
-            _MOST if budget is None else max(1, budget // self.problem.num_background)
+        n = self.problem.num_background
+        most = _MOST if budget is None else max(1, budget // n)
+        return until_complete(
+            lambda chosen, nodes: self._explain(rows, chosen, nodes),
+            rows,
+            most if self._is_integrated else 1,
+            _MISSING * output_scale(rows) if tolerance is None else tolerance,
+            progress,
         )
-        nodes = min(_FIRST, most)
-        values = np.zeros((count, self.problem.players.count, rows.which.shape[1]))
-        going_on = np.arange(count)
-        while len(going_on):
-            values[going_on] = self._explain(rows, going_on, nodes)
-            gap = np.abs(values.sum(axis=1) - wanted)
-            going_on = np.flatnonzero((gap > allowed).any(axis=1))
-            progress(count - len(going_on), count)
-            if nodes >= most or not self._is_integrated:
-                break
-            nodes = min(2 * nodes, most)
-        return Attribution(complete(values, np.abs(values), wanted))
 
     def _explain(self, rows: Rows, chosen: np.ndarray, nodes: int) -> np.ndarray:
         n, problem = self.problem.num_background, self.problem
-        pairs = max(
-            1, problem.batch_size // (3 * (nodes if self._is_integrated else 1))
-        )
+        pairs = max(1, problem.batch_size // (3 * nodes))
         behind_at_once = min(n, pairs)
         rows_at_once = max(1, pairs // behind_at_once)
-        t, weights = map(tf.constant, _nodes(nodes))
+        t, weights = map(tf.constant, gauss_nodes(nodes))
         shape = (len(chosen), problem.inputs.num_elements, rows.which.shape[1])
         total = np.zeros(shape)
         for r in range(0, len(chosen), rows_at_once):
@@ -202,9 +191,3 @@ def _require_real(sources: Sequence[Tensor], call: Call) -> None:
     hint = 'Use a method that takes no gradients, such as "permutation".'
     kinds = [x.dtype.name for x in sources]
     require(real, "inputs", kinds, rule, hint)
-
-
-def _nodes(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss's nodes and weights between 0 and 1."""
-    t, weights = np.polynomial.legendre.leggauss(count)
-    return ((t + 1) / 2).astype("float32"), (weights / 2).astype("float32")

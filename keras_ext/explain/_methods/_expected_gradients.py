@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_ext.explain._paths import Paths, complete
+from keras_ext.explain._paths import Paths
 from keras_ext.explain._problem import Attribution, Problem, Rows
+from keras_ext.explain._quadrature import complete
 
 _POINTS = 800
 
