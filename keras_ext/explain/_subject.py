@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._checks import require
+from keras_ext.core._checks import is_integer, require
 from keras_ext.explain._coalitions import Coalitions
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._problem import Rows
@@ -58,13 +58,16 @@ class Subject:
         columns: np.ndarray = self._explainer._evaluate(parts).astype("float64")
         return np.take_along_axis(columns, which, axis=1)
 
-    def explained(self, parts: Any, budget: int | None) -> np.ndarray:
+    def explained(self, parts: Any, budget: int | str) -> np.ndarray:
         """The values that the model has now, for rows in the place of these."""
+        valid = budget == "auto" or (is_integer(budget) and int(budget) > 0)
+        require(valid, "budget", budget, 'a positive integer or "auto"')
         evaluate = self._explainer._evaluate
         rows = Rows(
             parts, evaluate(parts), self.rows.which, evaluate(self.problem.background)
         )
-        return self._explainer._explain(rows, budget, None, _SILENT).values
+        most = None if budget == "auto" else int(budget)
+        return self._explainer._explain(rows, most, None, _SILENT).values
 
     def shaped(self, found: np.ndarray) -> np.ndarray:
         """Leaves out the last axis, that of outputs, if there is one output."""

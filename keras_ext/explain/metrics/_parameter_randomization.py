@@ -19,7 +19,7 @@ def parameter_randomization(
     x: Any,
     absolute: bool = False,
     cascading: bool = True,
-    budget: int | None = None,
+    budget: int | str = "auto",
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Explains the rows again while the weights of the model are shuffled.
@@ -37,7 +37,7 @@ def parameter_randomization(
             Defaults to `False`.
         cascading: Whether the layers that were shuffled before remain so; otherwise one
             layer at a time is. Defaults to `True`.
-        budget: That with which the rows were explained; None is `"auto"`.
+        budget: That with which the rows were explained. Defaults to `"auto"`.
         seed: Non-negative integer. Defaults to `0`.
 
     Returns:

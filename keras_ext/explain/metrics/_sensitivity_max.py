@@ -18,7 +18,7 @@ def sensitivity_max(
     radius: float = 0.02,
     num_samples: int = 10,
     perturbations: Any = None,
-    budget: int | None = None,
+    budget: int | str = "auto",
     seed: int = 0,
 ) -> np.ndarray:
     """Explains rows nearby, and takes the largest change of the values.
@@ -38,7 +38,7 @@ def sensitivity_max(
             rows. Each takes an explanation of all rows. Defaults to `10`.
         perturbations: Changes to add in place of drawn ones: `(samples, elements)`, or
             `(samples, ...)` with the shape of a row.
-        budget: That with which the rows were explained; None is `"auto"`.
+        budget: That with which the rows were explained. Defaults to `"auto"`.
         seed: Non-negative integer. Defaults to `0`.
 
     Returns:

@@ -53,6 +53,7 @@ def test_explains_the_same_output_where_another_becomes_the_highest():
     [
         ({"radius": 0}, r"`radius` must be a number > 0"),
         ({"num_samples": 1.5}, r"`num_samples` must be a positive integer"),
+        ({"budget": 0}, r'`budget` must be a positive integer or "auto"'),
         ({"seed": -1}, r"`seed` must be a non-negative integer"),
         ({"perturbations": np.ones(3)}, r"`perturbations` must be of the shape"),
     ],
