@@ -60,6 +60,11 @@ class GradientPipeline(ForwardingOptimizer):
 
     Sparse gradients, those of `Embedding`, are made dense.
 
+    Accumulated micro-batches all count the same, however many samples they have: an
+    optimizer is not told. A last one of 3 samples, after three of 32, counts as much as
+    they do. `keras_ext.callbacks.DynamicBatchSize` weighs them by their samples; here,
+    take batches of one size (`drop_remainder=True` in a dataset).
+
     In an existing training loop the callbacks of `keras_ext.callbacks` put a pipeline
     in place and take it off again.
 

@@ -38,7 +38,8 @@ class GradientNoiseScale(GradientSignal):
 
     Args:
         every: Integer >= 2; without accumulation and replicas, compare two successive
-            updates once in so many. Defaults to `10`.
+            updates once in so many. Until there are `minimum_samples` comparisons, each
+            update is compared with its neighbor. Defaults to `10`.
         smoothing: Number in [0, 1), the weight of the past in both averages.
             Defaults to `0.95`.
         minimum_samples: Integer >= 1; before so many comparisons `read` returns NaN.
@@ -131,10 +132,12 @@ class GradientNoiseScale(GradientSignal):
         self._numbers.assign(ops.concatenate([mixed, old[2:3] + 1.0, ops.zeros(1)]))
 
     def _compare_successive(self, update: Update, together: Tensor) -> None:
-        """Keeps one gradient in every `every`, and compares the next one with it."""
+        """Keeps one gradient in `every`, at first in two, and compares the next one."""
         if not self._previous:
             return
-        phase = ops.mod(update.iteration, self.every)
+        # Nobody can act before enough is known: at first no update is passed over.
+        is_new = self._numbers.value[2] < self.minimum_samples
+        phase = ops.mod(update.iteration, ops.where(is_new, 2, self.every))
         is_kept = self._numbers.value[3] > 0
         tf.cond(ops.equal(phase, 0), lambda: self._keep(update, together), lambda: None)
         tf.cond(

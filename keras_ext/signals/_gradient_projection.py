@@ -26,7 +26,8 @@ class GradientProjection(GradientSignal):
     assign it the number of samples in a micro-batch to get that of a single sample.
 
     Args:
-        every: Integer >= 3; measure once in so many updates. Defaults to `10`.
+        every: Integer >= 3; measure once in so many updates, and once in three until
+            there are `minimum_samples` measurements. Defaults to `10`.
         smoothing: Number in [0, 1), the weight of the past in the averages.
             Defaults to `0.95`.
         minimum_samples: Integer >= 1; before so many measurements `read` returns NaN.
@@ -112,7 +113,11 @@ class GradientProjection(GradientSignal):
     def before_update(self, update: Update) -> None:
         waiting = self._waiting.value
         tf.cond(waiting[0] > 0, lambda: self._measure(update), lambda: None)
-        is_due = ops.equal(ops.mod(update.iteration, self.every), 0)
+        # Nobody can act before enough is known: at first the pauses are as short as
+        # they can be.
+        is_new = self._numbers.value[2] < self.minimum_samples
+        pause = ops.where(is_new, 3, self.every)
+        is_due = ops.equal(ops.mod(update.iteration, pause), 0)
         tf.cond(is_due, lambda: self._keep(update), lambda: None)
 
     def _keep(self, update: Update) -> None:

@@ -61,10 +61,11 @@ def test_micro_batches_are_multiplied_with_the_gradient_before(jit_compile):
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_two_successive_gradients_are_multiplied_with_the_one_before(jit_compile):
     projection = GradientProjection(every=4, smoothing=0.6, minimum_samples=2)
-    gradients = sampled(4 + 3)
+    gradients = sampled(8 + 3)
     run(projection, gradients, 1, jit_compile)
     g = gradients.astype("float64")
-    products = [g[[i + 1, i + 2]] @ g[i] for i in (0, 4)]
+    # Once in three until there are two measurements, and from then on once in four.
+    products = [g[[i + 1, i + 2]] @ g[i] for i in (0, 3, 8)]
     expected = averaged([(p.mean(), p.var(ddof=1)) for p in products], 0.6)
     np.testing.assert_allclose(projection.read(), expected, rtol=1e-4)
 

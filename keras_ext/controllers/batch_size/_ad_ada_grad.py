@@ -20,8 +20,8 @@ class AdAdaGrad(BatchSizePolicy):
     to pass; in a network some elements are always nothing but noise.)
 
     Args:
-        eta: Number > 0, the relative error allowed. The authors' examples have 0.1,
-            and 0.5 for CIFAR-10. Defaults to `0.1`.
+        eta: Number > 0, the relative error allowed. The code of the authors has 0.1 for
+            MNIST and ImageNet, and 0.25 or 0.5 for CIFAR. Defaults to `0.1`.
         per: `"norm"` or `"element"`. Defaults to `"norm"`.
         shrink: Whether the batch may also be halved, when a quarter of it would do.
             Defaults to `False`.
