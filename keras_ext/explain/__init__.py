@@ -8,6 +8,9 @@ from keras_ext.explain._maps._grad_cam import grad_cam
 from keras_ext.explain._maps._grad_cam_plus_plus import grad_cam_plus_plus
 from keras_ext.explain._maps._input_x_gradient import input_x_gradient
 from keras_ext.explain._maps._layer_cam import layer_cam
+from keras_ext.explain._maps._lime import lime
+from keras_ext.explain._maps._occlusion import occlusion
+from keras_ext.explain._maps._rise import rise
 from keras_ext.explain._maps._saliency import saliency
 from keras_ext.explain._maps._smooth_grad import smooth_grad
 from keras_ext.explain._safe_shap import safe_shap
@@ -22,8 +25,11 @@ __all__ = [
     "groups",
     "input_x_gradient",
     "layer_cam",
+    "lime",
     "metrics",
+    "occlusion",
     "plots",
+    "rise",
     "safe_shap",
     "saliency",
     "save_report",

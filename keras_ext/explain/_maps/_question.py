@@ -1,6 +1,6 @@
 """What a map answers: which outputs of a model, for which rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._paths import divisor
 from keras_ext.explain._players import Players
 from keras_ext.explain._problem import Problem, gathered, rows_like, traced
+from keras_ext.explain._progress import Progress
 
 Map = np.ndarray | dict[str, np.ndarray]
 # What is computed of parts and of the outputs that are chosen of each row.
@@ -62,6 +63,10 @@ class Question:
     def num_rows(self) -> int:
         """How many rows there are."""
         return len(self.which)
+
+    def progress(self) -> Progress:
+        """A bar for what takes longer than two seconds, if Keras shows its own."""
+        return Progress(keras.config.is_interactive_logging_enabled())
 
     def compiled(self, compute: Computation, *signature: Any) -> Computation:
         """Traces `compute(parts, which, ...)`, of a few outputs at a time."""
@@ -133,3 +138,8 @@ class Question:
         return Problem(
             self.function, behind, players, self.batch_size, self.jit, int(seed)
         )
+
+
+def places(shape: Sequence[int]) -> tuple[int, ...]:
+    """The axes of places of one row: all but the last, that of channels, if several."""
+    return tuple(shape[:-1]) if len(shape) > 1 else tuple(shape)
