@@ -19,6 +19,7 @@ from keras_ext.data._batch_pipeline import (
     shuffled,
     split_for_replicas,
 )
+from keras_ext.data._replica_weights import weighted_for_replicas
 from keras_ext.data._step_count import StepCount
 
 _GROWTH = 32
@@ -41,7 +42,9 @@ class DynamicBatches(DataAdapter):
     worker then takes its part of each batch. It has to hold, or be able to read, all
     data on every worker, with the same `seed`, and the callbacks have to set the same
     sizes everywhere; they take effect with the next epoch. With one worker the scope is
-    not needed.
+    not needed, except that, where the last batch of an epoch is not divisible by the
+    number of replicas, sample weights make up for it within the scope only, as those of
+    `keras_ext.distribute.shard` do.
 
     `fit` cannot see into it: arguments such as `class_weight`, `shuffle` or
     `validation_split` have no effect. `evaluate` and `predict` accept it, too; for
@@ -224,6 +227,9 @@ class DynamicBatches(DataAdapter):
         if self._endless:
             batches = batches.repeat()
         if context is not None:
+            replicas = context.num_replicas_in_sync
+            if self.num_samples % replicas and not self.drop_remainder:
+                batches = weighted_for_replicas(batches, replicas)
             batches = split_for_replicas(batches, context)
         options = tf.data.Options()
         # As Keras does for arrays: optimizing takes longer than it can gain here.

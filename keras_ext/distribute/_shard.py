@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from keras_ext.core._checks import require
 from keras_ext.core._data_adapter import DataAdapter
-from keras_ext.core._typing import Tensor
 from keras_ext.data._batch_pipeline import split_for_replicas
+from keras_ext.data._replica_weights import weighted_for_replicas
 
 
 def shard(dataset: Any) -> Any:
@@ -79,31 +79,8 @@ class _Sharded(DataAdapter):
         return self._strategy.distribute_datasets_from_function(self._parts)
 
     def _parts(self, context: Any) -> Any:
-        batches = self._dataset
-        spec = batches.element_spec
-        if isinstance(spec, tuple) and len(spec) > 1:
-            batches = batches.map(self._weighted, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = weighted_for_replicas(self._dataset, self._replicas)
         return split_for_replicas(batches, context).prefetch(tf.data.AUTOTUNE)
-
-    def _weighted(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
-        """The batch with a sample for each replica, and weights."""
-        count = tf.shape(tf.nest.flatten(x)[0])[0]
-        # Of an empty batch there is nothing to fill up with.
-        rows = tf.where(count > 0, tf.maximum(count, self._replicas), 0)
-        x, y, sample_weight = keras.tree.map_structure(
-            lambda a: tf.gather(a, tf.minimum(tf.range(rows), count - 1)),
-            (x, y, sample_weight),
-            none_is_leaf=False,
-        )
-        shares = _shares(rows, count, self._replicas)
-
-        def weighted(weight: Tensor) -> Tensor:
-            shape = tf.concat([[rows], tf.ones_like(tf.shape(weight)[1:])], 0)
-            return weight * tf.cast(tf.reshape(shares, shape), weight.dtype)
-
-        if sample_weight is None:
-            return x, y, shares
-        return x, y, keras.tree.map_structure(weighted, sample_weight)
 
     @property
     def num_batches(self) -> int | None:
@@ -127,13 +104,3 @@ class _Sharded(DataAdapter):
             yield keras.tree.map_structure(np.asarray, batch)
 
     get_jax_iterator = get_numpy_iterator
-
-
-def _shares(rows: Tensor, count: Tensor, replicas: int) -> Tensor:
-    """By what to weigh each sample, so that the mean of means is the mean of all."""
-    ends = rows * tf.range(replicas + 1) // replicas
-    sizes = ends[1:] - ends[:-1]
-    shares = tf.repeat(tf.cast(sizes, tf.float32), sizes)
-    # The quotient is exactly 1 where the samples are divided evenly.
-    shares = shares * (replicas / tf.maximum(tf.cast(count, tf.float32), 1.0))
-    return tf.where(tf.range(rows) < count, shares, 0.0)

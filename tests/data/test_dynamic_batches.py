@@ -223,6 +223,19 @@ def test_weights_are_the_same_on_two_replicas(strategies, in_scope):
     np.testing.assert_allclose(*results, rtol=1e-5)
 
 
+@pytest.mark.parametrize("weights", [None, np.linspace(0.5, 2, 33)])
+def test_last_batch_of_one_sample_counts_once_on_two_replicas(strategies, weights):
+    results = []
+    for replicas in (1, 2):
+        with strategies(replicas).scope():
+            model = regression()
+            batches = DynamicBatches(X[:33] / N, Y[:33], weights, 8, seed=3)
+        model.fit(batches, epochs=2, verbose=0)
+        results.append([*model.get_weights(), model.optimizer.iterations.numpy()])
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5)
+
+
 def test_order_is_new_in_each_epoch_and_repeats_with_the_seed():
     orders = {}
     for name, seed in (("a", 1), ("again", 1), ("b", 2)):

@@ -1,0 +1,58 @@
+"""Weights that make up for replicas with fewer samples of a batch than others."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_ext.core._typing import Tensor
+
+
+def weighted_for_replicas(batches: Any, replicas: int) -> Any:
+    """Weighs the samples of batches so that the mean of means is the mean of all.
+
+    Where a batch is not divisible, Keras takes the mean of the means of the parts, and
+    the samples of the smaller parts would count for more. A replica that would have no
+    sample gets one of weight 0.
+
+    Args:
+        batches: A dataset of batches of `(x, y)` or `(x, y, sample_weight)`; others are
+            returned as they are, since there is nothing to weigh.
+        replicas: Among how many replicas the batches will be divided.
+
+    Returns:
+        A dataset of batches of `(x, y, sample_weight)`.
+    """
+    spec = batches.element_spec
+    if not isinstance(spec, tuple) or len(spec) < 2:
+        return batches
+
+    def weighted(x: Any, y: Any, sample_weight: Any = None) -> Any:
+        count = tf.shape(tf.nest.flatten(x)[0])[0]
+        # Of an empty batch there is nothing to fill up with.
+        rows = tf.where(count > 0, tf.maximum(count, replicas), 0)
+        x, y, sample_weight = keras.tree.map_structure(
+            lambda a: tf.gather(a, tf.minimum(tf.range(rows), count - 1)),
+            (x, y, sample_weight),
+            none_is_leaf=False,
+        )
+        shares = _shares(rows, count, replicas)
+
+        def scaled(weight: Tensor) -> Tensor:
+            shape = tf.concat([[rows], tf.ones_like(tf.shape(weight)[1:])], 0)
+            return weight * tf.cast(tf.reshape(shares, shape), weight.dtype)
+
+        if sample_weight is None:
+            return x, y, shares
+        return x, y, keras.tree.map_structure(scaled, sample_weight)
+
+    return batches.map(weighted, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _shares(rows: Tensor, count: Tensor, replicas: int) -> Tensor:
+    """The weight of each sample; exactly 1 where they are divided evenly."""
+    ends = rows * tf.range(replicas + 1) // replicas
+    sizes = ends[1:] - ends[:-1]
+    shares = tf.repeat(tf.cast(sizes, tf.float32), sizes)
+    shares = shares * (replicas / tf.maximum(tf.cast(count, tf.float32), 1.0))
+    return tf.where(tf.range(rows) < count, shares, 0.0)
