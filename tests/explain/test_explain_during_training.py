@@ -27,12 +27,14 @@ def fit(model, callback, **kwargs):
     return model.fit(X, Y, callbacks=[callback] if callback else [], **kwargs).history
 
 
-def test_records_the_closed_form_of_a_linear_model():
-    linear = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    linear.compile(keras.optimizers.SGD(0.1), "mse")
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_records_the_closed_form_of_a_linear_model(strategies, replicas):
+    with strategies(replicas).scope():
+        linear = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        linear.compile(keras.optimizers.SGD(0.1), "mse")
     kernels = []
     spy = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda *_: kernels.append(np.array(linear.layers[0].kernel)[:, 0])
+        on_epoch_end=lambda *_: kernels.append(linear.get_weights()[0][:, 0])
     )
     watch = ExplainDuringTraining(X[:10], X)
     linear.fit(X, Y, epochs=3, verbose=0, callbacks=[spy, watch])
