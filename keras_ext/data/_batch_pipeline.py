@@ -122,26 +122,28 @@ class Draws:
 
 def array_batches(arrays: Any, draws: Draws, seed: int | None) -> Any:
     """A dataset of the batches of one epoch of arrays; shuffled if there is a seed."""
+    in_order = tf.range(draws.num_samples, dtype=tf.int64)
 
-    def epoch(begun: Tensor) -> tf.data.Dataset:
-        rows = tf.range(draws.num_samples, dtype=tf.int64)
-        if seed is not None:
-            rows = tf.random.experimental.stateless_shuffle(
-                rows, tf.stack([tf.constant(seed, tf.int64), begun[1]])
-            )
+    def begin() -> Any:
+        begun = draws.begin()
+        if seed is None:
+            return begun, in_order
+        key = tf.stack([tf.constant(seed, tf.int64), begun[1]])
+        return begun, tf.random.experimental.stateless_shuffle(in_order, key)
 
-        def draw(state: Any, step: Tensor) -> Any:
-            position, last = state
-            drawn = draws.next(begun, step, position, last)
-            chosen = rows[position : position + drawn]
-            batch = keras.tree.map_structure(lambda a: tf.gather(a, chosen), arrays)
-            return (position + drawn, drawn), (drawn > 0, batch)
+    def draw(state: Any, step: Tensor) -> Any:
+        begun, rows, position, last = state
+        begun, rows = tf.cond(tf.equal(step, 0), begin, lambda: (begun, rows))
+        drawn = draws.next(begun, step, position, last)
+        chosen = rows[position : position + drawn]
+        batch = keras.tree.map_structure(lambda a: tf.gather(a, chosen), arrays)
+        return (begun, rows, position + drawn, drawn), batch
 
-        # Each stage takes time for each batch, and so this does all in one.
-        drawn = tf.data.Dataset.range(draws.most).scan((_zero(), _zero()), _plain(draw))
-        return drawn.take_while(_plain(_first)).map(_plain(_second))
-
-    return _epochs(draws, epoch)
+    # Each stage takes time for each batch, and at the beginning of each epoch: so there
+    # are few of them, and one does nearly all.
+    state = (tf.zeros(3, tf.int64), in_order, _zero(), _zero())
+    batches = tf.data.Dataset.range(draws.most).scan(state, _plain(draw))
+    return batches.take_while(_plain(_has_samples))
 
 
 def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Any:
@@ -195,7 +197,8 @@ def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Any:
         drawn = drawn.take_while(_plain(_first)).filter(_plain(_second))
         return drawn.map(_plain(lambda more, full, batch: batch))
 
-    return _epochs(draws, epoch)
+    begin = tf.data.Dataset.range(1).map(_plain(lambda _: draws.begin()))
+    return begin.flat_map(_plain(epoch))
 
 
 def shuffled(source: Any, buffer_size: int, seed: int, order: Tensor) -> Any:
@@ -214,11 +217,6 @@ def shuffled(source: Any, buffer_size: int, seed: int, order: Tensor) -> Any:
         reshuffle_each_iteration=False,
     )
     return tf.data.experimental.from_variant(variant, source.element_spec)
-
-
-def _epochs(draws: Draws, epoch: Callable[..., Any]) -> Any:
-    begin = tf.data.Dataset.range(1).map(_plain(lambda _: draws.begin()))
-    return begin.flat_map(_plain(epoch))
 
 
 def split_for_replicas(batches: Any, context: Any) -> Any:
@@ -245,6 +243,10 @@ def split_for_replicas(batches: Any, context: Any) -> Any:
 
 def _zero() -> Tensor:
     return tf.constant(0, tf.int64)
+
+
+def _has_samples(*batch: Any) -> Tensor:
+    return tf.shape(tf.nest.flatten(batch)[0])[0] > 0
 
 
 def _first(first: Tensor, *rest: Any) -> Tensor:
