@@ -4,6 +4,7 @@ from keras_ext.explain import groups, metrics, plots
 from keras_ext.explain._as_function import as_function
 from keras_ext.explain._explain_during_training import ExplainDuringTraining
 from keras_ext.explain._explainer import Explainer
+from keras_ext.explain._maps._attention_rollout import attention_rollout
 from keras_ext.explain._maps._grad_cam import grad_cam
 from keras_ext.explain._maps._grad_cam_plus_plus import grad_cam_plus_plus
 from keras_ext.explain._maps._input_x_gradient import input_x_gradient
@@ -20,6 +21,7 @@ __all__ = [
     "ExplainDuringTraining",
     "Explainer",
     "as_function",
+    "attention_rollout",
     "grad_cam",
     "grad_cam_plus_plus",
     "groups",
