@@ -10,6 +10,7 @@ from keras_ext.explain._maps._grad_cam_plus_plus import grad_cam_plus_plus
 from keras_ext.explain._maps._input_x_gradient import input_x_gradient
 from keras_ext.explain._maps._layer_cam import layer_cam
 from keras_ext.explain._maps._lime import lime
+from keras_ext.explain._maps._lrp import lrp
 from keras_ext.explain._maps._occlusion import occlusion
 from keras_ext.explain._maps._rise import rise
 from keras_ext.explain._maps._saliency import saliency
@@ -28,6 +29,7 @@ __all__ = [
     "input_x_gradient",
     "layer_cam",
     "lime",
+    "lrp",
     "metrics",
     "occlusion",
     "plots",

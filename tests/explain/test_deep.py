@@ -185,6 +185,16 @@ def test_activations_have_rules():
     assert np.mean(known) > 0.9
 
 
+def test_convolutions_in_mixed_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    model = images()
+    explainer = Explainer(model, normal(4, 8, 8, 1), "deep")
+    found = explainer(normal(3, 8, 8, 1, seed=1))
+    outputs = model.predict(normal(3, 8, 8, 1, seed=1), verbose=0)
+    total = found.values.sum(axis=(1, 2, 3)) + found.base_values
+    np.testing.assert_allclose(total, outputs, atol=1e-2)
+
+
 def test_says_which_layer_has_no_gradient():
     tokens = keras.Input((3,), dtype="int32")
     coded = layers.CategoryEncoding(4, name="coded")(tokens)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_ext.core._replaced_method import replace_method
 from keras_ext.core._typing import Tensor
+from keras_ext.explain._model_function import ModelFunction
 
 # What Keras does between layers with what the one gives and the other takes.
 _PASSING = {"Cast", "Identity"}
@@ -47,17 +48,26 @@ class Call:
         return [x for x in keras.tree.flatten(self.output) if is_real(x)]
 
     def again(self, replace: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """Calls it with other tensors in place of all tensors of the arguments."""
+        """Calls it with other tensors in place of all tensors of the arguments.
+
+        In float32: outside of a model, layers do not bring their weights to float16.
+        """
         args, kwargs = keras.tree.map_structure(
-            lambda x: replace(x) if tf.is_tensor(x) else x, (self.args, self.kwargs)
+            lambda x: wide(replace(x)) if tf.is_tensor(x) else x,
+            (self.args, self.kwargs),
         )
         flat = keras.tree.flatten(self.function(*args, **kwargs))
-        return [x for x in flat if is_real(x)]
+        return [wide(x) for x in flat if is_real(x)]
 
 
 def is_real(x: Any) -> bool:
     """Whether this is a tensor of real numbers."""
     return tf.is_tensor(x) and x.dtype.is_floating
+
+
+def wide(x: Tensor) -> Tensor:
+    """Real numbers in float32, and anything else as it is."""
+    return tf.cast(x, tf.float32) if is_real(x) else x
 
 
 class Record:
@@ -125,6 +135,36 @@ def record(
             stack.callback(replace_method(operation, "call", note))
         output = run()
     return output, found
+
+
+def record_outputs(
+    function: ModelFunction, parts: Sequence[Tensor]
+) -> tuple[Record, list[Tensor], Tensor]:
+    """Computes the explained outputs of parts, noting the calls of the model.
+
+    Two more calls are noted after those, under the names `"select"` and `"link"`.
+
+    Args:
+        function: The model.
+        parts: Tensors `(rows, elements)`.
+
+    Returns:
+        The record, the inputs in their shapes, and the outputs, `(rows, outputs)`.
+    """
+    inputs = function.inputs
+    given = [
+        tf.reshape(part, (-1, *shape))
+        for part, shape in zip(parts, inputs.shapes, strict=True)
+    ]
+    raw, found = record(
+        function.model,
+        given,
+        lambda: function.model(inputs.arranged(given), training=False),
+    )
+    columns = found.add("select", function.selected, (raw,), {})
+    if function.link != "identity":
+        columns = found.add("link", function.linked, (columns,), {})
+    return found, given, columns
 
 
 def operations(model: Any) -> list[Any]:

@@ -6,19 +6,19 @@ times difference, so that in the end it is the difference of the outputs.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
 from keras import activations, layers
 
 from keras_ext.core._typing import Tensor
-from keras_ext.explain._deep._record import Call
+from keras_ext.explain._deep._record import Call, wide
 
 # Differences below this are taken for none: there the slope is the derivative.
 _NONE = 1e-6
 
-LINEAR_LAYERS = (
+WEIGHTED_LAYERS = (
     layers.Dense,
     layers.EinsumDense,
     layers.Conv1D,
@@ -31,16 +31,25 @@ LINEAR_LAYERS = (
     layers.DepthwiseConv2D,
     layers.SeparableConv1D,
     layers.SeparableConv2D,
+)
+SUMMING_LAYERS = (
+    layers.Add,
+    layers.Average,
+    layers.Subtract,
     layers.AveragePooling1D,
     layers.AveragePooling2D,
     layers.AveragePooling3D,
     layers.GlobalAveragePooling1D,
     layers.GlobalAveragePooling2D,
     layers.GlobalAveragePooling3D,
+    layers.UpSampling1D,
+    layers.UpSampling2D,
+    layers.UpSampling3D,
+)
+LINEAR_LAYERS = (
+    *WEIGHTED_LAYERS,
+    *SUMMING_LAYERS,
     layers.BatchNormalization,
-    layers.Add,
-    layers.Average,
-    layers.Subtract,
     layers.Concatenate,
     layers.Flatten,
     layers.Reshape,
@@ -52,9 +61,6 @@ LINEAR_LAYERS = (
     layers.Cropping1D,
     layers.Cropping2D,
     layers.Cropping3D,
-    layers.UpSampling1D,
-    layers.UpSampling2D,
-    layers.UpSampling3D,
     layers.Rescaling,
     layers.Normalization,
     layers.Identity,
@@ -119,22 +125,18 @@ class Pairs:
 
     def own(self, tensor: Tensor) -> Tensor:
         """What the row has, for each pair."""
-        return tf.repeat(_wide(tensor)[: self.rows], self.behind, axis=0)
+        return tf.repeat(wide(tensor)[: self.rows], self.behind, axis=0)
 
     def other(self, tensor: Tensor) -> Tensor:
         """What the background row has, for each pair."""
-        tail = _wide(tensor)[self.rows :]
+        tail = wide(tensor)[self.rows :]
         return tf.tile(tail, (self.rows, *[1] * (tail.shape.rank - 1)))
 
     def difference(self, tensor: Tensor) -> Tensor:
         """How the row differs from the background row, for each pair."""
-        tensor = _wide(tensor)
+        tensor = wide(tensor)
         difference = tensor[: self.rows, None] - tensor[None, self.rows :]
         return tf.reshape(difference, (-1, *tensor.shape[1:]))
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tf.cast(tensor, tf.float32) if tensor.dtype.is_floating else tensor
 
 
 Multipliers = Sequence[Tensor]
@@ -192,7 +194,16 @@ def of_activation(function: Any) -> Rule:
 
 def activated(call: Call, pairs: Pairs, multipliers: Multipliers) -> list[Tensor]:
     """A linear layer, then its activation."""
+    first, second = split(call)
+    inner = of_activation(second.operation)(second, pairs, multipliers)
+    return linear(first, pairs, inner)
+
+
+def split(call: Call) -> tuple[Call, ...]:
+    """What a linear layer computes, and in a call of its own the activation, if any."""
     layer = call.operation
+    if not (isinstance(layer, LINEAR_LAYERS) and _is_activated(layer)):
+        return (call,)
     function = layer.activation
 
     def without(*args: Any, **kwargs: Any) -> Any:
@@ -203,11 +214,10 @@ def activated(call: Call, pairs: Pairs, multipliers: Multipliers) -> list[Tensor
         finally:
             object.__setattr__(layer, "activation", function)
 
-    before = without(*call.args, **call.kwargs)
-    first = Call(layer, without, call.args, call.kwargs, before, call.inputs)
-    second = Call(layer, function, (before,), {}, call.output, [before])
-    inner = of_activation(function)(second, pairs, multipliers)
-    return linear(first, pairs, inner)
+    first = Call(layer, without, call.args, call.kwargs, None, call.inputs)
+    (before,) = first.again(lambda x: x)
+    second = Call(function, function, (before,), {}, call.output, [before])
+    return replace(first, output=before), second
 
 
 def linear(call: Call, pairs: Pairs, multipliers: Multipliers) -> list[Tensor]:
@@ -271,11 +281,11 @@ def product(call: Call, pairs: Pairs, multipliers: Multipliers) -> list[Tensor]:
     a, b = call.inputs
     (m,) = multipliers
     mean = [(pairs.own(x) + pairs.other(x)) / 2 for x in (a, b)]
-    return [_summed(m * mean[1], mean[0]), _summed(m * mean[0], mean[1])]
+    return [summed(m * mean[1], mean[0]), summed(m * mean[0], mean[1])]
 
 
-def _summed(gradient: Tensor, like: Tensor) -> Tensor:
-    """Sums over the axes along which a factor was repeated."""
+def summed(gradient: Tensor, like: Tensor) -> Tensor:
+    """Sums over the axes along which `like` was repeated."""
     while gradient.shape.rank > like.shape.rank:
         gradient = tf.reduce_sum(gradient, axis=1)
     axes = [
@@ -314,12 +324,9 @@ def _gradients(
     count: Tensor | int = 1,
 ) -> list[Tensor]:
     """The gradients at some points, of the outputs times their multipliers."""
-    by_id = {
-        id(x): tf.cast(point, x.dtype)
-        for x, point in zip(call.inputs, points, strict=True)
-    }
+    by_id = {id(x): point for x, point in zip(call.inputs, points, strict=True)}
 
-    def replace(x: Tensor) -> Tensor:
+    def point_of(x: Tensor) -> Tensor:
         if id(x) in by_id:
             return by_id[id(x)]
         # Masks and tokens are those of the row.
@@ -329,9 +336,9 @@ def _gradients(
     unique = list(by_id.values())
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(unique)
-        outputs = call.again(replace)
-    given = [tf.cast(m, y.dtype) for m, y in zip(multipliers, outputs, strict=True)]
+        outputs = call.again(point_of)
+    none = tf.UnconnectedGradients.ZERO
     found = tape.gradient(
-        outputs, unique, given, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        outputs, unique, list(multipliers), unconnected_gradients=none
     )
-    return [_wide(tf.convert_to_tensor(g)) for g in found]
+    return [tf.convert_to_tensor(g) for g in found]

@@ -56,11 +56,12 @@ def rise(  # noqa: PLR0913
     Examples:
         >>> import keras, numpy as np
         >>> import keras_ext as kx
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-        >>> model.set_weights([np.array([[1.0], [-2.0], [0.0]]), np.zeros(1)])
-        >>> found = kx.explain.rise(model, np.ones((1, 3)), num_masks=500, cells=3)
+        >>> model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+        >>> weights = np.array([[0.0], [1.0], [0.0], [0.0], [-2.0], [0.0]])
+        >>> model.set_weights([weights, np.zeros(1)])
+        >>> found = kx.explain.rise(model, np.ones((1, 6)), num_masks=500)
         >>> int(found.argmax()), int(found.argmin())
-        (0, 1)
+        (1, 4)
 
     References:
         - [Petsiuk et al., 2018](https://arxiv.org/abs/1806.07421)

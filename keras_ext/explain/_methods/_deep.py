@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_ext.core._checks import require
 from keras_ext.core._typing import Tensor
-from keras_ext.explain._deep._record import Call, Record, record
+from keras_ext.explain._deep._record import Call, Record, record_outputs
 from keras_ext.explain._deep._rules import (
     Pairs,
     Rule,
@@ -96,20 +96,8 @@ class Deep:
         which: Tensor,
     ) -> Tensor:
         """The sums over the background, `(rows, elements, k)`."""
-        function, inputs = self.problem.function, self.problem.inputs
         joined = [tf.concat(pair, axis=0) for pair in zip(x, background, strict=True)]
-        given = [
-            tf.reshape(part, (-1, *shape))
-            for part, shape in zip(joined, inputs.shapes, strict=True)
-        ]
-        raw, found = record(
-            function.model,
-            given,
-            lambda: function.model(inputs.arranged(given), training=False),
-        )
-        columns = found.add("select", function.selected, (raw,), {})
-        if function.link != "identity":
-            columns = found.add("link", function.linked, (columns,), {})
+        found, given, columns = record_outputs(self.problem.function, joined)
         pairs = Pairs(tf.shape(x[0])[0], tf.shape(background[0])[0], nodes, weights)
         depth = columns.shape[1]
         results = []
