@@ -116,8 +116,8 @@ def lrp(  # noqa: PLR0913
         for part, tensor in zip(parts, given, strict=True):
             own = walk.relevance.get(id(tensor))
             shape = (tf.shape(part)[0], part.shape[1], k)
-            found = tf.zeros(shape) if own is None else tf.stack(own, axis=-1)
-            flat.append(tf.reshape(found, shape))
+            every = tf.zeros(shape) if own is None else tf.stack(own, axis=-1)
+            flat.append(tf.reshape(every, shape))
         return tf.concat(flat, axis=1)
 
     return question.shaped(question.mapped(question.compiled(compute)))
