@@ -235,6 +235,10 @@ class DynamicBatches(DataAdapter):
         # As Keras does for arrays: optimizing takes longer than it can gain here.
         options.experimental_optimization.apply_default_optimizations = False
         options.autotune.enabled = False
+        if not self._is_dataset:
+            # Handing the few operations of a batch from thread to thread takes longer
+            # than they do.
+            options.threading.private_threadpool_size = 1
         batches = batches.with_options(options)
         return batches.prefetch(self.prefetch) if self.prefetch else batches
 
