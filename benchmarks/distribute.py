@@ -7,8 +7,9 @@ Alone it runs one process, with one replica or, with `--replicas 2`, two of
     python -m keras_ext.distribute.launch --workers 2 benchmarks/distribute.py
 
 Models with Adam take turns: Keras's own, a second one of it as a control, and the
-`GradientPipeline` with accumulation of 1 and of 8. Printed is the median time of a
-step divided by that of the first model in the same turn, with the quartiles; with
+`GradientPipeline` with accumulation of 1 and of 8; and Keras's own with a `LocalSGD`
+that averages the weights every 8 steps. Printed is the median time of a step divided
+by that of the first model in the same turn, with the quartiles; with
 several processes also the bytes that went through the loopback interface for each step,
 both directions of both workers, which is only right if nothing else uses it. Then the
 time of reducing vectors of several sizes is measured, and `t = alpha + beta * bytes`
@@ -72,12 +73,16 @@ def steps(options):
     x = x.astype("float32")
     names = {"Keras": None, "Keras again": None, "pipeline": 1, "pipeline, 8": 8}
     models = {name: model_of(options, k) for name, k in names.items()}
-    found = {name: [] for name in names}
+    models["LocalSGD, 8"] = model_of(options, None)
+    found = {name: [] for name in models}
     for turn in range(options.turns + 1):
         for name, model in models.items():
-            timer = Steps()
+            # The timer comes first: what is averaged between epochs is not counted.
+            callbacks = [timer := Steps()]
+            if name == "LocalSGD, 8":
+                callbacks.append(kx.distribute.LocalSGD(8))
             data = {"batch_size": options.batch_size, "shuffle": False}
-            model.fit(x, x, callbacks=[timer], verbose=0, **data)
+            model.fit(x, x, callbacks=callbacks, verbose=0, **data)
             if turn:  # the first one traces
                 found[name].append(timer.per_step)
     return found, models["Keras"].count_params() * 4
