@@ -1,0 +1,33 @@
+"""What only `pytest --thorough` runs, by rule: each marker has one of these reasons.
+
+    @pytest.mark.thorough(MATRIX)
+
+The rules are about what a check costs and tells, never about single results. A property
+of a mechanism is checked without the marker on one unit that has it.
+"""
+
+# A way to run (XLA, replicas, precision, eager, saved and loaded) that the default run
+# checks on one unit of each mechanism, here for all the other units.
+MATRIX = "all units in all ways to run"
+
+# Two or more processes that train together. The default run has one such pair.
+PROCESSES = "more processes"
+
+# A mean or a probability that takes many draws or many steps to show.
+STATISTICS = "many draws"
+
+# Several whole trainings for one assertion about where they end.
+TRAININGS = "several trainings"
+
+# A page or an example whose code trains for longer than a few seconds. The default run
+# has the others, and `.ci/run` all.
+PAGES = "long pages"
+
+REASONS = {MATRIX, PROCESSES, STATISTICS, TRAININGS, PAGES}
+
+
+def pairs(items):
+    """Yields what each test checks: (unit, property)."""
+    for item in items:
+        file, _, test = item.nodeid.partition("::")
+        yield file, test
