@@ -24,10 +24,3 @@ TRAININGS = "several trainings"
 PAGES = "long pages"
 
 REASONS = {MATRIX, PROCESSES, STATISTICS, TRAININGS, PAGES}
-
-
-def pairs(items):
-    """Yields what each test checks: (unit, property)."""
-    for item in items:
-        file, _, test = item.nodeid.partition("::")
-        yield file, test
