@@ -58,7 +58,7 @@ def test_without_it_shap_leaves_tensorflow_broken_and_it_repairs_that(leaky):
 
 def test_after_failures_models_train(leaky):
     own = execute().record_gradient
-    for failures in range(50):
+    for failures in range(21):
         with safe_shap():
             fail(leaky)
         assert execute().record_gradient is own
