@@ -33,6 +33,11 @@ def thorough_but(representative, values, reason=MATRIX):
     mark = pytest.mark.thorough(reason)
     assert set(representative) <= set(values)
     return [
-        value if value in representative else pytest.param(value, marks=mark)
+        value if value in representative else pytest.param(*_each(value), marks=mark)
         for value in values
     ]
+
+
+def _each(value):
+    """The values of several parameters, or of one."""
+    return value if isinstance(value, tuple) else (value,)
