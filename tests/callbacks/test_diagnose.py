@@ -167,14 +167,55 @@ def test_clipping_now_and_then_is_healthy():
     assert diagnose(monitor) == []
 
 
-def test_nan_in_the_data():
+def nonfinite_finding(activation):
     x = X.copy()
     x[5] = np.nan
-    monitor = train(perceptron(), keras.optimizers.SGD(0.1), x=x)
-    (finding,) = diagnose(monitor)
+    layers = perceptron(activation=activation)
+    (finding,) = diagnose(train(layers, keras.optimizers.SGD(0.1), x=x))
     assert finding.kind == "nonfinite"
     assert finding.numbers["share"] == 1 / 20
+    return finding
+
+
+def hide_nan(x):
+    """As ReLU is on processors where it is computed together with its layer."""
+    return keras.ops.where(keras.ops.isnan(x), 0.0, x)
+
+
+@pytest.mark.hardware
+def test_nan_in_the_data():
+    finding = nonfinite_finding(None)
     assert finding.layers == ("m/dense", "m/dense_1", "m/head")
+    assert finding.message.endswith("in 3 of 60 updates, in all layers.")
+
+
+@pytest.mark.hardware
+def test_nan_in_the_data_shows_in_the_first_layer_whatever_relu_does():
+    assert nonfinite_finding("relu").layers[0] == "m/dense"
+
+
+def test_nan_that_an_activation_hides():
+    finding = nonfinite_finding(hide_nan)
+    assert finding.layers == ("m/dense",)
+    assert finding.message.endswith(
+        "in 3 of 60 updates, in m/dense; it may be in others too, where an activation "
+        "such as ReLU hides it."
+    )
+
+
+def test_says_where_nan_shows_first():
+    monitor = train(perceptron(), keras.optimizers.Adam(1e-3), epochs=1)
+    history = monitor.history
+    history["global"]["nonfinite"][-1] = 2
+    for rows, where in [
+        ([[0, 0, 0], [0, 1, 0], [1, 2, 1]], ", in all layers, first in m/dense_1."),
+        ([[0, 0, 0], [2, 2, 2], [2, 2, 2]], ", in all layers."),
+        ([[0, 0, 1], [0, 1, 1], [0, 1, 1]], ", in m/dense_1, m/head, first in m/head;"),
+        ([[0, 0, 0], [0, 0, 0], [0, 0, 0]], "."),  # only the sum of all overflows
+    ]:
+        history["per_layer"]["nonfinite"] = np.array(rows)
+        (finding,) = diagnose(history)
+        assert f" in 2 of 22 updates{where}" in finding.message
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
