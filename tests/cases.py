@@ -173,8 +173,6 @@ class LayerCase:
     keeps_mean: bool = True
     # Whether inference is the identity.
     is_identity: bool = True
-    # Whether it stands for all that drop, multiply, count their steps or learn.
-    representative: bool = False
 
 
 # From the name of the class to the cases of it.
@@ -185,7 +183,6 @@ LAYERS = {
             lambda **kw: kl.ConcreteDropout(_dense(6, **kw), 0.4, **kw),
             (6,),
             quiet=None,
-            representative=True,
         ),
         LayerCase(
             lambda **kw: kl.ConcreteDropout(
@@ -218,16 +215,13 @@ LAYERS = {
     ],
     "DropPath": [LayerCase(lambda **kw: kl.DropPath(0.4, **kw), (3, 2))],
     "GroupDropout": [
-        LayerCase(
-            lambda **kw: kl.GroupDropout(0.4, 2, **kw), (3, 4), representative=True
-        ),
+        LayerCase(lambda **kw: kl.GroupDropout(0.4, 2, **kw), (3, 4)),
         LayerCase(lambda **kw: kl.GroupDropout(0.4, [1, 2], axis=1, **kw), (3, 4)),
     ],
     "ScheduledDropout": [
         LayerCase(
             lambda **kw: kl.ScheduledDropout(0.4, 10**6, "annealed", **kw),
             (6,),
-            representative=True,
         ),
     ],
     "SparseVariationalDense": [
@@ -252,7 +246,6 @@ LAYERS = {
             lambda **kw: kl.UniformOut(0.5, **kw),
             (6,),
             quiet=("beta", 0.0),
-            representative=True,
         )
     ],
     "VariationalDropout": [
