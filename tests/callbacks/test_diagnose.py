@@ -16,7 +16,9 @@ Y = Y[:640]
 
 
 def perceptron(depth=2, activation="relu", **options):
-    layers = [keras.layers.Dense(32, activation, **options) for _ in range(depth)]
+    # Keras would count the layers that others made before.
+    names = ["dense", *(f"dense_{i}" for i in range(1, depth))][:depth]
+    layers = [keras.layers.Dense(32, activation, name=n, **options) for n in names]
     return [keras.Input((64,)), *layers, keras.layers.Dense(10, name="head")]
 
 
