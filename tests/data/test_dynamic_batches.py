@@ -323,6 +323,7 @@ def test_steps_per_epoch_goes_on_where_it_was():
     assert len(split_into_epochs(model.batches, N)) == 1
 
 
+@pytest.mark.usefixtures("graphs_as_shipped")
 def test_serves_for_validation_evaluation_and_prediction():
     model = regression()
     batches = DynamicBatches(X / N, Y, batch_size=8)

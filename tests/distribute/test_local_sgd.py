@@ -150,6 +150,7 @@ def test_statistics_of_batch_normalization_are_averaged(strategies):
         np.testing.assert_allclose(value, means.mean(axis=0), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("graphs_as_shipped")
 def test_constraints_are_met_on_each_replica(strategies):
     model = linear(strategies(2), constraint="non_neg")
     oracle = workers.Workers(model.get_weights()[0])

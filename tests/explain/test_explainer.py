@@ -143,6 +143,7 @@ def test_expected_gradients_approach_the_mean_of_integrals(network):
     assert miss.max() < 0.1
 
 
+@pytest.mark.usefixtures("graphs_as_shipped")
 def test_tokens_are_explained_through_their_embeddings():
     tokens = keras.Input((4,), dtype="int32")
     embedding = keras.layers.Embedding(9, 3)
