@@ -1,5 +1,7 @@
 """Trainings that are ill in a known way, and such that are not."""
 
+import copy
+import functools
 import re
 
 import keras
@@ -9,6 +11,7 @@ from sklearn.datasets import load_digits
 
 import keras_ext as kx
 from keras_ext.callbacks import GradientMonitor, diagnose
+from tests.thorough import TRAININGS, thorough_but
 
 X, Y = load_digits(return_X_y=True)
 X = (X[:640] / 16.0).astype("float32")
@@ -63,10 +66,19 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("name", HEALTHY)
-def test_healthy_trainings_have_no_findings(name):
+@functools.cache
+def trained_in_health(name):
     layers, optimizer = HEALTHY[name]
-    monitor = train(layers(), optimizer(), epochs=5)
+    return train(layers(), optimizer(), epochs=5)
+
+
+# One of each architecture.
+REPRESENTATIVE = ("adam", "8 layers", "convolutions")
+
+
+@pytest.mark.parametrize("name", thorough_but(REPRESENTATIVE, HEALTHY, TRAININGS))
+def test_healthy_trainings_have_no_findings(name):
+    monitor = trained_in_health(name)
     assert monitor.accuracy > 0.5
     assert diagnose(monitor) == []
     assert str(diagnose(monitor)) == "Nothing found."
@@ -104,9 +116,13 @@ def test_exploding_towards_the_first_layer():
     assert finding.numbers["vanishing_ratio"] > 1e3
 
 
+@functools.cache
+def findings_at_a_rate_too_high():
+    return diagnose(train(perceptron(3, "leaky_relu"), keras.optimizers.SGD(10.0)))
+
+
 def test_a_learning_rate_a_hundred_times_too_high_makes_nan():
-    monitor = train(perceptron(3, "leaky_relu"), keras.optimizers.SGD(10.0))
-    nonfinite, rate = diagnose(monitor)
+    nonfinite, rate = findings_at_a_rate_too_high()
     assert nonfinite.kind == "nonfinite"
     assert nonfinite.numbers["count"] > 30
     assert "all layers" in nonfinite.message
@@ -220,7 +236,9 @@ def test_says_where_nan_shows_first():
         assert f" in 2 of 22 updates{where}" in finding.message
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy", thorough_but(["mixed_float16"], ["mixed_float16", "mixed_bfloat16"])
+)
 def test_mixed_precision_is_healthy(policy):
     keras.config.set_dtype_policy(policy)
     monitor = train(perceptron(), keras.optimizers.Adam(1e-3))
@@ -228,8 +246,7 @@ def test_mixed_precision_is_healthy(policy):
 
 
 def test_overflows_of_loss_scaling_are_not_an_illness():
-    monitor = train(perceptron(), keras.optimizers.Adam(1e-3))
-    history = monitor.history
+    history = copy.deepcopy(trained_in_health("adam").history)
     history["update"][-1] = 1000
     history["global"]["nonfinite"][-1] = 10
     assert kinds(diagnose(history)) == ["nonfinite"]
@@ -239,7 +256,7 @@ def test_overflows_of_loss_scaling_are_not_an_illness():
 
 
 def test_prints_one_finding_on_each_line():
-    findings = diagnose(train(perceptron(3, "leaky_relu"), keras.optimizers.SGD(10.0)))
+    findings = findings_at_a_rate_too_high()
     lines = str(findings).splitlines()
     assert len(lines) == len(findings) == 2
     assert lines == repr(findings).splitlines()
