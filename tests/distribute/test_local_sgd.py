@@ -74,10 +74,10 @@ def on_one_replica(make=None, jit_compile=False):
     return model.get_weights()[0]
 
 
-@pytest.mark.parametrize("make", [LocalSGD, ElasticAveraging, PostLocalSGD])
 @pytest.mark.parametrize(
     "jit_compile", [False, pytest.param(True, marks=pytest.mark.thorough(MATRIX))]
 )
+@pytest.mark.parametrize("make", [LocalSGD, ElasticAveraging, PostLocalSGD])
 def test_on_one_replica_it_is_ordinary_training(make, jit_compile):
     wanted = on_one_replica(jit_compile=jit_compile)
     found = on_one_replica(make, jit_compile)
