@@ -8,9 +8,9 @@ operators, the branch that is taken, what is returned; and statements are delete
 local variable they are not, since nearly every test finds that.
 
 Each change runs the tests that reach the line, until one fails: first those of the
-file that mirrors it and its docstring, then those that name it or are of its family,
-then those of what imports it; short ones first, for `BUDGET` seconds in all. Which test
-reaches which line is found by running them once.
+file that mirrors it and its docstring, then those that name it or are of its family;
+where no file mirrors it, those of what imports it. Short ones come first, `BUDGET`
+seconds of each kind. Which test reaches which line is found by running them once.
 
 The tree is copied to a temporary folder and only changed there. `--keep FOLDER` makes
 that folder this one and leaves it behind, so that a run that was stopped goes on where
@@ -61,14 +61,14 @@ EQUIVALENT = {
 }
 
 
-def mutants_of(path):
-    return Mutants(str(path.relative_to(ROOT)), path.read_bytes()).found
+def mutants_of(root, file):
+    return Mutants(file, (root / file).read_bytes()).found
 
 
-def why_equivalent(mutant):
+def why_equivalent(mutant, source):
     """The reason in `EQUIVALENT`, if the mutant is in it."""
-    lines = (ROOT / mutant.file).read_text().split("\n")
-    return EQUIVALENT.get((mutant.file, lines[mutant.line - 1].strip(), mutant.what))
+    line = source.decode().split("\n")[mutant.line - 1].strip()
+    return EQUIVALENT.get((mutant.file, line, mutant.what))
 
 
 def code_lines(path):
@@ -81,15 +81,18 @@ def code_lines(path):
     return len(lines)
 
 
-def sampled(paths, size, seed):
+def sampled(root, files, size, seed):
     """Draws mutants of the files, from each folder in proportion to its code."""
-    by_folder = defaultdict(list)
-    for path in paths:
-        by_folder[folder_of(path.relative_to(ROOT))].append(path)
-    code = {folder: sum(map(code_lines, by_folder[folder])) for folder in by_folder}
+    folders = defaultdict(list)
+    for file in files:
+        folders[folder_of(file)].append(file)
+    code = {
+        folder: sum(code_lines(root / file) for file in those)
+        for folder, those in folders.items()
+    }
     chosen = []
-    for folder, files in by_folder.items():
-        mutants = [m for path in files for m in mutants_of(path)]
+    for folder, those in folders.items():
+        mutants = [m for file in those for m in mutants_of(root, file)]
         share = round(size * code[folder] / sum(code.values()))
         draw = random.Random(f"{seed} {folder}")
         chosen += draw.sample(mutants, min(share, len(mutants)))
@@ -97,8 +100,8 @@ def sampled(paths, size, seed):
 
 
 def folder_of(file):
-    names = [f for f in FOLDERS if str(file).startswith(f"{f}/")]
-    return names[0] if names else str(Path(file).parent)
+    found = [folder for folder in FOLDERS if file.startswith(f"{folder}/")]
+    return found[0] if found else str(Path(file).parent)
 
 
 class FirstFailure:
@@ -115,18 +118,18 @@ class Suite:
     """Runs tests of a copy of the tree, in a child for each run."""
 
     def __init__(self, folder, thorough):
-        self.folder = folder
-        self.copy = folder / "copy"
+        self.folder, self.source, self.copy = folder, folder / "source", folder / "copy"
         self.thorough = ["--thorough"] if thorough else []
         (folder / "maps").mkdir(parents=True, exist_ok=True)
         without = shutil.ignore_patterns("__pycache__")
-        if not self.copy.exists():
-            shutil.copytree(ROOT / "tests", self.copy / "tests", ignore=without)
+        if not self.source.exists():
+            for name in ("keras_ext", "tests"):
+                shutil.copytree(ROOT / name, self.source / name, ignore=without)
             for name in ("conftest.py", "pyproject.toml"):
-                shutil.copy(ROOT / name, self.copy)
+                shutil.copy(ROOT / name, self.source)
         # Again, since a run that was stopped may have left a mutant.
-        shutil.rmtree(self.copy / "keras_ext", ignore_errors=True)
-        shutil.copytree(ROOT / "keras_ext", self.copy / "keras_ext", ignore=without)
+        shutil.rmtree(self.copy, ignore_errors=True)
+        shutil.copytree(self.source, self.copy, ignore=without)
         # By time and size alone, a changed file could pass for one that was compiled.
         mode = PycInvalidationMode.CHECKED_HASH
         compileall.compile_dir(self.copy / "keras_ext", quiet=1, invalidation_mode=mode)
@@ -199,17 +202,16 @@ class Suite:
 
     def _map(self, test):
         """From the ids of the tests of a file to their seconds and lines."""
-        name = str(test.relative_to(self.copy))
-        stored = self.folder / "maps" / f"{name.replace('/', '+')}.json"
+        stored = self.folder / "maps" / f"{test.replace('/', '+')}.json"
 
         def run():
             recorder = Recorder(self.copy)
-            self.pytest([name], recorder)
+            self.pytest([test], recorder)
             failed = [name for name, passed in recorder.passed.items() if not passed]
             return [recorder.found, failed]
 
         if not stored.exists():
-            found, failed = self.in_child(run, 3600) or [{}, [name]]
+            found, failed = self.in_child(run, 3600) or [{}, [test]]
             if failed:
                 print("not passed without a change:", *failed, sep="\n  ", flush=True)
             stored.write_text(json.dumps(found))
@@ -221,23 +223,22 @@ class Suite:
         What a fixture or a cache keeps is only seen in the test that came first, so the
         others follow.
         """
-        files = self.concerned.tiers(mutant.file)[0]
+        files = self.concerned.mirrors(mutant.file)
         reach = [t for test in files for t in sorted(self.reaching(mutant, test))]
         if mutant.at_import:
             reach += self._comparing_defaults(mutant)
-        return reach + [
-            (s, t) for test in files for t, (s, _) in self.map(test).items()
-        ]
+        rest = [(s, t) for test in files for t, (s, _) in self.map(test).items()]
+        return reach + rest
 
     def named(self, mutant):
         """The tests that name what the file defines, or are of its family."""
-        files = self.concerned.tiers(mutant.file)[1]
+        files = self.concerned.named(mutant.file)
         return sorted(t for test in files for t in self.reaching(mutant, test))
 
-    def others(self, mutant):
-        """The tests of what imports the mutant's file, from `ENOUGH` files."""
+    def importing(self, mutant):
+        """For a file without a mirror, tests of `ENOUGH` files of what imports it."""
         found = []
-        for test in self.concerned.tiers(mutant.file)[2]:
+        for test in self.concerned.importing(mutant.file):
             found += [self.reaching(mutant, test)]
             if sum(map(bool, found)) == ENOUGH:
                 break
@@ -258,13 +259,13 @@ class Suite:
         exported = path.with_name("__init__.py").read_text()
         family = ".".join(path.parent.relative_to(self.copy).parts)
         test = "tests/test_api.py::test_docstring_describes_every_argument"
-        for unit in sorted(self.concerned.names[path]):
+        for unit in sorted(self.concerned.names[mutant.file]):
             if f'    "{unit}",' in exported:
                 yield 0.1, f"{test}_with_its_default[{family}.{unit}]"
 
     def finds(self, mutant):
         """Which test finds the mutant, None if none does."""
-        for tests in (self.own, self.named, self.others):
+        for tests in (self.own, self.named, self.importing):
             if found := self.fails(mutant, tests(mutant)):
                 return found
         return None
@@ -305,19 +306,27 @@ def main():
     parser.add_argument("--thorough", action="store_true")
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
-    at = {tuple(p.split(":")) for p in options.paths if ":" in p}
-    paths = [ROOT / p.split(":")[0] for p in options.paths]
-    files = [f for p in paths for f in (sorted(p.rglob("*.py")) if p.is_dir() else [p])]
-    files = list(dict.fromkeys(files))
-    if options.sample:
-        mutants = sampled(files, options.sample, options.seed)
-    else:
-        mutants = [m for f in files for m in mutants_of(f)]
-    for file in {file for file, _ in at}:
-        mutants = [m for m in mutants if m.file != file or (file, str(m.line)) in at]
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.keep or Path(temporary)).resolve()
-        sys.exit(judge(Suite(folder, options.thorough), mutants))
+        suite = Suite(folder, options.thorough)
+        sys.exit(judge(suite, chosen(suite.source, options)))
+
+
+def chosen(root, options):
+    """The mutants that the command asks for."""
+    at = {tuple(p.split(":")) for p in options.paths if ":" in p}
+    files = []
+    for path in (root / p.split(":")[0] for p in options.paths):
+        inside = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        files += [str(file.relative_to(root)) for file in inside]
+    files = list(dict.fromkeys(files))
+    if options.sample:
+        mutants = sampled(root, files, options.sample, options.seed)
+    else:
+        mutants = [m for file in files for m in mutants_of(root, file)]
+    for file in {file for file, _ in at}:
+        mutants = [m for m in mutants if m.file != file or (file, str(m.line)) in at]
+    return mutants
 
 
 def judge(suite, mutants):
@@ -328,14 +337,15 @@ def judge(suite, mutants):
     known = {}
     if results.exists():
         known = dict(map(json.loads, results.read_text().splitlines()))
-    tried = [m for m in mutants if not why_equivalent(m)]
+    sources = {m.file: (suite.source / m.file).read_bytes() for m in mutants}
+    tried = [m for m in mutants if not why_equivalent(m, sources[m.file])]
     for mutant in tried:
         if str(mutant) not in known:
             known[str(mutant)] = suite.finds(mutant)
             with results.open("a") as file:
                 file.write(json.dumps([str(mutant), known[str(mutant)]]) + "\n")
         if known[str(mutant)] is None:
-            print(mutant.diff((ROOT / mutant.file).read_bytes()), flush=True)
+            print(mutant.diff(sources[mutant.file]), flush=True)
     for folder in [*sorted({folder_of(m.file) for m in mutants}), ""]:
         all_, those = (
             [m for m in group if folder in ("", folder_of(m.file))]

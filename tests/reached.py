@@ -2,7 +2,6 @@
 
 import ast
 import builtins
-import functools
 import re
 import time
 from collections import defaultdict
@@ -16,75 +15,74 @@ NOTE = "_note_that_this_line_is_run"
 
 
 class Concerned:
-    """Says which test files concern which file of the library."""
+    """Says which test files concern which file of the library, as relative paths."""
 
     def __init__(self, root):
         self.root = root
-        self.importers = defaultdict(set)
-        self.names = {}
-        for path in root.glob("keras_ext/**/*.py"):
+        self.importers, self.names = defaultdict(set), {}
+        for path in sorted(root.glob("keras_ext/**/*.py")):
+            file = str(path.relative_to(root))
             tree = ast.parse(path.read_text())
             kinds = ast.ClassDef | ast.FunctionDef
-            defined = {n.name for n in tree.body if isinstance(n, kinds)}
-            self.names[path] = {n for n in defined if not n.startswith("_")}
+            defined = [n.name for n in tree.body if isinstance(n, kinds)]
+            self.names[file] = [n for n in defined if not n.startswith("_")]
             for node in ast.walk(tree):
-                if isinstance(node, ast.ImportFrom) and node.module:
-                    self.importers[node.module].add(path)
-        self.texts = {p: p.read_text() for p in root.glob("tests/**/test_*.py")}
+                if isinstance(node, ast.ImportFrom):
+                    self.importers[node.module].add(file)
+        tests = sorted(root.glob("tests/**/test_*.py"))
+        self.texts = {str(p.relative_to(root)): p.read_text() for p in tests}
 
-    def mirrors(self, path):
-        """The test file of the same name, in the same folder or one above it."""
-        for above in path.relative_to(self.root / "keras_ext").parents:
-            mirror = self.root / "tests" / above / f"test{path.name}"
-            if mirror.exists():
-                return [mirror]
-        return []
+    def mirrors(self, file):
+        """The test file of the same name and the examples in the file itself."""
+        return [*self._mirror(file), file]
 
-    def module(self, path):
-        parts = path.relative_to(self.root).with_suffix("").parts
-        return ".".join(parts[:-1] if is_package(path) else parts)
+    def _mirror(self, file):
+        """In the folder of the same name, or one above it."""
+        above = Path(file).relative_to("keras_ext").parents
+        names = [str("tests" / folder / f"test{Path(file).name}") for folder in above]
+        return [name for name in names if name in self.texts][:1]
 
-    def mirrors_of_importers(self, path, seen):
-        """Of those that have none the importers of them, and so on."""
-        found = []
-        for other in sorted(self.importers[self.module(path)] - seen):
-            seen.add(other)
-            # What a family exports is imported by all.
-            if is_package(other) and not other.parent.name.startswith("_"):
-                continue
-            found += self.mirrors(other) or self.mirrors_of_importers(other, seen)
-        return found
+    def named(self, file):
+        """Test files that name what the file defines, and `test_every_*` of its family.
 
-    @functools.cache  # noqa: B019
-    def tiers(self, file):
-        """Test files, or the file itself for its docstrings, the closest first."""
-        path = self.root / file
-        own = [*self.mirrors(path), path]
-        module = re.escape(self.module(path))
-        names = "|".join(sorted(self.names[path])) or "(?!)"
+        Only those of `FOLDERS`, since the tests of callbacks train for long.
+        """
+        names = "|".join(self.names[file]) or "(?!)"
+        module = re.escape(module_of(file))
         word = re.compile(rf"{module}\b|\b(g|k\w*)\.({names})\b|import .*\b({names})\b")
-        folders = [f.replace("keras_ext", "tests") for f in FOLDERS]
-        inside = tuple(str(self.root / f) for f in [*folders, "tests/explain"])
-        family = self.root / "tests" / Path(file).parts[1]
-        named = [
-            test
-            for test, text in sorted(self.texts.items())
-            if (str(test).startswith(inside) and word.search(text))
-            or (test.parent == family and test.name.startswith("test_every"))
-        ]
-        others = sorted(
-            self.mirrors_of_importers(path, {path}),
-            key=lambda test: (test.parent != family, test.stat().st_size),
+        inside = tuple(
+            f.replace("keras_ext", "tests") for f in [*FOLDERS, "tests/explain"]
         )
-        tiers, seen = [], set()
-        for tier in (own, named, others):
-            tiers.append([t for t in dict.fromkeys(tier) if t not in seen])
-            seen |= set(tier)
-        return tiers
+        every = "/".join(["tests", Path(file).parts[1], "test_every_"])
+        found = [
+            test
+            for test, text in self.texts.items()
+            if test.startswith(every) or (test.startswith(inside) and word.search(text))
+        ]
+        return [test for test in found if test not in self.mirrors(file)]
+
+    def importing(self, file):
+        """For a file without a mirror, the mirrors of what imports it, and so on."""
+        if self._mirror(file):
+            return []
+        family = f"tests/{Path(file).parts[1]}/"
+        found = set(self._mirrors_of_importers(file, {file})) - {*self.named(file)}
+        return sorted(
+            found, key=lambda t: (not t.startswith(family), len(self.texts[t]), t)
+        )
+
+    def _mirrors_of_importers(self, file, seen):
+        for other in sorted(self.importers[module_of(file)] - seen):
+            seen.add(other)
+            folder, name = Path(other).parts[-2:]
+            # What a family exports is imported by all.
+            if name == "__init__.py" and not folder.startswith("_"):
+                continue
+            yield from self._mirror(other) or self._mirrors_of_importers(other, seen)
 
 
-def is_package(path):
-    return path.name == "__init__.py"
+def module_of(file):
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 class Marked(ast.NodeTransformer):
