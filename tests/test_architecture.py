@@ -5,9 +5,11 @@ import inspect
 import re
 from pathlib import Path
 
+import keras
 import pytest
 
 import keras_ext as kx
+from keras_ext import callbacks
 
 PACKAGE = Path(kx.__file__).parent
 TREES = {
@@ -68,6 +70,25 @@ def test_private_names_of_keras_and_tensorflow():
     own = {name for tree in TREES.values() for name in defined_names(tree)} | PUBLIC
     found = {file: foreign_names(tree, own) for file, tree in TREES.items()}
     assert {file: names for file, names in found.items() if names} == PRIVATE_NAMES
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "model._flat_layers",
+        "getattr(model, '_flat_layers')",
+        "NAMES = ('_flat_layers', '_losses')",
+        "import keras.src.layers",
+        "from tensorflow.python.eager import backprop",
+        "importlib.import_module('keras.src.layers')",
+        "def late():\n    from keras.src import layers",
+    ],
+)
+def test_private_names_are_seen(code):
+    assert foreign_names(ast.parse(code), own={"_of_ours"})
+    harmless = code.replace("_flat_layers", "_of_ours").replace("_losses", "losses")
+    harmless = harmless.replace("keras.src", "keras").replace(".python.", ".")
+    assert not foreign_names(ast.parse(harmless), own={"_of_ours"})
 
 
 def defined_names(tree):
@@ -232,103 +253,161 @@ HEAVY |= {"scipy", "shap", "sklearn", "tensorboard", "tensorflow_model_optimizat
 
 def test_heavy_packages_are_imported_where_they_are_needed():
     """None when a module is imported: `import keras_ext` brings in nothing."""
-    for file, tree in TREES.items():
-        for node in tree.body:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                packages = {name.split(".")[0] for name in imported_modules(node)}
-                assert not packages & HEAVY, file
+    imported = {
+        (file, name.split(".")[0])
+        for file, tree in TREES.items()
+        for node in run_on_import(tree)
+        for name in imported_modules(node)
+    }
+    assert sorted(pair for pair in imported if pair[1] in HEAVY) == []
+
+
+def run_on_import(node):
+    """The statements of a module that run when it is imported."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif not isinstance(child, ast.FunctionDef | ast.Lambda):
+            yield from run_on_import(child)
+
+
+@pytest.mark.parametrize("where", ["try:\n    {}\nfinally:\n    pass", "if x:\n    {}"])
+def test_imports_are_seen_wherever_they_run(where):
+    on_import = ast.parse(where.format("import shap"))
+    late = ast.parse("def late():\n    import shap")
+    assert [n.names[0].name for n in run_on_import(on_import)] == ["shap"]
+    assert not list(run_on_import(late))
 
 
 # What callbacks write into the logs, which History, CSVLogger, TensorBoard and the
 # progress bar show: by name, who writes it. Names are for ever.
+LOCAL = {"ElasticAveraging", "LocalSGD", "PostLocalSGD"}
 LOG_NAMES = {
+    "<path>": {"AdaptiveDropout", "AdaptiveRegularization", "HyperVariableScheduler"},
     "batch_size": {"BatchSizeFinder", "DynamicBatchSize"},
     "clip_threshold": {"LayerwiseAdaptiveClipping"},
     "clipped_fraction": {"LayerwiseAdaptiveClipping"},
+    "dead_fraction": {"GradientMonitor"},
     "dropout_rate": {"AdaptiveDropout"},
     "frozen_fraction": {"GradualUnfreezing", "LayerwiseGradientStopping"},
     "generalization_loss": {"PrecheltEarlyStopping"},
     "grad_evidence": {"EvidenceBasedEarlyStopping"},
     "grad_norm": {"GradientNormEarlyStopping"},
     "grad_snr": {"GradientVarianceEarlyStopping"},
+    "gradient_confusion": {"GradientMonitor"},
+    "gradient_cosine": {"GradientMonitor"},
     "gradient_disparity": {"GradientDisparityEarlyStopping"},
-    "importance_*": {"ExplainDuringTraining"},
+    "gradient_diversity": {"GradientMonitor"},
+    "gradient_gsnr": {"GradientMonitor"},
+    "gradient_noise_scale": {"GradientMonitor"},
+    "gradient_norm": {"GradientMonitor"},
+    "gradient_snr": {"GradientMonitor"},
+    "importance_<name>": {"ExplainDuringTraining"},
     "label_changes": {"LabelWaveEarlyStopping"},
     "learning_rate_gain": {"DynamicBatchSize"},
     "noise_scale": {"DynamicBatchSize"},
-    "nonfinite_steps": {"GradientCallback", "LocalTraining"},
+    "nonfinite_steps": {
+        "DynamicBatchSize",
+        "EvidenceBasedEarlyStopping",
+        "GradientCallback",
+        "GradientMonitor",
+        "GradientNormEarlyStopping",
+        "GradientVarianceEarlyStopping",
+        "GradualUnfreezing",
+        "LayerwiseAdaptiveClipping",
+        "LayerwiseGradientStopping",
+        *LOCAL,
+    },
     "overfit_gap": {"AdaptiveDropout", "AdaptiveRegularization"},
     "progress_quotient": {"PrecheltEarlyStopping"},
     "regularization_strength": {"AdaptiveRegularization"},
     "stop_votes": {"StopWhen"},
     "strips_up": {"PrecheltEarlyStopping"},
     "sync_every": {"PostLocalSGD"},
-    "synchronizations": {"LocalTraining"},
+    "synchronizations": LOCAL,
+    "update_ratio": {"GradientMonitor"},
+    "vanishing_ratio": {"GradientMonitor"},
     "variance_ratio": {"DropoutBatchNormBalance"},
 }
-# Written by paths of the model, or by the names of a table: their tests hold them.
+MONITOR, PRECHELT = callbacks._gradient_monitor, callbacks._prechelt_early_stopping
+# Keys that no literal in `logs[...]` or `logs.update(...)` tells: by the expression.
 COMPUTED = {
-    "AdaptiveDropout": "zip((f'{p}/rate' for p in paths), values, strict=True)",
-    "GradientMonitor": "self._last_row()",
-    "HyperVariableScheduler": "{p: float(hyper) for p, (hyper, _) in "
-    "self._driven.items()}",
+    "self._last_row()": {*MONITOR._LOGGED, *MONITOR._LOGGED_MOMENTS},
+    "self._logged()": {"importance_<name>"},
+    "self.criterion": {name for name, _ in PRECHELT._RULES.values()},
+    # The paths of hyperparameters.
+    "values": {"<path>"},
+    "zip((f'{p}/rate' for p in paths), values, strict=True)": {"<path>"},
+    "{p: float(hyper) for p, (hyper, _) in self._driven.items()}": {"<path>"},
+}
+CALLBACKS = {
+    name: unit
+    for family in (kx.callbacks, kx.distribute, kx.explain)
+    for name in family.__all__
+    if inspect.isclass(unit := getattr(family, name))
+    and issubclass(unit, keras.callbacks.Callback)
 }
 
 
 def test_log_names_stand_in_one_list():
-    written, computed = {}, {}
-    for tree in TREES.values():
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef):
-                for key in written_logs(node):
-                    written.setdefault(key, set()).add(node.name)
-                for text in computed_logs(node):
-                    computed[node.name] = text
-    del written["self.criterion"]  # of the subclasses
-    for key, _ in kx.callbacks._prechelt_early_stopping._RULES.values():
-        written.setdefault(key, set()).add("PrecheltEarlyStopping")
-    assert written == LOG_NAMES
-    assert computed == COMPUTED
+    found = {}
+    for name, callback in CALLBACKS.items():
+        for key in logged_by(callback):
+            found.setdefault(key, set()).add(name)
+    assert found == LOG_NAMES
 
 
-@pytest.mark.parametrize("key", LOG_NAMES)
-def test_docstrings_say_what_is_logged(key):
-    for name in LOG_NAMES[key]:
-        for family in (kx.callbacks, kx.distribute, kx.explain):
-            if hasattr(family, name):
-                doc = inspect.getdoc(getattr(family, name))
-                assert f"`{key.replace('*', '')}" in doc, name
+@pytest.mark.parametrize("name", sorted(set().union(*LOG_NAMES.values())))
+def test_docstrings_say_what_is_logged(name):
+    """In a paragraph that begins so: "Logs `name`"."""
+    doc = inspect.getdoc(CALLBACKS[name])
+    said = " ".join(re.findall(r"^Logs .*?(?=\n\n|\Z)", doc, re.DOTALL | re.MULTILINE))
+    for key in (k for k, names in LOG_NAMES.items() if name in names):
+        assert (" path" if key == "<path>" else f"`{key}`") in said
+
+
+def test_nothing_else_writes_logs():
+    everywhere = {key for tree in TREES.values() for key in written_logs(tree)}
+    ours = [c for callback in CALLBACKS.values() for c in classes_of(callback)]
+    assert everywhere == {key for tree in ours for key in written_logs(tree)}
+    assert set(COMPUTED) <= {text for _, text in everywhere}
+
+
+def logged_by(callback):
+    """The names that a callback logs, also by what it inherits."""
+    for tree in classes_of(callback):
+        for kind, text in written_logs(tree):
+            own = getattr(callback, text.removeprefix("self."), None)
+            if kind == "name":
+                yield text
+            elif isinstance(own, str):
+                yield own
+            else:
+                yield from COMPUTED[text]
+
+
+def classes_of(callback):
+    """The syntax trees of a class and of those of ours that it inherits from."""
+    for ours in callback.__mro__:
+        file = ours.__module__.removeprefix("keras_ext.").replace(".", "/") + ".py"
+        for node in getattr(TREES.get(file), "body", ()):
+            if isinstance(node, ast.ClassDef) and node.name == ours.__name__:
+                yield node
 
 
 def written_logs(tree):
-    """The keys that code puts into `logs`, and the criteria of stopping rules."""
+    """What code puts into `logs`: names, and expressions that names come from."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
             if getattr(node.value, "id", "") == "logs":
-                yield pattern_of(node.slice)
-        elif isinstance(node, ast.Call) and is_of_logs(node.func, "update"):
-            yield from (k.arg for k in node.keywords if k.arg)
+                yield name_or_expression(node.slice)
         elif isinstance(node, ast.Call) and is_of_logs(node.func, "setdefault"):
-            yield pattern_of(node.args[0])
-        elif isinstance(node, ast.FunctionDef) and node.name == "_logged":
-            (returned,) = [n for n in node.body if isinstance(n, ast.Return)]
-            yield pattern_of(returned.value.key)
-        elif is_criterion(node):
-            yield text_of(node.value)
-
-
-def is_criterion(node):
-    """Whether it is `criterion = "..."`, the key of a stopping rule."""
-    target = node.targets[0] if isinstance(node, ast.Assign) else None
-    return getattr(target, "id", "") == "criterion"
-
-
-def computed_logs(tree):
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and is_of_logs(node.func, "update") and node.args:
-            text = ast.unparse(node.args[0])
-            if text != "self._logged()":
-                yield text
+            yield name_or_expression(node.args[0])
+        elif isinstance(node, ast.Call) and is_of_logs(node.func, "update"):
+            yield from (("name", k.arg) for k in node.keywords if k.arg)
+            of_mappings = [k.value for k in node.keywords if not k.arg]
+            for mapping in (*node.args, *of_mappings):
+                yield "expression", ast.unparse(mapping)
 
 
 def is_of_logs(function, name):
@@ -336,8 +415,7 @@ def is_of_logs(function, name):
     return getattr(function, "attr", "") == name and getattr(owner, "id", "") == "logs"
 
 
-def pattern_of(node):
-    """The text of a key, with a star for what is computed in it."""
-    if isinstance(node, ast.JoinedStr):
-        return "".join(text_of(part) or "*" for part in node.values)
-    return text_of(node) or ast.unparse(node)
+def name_or_expression(node):
+    if text_of(node):
+        return "name", text_of(node)
+    return "expression", ast.unparse(node)
