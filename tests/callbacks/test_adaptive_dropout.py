@@ -1,15 +1,13 @@
 import keras
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 import keras_ext as kx
+from benchmarks._data import digits
 from keras_ext.callbacks import AdaptiveDropout
 from tests.thorough import MATRIX
 
-DIGITS = load_digits()
-X = (DIGITS.data / 16.0).astype("float32")
-Y = DIGITS.target
+X, Y = digits()
 TRAIN, VALIDATION = (X[:150], Y[:150]), (X[150:450], Y[150:450])
 
 

@@ -4,15 +4,14 @@ import keras
 import matplotlib as mpl
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 import keras_ext as kx
+from benchmarks._data import digits
 from keras_ext.callbacks import AdaptiveRegularization
 
 mpl.use("agg")
-DIGITS = load_digits()
-X = (DIGITS.data / 16.0).astype("float32")
-Y = keras.utils.to_categorical(DIGITS.target)
+X, LABELS = digits()
+Y = keras.utils.to_categorical(LABELS)
 TRAIN, VALIDATION = (X[:150], Y[:150]), (X[150:450], Y[150:450])
 PATHS = [
     "hidden/kernel_regularizer/l2",

@@ -7,15 +7,13 @@ import re
 import keras
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 import keras_ext as kx
+from benchmarks._data import digits
 from keras_ext.callbacks import GradientMonitor, diagnose
 from tests.thorough import TRAININGS, thorough_but
 
-X, Y = load_digits(return_X_y=True)
-X = (X[:640] / 16.0).astype("float32")
-Y = Y[:640]
+X, Y = (part[:640] for part in digits())
 
 
 def perceptron(depth=2, activation="relu", **options):
