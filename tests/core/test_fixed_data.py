@@ -1,6 +1,8 @@
 import copy
 import re
+from itertools import islice
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -31,6 +33,22 @@ def test_rows_are_spread_evenly():
     ((x, y, _),) = data
     np.testing.assert_array_equal(x, [0, 3, 6, 9])
     np.testing.assert_array_equal(y, x + 10)
+
+
+class TwoBatches(keras.utils.PyDataset):
+    """Has no end, but a length: it can be read by number alone."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, i):
+        return X + i, Y
+
+
+def test_a_py_dataset_is_read_to_its_length():
+    for _ in range(2):
+        batches = list(islice(FixedData(TwoBatches()), 9))
+        assert [x[0] for x, _, _ in batches] == [0.0, 1.0]
 
 
 def test_one_row_is_enough():
