@@ -35,19 +35,25 @@ def test_rows_are_spread_evenly():
     np.testing.assert_array_equal(y, x + 10)
 
 
-class TwoBatches(keras.utils.PyDataset):
-    """Has no end, but a length: it can be read by number alone."""
-
-    def __len__(self):
-        return 2
-
+class Endless(keras.utils.PyDataset):
     def __getitem__(self, i):
         return X + i, Y
 
 
-def test_a_py_dataset_is_read_to_its_length():
+class WithLength(Endless):
+    def __len__(self):
+        return 2
+
+
+class WithNumber(Endless):
+    num_batches = 2
+
+
+@pytest.mark.parametrize("kind", [WithLength, WithNumber])
+def test_a_py_dataset_is_read_to_its_end(kind):
+    data = FixedData(kind())
     for _ in range(2):
-        batches = list(islice(FixedData(TwoBatches()), 9))
+        batches = list(islice(data, 9))
         assert [x[0] for x, _, _ in batches] == [0.0, 1.0]
 
 
