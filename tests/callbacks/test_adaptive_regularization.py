@@ -8,6 +8,7 @@ import pytest
 import keras_ext as kx
 from benchmarks._data import digits
 from keras_ext.callbacks import AdaptiveRegularization
+from tests.thorough import MATRIX
 
 mpl.use("agg")
 X, LABELS = digits()
@@ -214,6 +215,7 @@ def test_include_and_exclude():
     assert list(callback.decisions[0]["values"]) == ["optimizer/weight_decay"]
 
 
+@pytest.mark.thorough(MATRIX)
 def test_two_replicas_and_a_copy(strategies):
     callback = AdaptiveRegularization(TRAIN, VALIDATION, warmup_epochs=0)
     fit(make_model(), callback, epochs=1)

@@ -96,7 +96,7 @@ def test_obeys_the_limit_when_the_process_has_the_memory_already():
 
 
 def test_a_copy_moves_the_same_batches():
-    batches = make_batches()
+    batches = make_batches(sizes=[8, 64])
     copied = copy.deepcopy(BatchSizeFinder(batches, goal="largest", steps=1))
     make_model().fit(batches, callbacks=[copied], verbose=0)
     assert batches.batch_size == 64

@@ -23,7 +23,7 @@ from keras_ext.callbacks import (
 )
 from keras_ext.signals import GradientMoments
 from tests.rewind import rewound
-from tests.thorough import thorough_but
+from tests.thorough import MATRIX, thorough_but
 
 X = np.random.default_rng(0).normal(size=(80, 6)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(80, 2)).astype("float32")
@@ -199,6 +199,7 @@ class TestFits:
         assert history["update"].shape == (0,)
         assert history["per_layer"]["gradient_norm"].shape == (0, 0)
 
+    @pytest.mark.thorough(MATRIX)
     def test_two_replicas(self, strategies):
         with strategies(2).scope():
             model = make_model()

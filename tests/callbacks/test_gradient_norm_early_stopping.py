@@ -6,7 +6,7 @@ import scipy.stats
 from keras_ext.callbacks import GradientNormEarlyStopping
 from keras_ext.callbacks._gradient_norm_early_stopping import falling_by_chance
 from tests.rewind import rewound
-from tests.thorough import thorough_but
+from tests.thorough import TRAININGS, thorough_but
 
 
 @rewound
@@ -189,6 +189,7 @@ def test_without_the_bias_of_the_noise(distance, jit_compile):
     assert (logged[1] == 0.0) == (distance == 0.0)
 
 
+@pytest.mark.thorough(TRAININGS)
 def test_without_bias_it_stops_where_with_bias_it_does_not():
     model, x, y = noisy_linear()
     for debias in (True, False):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks import GradualUnfreezing
-from tests.thorough import thorough_but
+from tests.thorough import MATRIX, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 4)).astype("float32")
@@ -75,6 +75,7 @@ def test_is_what_keras_does_when_it_is_compiled_anew():
         np.testing.assert_allclose(a, e, atol=1e-6)
 
 
+@pytest.mark.thorough(MATRIX)
 def test_two_replicas_give_the_weights_of_one(strategies):
     results = []
     for replicas in (1, 2):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ext.callbacks import LabelWaveEarlyStopping
+from tests.thorough import MATRIX
 
 ROWS = 20
 X = np.eye(ROWS, dtype="float32")
@@ -113,6 +114,7 @@ def test_datasets_and_rows():
     assert history["label_changes"][1:3] == pytest.approx([0.25, 0.75])
 
 
+@pytest.mark.thorough(MATRIX)
 def test_two_replicas(strategies):
     logged = []
     for replicas in (1, 2):

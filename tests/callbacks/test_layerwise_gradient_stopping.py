@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks import DynamicBatchSize, LayerwiseGradientStopping
-from tests.thorough import thorough_but
+from tests.thorough import MATRIX, thorough_but
 
 
 class Scales(keras.layers.Layer):
@@ -120,6 +120,7 @@ def test_a_second_fit_starts_thawed():
         assert history["frozen_fraction"] == [0.0, 0.0, 1.0]
 
 
+@pytest.mark.thorough(MATRIX)
 def test_two_replicas_with_accumulation(strategies):
     results = []
     for replicas in (1, 2):
