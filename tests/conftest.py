@@ -1,12 +1,34 @@
-"""The strategies that tests run under."""
+"""The strategies that tests run under, and what saves them time."""
 
 import functools
 
+import keras
 import pytest
 import tensorflow as tf
 from tensorflow.python.data.ops import (  # noqa: TID251
     multi_device_iterator_ops as iterators,
 )
+
+
+@pytest.fixture(autouse=True)
+def _optimizer_is_built_before_the_step(request, monkeypatch):
+    """Left to the step, TensorFlow traces it twice: with new variables, and without.
+
+    Tests with `graphs_as_shipped` do it as `fit` does.
+    """
+    if "graphs_as_shipped" in request.fixturenames:
+        return
+    make = keras.Model.make_train_function
+
+    @functools.wraps(make)
+    def build_and_make(model, force=False):
+        optimizer = model.optimizer
+        if model.built and optimizer is not None and not optimizer.built:
+            with model.distribute_strategy.scope():
+                optimizer.build(model.trainable_variables)
+        return make(model, force)
+
+    monkeypatch.setattr(keras.Model, "make_train_function", build_and_make)
 
 
 @pytest.fixture(scope="session")

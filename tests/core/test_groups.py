@@ -184,7 +184,7 @@ def test_weights_of_one_path_are_told_apart():
 def test_works_compiled_by_xla(per):
     groups, variables = groups_of(per)
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def halved():
         values = [v.value for v in variables]
         row = groups.norms(values, variables)

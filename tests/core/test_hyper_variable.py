@@ -325,7 +325,7 @@ def test_a_compiled_step_reads_it_every_time(jit_compile):
     steps = made(2, "n", dtype="int32", built=True)
     traces = []
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def step(x):
         traces.append(1)
         return x * hyper.value + tf.cast(steps.value, tf.float32)
@@ -359,7 +359,7 @@ def test_every_replica_sees_the_new_value(strategies):
         hyper.build()
     traces = []
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         def on_replica():
             traces.append(1)

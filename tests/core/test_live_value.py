@@ -40,7 +40,7 @@ def test_a_copy_is_an_ordinary_number(box):
 def test_a_graph_reads_the_variable_in_every_operation(box, jit_compile):
     x = tf.constant(2.0)
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def compute():
         r = box["number"]
         tensors = [1 - r, r - 1, r * x, x * r, x / r, r / x, -r, r**2, x**r, r + x]

@@ -231,7 +231,7 @@ def test_noise_of_a_rate_that_was_raised_is_that_of_keras(kind, jit_compile):
     model, oracle = noisy_model(kind, 0.0), noisy_model(kind, 0.4)
     (rate,) = make_live(model, include="layer|drop|noise|cell|att|rate").values()
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def step(x):
         return model(x, training=True)
 

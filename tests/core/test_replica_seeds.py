@@ -21,7 +21,7 @@ def test_every_replica_has_its_own(strategies):
     with strategy.scope():
         seeds = ReplicaSeeds(7)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         return strategy.run(lambda: keras.random.uniform((3,), seed=seeds))
 

@@ -103,7 +103,7 @@ def test_thresholds_can_change_while_training():
     weight = keras.Variable([0.0], name="weight")
     optimizer.build([weight])
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         optimizer.apply([tf.constant([100.0])], [weight])
         return weight.value

@@ -277,7 +277,7 @@ def test_a_compiled_step_follows_the_clipping(jit_compile):
     optimizer.build([kernel])
     traces = []
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def step():
         traces.append(1)
         optimizer.apply([tf.constant([[0.0], [100.0]])], [kernel])

@@ -102,7 +102,7 @@ def test_the_percentile_can_change_while_training():
     weight = keras.Variable([0.0], name="weight")
     optimizer.build([weight])
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(gradient):
         optimizer.apply([gradient], [weight])
 

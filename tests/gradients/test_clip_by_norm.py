@@ -62,7 +62,7 @@ def test_the_norm_can_change_while_training():
     weight = keras.Variable([0.0], name="weight")
     optimizer.build([weight])
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         optimizer.apply([tf.constant([8.0])], [weight])
 

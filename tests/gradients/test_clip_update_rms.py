@@ -88,7 +88,7 @@ def test_follows_the_learning_rate_and_the_limit():
     optimizer = GradientPipeline(keras.optimizers.SGD(1.0), [clip])
     optimizer.build([weight])
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         optimizer.apply([tf.constant([1000.0])], [weight])
         return weight.value

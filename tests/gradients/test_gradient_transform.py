@@ -98,7 +98,7 @@ def test_state_of_its_own_is_kept_and_saved_with_the_optimizer():
     optimizer = GradientPipeline(keras.optimizers.SGD(1.0), [transform])
     variables = weights()
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         optimizer.apply([tf.ones(v.shape) for v in variables], variables)
 

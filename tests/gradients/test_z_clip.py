@@ -87,7 +87,7 @@ def test_thresholds_can_change_while_training():
     weight = keras.Variable([0.0], name="weight")
     optimizer.build([weight])
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(gradient):
         before = tf.identity(weight.value)
         optimizer.apply([gradient], [weight])

@@ -88,7 +88,7 @@ def run(moments, gradients, accumulation_steps=1, jit_compile=False):
     """Feeds gradients one by one to a pipeline whose learning rate is 0."""
     optimizer, variables = pipeline(moments, accumulation_steps)
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def step(gradient):
         optimizer.apply([gradient[:SPLIT], gradient[SPLIT:, None]], variables)
 
@@ -101,7 +101,7 @@ def replicated(strategy, moments, gradients, accumulation_steps=1):
     with strategy.scope():
         optimizer, variables = pipeline(moments, accumulation_steps)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(gradients):
         def on_replica():
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -193,7 +193,7 @@ def test_a_window_that_ends_when_it_is_read(replicas, strategies):
     with strategy.scope():
         optimizer, variables = pipeline(moments)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(gradient):
         parts = [gradient[:SPLIT], gradient[SPLIT:, None]]
         strategy.run(lambda: optimizer.apply([g / replicas for g in parts], variables))
@@ -229,7 +229,7 @@ def window_of_eight(accumulation_steps):
     moments = GradientMoments(8)
     optimizer, variables = pipeline(moments, accumulation_steps)
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def window(gradients):
         for gradient in tf.unstack(gradients, 8):
             optimizer.apply([gradient[:SPLIT], gradient[SPLIT:, None]], variables)
@@ -271,7 +271,7 @@ def test_no_bias_from_replicas_with_micro_batches(strategies):
     with strategy.scope():
         optimizer, variables = pipeline(moments, 4)
 
-    @tf.function
+    @tf.function(autograph=False)
     def update(gradients):
         def on_replica(gradients):
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group

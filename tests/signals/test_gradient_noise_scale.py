@@ -85,7 +85,7 @@ def run(noise, gradients, accumulation_steps=1, jit_compile=False, iterations=0)
     optimizer.iterations.assign(iterations)
     half = DIMENSION // 2
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def step(gradient):
         optimizer.apply([gradient[:half], gradient[half:, None]], [a, b])
 
@@ -128,7 +128,7 @@ def replicated(strategy, noise, gradients, accumulation_steps=1):
         )
         optimizer.build([weight])
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(gradients):
         def on_replica():
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group

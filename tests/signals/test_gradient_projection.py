@@ -35,7 +35,7 @@ def run(projection, gradients, accumulation_steps=1, jit_compile=False):
     )
     optimizer.build([a, b])
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def step(gradient):
         optimizer.apply([gradient[:half], gradient[half:, None]], [a, b])
 
@@ -80,7 +80,7 @@ def test_replicas_are_multiplied_with_the_gradient_before(strategies):
         optimizer = GradientPipeline(keras.optimizers.SGD(0.0), signals=[projection])
         optimizer.build([weight])
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(gradients):
         def on_replica():
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group

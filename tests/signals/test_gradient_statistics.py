@@ -100,7 +100,7 @@ def pipeline(statistics, clipping=CLIPPING):
 def run(optimizer, variables, gradients, jit_compile=False):
     optimizer.build(variables)
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def step(*gradients):
         optimizer.apply(gradients, variables)
 
@@ -322,6 +322,7 @@ def test_two_replicas_measure_the_gradient_that_they_agreed_on(strategies):
         )
         optimizer.build([weight])
 
+    # Autograph reads the code of a signal, too.
     @tf.function
     def step():
         def on_replica():
