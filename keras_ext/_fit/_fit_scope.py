@@ -58,7 +58,6 @@ class FitScope:
         Raises:
             ValueError: If the owner is in it already, or training has begun.
         """
-        tell_when_runs_end(_close_that_of_the_run)
         scope = cls.present(model)
         if scope is not None and (scope._begun or scope._has(owner)):
             scope._require_left_behind(owner)
@@ -181,6 +180,11 @@ def close_scope(model: keras.Model) -> None:
     scope = FitScope.present(model)
     if scope is not None:
         scope.close()
+
+
+def watch_runs() -> None:
+    """Closes from now on what a run of a model leaves open, in whatever way it ends."""
+    tell_when_runs_end(_close_that_of_the_run)
 
 
 def _close_that_of_the_run(model: keras.Model) -> None:
