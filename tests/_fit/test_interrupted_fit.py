@@ -50,7 +50,7 @@ HOOKS = [
 PLACES = [*HOOKS, "layer", "data"]
 
 
-class Accident(Exception):
+class AccidentError(Exception):
     """What ends the training here, beside Ctrl-C."""
 
 
@@ -167,7 +167,7 @@ def assert_like_one_that_never_had_a_callback(model, twin, tmp_path):
 def interrupt(model, place, names, seed):
     """Trains with these callbacks and one accident."""
     rng = np.random.default_rng(seed)
-    error = KeyboardInterrupt() if seed % 2 else Accident("here")
+    error = KeyboardInterrupt() if seed % 2 else AccidentError("here")
     callbacks = [MAKE[name]() for name in names]
     data = None
     if place == "layer":
