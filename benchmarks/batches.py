@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_ext as kx
+from benchmarks._intervals import ratios
 
 
 def mlp(rng, samples):
@@ -124,7 +125,9 @@ def compete(make_model, options):
     rows = []
     for name in models:
         base = times["dataset" if name.endswith("of a dataset") else "arrays"]
-        clock, cpu = (compare(times[name], base, i) for i in (0, 1))
+        clock, cpu = (
+            ratios([t[i] for t in times[name]], [t[i] for t in base]) for i in (0, 1)
+        )
         first = statistics.median(t[2] for t in times[name])
         columns = [f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in (clock, cpu)]
         print(
@@ -145,13 +148,6 @@ def compete(make_model, options):
             }
         )
     return rows
-
-
-def compare(times, base, which):
-    """Median and quartiles of the ratios of two contestants, turn by turn."""
-    ratios = sorted(a[which] / b[which] for a, b in zip(times, base, strict=True))
-    quarter = len(ratios) // 4
-    return statistics.median(ratios), ratios[quarter], ratios[-1 - quarter]
 
 
 def main():

@@ -29,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_ext as kx
+from benchmarks._intervals import ratios
 
 SIZES = [1_000, 30_000, 300_000, 1_000_000, 3_000_000]
 
@@ -115,11 +116,9 @@ def compared(found):
     """Median and quartiles of the times divided by those of the first, and bytes."""
     base = [t for t, _ in next(iter(found.values()))]
     for name, turns in found.items():
-        ratios = sorted(t / b for (t, _), b in zip(turns, base, strict=True))
-        quarter = len(ratios) // 4
-        spread = ratios[quarter], ratios[-1 - quarter]
+        median, *spread = ratios([t for t, _ in turns], base)
         passed = statistics.median(n for _, n in turns)
-        yield name, statistics.median(ratios), spread, passed
+        yield name, median, spread, passed
 
 
 def main():

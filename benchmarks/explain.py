@@ -33,9 +33,9 @@ import numpy as np
 import shap
 import tensorflow as tf
 from keras import layers
-from sklearn.datasets import load_digits
 
 import keras_ext as kx
+from benchmarks._data import digits
 
 REPLICATES = (1, 2, 3, 5, 10, 20)
 
@@ -70,8 +70,7 @@ def trained(name, options):
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     if name == "convnet":
-        digits = load_digits()
-        x, y = digits.images[..., None].astype("float32") / 16, digits.target
+        x, y = digits((8, 8, 1))
         model, loss = keras.Sequential(convnet()), "sparse_categorical_crossentropy"
     elif name == "GRU":
         x = rng.normal(size=(2000, 10, 3)).astype("float32")

@@ -19,7 +19,6 @@ with those that are compiled in. With `--data`, the convnet trains on the MNIST 
 """
 
 import argparse
-import gzip
 import json
 import platform
 import statistics
@@ -29,9 +28,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.datasets import load_digits
 
 import keras_ext as kx
+from benchmarks._data import digits, mnist10k
+from benchmarks._intervals import ratios
 
 BATCH_SIZE = 32
 # Steps per epoch: some tenths of a second.
@@ -41,7 +41,6 @@ CALLBACK_STEPS = {"convnet": 312, "mlp": 300}
 
 def mlp(data):
     """A small perceptron on the digits of scikit-learn."""
-    digits = load_digits()
     layers = [
         keras.Input((64,)),
         keras.layers.Dense(128, "relu"),
@@ -50,15 +49,13 @@ def mlp(data):
         keras.layers.Dropout(0.2),
         keras.layers.Dense(10),
     ]
-    return layers, (digits.data / 16.0).astype("float32"), digits.target
+    return layers, *digits()
 
 
 def convnet(data):
     """A small convnet on images of 28 x 28 pixels."""
     if data:
-        x, y = (read_idx(next(Path(data).glob(name))) for name in ("*images*", "*lab*"))
-        x = x[:10000, ..., None].astype("float32") / 255.0
-        y = y[:10000]
+        x, y = mnist10k(data, (28, 28, 1))
     else:
         rng = np.random.default_rng(0)
         x = rng.uniform(size=(10000, 28, 28, 1)).astype("float32")
@@ -88,14 +85,6 @@ def regularized(make):
         return [*layers[:2], keras.layers.BatchNormalization(), *layers[2:]], x, y
 
     return make_regularized
-
-
-def read_idx(path):
-    """Reads a gzipped IDX file of MNIST."""
-    raw = gzip.decompress(path.read_bytes())
-    ndim = raw[3]
-    shape = np.frombuffer(raw, ">u4", ndim, offset=4)
-    return np.frombuffer(raw, "u1", offset=4 + 4 * ndim).reshape(shape)
 
 
 def deep_mlp(num_layers):
@@ -244,7 +233,10 @@ def compete(title, make_model, contestants, steps, options):
     print(f"\n{title}, jit_compile={options.jit}: {1e3 * plain:.2f} ms a plain step")
     rows = []
     for name in names:
-        clock, cpu = (compare(times[name], times["plain"], i) for i in (0, 1))
+        clock, cpu = (
+            ratios([t[i] for t in times[name]], [t[i] for t in times["plain"]])
+            for i in (0, 1)
+        )
         first = models[name].seconds_to_first_step
         columns = [f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in (clock, cpu)]
         print(
@@ -264,13 +256,6 @@ def compete(title, make_model, contestants, steps, options):
             }
         )
     return rows
-
-
-def compare(times, plain, which):
-    """Median and quartiles of the ratios of two contestants, turn by turn."""
-    ratios = sorted(a[which] / b[which] for a, b in zip(times, plain, strict=True))
-    quarter = len(ratios) // 4
-    return statistics.median(ratios), ratios[quarter], ratios[-1 - quarter]
 
 
 def main():

@@ -1,6 +1,8 @@
 """Every unit with settings under which it does something; `test_every_*.py` run them.
 
-A new unit gets an entry here; a test says so if it is forgotten.
+A new unit gets an entry here; a test says so if it is forgotten. What is checked in
+many ways to run (XLA, replicas, saved and loaded) is checked by default of one case of
+each mechanism, the `representative`, and with `--thorough` of all.
 """
 
 from collections.abc import Callable
@@ -9,9 +11,51 @@ from functools import partial
 from typing import Any
 
 import keras
+import pytest
 
 from keras_ext import gradients as g
 from keras_ext import layers as kl
+from tests.thorough import MATRIX
+
+
+def parameters(table, *traits):
+    """The cases of a table that have all of these traits, as parameters of a test."""
+    return [
+        pytest.param(case, id=f"{name}-{i}" if i else name)
+        for name, cases in table.items()
+        for i, case in enumerate(cases)
+        if all(getattr(case, trait) for trait in traits)
+    ]
+
+
+def matrix(table, *traits):
+    """The same, of which only representatives run without `--thorough`."""
+    mark = pytest.mark.thorough(MATRIX)
+    return [
+        p
+        if p.values[0].representative
+        else pytest.param(*p.values, id=p.id, marks=mark)
+        for p in parameters(table, *traits)
+    ]
+
+
+def mechanism(transform):
+    """What a transform acts on, and what it remembers; for one that is built.
+
+    Its weights are (5, 4) and smaller.
+    """
+    if transform.rejects_updates:
+        acts_on = "updates as a whole"
+    elif transform.scales_updates:
+        acts_on = "what the optimizer did"
+    elif isinstance(transform, g.NormClip):
+        acts_on = "norms of groups"
+    else:
+        acts_on = "gradients"
+    shapes = [tuple(v.shape) for v in transform.state]
+    if any(shape[-2:] == (5, 4) for shape in shapes):
+        return acts_on, "numbers of each element"
+    return acts_on, "numbers" if any(shapes) else "nothing"
 
 
 @dataclass(frozen=True)
@@ -31,21 +75,27 @@ class TransformCase:
     leaves_others_alone: bool = True
     # Whether a gradient of zero stays zero.
     keeps_zero: bool = True
+    # Whether it stands for all of its mechanism.
+    representative: bool = False
 
 
 # From the name of the class to the cases of it.
 TRANSFORMS = {
     "AdaGC": [
-        TransformCase(lambda **kw: g.AdaGC(warmup_steps=3, **kw)),
+        TransformCase(lambda **kw: g.AdaGC(warmup_steps=3, **kw), representative=True),
         TransformCase(lambda **kw: g.AdaGC(warmup_steps=3, per="unit", **kw)),
     ],
     "AdaptiveClip": [
-        TransformCase(lambda **kw: g.AdaptiveClip(clipping=0.1, **kw)),
+        TransformCase(
+            lambda **kw: g.AdaptiveClip(clipping=0.1, **kw), representative=True
+        ),
         TransformCase(lambda **kw: g.AdaptiveClip(clipping=0.1, per="layer", **kw)),
     ],
     "AddNoise": [
         TransformCase(
-            lambda **kw: g.AddNoise(scale=0.1, seed=3, **kw), keeps_zero=False
+            lambda **kw: g.AddNoise(scale=0.1, seed=3, **kw),
+            keeps_zero=False,
+            representative=True,
         )
     ],
     "AutoClip": [
@@ -64,20 +114,22 @@ TRANSFORMS = {
         TransformCase(lambda **kw: g.ClipByValue(0.3, **kw)),
     ],
     "ClipUpdateRMS": [
-        TransformCase(lambda **kw: g.ClipUpdateRMS(0.1, **kw)),
+        TransformCase(lambda **kw: g.ClipUpdateRMS(0.1, **kw), representative=True),
     ],
     "CoordinateClip": [
-        TransformCase(lambda **kw: g.CoordinateClip(**kw)),
+        TransformCase(lambda **kw: g.CoordinateClip(**kw), representative=True),
         TransformCase(lambda **kw: g.CoordinateClip(alpha=1.5, **kw)),
     ],
     "DelayGradients": [TransformCase(lambda **kw: g.DelayGradients(3, **kw))],
-    "Freeze": [TransformCase(lambda **kw: _frozen_biases(**kw))],
+    "Freeze": [TransformCase(lambda **kw: _frozen_biases(**kw), representative=True)],
     "LayerwiseScale": [
         TransformCase(lambda **kw: g.LayerwiseScale({"kernel": 0.3}, 0.0, **kw))
     ],
     "NormalizeByLayer": [
         TransformCase(lambda **kw: g.NormalizeByLayer(**kw)),
-        TransformCase(lambda **kw: g.NormalizeByLayer("weight", "unit", **kw)),
+        TransformCase(
+            lambda **kw: g.NormalizeByLayer("weight", "unit", **kw), representative=True
+        ),
     ],
     "SkipNonFinite": [
         TransformCase(
@@ -88,7 +140,9 @@ TRANSFORMS = {
     ],
     "SkipSpikes": [
         TransformCase(
-            lambda **kw: g.SkipSpikes(warmup_steps=5, **kw), leaves_others_alone=False
+            lambda **kw: g.SkipSpikes(warmup_steps=5, **kw),
+            leaves_others_alone=False,
+            representative=True,
         )
     ],
     "Standardize": [TransformCase(lambda **kw: g.Standardize(**kw))],
@@ -165,7 +219,10 @@ LAYERS = {
         LayerCase(lambda **kw: kl.GroupDropout(0.4, [1, 2], axis=1, **kw), (3, 4)),
     ],
     "ScheduledDropout": [
-        LayerCase(lambda **kw: kl.ScheduledDropout(0.4, 10**6, "annealed", **kw), (6,)),
+        LayerCase(
+            lambda **kw: kl.ScheduledDropout(0.4, 10**6, "annealed", **kw),
+            (6,),
+        ),
     ],
     "SparseVariationalDense": [
         LayerCase(
@@ -185,7 +242,11 @@ LAYERS = {
         )
     ],
     "UniformOut": [
-        LayerCase(lambda **kw: kl.UniformOut(0.5, **kw), (6,), quiet=("beta", 0.0))
+        LayerCase(
+            lambda **kw: kl.UniformOut(0.5, **kw),
+            (6,),
+            quiet=("beta", 0.0),
+        )
     ],
     "VariationalDropout": [
         LayerCase(partial(kl.VariationalDropout, 0.1, per=per), (6,), quiet=None)

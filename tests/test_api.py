@@ -142,23 +142,27 @@ def _argument_section(doc):
 
 
 FRESH_IMPORT = """
-import sys, time
-def cost():
-    pages = int(open("/proc/self/statm").read().split()[1])  # what is in memory
-    return time.perf_counter(), pages
-a = cost()
+import sys
+calls = 0
+def count(frame, event, argument):
+    global calls
+    calls += 1
+def pages():
+    return int(open("/proc/self/statm").read().split()[1])  # what is in memory
+a = pages()
 import keras
-b, before = cost(), set(sys.modules)
+b, before = pages(), set(sys.modules)
+sys.setprofile(count)
 import keras_ext
-c = cost()
+sys.setprofile(None)
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
-print((c[0] - b[0]) / (b[0] - a[0]), (c[1] - b[1]) / (b[1] - a[1]), *sorted(new))
+print(calls, (pages() - b) / (b - a), *sorted(new))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory from /proc")
 def test_import_costs_next_to_nothing_and_brings_in_nothing():
-    """In a fresh process; ratios to `import keras` in the same one."""
+    """In a fresh process, after `import keras`; how fast it is depends on the day."""
     output = subprocess.run(
         [sys.executable, "-c", FRESH_IMPORT],
         stdout=subprocess.PIPE,
@@ -166,21 +170,10 @@ def test_import_costs_next_to_nothing_and_brings_in_nothing():
         check=True,
         cwd=ROOT,
     ).stdout.split()
-    time_ratio, memory_ratio, *modules = output
-    heavy = {
-        "shap",
-        "keras_tuner",
-        "optuna",
-        "matplotlib",
-        "tensorflow_model_optimization",
-        "tf_keras",
-        "sklearn",
-        "scipy",
-        "rich",
-    }
-    assert "keras_ext" in modules
-    assert not heavy & set(modules)
-    assert float(time_ratio) < 0.1
+    calls, memory_ratio, *modules = output
+    assert set(modules) - sys.stdlib_module_names == {"keras_ext"}
+    # Of functions, and returns from them: `import keras` makes more than ten million.
+    assert 10_000 < int(calls) < 1_000_000
     assert float(memory_ratio) < 0.1
 
 
@@ -189,10 +182,3 @@ def test_version_is_in_one_place():
 
     assert version("keras-ext") == keras_ext.__version__
     assert keras_ext.__version__ not in (ROOT / "pyproject.toml").read_text()
-
-
-def test_only_three_files_touch_private_names_of_keras():
-    private = re.compile(r"keras\.src|keras\._|_all_reduce_sum_gradients")
-    sources = (ROOT / "keras_ext").rglob("*.py")
-    found = {p.name for p in sources if private.search(p.read_text())}
-    assert found == {"_replica.py", "_data_adapter.py", "_keras_repairs.py"}

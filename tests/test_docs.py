@@ -8,15 +8,31 @@ import pytest
 import tensorflow as tf
 
 import keras_ext
+from tests import thorough
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "pages"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+# Those that take more than five seconds of one core.
+LONG = {
+    "adaptive_dropout",
+    "adaptive_regularization",
+    "dropout_layers",
+    "dynamic_batch_size",
+    "explain",
+    "gradient_monitor",
+    "gradient_norm_early_stopping",
+}
+
+
 def pages_with_code():
     pages = [ROOT / "README.md", *sorted(PAGES.rglob("*.md"))]
-    return [page for page in pages if BLOCK.search(page.read_text())]
+    pages = [page for page in pages if BLOCK.search(page.read_text())]
+    long = {page for page in pages if page.stem in LONG}
+    assert len(long) == len(LONG)
+    return thorough.thorough_but(set(pages) - long, pages, thorough.PAGES)
 
 
 @pytest.mark.parametrize("page", pages_with_code(), ids=lambda page: page.stem)

@@ -6,6 +6,8 @@ The rules are about what a check costs and tells, never about single results. A 
 of a mechanism is checked without the marker on one unit that has it.
 """
 
+import pytest
+
 # A way to run (XLA, replicas, precision, eager, saved and loaded) that the default run
 # checks on one unit of each mechanism, here for all the other units.
 MATRIX = "all units in all ways to run"
@@ -24,3 +26,18 @@ TRAININGS = "several trainings"
 PAGES = "long pages"
 
 REASONS = {MATRIX, PROCESSES, STATISTICS, TRAININGS, PAGES}
+
+
+def thorough_but(representative, values, reason=MATRIX):
+    """Parameters of a test: only what is representative runs without `--thorough`."""
+    mark = pytest.mark.thorough(reason)
+    assert set(representative) <= set(values)
+    return [
+        value if value in representative else pytest.param(*_each(value), marks=mark)
+        for value in values
+    ]
+
+
+def _each(value):
+    """The values of several parameters, or of one."""
+    return value if isinstance(value, tuple) else (value,)

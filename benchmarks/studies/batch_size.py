@@ -29,7 +29,6 @@ Without `--data` it takes the digits of scikit-learn.
 """
 
 import argparse
-import gzip
 import json
 import math
 import statistics
@@ -38,10 +37,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import keras_ext as kx
+from benchmarks import _data
 from keras_ext.controllers import batch_size as policies
 
 MOMENTUM = 0.9
@@ -62,23 +61,15 @@ POLICIES = {
 
 
 def digits():
-    data = load_digits()
-    x, x_test, y, y_test = train_test_split(
-        (data.data / 16.0).astype("float32"), data.target, random_state=0
-    )
+    x, x_test, y, y_test = train_test_split(*_data.digits(), random_state=0)
     x, x_val, y, y_val = train_test_split(x, y, random_state=0)
     return (x, y), (x_val, y_val), (x_test, y_test)
 
 
 def mnist10k(folder):
     """The 10,000 images: 7,000 to train with, 1,000 to validate, 2,000 to test."""
-
-    def read(name, header):
-        raw = gzip.decompress(Path(folder, f"mnist10k-{name}-ubyte.gz").read_bytes())
-        return np.frombuffer(raw, "uint8", offset=header)
-
-    x = read("images-idx3", 16).reshape(-1, 784).astype("float32") / 255.0
-    y = read("labels-idx1", 8).astype("int32")
+    x, y = _data.mnist10k(folder)
+    y = y.astype("int32")
     parts = (slice(7000), slice(7000, 8000), slice(8000, None))
     return tuple((x[part], y[part]) for part in parts)
 

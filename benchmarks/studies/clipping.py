@@ -28,11 +28,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy import stats
-from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import keras_ext as kx
+from benchmarks._data import digits
+from benchmarks._intervals import half_interval
 
 BATCH_SIZE = 64
 STEPS_PER_LOOK = 10
@@ -163,9 +163,7 @@ class Trainer:
 
 
 def real_data():
-    digits = load_digits()
-    x = (digits.data / 16.0).astype("float32")
-    x, x_test, y, y_test = train_test_split(x, digits.target, random_state=0)
+    x, x_test, y, y_test = train_test_split(*digits(), random_state=0)
     x, x_val, y, y_val = train_test_split(x, y, random_state=0)
     return {"train": (x, y), "validation": (x_val, y_val), "test": (x_test, y_test)}
 
@@ -191,12 +189,6 @@ def summarize(runs):
         "steps_to_target": statistics.mean(reached) if reached else None,
         "reached": f"{len(reached)} of {len(steps)}",
     }
-
-
-def half_interval(values):
-    """Half the width of the 95 % confidence interval of the mean."""
-    n = len(values)
-    return stats.t.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
 
 
 def experiment(title, make_model, first, data, options):

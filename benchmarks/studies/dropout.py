@@ -28,7 +28,6 @@ fixed rates are always there.
 """
 
 import argparse
-import gzip
 import json
 import math
 import statistics
@@ -37,11 +36,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from scipy import stats
-from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import keras_ext as kx
+from benchmarks._data import digits, mnist10k
+from benchmarks._intervals import half_interval
 
 GRID = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
 FIRST_RATE = 0.1
@@ -74,22 +73,7 @@ def by_hypergradient(train, control):
 
 @cache
 def load(name, folder):
-    if name != "mnist":
-        digits = load_digits()
-        return (digits.data / 16.0).astype("float32"), digits.target
-    images, labels = (
-        read_idx(next(Path(folder).glob(f"mnist10k-{part}*")))
-        for part in ("images", "labels")
-    )
-    return images.reshape(len(images), -1).astype("float32") / 255.0, labels
-
-
-def read_idx(path):
-    """Reads a gzipped IDX file of MNIST."""
-    raw = gzip.decompress(path.read_bytes())
-    ndim = raw[3]
-    shape = np.frombuffer(raw, ">u4", ndim, offset=4)
-    return np.frombuffer(raw, "u1", offset=4 + 4 * ndim).reshape(shape)
+    return mnist10k(folder) if name == "mnist" else digits()
 
 
 def split(x, y, rows, seed):
@@ -179,12 +163,6 @@ class Trainer:
             "rates": rates,
             "last_rates": self.rates(),
         }
-
-
-def half_interval(values):
-    """Half the width of the 95 % confidence interval of the mean."""
-    n = len(values)
-    return stats.t.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
 
 
 def regret(losses, reference):

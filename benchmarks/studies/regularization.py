@@ -31,7 +31,6 @@ where DIR has the images and labels of the test set of MNIST, `mnist10k-*.gz`.
 """
 
 import argparse
-import gzip
 import json
 import math
 import statistics
@@ -39,11 +38,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from scipy import stats
-from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import keras_ext as kx
+from benchmarks._data import digits, mnist10k
+from benchmarks._intervals import half_interval
 
 FIRST = {
     "hidden/kernel_regularizer/l2": 1e-4,
@@ -68,14 +67,7 @@ VARIANTS = {
 
 
 def load(name):
-    if name is None:
-        digits = load_digits()
-        return (digits.data / 16.0).astype("float32"), digits.target
-    with gzip.open(Path(name, "mnist10k-images-idx3-ubyte.gz")) as file:
-        images = np.frombuffer(file.read(), "uint8", offset=16).reshape(-1, 784)
-    with gzip.open(Path(name, "mnist10k-labels-idx1-ubyte.gz")) as file:
-        labels = np.frombuffer(file.read(), "uint8", offset=8)
-    return (images / 255.0).astype("float32"), labels
+    return digits() if name is None else mnist10k(name)
 
 
 def split(data, rows, seed):
@@ -208,12 +200,6 @@ def searched(pool, length, trials):
             }
         )
     return found
-
-
-def half_interval(values):
-    """Half the width of the 95 % confidence interval of the mean."""
-    n = len(values)
-    return stats.t.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
 
 
 def regret(losses, reference):

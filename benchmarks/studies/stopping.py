@@ -23,10 +23,11 @@ from pathlib import Path
 import keras
 import numpy as np
 from scipy import stats
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
 import keras_ext as kx
+from benchmarks._data import digits
 
 BATCH_SIZE = 32
 SETTINGS = {"min_epochs": 5, "restore_best_weights": True}
@@ -34,18 +35,18 @@ SETTINGS = {"min_epochs": 5, "restore_best_weights": True}
 
 def digits_250(seed):
     """Few rows: a perceptron soon knows them by heart, with a fast optimizer."""
-    x, y = load_digits(return_X_y=True)
+    x, y = digits()
     x_train, x_test, y_train, y_test = train_test_split(
-        x / 16, y, train_size=250, stratify=y, random_state=seed
+        x, y, train_size=250, stratify=y, random_state=seed
     )
     return (x_train, y_train), (x_test, y_test), lambda: perceptron(3e-3), 80
 
 
 def digits_wrong_labels(seed):
     """Of the training labels, 40 % are wrong."""
-    x, y = load_digits(return_X_y=True)
+    x, y = digits()
     x_train, x_test, y_train, y_test = train_test_split(
-        x / 16, y, train_size=1000, stratify=y, random_state=seed
+        x, y, train_size=1000, stratify=y, random_state=seed
     )
     rng = np.random.default_rng(seed)
     wrong = rng.uniform(size=1000) < 0.4
@@ -248,14 +249,14 @@ def show(task, seeds):
     print("|---|---|---|---|---|---|")
     for name in seeds[0]:
         cells = []
-        for key, factor, digits in (
+        for key, factor, places in (
             ("loss", 1, 3),
             ("regret", 100, 0),
             ("regret_restored", 100, 0),
             ("epochs", 1, 0),
         ):
             mean, error = summary([factor * seed[name][key] for seed in seeds])
-            cells.append(f"{mean:.{digits}f} ± {error:.{digits}f}")
+            cells.append(f"{mean:.{places}f} ± {error:.{places}f}")
         count = int(sum(seed[name]["stopped"] for seed in seeds))
         print(f"| {name} | {' | '.join(cells)} | {count} of {len(seeds)} |")
 

@@ -29,7 +29,6 @@ on MNIST.
 """
 
 import argparse
-import gzip
 import json
 import math
 from collections import deque
@@ -39,10 +38,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy import stats
-from sklearn.datasets import load_digits
 
 import keras_ext as kx
+from benchmarks import _data
+from benchmarks._intervals import half_interval
 
 WORKERS, BATCH_SIZE = 8, 16
 MOMENTUM = 0.9
@@ -239,8 +238,7 @@ def best_rate(found):
 
 
 def interval(values, digits):
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return f"{np.mean(values):.{digits}f} ± {half:.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {half_interval(values):.{digits}f}"
 
 
 def study(data, epochs, ways):
@@ -311,17 +309,11 @@ def perceptron(features, transforms):
 
 
 def digits(seeds):
-    x, y = load_digits(return_X_y=True)
-    return Data(x / 16, y, [1024, 273], seeds)
+    return Data(*_data.digits(), [1024, 273], seeds)
 
 
 def mnist(folder, seeds):
-    def read(name, header):
-        with gzip.open(Path(folder) / name) as file:
-            return np.frombuffer(file.read(), "uint8", offset=header)
-
-    x = read("mnist10k-images-idx3-ubyte.gz", 16).reshape(-1, 784) / 255
-    return Data(x, read("mnist10k-labels-idx1-ubyte.gz", 8), [7000, 1000], seeds)
+    return Data(*_data.mnist10k(folder), [7000, 1000], seeds)
 
 
 def main():

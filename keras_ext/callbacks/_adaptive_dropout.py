@@ -111,7 +111,7 @@ class AdaptiveDropout(ScopedCallback):
         ... )
         >>> model.compile(keras.optimizers.Adam(0.01), "mse")
         >>> adapt = kx.callbacks.AdaptiveDropout((x[:30], y[:30]), (x[30:], y[30:]))
-        >>> history = model.fit(x[:30], y[:30], epochs=20, callbacks=[adapt], verbose=0)
+        >>> history = model.fit(x[:30], y[:30], epochs=12, callbacks=[adapt], verbose=0)
         >>> model.layers[1].rate > 0.1  # nothing to learn here but noise
         True
     """

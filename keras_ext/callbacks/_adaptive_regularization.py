@@ -126,7 +126,7 @@ class AdaptiveRegularization(ScopedCallback):
         >>> adapt = kx.callbacks.AdaptiveRegularization(
         ...     (x[:30], y[:30]), (x[30:], y[30:]), seed=0
         ... )
-        >>> history = model.fit(x[:30], y[:30], epochs=20, callbacks=[adapt], verbose=0)
+        >>> history = model.fit(x[:30], y[:30], epochs=10, callbacks=[adapt], verbose=0)
         >>> list(adapt.decisions[-1]["values"])
         ['h/kernel_regularizer/l2', 'dropout/rate', 'optimizer/weight_decay']
         >>> dropout.rate == adapt.decisions[-1]["values"]["dropout/rate"]

@@ -66,7 +66,10 @@ def diagnose(history: Any) -> list[Finding]:
     It knows these illnesses, and reports each with the numbers that show it:
 
     - *nonfinite*: gradients that were NaN or infinite; with loss scaling, which makes
-      some, more than 1 % of the updates.
+      some, more than 1 % of the updates. Named are the layers whose gradients it shows
+      in, and those of the first row that has any, if these are fewer. It need not have
+      begun there: on some processors ReLU is computed together with its layer and turns
+      NaN into zero, which hides it from the layers after it.
     - *exploding*: the gradient norm of the first layer is more than 1000 times that of
       the last one, or the global norm grew to more than 1000 times its smallest value
       before, in the median of the last quarter of the rows.
@@ -151,13 +154,11 @@ def _nonfinite(history: Mapping[str, Any]) -> list[Finding]:
     share = count / tried
     if not count or (history.get("loss_is_scaled") and share <= _MOST_OVERFLOWS):
         return []
-    counts = history["per_layer"]["nonfinite"][-1]
-    bad = tuple(np.array(history["layers"])[counts > 0].tolist())
-    where = "all layers" if len(bad) == len(counts) else _named(bad)
+    where, bad = _where_nonfinite(history)
     return [
         Finding(
             "nonfinite",
-            f"the gradient was NaN or infinite in {count:g} of {tried:g} updates, in "
+            f"the gradient was NaN or infinite in {count:g} of {tried:g} updates"
             f"{where}.",
             "look for NaN in the data, and for logarithms, roots and divisions by zero "
             "in the loss; lower the learning rate; clip the gradient.",
@@ -165,6 +166,24 @@ def _nonfinite(history: Mapping[str, Any]) -> list[Finding]:
             {"count": count, "share": share},
         )
     ]
+
+
+def _where_nonfinite(history: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """In words, and the layers; there are none if only the sum of all overflows."""
+    counts = history["per_layer"]["nonfinite"]
+    counts = counts[(counts > 0).any(axis=1)]
+    if not len(counts):
+        return "", ()
+    layers = np.array(history["layers"])
+    bad = tuple(layers[counts[-1] > 0].tolist())
+    first = tuple(layers[counts[0] > 0].tolist())
+    everywhere = len(bad) == len(layers)
+    where = ", in all layers" if everywhere else f", in {_named(bad)}"
+    if len(first) < len(bad):
+        where += f", first in {_named(first)}"
+    if not everywhere:
+        where += "; it may be in others too, where an activation such as ReLU hides it"
+    return where, bad
 
 
 def _exploding(history: Mapping[str, Any]) -> list[Finding]:

@@ -95,10 +95,12 @@ def find_batch_size(
 
     The search ends with the first size that does not fit. On a GPU that is the one
     whose step runs out of memory. On a CPU there is no such error, the system ends the
-    process instead; so the search ends before `memory_limit`. The memory is measured,
-    as the peak of what the process has in memory (Linux only). What a size will need is
-    foreseen from the two before it; memory that the process was given earlier and has
-    kept, unused, is not counted.
+    process instead; so the search ends before `memory_limit`. What a size will need is
+    foreseen from the two before it. The memory is measured: on a GPU, and on a CPU
+    where TensorFlow uses oneDNN, as the peak of what TensorFlow has allocated; on Linux
+    also as the peak of what the process has in memory, and the larger of the two
+    counts. What earlier trainings have left to the process, unused, counts when a step
+    uses it, so that a second search finds what the first did.
 
     The speed is that of this moment: let nothing else run, and compare only sizes of
     one search. Speed is not progress: fewer, larger updates may train worse.
@@ -113,7 +115,7 @@ def find_batch_size(
             for more than two seconds. Defaults to `10`.
         memory_limit: Number > 0, in bytes: what the steps may need above what is in use
             when the search begins. None means four fifths of what the system has left
-            on a CPU, and no limit on a GPU.
+            and TensorFlow keeps unused on a CPU, and no limit on a GPU.
 
     Returns:
         `BatchSizes`, with the attributes `largest`, `fastest`, and `trials`: for each
@@ -144,7 +146,7 @@ def find_batch_size(
     batches, sizes = _batches(model, data, sizes)
     memory = PeakMemory()
     unknown = memory_limit is not None and memory.read() is None
-    hint = "On a CPU, the memory in use can only be measured on Linux."
+    hint = "On a CPU, memory can only be measured on Linux or with oneDNN."
     require(not unknown, "memory_limit", memory_limit, "None here", hint)
     limit = memory_limit or memory.limit()
     trials: list[BatchSizeTrial] = []
@@ -200,7 +202,7 @@ def _try(
 ) -> BatchSizeTrial:
     memory.reset()
     try:
-        seconds = _time_steps(model, batches.of_one_size(size), steps)
+        seconds = _time_steps(model, batches.of_one_size(size), steps, memory)
     except (tf.errors.OpError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -212,21 +214,29 @@ def _try(
     )
 
 
-def _time_steps(model: keras.Model, batches: DynamicBatches, steps: int) -> float:
+def _time_steps(
+    model: keras.Model, batches: DynamicBatches, steps: int, memory: PeakMemory
+) -> float:
     """The median time of a step, in seconds."""
     dataset = batches.get_tf_dataset()
     if not isinstance(dataset, tf.distribute.DistributedDataset):
         dataset = model.distribute_strategy.experimental_distribute_dataset(dataset)
     iterator = iter(dataset)
+    with memory.only_new():
+        for _ in range(_WARM_UP):
+            _time_step(model, iterator)
+            memory.settle()
     times: list[float] = []
-    for _ in range(_WARM_UP + steps):
-        start = time.perf_counter()
-        logs = model.train_function(iterator)
-        keras.tree.map_structure(np.asarray, logs)  # waits until the step is done
-        times.append(time.perf_counter() - start)
-        if sum(times[_WARM_UP:]) > _LONG_ENOUGH:
-            break
-    return statistics.median(times[_WARM_UP:]) / model.steps_per_execution
+    while len(times) < steps and sum(times) <= _LONG_ENOUGH:
+        times.append(_time_step(model, iterator))
+    return statistics.median(times) / model.steps_per_execution
+
+
+def _time_step(model: keras.Model, iterator: Iterator[Any]) -> float:
+    start = time.perf_counter()
+    logs = model.train_function(iterator)
+    keras.tree.map_structure(np.asarray, logs)  # waits until the step is done
+    return time.perf_counter() - start
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -17,6 +17,8 @@ class GradientCallback(ScopedCallback):
     subclass overrides `install`, to add its transforms and signals, and calls these
     hooks if it overrides them.
 
+    Logs `nonfinite_steps`, the number of updates that were left out so far.
+
     Args:
         nonfinite: What to do about an update whose gradient is NaN or infinite:
             `"skip"` leaves it out; `"raise"` also ends the training, at the next look

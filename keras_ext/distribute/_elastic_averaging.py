@@ -23,7 +23,8 @@ class ElasticAveraging(LocalTraining):
     all workers must call then, the center takes the place of the weights. A training
     that goes on from a file begins with all replicas at the center.
 
-    All else is said of `LocalSGD`, also what is not possible.
+    Logs `synchronizations` and `nonfinite_steps`, as `LocalSGD` does. All else is said
+    of `LocalSGD`, also what is not possible.
 
     Args:
         sync_every: Integer >= 1, the number of steps between two pulls. A

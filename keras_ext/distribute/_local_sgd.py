@@ -28,8 +28,10 @@ class LocalSGD(LocalTraining):
     middle of an epoch is that of the first replica.
 
     A step in which a gradient is NaN or infinite is left out by all replicas of the
-    process. The logs have `synchronizations`, the number of reductions so far, and
-    `nonfinite_steps`, the number of steps that a replica left out, on the average.
+    process.
+
+    Logs `synchronizations`, the number of reductions so far, and `nonfinite_steps`, the
+    number of steps that a replica left out, on the average.
 
     Not possible with it are: callbacks and transforms that need the gradient of the
     whole batch, such as `GradientMonitor`; loss scaling (`mixed_float16`); `use_ema`

@@ -17,6 +17,7 @@ class PostLocalSGD(LocalSGD):
     `sync_every` steps. The authors found that this generalizes better than large
     batches do; what was found here is in the guide.
 
+    Logs `sync_every`, and as `LocalSGD` does `synchronizations` and `nonfinite_steps`.
     All else is said of `LocalSGD`.
 
     Args:

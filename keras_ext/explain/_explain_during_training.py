@@ -20,9 +20,9 @@ class ExplainDuringTraining(CopyableCallback):
     all rows and outputs. It shows when features come in, that one goes on to grow while
     the loss no longer falls, or that a leaked one takes over.
 
-    After the first epoch of a `fit`, and then after each `every`-th, the logs have
-    `importance_<name>` of the players that mattered most when training began; so they
-    are in `History`, too. Training itself is not changed.
+    Logs `importance_<name>` of the players that mattered most when training began,
+    after the first epoch of a `fit` and then after each `every`-th; so they are in
+    `History`, too. Training itself is not changed.
 
     Args:
         x: The rows to explain, as the model takes them. Some dozens are enough.

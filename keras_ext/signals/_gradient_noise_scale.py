@@ -57,7 +57,7 @@ class GradientNoiseScale(GradientSignal):
         ... )
         >>> weight = keras.Variable(np.zeros(100, "float32"), name="weight")
         >>> rng = np.random.default_rng(0)
-        >>> for _ in range(8 * 60):  # signal 100 * 0.5**2 = 25, noise 100
+        >>> for _ in range(8 * 20):  # signal 100 * 0.5**2 = 25, noise 100
         ...     optimizer.apply([keras.ops.array(rng.normal(0.5, 1, 100))], [weight])
         >>> 3.5 < noise.read() < 4.5
         True

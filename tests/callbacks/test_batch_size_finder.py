@@ -7,7 +7,11 @@ import pytest
 
 import keras_ext as kx
 from keras_ext.callbacks import BatchSizeFinder
-from tests.callbacks.test_find_batch_size import make_model, model_without_room
+from tests.callbacks.test_find_batch_size import (
+    make_model,
+    model_of_known_size,
+    model_without_room,
+)
 
 X = np.random.default_rng(0).normal(size=(96, 4)).astype("float32")
 Y = np.cos(X[:, :1])
@@ -74,6 +78,21 @@ def test_obeys_the_limit_of_memory():
     finder = BatchSizeFinder(batches, memory_limit=1.0, steps=1, goal="largest")
     with pytest.raises(ValueError, match="over the limit"):
         make_model(20_000).fit(batches, callbacks=[finder], verbose=0)
+
+
+@pytest.mark.hardware
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_obeys_the_limit_when_the_process_has_the_memory_already():
+    """512 samples need 164 MB, and 64 of them 20 MB."""
+    x, y = np.repeat(X, 6, axis=0), np.repeat(Y, 6, axis=0)
+    batches = kx.data.DynamicBatches(x, y, batch_size=512, seed=0, sizes=[64, 512])
+    model = model_of_known_size(20_000)
+    finder = BatchSizeFinder(batches, "largest", steps=1, memory_limit=1.5e8)
+    model.fit(batches, verbose=0)
+    for _ in range(2):
+        model.fit(batches, callbacks=[finder], verbose=0)
+        assert [t.outcome for t in finder.result.trials] == ["fits", "over the limit"]
+        assert batches.batch_size == 64
 
 
 def test_a_copy_moves_the_same_batches():

@@ -1,22 +1,25 @@
 """Trainings that are ill in a known way, and such that are not."""
 
+import copy
+import functools
 import re
 
 import keras
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 import keras_ext as kx
+from benchmarks._data import digits
 from keras_ext.callbacks import GradientMonitor, diagnose
+from tests.thorough import TRAININGS, thorough_but
 
-X, Y = load_digits(return_X_y=True)
-X = (X[:640] / 16.0).astype("float32")
-Y = Y[:640]
+X, Y = (part[:640] for part in digits())
 
 
 def perceptron(depth=2, activation="relu", **options):
-    layers = [keras.layers.Dense(32, activation, **options) for _ in range(depth)]
+    # Keras would count the layers that others made before.
+    names = ["dense", *(f"dense_{i}" for i in range(1, depth))][:depth]
+    layers = [keras.layers.Dense(32, activation, name=n, **options) for n in names]
     return [keras.Input((64,)), *layers, keras.layers.Dense(10, name="head")]
 
 
@@ -61,10 +64,19 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("name", HEALTHY)
-def test_healthy_trainings_have_no_findings(name):
+@functools.cache
+def trained_in_health(name):
     layers, optimizer = HEALTHY[name]
-    monitor = train(layers(), optimizer(), epochs=5)
+    return train(layers(), optimizer(), epochs=5)
+
+
+# One of each architecture.
+REPRESENTATIVE = ("adam", "8 layers", "convolutions")
+
+
+@pytest.mark.parametrize("name", thorough_but(REPRESENTATIVE, HEALTHY, TRAININGS))
+def test_healthy_trainings_have_no_findings(name):
+    monitor = trained_in_health(name)
     assert monitor.accuracy > 0.5
     assert diagnose(monitor) == []
     assert str(diagnose(monitor)) == "Nothing found."
@@ -102,9 +114,13 @@ def test_exploding_towards_the_first_layer():
     assert finding.numbers["vanishing_ratio"] > 1e3
 
 
+@functools.cache
+def findings_at_a_rate_too_high():
+    return diagnose(train(perceptron(3, "leaky_relu"), keras.optimizers.SGD(10.0)))
+
+
 def test_a_learning_rate_a_hundred_times_too_high_makes_nan():
-    monitor = train(perceptron(3, "leaky_relu"), keras.optimizers.SGD(10.0))
-    nonfinite, rate = diagnose(monitor)
+    nonfinite, rate = findings_at_a_rate_too_high()
     assert nonfinite.kind == "nonfinite"
     assert nonfinite.numbers["count"] > 30
     assert "all layers" in nonfinite.message
@@ -167,17 +183,60 @@ def test_clipping_now_and_then_is_healthy():
     assert diagnose(monitor) == []
 
 
-def test_nan_in_the_data():
+def nonfinite_finding(activation):
     x = X.copy()
     x[5] = np.nan
-    monitor = train(perceptron(), keras.optimizers.SGD(0.1), x=x)
-    (finding,) = diagnose(monitor)
+    layers = perceptron(activation=activation)
+    (finding,) = diagnose(train(layers, keras.optimizers.SGD(0.1), x=x))
     assert finding.kind == "nonfinite"
     assert finding.numbers["share"] == 1 / 20
+    return finding
+
+
+def hide_nan(x):
+    """As ReLU is on processors where it is computed together with its layer."""
+    return keras.ops.where(keras.ops.isnan(x), 0.0, x)
+
+
+@pytest.mark.hardware
+def test_nan_in_the_data():
+    finding = nonfinite_finding(None)
     assert finding.layers == ("m/dense", "m/dense_1", "m/head")
+    assert finding.message.endswith("in 3 of 60 updates, in all layers.")
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.hardware
+def test_nan_in_the_data_shows_in_the_first_layer_whatever_relu_does():
+    assert nonfinite_finding("relu").layers[0] == "m/dense"
+
+
+def test_nan_that_an_activation_hides():
+    finding = nonfinite_finding(hide_nan)
+    assert finding.layers == ("m/dense",)
+    assert finding.message.endswith(
+        "in 3 of 60 updates, in m/dense; it may be in others too, where an activation "
+        "such as ReLU hides it."
+    )
+
+
+def test_says_where_nan_shows_first():
+    monitor = train(perceptron(), keras.optimizers.Adam(1e-3), epochs=1)
+    history = monitor.history
+    history["global"]["nonfinite"][-1] = 2
+    for rows, where in [
+        ([[0, 0, 0], [0, 1, 0], [1, 2, 1]], ", in all layers, first in m/dense_1."),
+        ([[0, 0, 0], [2, 2, 2], [2, 2, 2]], ", in all layers."),
+        ([[0, 0, 1], [0, 1, 1], [0, 1, 1]], ", in m/dense_1, m/head, first in m/head;"),
+        ([[0, 0, 0], [0, 0, 0], [0, 0, 0]], "."),  # only the sum of all overflows
+    ]:
+        history["per_layer"]["nonfinite"] = np.array(rows)
+        (finding,) = diagnose(history)
+        assert f" in 2 of 22 updates{where}" in finding.message
+
+
+@pytest.mark.parametrize(
+    "policy", thorough_but(["mixed_float16"], ["mixed_float16", "mixed_bfloat16"])
+)
 def test_mixed_precision_is_healthy(policy):
     keras.config.set_dtype_policy(policy)
     monitor = train(perceptron(), keras.optimizers.Adam(1e-3))
@@ -185,8 +244,7 @@ def test_mixed_precision_is_healthy(policy):
 
 
 def test_overflows_of_loss_scaling_are_not_an_illness():
-    monitor = train(perceptron(), keras.optimizers.Adam(1e-3))
-    history = monitor.history
+    history = copy.deepcopy(trained_in_health("adam").history)
     history["update"][-1] = 1000
     history["global"]["nonfinite"][-1] = 10
     assert kinds(diagnose(history)) == ["nonfinite"]
@@ -196,7 +254,7 @@ def test_overflows_of_loss_scaling_are_not_an_illness():
 
 
 def test_prints_one_finding_on_each_line():
-    findings = diagnose(train(perceptron(3, "leaky_relu"), keras.optimizers.SGD(10.0)))
+    findings = findings_at_a_rate_too_high()
     lines = str(findings).splitlines()
     assert len(lines) == len(findings) == 2
     assert lines == repr(findings).splitlines()

@@ -1,6 +1,7 @@
 """What every callback that stops training must do, whatever its criterion."""
 
 import copy
+import functools
 
 import keras
 import numpy as np
@@ -18,6 +19,8 @@ from keras_ext.callbacks import (
     PrecheltEarlyStopping,
     StopWhen,
 )
+from tests.rewind import rewound
+from tests.thorough import thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 4)).astype("float32")
@@ -55,62 +58,107 @@ def make_model(**options):
 
 def fit(model, *callbacks, epochs=7, **options):
     options = {"batch_size": 8, "shuffle": False, "verbose": 0, **options}
-    return model.fit(
-        X, Y, epochs=epochs, callbacks=list(callbacks), validation_data=DATA, **options
-    )
+    return model.fit(X, Y, epochs=epochs, callbacks=list(callbacks), **options)
+
+
+model_as_new = rewound(make_model)
+
+
+def fit_alone(name, callback, **options):
+    """With validation data only for those who look at it: it costs as much again."""
+    model = model_as_new()
+    optimizer = model.optimizer
+    if name in ("generalization_loss", "stop_votes"):
+        options["validation_data"] = DATA
+    history = fit(model, callback, **options)
+    assert model.optimizer is optimizer
+    return history
+
+
+@functools.cache
+def first_fit(name):
+    """Returns the history, who stopped it, and the callback, now a used one."""
+    callback = MAKE[name]()
+    history = fit_alone(name, callback)
+    return history, (callback.stopped_epoch, callback.stopped_by), callback
+
+
+@functools.cache
+def later_fit(name):
+    """Returns the history of another one, with the same callback, and who stopped it.
+
+    It begins three epochs later.
+    """
+    callback = first_fit(name)[-1]
+    history = fit_alone(name, callback, initial_epoch=3, epochs=10)
+    return history, callback.stopped_by
 
 
 @every_rule
 def test_logs_its_criterion_in_every_epoch_and_never_stops_too_soon(name):
-    callback, model = MAKE[name](), make_model()
-    optimizer = model.optimizer
-    history = fit(model, callback)
+    history, (stopped_epoch, stopped_by), _ = first_fit(name)
     criterion = name.partition(",")[0]
     assert len(history.history[criterion]) == len(history.epoch)
     assert np.isfinite(history.history[criterion][-1])
     if name != "stop_votes":
         assert len(history.epoch) >= 5
-    assert model.optimizer is optimizer
     stopped = len(history.epoch) < 7
-    assert (callback.stopped_by is not None) >= stopped
+    assert (stopped_by is not None) >= stopped
     if stopped:
-        assert callback.stopped_epoch == history.epoch[-1]
-
-
-@every_rule
-@pytest.mark.parametrize("used", [False, True])
-def test_a_copy_and_a_second_fit_are_like_the_first(name, used):
-    callback = MAKE[name]()
-    if used:
-        fit(make_model(), callback, epochs=2)
-    copied = copy.deepcopy(callback)
-    one, two = (fit(make_model(), c).history for c in (callback, copied))
-    assert one.keys() == two.keys()
-    for key, values in one.items():
-        assert values == pytest.approx(two[key], nan_ok=True)
-    assert callback.stopped_by == copied.stopped_by
+        assert stopped_epoch == history.epoch[-1]
 
 
 @every_rule
 def test_min_epochs_are_those_of_this_fit(name):
-    callback = MAKE[name]()
-    history = fit(make_model(), callback, initial_epoch=3, epochs=8)
+    history, stopped_by = later_fit(name)
     if name != "stop_votes":
-        assert history.epoch == [3, 4, 5, 6, 7]
+        assert history.epoch[:5] == [3, 4, 5, 6, 7]
+    assert_like_the_first(name, history, stopped_by)
+
+
+def assert_like_the_first(name, history, stopped_by):
+    first, (_, first_stopped_by), _ = first_fit(name)
+    assert history.history.keys() == first.history.keys()
+    for key, values in first.history.items():
+        assert values == pytest.approx(history.history[key], nan_ok=True)
+    assert stopped_by == first_stopped_by
+
+
+# One that measures in the step, one with data of its own, and one of several.
+REPRESENTATIVE = ("grad_norm", "gradient_disparity", "stop_votes")
+
+
+@pytest.mark.parametrize("name", thorough_but(REPRESENTATIVE, MAKE))
+@pytest.mark.parametrize("used", [False, True])
+def test_a_copy_and_a_second_fit_are_like_the_first(name, used):
+    callback = first_fit(name)[-1] if used else MAKE[name]()
+    copied = copy.deepcopy(callback)
+    history = fit_alone(name, copied)
+    assert_like_the_first(name, history, copied.stopped_by)
+    assert_like_the_first(name, *later_fit(name))
 
 
 # Of the others the replicas are samples: see the tests of GradientMoments.
 SAME = ["grad_norm", "gradient_disparity", "frozen_fraction", "label_changes"]
 
 
-@pytest.mark.parametrize("name", SAME)
-def test_two_replicas_log_what_one_does(name, strategies):
+@pytest.fixture(scope="module")
+def on_one_and_two_replicas(strategies):
+    """What is logged, by all of them together: none ends so short a training."""
     logged = []
     for replicas in (1, 2):
         with strategies(replicas).scope():
             model = make_model()
-        logged.append(fit(model, MAKE[name](), epochs=3).history[name])
-    np.testing.assert_allclose(*logged, rtol=1e-3, atol=1e-5)
+        history = fit(model, *(MAKE[name]() for name in SAME), epochs=3)
+        logged.append(history.history)
+    return logged
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_two_replicas_log_what_one_does(name, on_one_and_two_replicas):
+    one, two = on_one_and_two_replicas
+    assert len(one[name]) == 3
+    np.testing.assert_allclose(one[name], two[name], rtol=1e-3, atol=1e-5)
 
 
 def test_all_of_them_together_with_others_under_xla():
@@ -120,16 +168,19 @@ def test_all_of_them_together_with_others_under_xla():
         DynamicBatchSize([(1, 2)], batch_size=8),
     ]
     model = make_model(jit_compile=True)
-    history = fit(model, *others, *callbacks, epochs=4).history
+    history = fit(model, *others, *callbacks, epochs=2, validation_data=DATA).history
     names = {name.partition(",")[0] for name in MAKE}
     assert names | {"batch_size", "clipped_fraction"} <= history.keys()
     assert type(model.optimizer) is keras.optimizers.SGD
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy", thorough_but(["mixed_float16"], ["mixed_float16", "mixed_bfloat16"])
+)
 def test_all_of_them_in_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)
-    history = fit(make_model(), *(make() for make in MAKE.values()), epochs=3).history
+    callbacks = [make() for make in MAKE.values()]
+    history = fit(make_model(), *callbacks, epochs=3, validation_data=DATA).history
     for name in ("grad_norm", "grad_snr", "gradient_disparity", "grad_evidence"):
         assert np.isfinite(history[name]).all()
 
@@ -137,5 +188,6 @@ def test_all_of_them_in_mixed_precision(policy):
 def test_a_model_that_is_built_by_its_first_step():
     model = keras.Sequential([keras.layers.Dense(3)])
     model.compile(keras.optimizers.SGD(0.05), "mse")
-    history = fit(model, *(make() for make in MAKE.values()), epochs=2).history
+    callbacks = [make() for make in MAKE.values()]
+    history = fit(model, *callbacks, epochs=2, validation_data=DATA).history
     assert np.isfinite(history["grad_snr"]).all()

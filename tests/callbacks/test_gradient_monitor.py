@@ -242,11 +242,14 @@ def test_moments_are_those_of_the_signal():
 
 @pytest.mark.parametrize("every", [4, 100])
 def test_gradients_that_are_not_finite(every):
-    """From update 4 on, and then no update is made any more."""
-    x = X.copy()
-    x[24:] = np.nan
+    """From update 4 on, and then no update is made any more.
+
+    What comes in as a target reaches all layers, whatever activations do with NaN.
+    """
+    y = Y.copy()
+    y[24:] = np.nan
     model, monitor = make_model(), GradientMonitor(every=every)
-    model.fit(x, Y, batch_size=8, shuffle=False, callbacks=[monitor], verbose=0)
+    model.fit(X, y, batch_size=8, shuffle=False, callbacks=[monitor], verbose=0)
     history = monitor.history
     assert history["update"][-1] == 3
     assert history["global"]["nonfinite"][-1] == 7

@@ -5,6 +5,7 @@ import scipy.stats
 
 from keras_ext.callbacks import GradientNormEarlyStopping
 from keras_ext.callbacks._gradient_norm_early_stopping import falling_by_chance
+from tests.thorough import thorough_but
 
 
 def quadratic(rate=0.1, start=8.0):
@@ -165,7 +166,7 @@ def noisy_linear(jit_compile=False):
     return model, x, y
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but([False], [False, True]))
 @pytest.mark.parametrize("distance", [0.0, 2.0])
 def test_without_the_bias_of_the_noise(distance, jit_compile):
     model, x, y = noisy_linear(jit_compile)

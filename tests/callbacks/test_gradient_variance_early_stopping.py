@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks import DynamicBatchSize, GradientVarianceEarlyStopping
+from tests.thorough import thorough_but
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(96, 6)).astype("float32")
@@ -43,7 +44,7 @@ def ratio(gradients, updates=None):
     return signal / (noise / gradients.shape[1])
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but([False], [False, True]))
 def test_equals_the_definition(jit_compile):
     stop = GradientVarianceEarlyStopping()
     model = make_model(0 * KERNEL, jit_compile=jit_compile)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks import GradualUnfreezing
+from tests.thorough import thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 4)).astype("float32")
@@ -47,7 +48,7 @@ class Watch(keras.callbacks.Callback):
         self.traces.add(id(self.model.train_function))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but([False], [False, True]))
 def test_layers_move_from_their_epoch_on(jit_compile):
     watch = Watch()
     model = make_model(keras.optimizers.AdamW(0.01), jit_compile=jit_compile)

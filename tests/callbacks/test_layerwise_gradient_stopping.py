@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks import DynamicBatchSize, LayerwiseGradientStopping
+from tests.thorough import thorough_but
 
 
 class Scales(keras.layers.Layer):
@@ -56,7 +57,7 @@ def first_below(norms, limit, grace):
 
 
 @pytest.mark.parametrize("threshold", [0.05, None])
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but([False], [False, True]))
 def test_freezes_where_the_closed_form_says(threshold, jit_compile):
     stop = LayerwiseGradientStopping(threshold, grace=0.1)
     model = make_model(jit_compile=jit_compile)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks import RecalibrateBatchNorm
+from tests.thorough import MATRIX
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(2.0, 3.0, size=(600, 6)).astype("float32")
@@ -48,7 +49,14 @@ def assert_calibrated(model, layer, x=X, **tolerance):
     np.testing.assert_allclose(layer.moving_variance, inputs.var(0), **tolerance)
 
 
-@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"run_eagerly": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"jit_compile": True}, marks=pytest.mark.thorough(MATRIX)),
+        pytest.param({"run_eagerly": True}, marks=pytest.mark.thorough(MATRIX)),
+    ],
+)
 def test_statistics_are_those_of_the_inputs_of_each_layer(options):
     """Of the later ones too, which see what the earlier ones make of their new ones."""
     norms = [norm(), norm()]

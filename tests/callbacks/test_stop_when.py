@@ -14,6 +14,7 @@ from keras_ext.callbacks import (
     StopWhen,
 )
 from keras_ext.callbacks._stopping_callback import StoppingCallback
+from tests.rewind import rewound
 
 X = np.ones((8, 1), "float32")
 
@@ -54,6 +55,7 @@ class Grow(keras.callbacks.Callback):
         self.model.set_weights([np.full((1, 1), epoch + 1.0)])
 
 
+@rewound
 def make_model():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     model.compile(keras.optimizers.SGD(0.0), "mse")

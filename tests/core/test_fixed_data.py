@@ -33,6 +33,18 @@ def test_rows_are_spread_evenly():
     np.testing.assert_array_equal(y, x + 10)
 
 
+def test_one_row_is_enough():
+    ((x, _, _),) = FixedData((X, Y), max_rows=1)
+    assert x in X
+
+
+@pytest.mark.parametrize("max_rows", [0, 2.0, True])
+def test_rejects_numbers_that_count_no_rows(max_rows):
+    message = f"`max_rows` must be an integer >= 1 or None. Received: {max_rows=}."
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        FixedData((X, Y), max_rows=max_rows)
+
+
 def test_a_copy_shares_the_data():
     data = FixedData((X, Y))
     assert copy.deepcopy(data) is data

@@ -4,12 +4,15 @@ However the step runs. `test_make_live.py` looks at each value alone; here all t
 into a model change at once, in every way there is to run it.
 """
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import layers, optimizers, regularizers
 
 from keras_ext.core import make_live
+from tests.thorough import thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 12)).astype("float32")
@@ -166,22 +169,42 @@ MODES = {
     "jit": ({"jit_compile": True}, 1),
     "two replicas": ({}, 2),
 }
+RUNS = [(make, mode) for make in LIVE for mode in MODES]
+# XLA takes long for so much at once: `test_make_live.py` has a smaller model in it.
+SOME_RUNS = {
+    (vectors, "graph"),
+    (vectors, "eager"),
+    (vectors, "two replicas"),
+    (sequences, "graph"),
+}
 
 
-@pytest.mark.parametrize("mode", MODES)
-@every_model
+@functools.cache
+def changed_in_mid_run(make, mode, strategy):
+    """The model after two epochs, and what changed it before the second."""
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = make(OLD, **MODES[mode][0])
+    change = Change(make_live(model))
+    fit(model, change, epochs=2)
+    return model, change
+
+
+@pytest.mark.parametrize(
+    ("make", "mode"),
+    thorough_but(SOME_RUNS, RUNS),
+    ids=lambda value: getattr(value, "__name__", value),
+)
+@pytest.mark.usefixtures("graphs_as_shipped")
 def test_goes_on_as_if_built_with_the_new_values(make, mode, strategies):
     options, replicas = MODES[mode]
-    with strategies(replicas).scope():
-        keras.utils.set_random_seed(0)
-        model, oracle = make(OLD, **options), make(NEW, **options)
-        oracle.optimizer.build(oracle.trainable_variables)
-    live = make_live(model)
-    assert sorted(live) == LIVE[make]
-    change = Change(live)
-    fit(model, change, epochs=2)
+    model, change = changed_in_mid_run(make, mode, strategies(replicas))
+    assert sorted(change.live) == LIVE[make]
     if mode != "eager":
         assert model.traces == change.traces
+    with strategies(replicas).scope():
+        oracle = make(NEW, **options)
+        oracle.optimizer.build(oracle.trainable_variables)
     assign(state(oracle), change.state)
     fit(oracle)
     # `1 - beta` is a float32 where it is live, and Adam makes much of little.
@@ -191,17 +214,14 @@ def test_goes_on_as_if_built_with_the_new_values(make, mode, strategies):
 
 
 @every_model
-def test_each_of_the_values_matters(make):
+def test_each_of_the_values_matters(make, strategies):
     """Or the test above would say nothing of it."""
-    keras.utils.set_random_seed(0)
-    model = make(OLD)
-    live = make_live(model)
-    fit(model)
-    before, traces = values(state(model)), model.traces
+    model, change = changed_in_mid_run(make, "graph", strategies(1))
+    traces = model.traces
 
     def weights_with(changed):
-        assign(state(model), before)
-        for hyper in live.values():
+        assign(state(model), change.state)
+        for hyper in change.live.values():
             hyper.assign(NEW if hyper is changed else OLD)
         fit(model)
         return np.concatenate([w.ravel() for w in model.get_weights()])
@@ -210,7 +230,7 @@ def test_each_of_the_values_matters(make):
     np.testing.assert_array_equal(weights_with(None), plain)
     without = [
         path
-        for path, hyper in live.items()
+        for path, hyper in change.live.items()
         if np.abs(weights_with(hyper) - plain).max() < 1e-6
     ]
     assert without == []

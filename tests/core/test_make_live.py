@@ -7,6 +7,7 @@ from keras import layers, optimizers, regularizers
 
 import keras_ext as kx
 from keras_ext.core import hyper_variables, make_live
+from tests.thorough import thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 6)).astype("float32")
@@ -95,7 +96,17 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("path", KINDS)
+# One of each place where a value can be; `test_live_runs.py` has all of them at once.
+PLACES = {
+    "kernel_regularizer/l2",
+    "bn/momentum",
+    "weight_decay",
+    "label_smoothing",
+    "loss/weight",
+}
+
+
+@pytest.mark.parametrize("path", thorough_but(PLACES, KINDS))
 def test_a_value_from_now_on_is_one_that_was_built_in(path):
     make = KINDS[path]
     model = model_with(**make(0.1))
@@ -103,15 +114,14 @@ def test_a_value_from_now_on_is_one_that_was_built_in(path):
     assert live
     fit(model, AssignAt(live, 0.6))
 
-    before = model_with(**make(0.1))
-    fit(before, epochs=2)
-    oracle = continued(before, model_with(**make(0.6)))
+    plain = model_with(**make(0.1))
+    fit(plain, epochs=2)
+    oracle = continued(plain, model_with(**make(0.6)))
     fit(oracle, epochs=2)
     assert_same_weights(model, oracle)
 
-    unchanged = model_with(**make(0.1))
-    fit(unchanged)
-    changes = zip(unchanged.get_weights(), model.get_weights(), strict=True)
+    fit(plain, epochs=2)
+    changes = zip(plain.get_weights(), model.get_weights(), strict=True)
     assert max(np.abs(a - b).max() for a, b in changes) > 1e-4
 
 
@@ -123,14 +133,14 @@ def everything(value):
 
 
 def test_everything_at_once_in_several_steps_per_execution():
-    """Other ways to run the step: `test_live_runs.py`."""
-    options = {"steps_per_execution": 2}
+    """Compiled by XLA as well. Other ways to run the step: `test_live_runs.py`."""
+    options = {"steps_per_execution": 2, "jit_compile": True}
     model = model_with(**everything(0.1), **options)
-    fit(model, AssignAt(make_live(model), 0.6))
-    before = model_with(**everything(0.1), **options)
-    fit(before, epochs=2)
+    live = make_live(model)
+    fit(model, epochs=2)
     built = {**everything(0.6), "optimizer": optimizers.AdamW(0.1, 0.6, 0.6, 0.6)}
-    oracle = continued(before, model_with(**built, **options))
+    oracle = continued(model, model_with(**built, **options))
+    fit(model, AssignAt(live, 0.6, epoch=0), epochs=2)
     fit(oracle, epochs=2)
     # 1 - beta is a float32 here, and Adam makes much of little where gradients vanish.
     assert_same_weights(model, oracle, atol=3e-5)
@@ -205,8 +215,14 @@ def noisy_model(kind, rate):
     return model
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("kind", NOISE)
+# Of XLA, a layer whose rate is its own and one with the rate in a cell.
+SOME_NOISE = {(kind, False) for kind in NOISE} | {("dropout", True), ("gru", True)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "jit_compile"),
+    thorough_but(SOME_NOISE, [(kind, jit) for jit in (False, True) for kind in NOISE]),
+)
 def test_noise_of_a_rate_that_was_raised_is_that_of_keras(kind, jit_compile):
     """With the same seed, drawn for the first time after the rate was raised."""
     import tensorflow as tf

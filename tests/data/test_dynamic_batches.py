@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from keras_ext.data import DynamicBatches
+from tests.thorough import MATRIX, thorough_but
 
 N = 100
 X = np.arange(N, dtype="float32")[:, None]
@@ -116,8 +117,15 @@ def test_every_sample_comes_once_whatever_the_sizes(n, sizes, dataset, prefetch,
 
 
 @pytest.mark.parametrize("data", [(X, Y), (samples(),)], ids=["arrays", "dataset"])
-@pytest.mark.parametrize("steps_per_execution", [1, 3])
-@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize(
+    ("drop", "steps_per_execution"),
+    [
+        (False, 1),
+        (True, 1),
+        (False, 3),
+        pytest.param(True, 3, marks=pytest.mark.thorough(MATRIX)),
+    ],
+)
 def test_epochs_of_fit_are_exact(data, steps_per_execution, drop):
     model = recorder(steps_per_execution=steps_per_execution)
     batches = DynamicBatches(*data, batch_size=8, drop_remainder=drop)
@@ -190,18 +198,19 @@ def test_workers_share_each_batch(data):
 @pytest.mark.parametrize("data", [(X, Y), (samples(),)], ids=["arrays", "dataset"])
 def test_trains_as_fit_on_arrays(data):
     plain, dynamic = regression(), regression()
-    plain.fit(X / N, Y, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    plain.fit(X / N, Y, batch_size=8, epochs=2, shuffle=False, verbose=0)
     scaled = (X / N, Y)
     if len(data) == 1:
         scaled = (tf.data.Dataset.from_tensor_slices(scaled),)
     batches = DynamicBatches(*scaled, batch_size=8, shuffle=False)
-    dynamic.fit(batches, epochs=3, verbose=0)
+    dynamic.fit(batches, epochs=2, verbose=0)
     np.testing.assert_allclose(
         *[m.get_weights()[0] for m in (plain, dynamic)], rtol=1e-6
     )
 
 
-@pytest.mark.parametrize("in_scope", [False, True])
+# Data that are made outside of the scope are drawn on two replicas above.
+@pytest.mark.parametrize("in_scope", thorough_but({True}, [False, True]))
 def test_weights_are_the_same_on_two_replicas(strategies, in_scope):
     """Also the first epoch, though Keras then looks at a batch before it begins."""
     results = []
@@ -223,7 +232,13 @@ def test_weights_are_the_same_on_two_replicas(strategies, in_scope):
     np.testing.assert_allclose(*results, rtol=1e-5)
 
 
-@pytest.mark.parametrize("weights", [None, np.linspace(0.5, 2, 33)])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pytest.param(None, marks=pytest.mark.thorough(MATRIX)),
+        np.linspace(0.5, 2, 33),
+    ],
+)
 def test_last_batch_of_one_sample_counts_once_on_two_replicas(strategies, weights):
     results = []
     for replicas in (1, 2):
@@ -313,6 +328,7 @@ def test_steps_per_epoch_goes_on_where_it_was():
     assert len(split_into_epochs(model.batches, N)) == 1
 
 
+@pytest.mark.usefixtures("graphs_as_shipped")
 def test_serves_for_validation_evaluation_and_prediction():
     model = regression()
     batches = DynamicBatches(X / N, Y, batch_size=8)

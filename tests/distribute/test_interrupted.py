@@ -14,6 +14,7 @@ import pytest
 from keras_ext.distribute import launch
 from tests.distribute import interrupted
 from tests.distribute.trainings import X, Y, network
+from tests.thorough import PROCESSES
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +53,7 @@ def started(tmp_path):
         process.stderr.close()
 
 
+@pytest.mark.thorough(PROCESSES)
 def test_the_others_fail_in_time_and_all_go_on_when_started_again(started, tmp_path):
     # With the first worker, which the others would notice at once, it is the same.
     survivor, victim = started(1)

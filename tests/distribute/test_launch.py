@@ -17,7 +17,12 @@ here = pathlib.Path(sys.argv[1])
 config = json.loads(os.environ["TF_CONFIG"])
 index = config["task"]["index"]
 (here / f"pid-{index}").write_text(str(os.getpid()))
+def wait_for(name):
+    while not (here / name).exists() or not (here / name).read_text():
+        time.sleep(0.01)
 """
+# What must not happen would take longer than what a slow machine may take.
+PATIENCE = 100
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def launch(tmp_path):
             + [script, tmp_path, "--of-the-script"],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
             **arguments,
         )
@@ -46,6 +51,13 @@ def is_alive(path):
     except ProcessLookupError:
         return False
     return True
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_workers_know_each_other(launch):
@@ -75,9 +87,7 @@ def test_lines_keep_their_stream_and_are_not_mixed(launch):
 
 
 def test_one_that_fails_ends_all(launch, tmp_path):
-    begin = time.monotonic()
-    done = launch("time.sleep(0.5)\nsys.exit(7) if index else time.sleep(60)")
-    assert time.monotonic() - begin < 20
+    done = launch("wait_for('pid-0')\nsys.exit(7) if index else time.sleep(600)")
     assert done.returncode == 7
     assert "[launch] worker 1 ended with status 7" in done.stderr
     assert not is_alive(tmp_path / "pid-0")
@@ -89,21 +99,21 @@ def test_one_that_is_killed_and_one_that_does_not_want_to_end(launch, tmp_path):
         "child = os.fork() if index == 0 else 1\n"
         "if child == 0:\n"
         "    (here / 'pid-child').write_text(str(os.getpid()))\n"
-        "time.sleep(1)\n"
-        "os.kill(os.getpid(), signal.SIGKILL) if index else time.sleep(60)"
+        "wait_for('pid-child')\n"
+        "os.kill(os.getpid(), signal.SIGKILL) if index else time.sleep(600)"
     )
     assert launch(code).returncode == 128 + signal.SIGKILL
-    time.sleep(0.2)  # A child of a child is buried by process 1.
     assert not is_alive(tmp_path / "pid-0")
+    # A child of a child is buried by process 1, when it comes to it.
     state = Path("/proc", (tmp_path / "pid-child").read_text(), "stat")
-    assert not state.exists() or " Z " in state.read_text()
+    wait_until(lambda: not state.exists() or " Z " in state.read_text())
 
 
 def test_too_long(launch, tmp_path):
-    done = launch("time.sleep(60)", "--timeout", "1")
+    done = launch("time.sleep(600)", "--timeout", "1")
     assert done.returncode == 124
     assert "[launch] not done within 1 seconds" in done.stderr
-    assert not is_alive(tmp_path / "pid-0")
+    assert not any(map(is_alive, tmp_path.glob("pid-*")))
 
 
 def test_restarts(launch):
@@ -122,17 +132,14 @@ def test_restarts(launch):
 
 def test_ends_its_workers_when_it_is_ended(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(HEAD + "time.sleep(60)")
+    script.write_text(HEAD + "time.sleep(600)")
     process = subprocess.Popen(
         [sys.executable, LAUNCH, "--workers", "2", script, tmp_path]
     )
     pids = [tmp_path / f"pid-{index}" for index in (0, 1)]
-    deadline = time.monotonic() + 20
-    while not all(p.exists() and p.read_text() for p in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: all(p.exists() and p.read_text() for p in pids))
     process.terminate()
-    assert process.wait(20) == 128 + signal.SIGTERM
+    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
     assert not any(is_alive(p) for p in pids)
 
 

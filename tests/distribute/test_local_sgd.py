@@ -1,4 +1,5 @@
 import copy
+import functools
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 import keras_ext as kx
 from keras_ext.distribute import ElasticAveraging, LocalSGD, PostLocalSGD
 from tests.distribute import workers
+from tests.thorough import MATRIX
 
 
 def linear(strategy, make_optimizer=None, constraint=None):
@@ -63,16 +65,23 @@ def test_with_one_step_it_is_ordinary_training(strategies):
         np.testing.assert_allclose(ours, keras_own, rtol=1e-5)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@functools.cache
+def on_one_replica(make=None, jit_compile=False):
+    """The weights after training with such a callback."""
+    model = linear(tf.distribute.get_strategy())
+    model.jit_compile = jit_compile
+    fit(model, [make()] if make else [])
+    return model.get_weights()[0]
+
+
+@pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param(True, marks=pytest.mark.thorough(MATRIX))]
+)
 @pytest.mark.parametrize("make", [LocalSGD, ElasticAveraging, PostLocalSGD])
-def test_on_one_replica_it_is_ordinary_training(make, jit_compile, strategies):
-    results = []
-    for callbacks in ([], [make()]):
-        model = linear(strategies(1))
-        model.jit_compile = jit_compile
-        fit(model, callbacks)
-        results.append(model.get_weights()[0])
-    np.testing.assert_allclose(*results, rtol=1e-6)
+def test_on_one_replica_it_is_ordinary_training(make, jit_compile):
+    wanted = on_one_replica(jit_compile=jit_compile)
+    found = on_one_replica(make, jit_compile)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_ends_where_two_parabolas_balance(strategies):
@@ -90,7 +99,7 @@ def test_ends_where_two_parabolas_balance(strategies):
             on_epoch_end=lambda epoch, logs: found.append(copies(model)[1][0, 0]),
         ),
     ]
-    fit(model, callbacks, epochs=3, x=np.tile(x, (200, 1)), y=np.tile(y, (200, 1)))
+    fit(model, callbacks, epochs=3, x=np.tile(x, (140, 1)), y=np.tile(y, (140, 1)))
     curvatures, minima = np.array([2.0, 0.5]), np.array([1.0, -2.0])
     for steps_between, weight in zip(steps, found, strict=True):
         pulls = 1 - (1 - 0.1 * curvatures) ** steps_between
@@ -141,6 +150,7 @@ def test_statistics_of_batch_normalization_are_averaged(strategies):
         np.testing.assert_allclose(value, means.mean(axis=0), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("graphs_as_shipped")
 def test_constraints_are_met_on_each_replica(strategies):
     model = linear(strategies(2), constraint="non_neg")
     oracle = workers.Workers(model.get_weights()[0])

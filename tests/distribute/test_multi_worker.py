@@ -15,6 +15,7 @@ import tensorflow as tf
 import keras_ext as kx
 from keras_ext.distribute import MultiWorker, _keras_repairs
 from tests.distribute import trainings
+from tests.thorough import PROCESSES, thorough_but
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "keras_ext" / "distribute" / "launch.py"
@@ -30,21 +31,39 @@ def folder(tmp_path_factory):
     return folder
 
 
+TRAININGS = {
+    training.__name__: training
+    for training in trainings.ALIKE + trainings.APART + trainings.WORKERS_ONLY
+}
+more_processes = pytest.mark.thorough(PROCESSES)
+
+
+def each(names):
+    """Runs a test for these trainings, by default for those that are representative."""
+    names = [training.__name__ for training in names]
+    first = trainings.REPRESENTATIVE.intersection(names)
+    return pytest.mark.parametrize("training", thorough_but(first, names, PROCESSES))
+
+
 @pytest.fixture(scope="session")
-def workers(folder):
-    """What two workers found in all trainings; they are started once."""
+def workers(folder, request):
+    """What two workers found in the trainings; they are started once."""
+    tests = [item for item in request.session.items if "workers" in item.fixturenames]
+    names = trainings.REPRESENTATIVE
+    if any(test.get_closest_marker("thorough") for test in tests):
+        names = [*TRAININGS, "faults"]
     found = [folder / f"worker-{index}.pickle" for index in (0, 1)]
     with open(f"{folder}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not all(path.exists() for path in found):
-            launch(folder)
+            launch(folder, names)
     return [pickle.loads(path.read_bytes()) for path in found]
 
 
-def launch(folder):
+def launch(folder, names):
     command = [sys.executable, LAUNCH, "--workers", "2", "--timeout", "240"]
     subprocess.run(
-        [*command, trainings.__file__, folder],
+        [*command, trainings.__file__, folder, *names],
         check=True,
         env=dict(os.environ, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES=""),
     )
@@ -58,30 +77,26 @@ def assert_close(found, wanted, tolerance):
     )
 
 
-@pytest.mark.parametrize("training", trainings.ALIKE, ids=lambda t: t.__name__)
+@each(trainings.ALIKE)
 def test_two_workers_give_what_one_process_gives(workers, training, tmp_path):
     with MultiWorker(seed=0):
-        wanted = training(tmp_path)
+        wanted = TRAININGS[training](tmp_path)
     for worker in workers:
-        assert_close(worker[training.__name__], wanted, 1e-5)
+        assert_close(worker[training], wanted, 1e-5)
 
 
-@pytest.mark.parametrize("training", trainings.APART, ids=lambda t: t.__name__)
+@each(trainings.APART)
 def test_two_workers_give_what_two_replicas_give(workers, training, strategies):
     keras.utils.set_random_seed(0)
     with MultiWorker(strategies(2), seed=0):
-        wanted = training(None)
+        wanted = TRAININGS[training](None)
     for worker in workers:
-        assert_close(worker[training.__name__], wanted, 1e-5)
+        assert_close(worker[training], wanted, 1e-5)
 
 
-@pytest.mark.parametrize(
-    "training",
-    trainings.ALIKE + trainings.APART + trainings.WORKERS_ONLY,
-    ids=lambda t: t.__name__,
-)
+@each(TRAININGS.values())
 def test_both_workers_log_the_same(workers, training):
-    first, second = (worker[training.__name__] for worker in workers)
+    first, second = (worker[training] for worker in workers)
     assert_close(first, second, 0)
 
 
@@ -92,16 +107,27 @@ def test_workers_know_who_they_are(workers):
         assert worker["replicas"] == 2
 
 
-def test_all_was_trained(workers):
+@pytest.mark.parametrize(
+    ("training", "updates"),
+    [
+        ("pipeline", 3 * 96 // 8 // 4),
+        # The rest of an update is finished in the next epoch.
+        pytest.param("growing_accumulation", 11 + 5 + 3, marks=more_processes),
+        pytest.param("dynamic_batches", 12 + 6 + 3, marks=more_processes),
+    ],
+)
+def test_all_was_trained(workers, training, updates):
+    assert workers[0][training]["updates"] == updates
+
+
+@more_processes
+def test_all_stop_and_go_on_where_they_should(workers):
     first = workers[0]
-    assert first["pipeline"]["updates"] == 3 * 96 // 8 // 4
-    # 11 + 5 + 3, and the rest of an update is finished in the next epoch.
-    assert first["growing_accumulation"]["updates"] == 11 + 5 + 3
-    assert first["dynamic_batches"]["updates"] == 12 + 6 + 3
     assert 2 <= len(first["stopping"]["history"]["loss"]) < 30
     assert first["files"]["epochs"] == [2, 3]
 
 
+@more_processes
 def test_a_worker_leaves_out_alone_what_is_not_finite(workers):
     for worker in workers:
         found = worker["local_nonfinite"]
@@ -110,6 +136,7 @@ def test_a_worker_leaves_out_alone_what_is_not_finite(workers):
     assert_close(workers[0]["local_nonfinite"], workers[1]["local_nonfinite"], 0)
 
 
+@more_processes
 def test_only_the_chief_writes(workers, folder):
     assert {path.name for path in folder.iterdir()} == {
         "backup",
@@ -129,11 +156,12 @@ def test_only_the_chief_writes(workers, folder):
         assert model.predict(trainings.X, verbose=0).shape == (96, 2)
 
 
+@more_processes
 @pytest.mark.parametrize("repair", _keras_repairs.faults())
 def test_keras_alone_fails(workers, repair):
     """If this fails, the repair is not needed any more."""
     for worker in workers:
-        assert "Error" in worker[repair]
+        assert "Error" in worker["faults"][repair]
 
 
 def test_in_one_process_it_is_the_scope_of_a_strategy(strategies):

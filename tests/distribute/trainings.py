@@ -1,7 +1,7 @@
 """Trainings that must give the same in one process and in several workers.
 
-As a script, to be started by `keras_ext.distribute.launch`, it runs them all in one
-`MultiWorker` and writes what came out, a file for each worker, to a folder.
+As a script, to be started by `keras_ext.distribute.launch`, it runs those that are
+named in one `MultiWorker` and writes what came out to a folder, a file for each worker.
 """
 
 import json
@@ -211,21 +211,40 @@ def elastic(folder):
     return result(model, history)
 
 
+def faults(folder):
+    """What Keras does without the repairs."""
+    found = {}
+    for repair in _keras_repairs.faults():
+        with _keras_repairs.applied(leaving_out=repair):
+            try:
+                network("sgd").fit(X, Y, batch_size=32, verbose=0)
+                found[repair] = "works"
+            except (TypeError, ValueError, RuntimeError, KeyError) as error:
+                found[repair] = repr(error)
+    return found
+
+
 ALIKE = [plain, pipeline, growing_accumulation, dynamic_batches, stopping, sharded]
 ALIKE += [files]
 # Two workers alone, and two replicas of one process.
 APART = [local, elastic]
 WORKERS_ONLY = [dropout, local_nonfinite]
+# One of each way to train: batches of arrays in lockstep, an optimizer that
+# accumulates, batches that `shard` has divided, and replicas that are alone.
+REPRESENTATIVE = {"plain", "pipeline", "sharded", "local"}
 
 
-def main(folder, *only):
+def main(folder, *names):
+    # Here the graphs are compared; `test_interrupted.py` has them as users do.
+    options = {"disable_meta_optimizer": True}
+    tf.config.optimizer.set_experimental_options(options)
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     found = {"chief before": kx.distribute.is_chief()}
     with kx.distribute.MultiWorker(seed=0, timeout=60) as strategy:
         found["chief"] = kx.distribute.is_chief()
         found["replicas"] = strategy.num_replicas_in_sync
         for training in ALIKE + APART + WORKERS_ONLY:
-            if only and training.__name__ not in only:
+            if training.__name__ not in names:
                 continue
             begin = time.perf_counter()
             keras.utils.set_random_seed(0)
@@ -233,15 +252,9 @@ def main(folder, *only):
             seconds = time.perf_counter() - begin
             sys.stderr.write(f"{training.__name__}: {seconds:.1f} s\n")
     found["chief after"] = kx.distribute.is_chief()
-    # What Keras does without the repairs.
-    with strategy.scope():
-        for repair in _keras_repairs.faults():
-            with _keras_repairs.applied(leaving_out=repair):
-                try:
-                    network("sgd").fit(X, Y, batch_size=32, verbose=0)
-                    found[repair] = "works"
-                except (TypeError, ValueError, RuntimeError, KeyError) as error:
-                    found[repair] = repr(error)
+    if "faults" in names:
+        with strategy.scope():
+            found["faults"] = faults(folder)
     (folder / f"worker-{index}.pickle").write_bytes(pickle.dumps(found))
 
 

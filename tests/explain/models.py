@@ -69,6 +69,11 @@ def two_inputs(as_dictionary=True):
     return keras.Model([number, tokens], outputs)
 
 
+def outputs_of(model, x):
+    """What a model puts out, as arrays. `predict` would compile it for one call."""
+    return keras.tree.map_structure(np.asarray, model(x))
+
+
 def normal(rows, *shape, seed=0):
     """Standard normal numbers."""
     return np.random.default_rng(seed).normal(size=(rows, *shape)).astype("float32")

@@ -3,7 +3,7 @@ import pytest
 import shap
 
 from keras_ext.explain import Explainer, as_function
-from tests.explain.models import convnet, normal, perceptron, two_inputs
+from tests.explain.models import convnet, normal, outputs_of, perceptron, two_inputs
 
 
 def rows(n):
@@ -19,7 +19,7 @@ def test_packs_any_structure_flat_and_back():
     back = function.unpack(flat)
     for name, array in x.items():
         np.testing.assert_array_equal(back[name], array)
-    y = model.predict(x, verbose=0)
+    y = outputs_of(model, x)
     expected = np.concatenate([y["kind"], y["size"]], axis=1)
     np.testing.assert_allclose(function(flat), expected, atol=1e-6)
     assert function.output_names == ["kind[0]", "kind[1]", "size"]
@@ -42,7 +42,7 @@ def test_images_in_chunks(batch_size):
     model, x = convnet(), normal(7, 4, 4, 1)
     function = as_function(model, x, batch_size=batch_size, jit=batch_size == 3)
     found = function(function.pack(x))
-    np.testing.assert_allclose(found, model.predict(x, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(found, outputs_of(model, x), atol=1e-6)
 
 
 def test_rejects_what_it_cannot_take():

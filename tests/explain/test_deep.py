@@ -8,7 +8,8 @@ from keras import activations, layers, ops
 from keras_ext.explain import Explainer
 from keras_ext.explain._deep import _rules
 from keras_ext.explain._deep._record import Call
-from tests.explain.models import normal, perceptron
+from tests.explain.models import normal, outputs_of, perceptron
+from tests.thorough import MATRIX
 
 X, BACKGROUND = normal(5, 6, seed=1), normal(7, 6, seed=2)
 
@@ -74,7 +75,7 @@ def assert_adds_up(explainer, model, x, nodes=1):
     """With few nodes, before what is missing is divided among the elements."""
     method, rows = explainer._explain, explainer._rows(x)
     values = method._explain(rows, np.arange(len(rows.which)), nodes)
-    outputs = model.predict(x, verbose=0)
+    outputs = outputs_of(model, x)
     base = rows.background.mean(axis=0)
     np.testing.assert_allclose(values.sum(axis=1) + base, outputs, atol=1e-5)
 
@@ -83,7 +84,10 @@ def assert_adds_up(explainer, model, x, nodes=1):
     "make",
     [
         lambda: layers.LSTM(4),
-        lambda: layers.Bidirectional(layers.GRU(3)),
+        pytest.param(
+            lambda: layers.Bidirectional(layers.GRU(3)),
+            marks=pytest.mark.thorough(MATRIX),
+        ),
         lambda: layers.LayerNormalization(epsilon=1.0),
         lambda: layers.TimeDistributed(layers.Dense(2, "tanh")),
     ],
@@ -190,7 +194,7 @@ def test_convolutions_in_mixed_precision():
     model = images()
     explainer = Explainer(model, normal(4, 8, 8, 1), "deep")
     found = explainer(normal(3, 8, 8, 1, seed=1))
-    outputs = model.predict(normal(3, 8, 8, 1, seed=1), verbose=0)
+    outputs = outputs_of(model, normal(3, 8, 8, 1, seed=1))
     total = found.values.sum(axis=(1, 2, 3)) + found.base_values
     np.testing.assert_allclose(total, outputs, atol=1e-2)
 

@@ -12,9 +12,11 @@ from tests.explain.models import (
     convnet,
     linear,
     normal,
+    outputs_of,
     perceptron,
     two_inputs,
 )
+from tests.thorough import STATISTICS, thorough_but
 
 SHAPLEY = ("exact", "permutation", "kernel", "owen")
 ALL = (*SHAPLEY, "expected_gradients", "integrated_gradients", "deep")
@@ -39,6 +41,14 @@ def network():
 @pytest.fixture(scope="module")
 def exact(network):
     return Explainer(network, BACKGROUND, "exact")(X)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    """A classifier, and the explanation of all its outputs."""
+    keras.utils.set_random_seed(0)
+    model = perceptron(3, 3, "softmax")
+    return model, Explainer(model, normal(8, 3, seed=3))(normal(5, 3))
 
 
 @pytest.mark.parametrize("method", ALL)
@@ -76,7 +86,10 @@ def test_exact_values_keep_the_axioms():
     assert values[0, 2] == pytest.approx(0.0, abs=1e-7)
 
 
-@pytest.mark.parametrize("method", ["permutation", "kernel", "owen"])
+@pytest.mark.parametrize(
+    "method",
+    thorough_but({"permutation"}, ["permutation", "kernel", "owen"], STATISTICS),
+)
 def test_estimates_are_within_their_standard_errors(method):
     x, background = normal(20, 9, seed=1), normal(20, 9, seed=2)
     model = perceptron(9)
@@ -130,6 +143,7 @@ def test_expected_gradients_approach_the_mean_of_integrals(network):
     assert miss.max() < 0.1
 
 
+@pytest.mark.usefixtures("graphs_as_shipped")
 def test_tokens_are_explained_through_their_embeddings():
     tokens = keras.Input((4,), dtype="int32")
     embedding = keras.layers.Embedding(9, 3)
@@ -148,7 +162,7 @@ def test_tokens_are_explained_through_their_embeddings():
         assert "call" not in vars(embedding)
 
 
-@pytest.mark.parametrize("as_dictionary", [True, False])
+@pytest.mark.parametrize("as_dictionary", thorough_but({True}, [True, False]))
 @pytest.mark.parametrize("method", ["auto", "expected_gradients", "deep"])
 def test_several_inputs_and_outputs(method, as_dictionary):
     model = two_inputs(as_dictionary)
@@ -164,7 +178,7 @@ def test_several_inputs_and_outputs(method, as_dictionary):
     found = explainer(x)
     names = ["number[0]", "number[1]", "tokens[0]", "tokens[1]", "tokens[2]"]
     assert list(found.feature_names) == names
-    outputs = model.predict(x, verbose=0)
+    outputs = outputs_of(model, x)
     if not as_dictionary:
         outputs = dict(zip(("size", "kind"), outputs, strict=True))
     order = ("kind", "size") if as_dictionary else ("size", "kind")
@@ -191,13 +205,12 @@ def test_several_inputs_and_outputs(method, as_dictionary):
         (None, ["a", "b", "c"]),
     ],
 )
-def test_outputs_are_chosen(outputs, names):
-    model = perceptron(3, 3, "softmax")
+def test_outputs_are_chosen(classifier, outputs, names):
+    model, whole = classifier
     x, background = normal(5, 3), normal(8, 3, seed=3)
     given = None if callable(outputs) else ["a", "b", "c"]
     found = Explainer(model, background, outputs=outputs, output_names=given)(x)
-    whole = Explainer(model, background)(x)
-    y = model.predict(x, verbose=0)
+    y = outputs_of(model, x)
     index = np.argsort(-y, axis=1)
     expected = {
         "1": whole.values[..., 1],
@@ -305,18 +318,21 @@ def test_frames_give_names_and_words_may_be_explained():
 
 @pytest.mark.parametrize("method", ["permutation", "kernel", "expected_gradients"])
 def test_a_row_has_the_same_values_alone_and_among_others(network, method):
-    explainer = Explainer(network, BACKGROUND, method, batch_size=50)
+    explainer, x = Explainer(network, BACKGROUND, method, batch_size=50), X[:5]
     state = np.random.get_state()[1].copy()
-    together = explainer(X).values
-    np.testing.assert_allclose(explainer(X[7:8]).values[0], together[7], atol=1e-5)
-    np.testing.assert_array_equal(explainer(X).values, together)
+    together = explainer(x).values
+    np.testing.assert_allclose(explainer(x[3:4]).values[0], together[3], atol=1e-5)
+    np.testing.assert_array_equal(explainer(x).values, together)
     np.testing.assert_array_equal(np.random.get_state()[1], state)
-    other = Explainer(network, BACKGROUND, method, seed=1)(X, 30 * 20)
+    other = Explainer(network, BACKGROUND, method, seed=1)(x, 30 * 20)
     assert np.abs(other.values - together).max() > 1e-6
 
 
 @pytest.mark.parametrize(
-    "method", ["exact", "permutation", "expected_gradients", "deep"]
+    "method",
+    thorough_but(
+        {"permutation", "deep"}, ["exact", "permutation", "expected_gradients", "deep"]
+    ),
 )
 def test_xla_and_small_chunks_change_nothing(network, method):
     budget = 40
@@ -351,7 +367,7 @@ def test_mixed_precision():
     for method in ("exact", "expected_gradients"):
         found = Explainer(model, BACKGROUND, method)(X)
         total = found.values.sum(axis=1) + found.base_values
-        np.testing.assert_allclose(total, model.predict(X, verbose=0)[:, 0], atol=5e-3)
+        np.testing.assert_allclose(total, outputs_of(model, X)[:, 0], atol=5e-3)
 
 
 def test_follows_the_model_when_it_is_trained_on():
@@ -465,7 +481,7 @@ def test_training_goes_on_after_failures(monkeypatch):
     x = np.random.default_rng(0).integers(0, 5, (8, 3))
     methods = ("exact", "expected_gradients", "deep", "kernel")
     explainers = {method: Explainer(model, x, method) for method in methods}
-    for attempt in range(200):
+    for attempt in range(80):
         method = methods[attempt % 4]
         if attempt % 10 == 0:
             monkeypatch.setattr(Failing, "broken", True)

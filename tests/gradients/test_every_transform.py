@@ -1,6 +1,7 @@
 """What every gradient transform must do, whatever it computes."""
 
 import copy
+import itertools
 from functools import cache
 
 import keras
@@ -11,29 +12,34 @@ import tensorflow as tf
 import keras_ext as kx
 from keras_ext.core import unit_axes
 from keras_ext.optimizers import GradientPipeline
-from tests.cases import TRANSFORMS
+from tests.cases import TRANSFORMS, matrix, mechanism, parameters
 
 # Their subclasses are tested.
 ABSTRACT = {"GradientTransform", "NormClip"}
-CASES = [
-    pytest.param(case, id=f"{name}-{i}" if i else name)
-    for name, cases in TRANSFORMS.items()
-    for i, case in enumerate(cases)
-]
-every_transform = pytest.mark.parametrize("case", CASES)
+every_transform = pytest.mark.parametrize("case", parameters(TRANSFORMS))
+every_mechanism = pytest.mark.parametrize("case", matrix(TRANSFORMS))
 
 
 def every_transform_that(*traits):
     """Those whose case has all of these traits."""
-    return pytest.mark.parametrize(
-        "case", [p for p in CASES if all(getattr(p.values[0], t) for t in traits)]
-    )
+    return pytest.mark.parametrize("case", parameters(TRANSFORMS, *traits))
 
 
 def test_the_table_has_every_transform():
     assert set(TRANSFORMS) == set(kx.gradients.__all__) - ABSTRACT
     for name, cases in TRANSFORMS.items():
         assert all(type(case.make()).__name__ == name for case in cases)
+
+
+def test_every_mechanism_has_one_representative():
+    model, mechanisms, represented = make_model(), set(), []
+    for case in itertools.chain(*TRANSFORMS.values()):
+        transform = case.make()
+        transform.build(model.trainable_variables, unit_axes(model))
+        mechanisms.add(mechanism(transform))
+        if case.representative:
+            represented.append(mechanism(transform))
+    assert sorted(represented) == sorted(mechanisms)
 
 
 def make_model():
@@ -95,6 +101,14 @@ def train(model, step, gradients=None):
     return weights(model)
 
 
+def eagerly(model, updates=8):
+    """The weights after that, without a step that is traced."""
+    for some in stream(model, updates):
+        gradients = [tf.constant(g) for g in some]
+        model.optimizer.apply(gradients, model.trainable_variables)
+    return weights(model)
+
+
 def weights(model):
     return [v.numpy() for v in model.trainable_variables]
 
@@ -109,9 +123,33 @@ def state_of(model):
 
 
 @cache
+def traced(case):
+    """A model with the transform, or without any for None, and its step.
+
+    It begins anew each time it is used, by `anew`.
+    """
+    model, step = compiled(make_model(), [case.make()] if case else [])
+    variables = [*model.variables, *model.optimizer.variables]
+    return model, step, [(v, keras.ops.convert_to_numpy(v).copy()) for v in variables]
+
+
+def anew(case):
+    model, step, start = traced(case)
+    for variable, value in start:
+        variable.assign(value)
+    return model, step
+
+
+@cache
 def result(case):
-    """The weights after the stream, with the transform, or without any for None."""
-    return train(*compiled(make_model(), [case.make()] if case else []))
+    """The weights after the stream."""
+    return train(*anew(case))
+
+
+@cache
+def up_to_the_spike():
+    """The weights without any transform."""
+    return eagerly(anew(None)[0])
 
 
 @every_transform_that("changes_weights")
@@ -120,23 +158,19 @@ def test_does_something(case):
     assert max(np.abs(a - e).max() for a, e in pairs) > 1e-3
 
 
-@every_transform
+@every_mechanism
 def test_gives_the_same_weights_on_one_and_two_replicas(case, strategies):
     with strategies(2).scope():
         two = compiled(make_model(), [case.make()], strategies(2))
     assert_close(train(*two), result(case))
 
 
-@every_transform
+@every_mechanism
 def test_gives_the_same_weights_compiled_by_xla_and_eagerly(case):
     model, step = compiled(make_model(), [case.make()], jit_compile=True)
     assert_close(train(model, step), result(case))
-    model, _ = compiled(make_model(), [case.make()])
-    for gradients in stream(model):
-        model.optimizer.apply(
-            [tf.constant(g) for g in gradients], model.trainable_variables
-        )
-    assert_close(weights(model), result(case))
+    model, _ = anew(case)
+    assert_close(eagerly(model, updates=12), result(case))
 
 
 @every_transform
@@ -151,9 +185,9 @@ def test_config_holds_every_argument(case):
     assert again.get_config() == config
 
 
-@every_transform
+@every_mechanism
 def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(case, tmp_path):
-    model, step = compiled(make_model(), [case.make()])
+    model, step = anew(case)
     gradients = stream(model)
     # Past the spike, so that there is something to remember.
     train(model, step, gradients[:9])
@@ -170,16 +204,10 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(case, tmp_path):
 
 @every_transform_that("changes_weights", "leaves_others_alone")
 def test_weights_that_are_not_chosen_move_as_without_it(case):
-    model, step = compiled(make_model(), [case.make(exclude="head")])
-    moved = train(model, step)
-    changed = {
-        variable.path.split("/")[1]
-        for variable, a, e in zip(
-            model.trainable_variables, moved, result(None), strict=True
-        )
-        if np.any(a != e)
-    }
-    assert changed == {"hidden"}
+    model, _ = compiled(make_model(), [case.make(exclude="head")])
+    names = [v.path.split("/")[1] for v in model.trainable_variables]
+    pairs = zip(names, eagerly(model), up_to_the_spike(), strict=True)
+    assert {name for name, a, e in pairs if np.any(a != e)} == {"hidden"}
 
 
 @every_transform
@@ -187,8 +215,9 @@ def test_a_copy_shares_nothing_with_the_original(case):
     transform = case.make()
     copied = copy.deepcopy(transform)
     assert copied.get_config() == transform.get_config()
+    model = make_model()
     for one in (transform, copied):
-        compiled(make_model(), [one])
+        one.build(model.trainable_variables, unit_axes(model))
     assert len(copied.state) == len(transform.state)
     assert not {id(v) for v in copied.state} & {id(v) for v in transform.state}
 
@@ -196,9 +225,9 @@ def test_a_copy_shares_nothing_with_the_original(case):
 @every_transform
 def test_zero_gradients_are_no_danger(case):
     """At first, all through, and before a gradient that is not zero."""
-    model, step = compiled(make_model(), [case.make()])
+    model, step = anew(case)
     gradients = stream(model)
-    zeros = [[np.zeros_like(g) for g in some] for some in gradients]
+    zeros = [[np.zeros_like(g) for g in some] for some in gradients[:6]]
     start = weights(model)
     rested = train(model, step, zeros)
     if case.keeps_zero:
@@ -210,9 +239,10 @@ def test_zero_gradients_are_no_danger(case):
 
 @every_transform
 def test_weights_without_a_gradient_are_left_out(case):
-    model, _ = compiled(make_model(), [case.make()])
+    model, _ = anew(case)
     start = weights(model)
-    for gradients in stream(model):
+    # From the weight that rests to the spike.
+    for gradients in stream(model)[4:8]:
         given = [tf.constant(gradients[0]), None, tf.constant(gradients[2]), None]
         model.optimizer.apply(given, model.trainable_variables)
     end = weights(model)

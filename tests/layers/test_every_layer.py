@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from tests.cases import LAYERS
+from tests.thorough import MATRIX
 
 CASES = [
     pytest.param(case, id=f"{name}-{i}" if i else name)
@@ -14,6 +15,25 @@ CASES = [
     for i, case in enumerate(cases)
 ]
 every_layer = pytest.mark.parametrize("case", CASES)
+# One that draws a mask and is live, one that learns its rate and adds a loss, one that
+# counts steps, and one that pools.
+REPRESENTATIVE = {
+    "AdaptiveDropout",
+    "ConcreteDropout",
+    "ScheduledDropout",
+    "DropBlock2D",
+}
+representative_layers = pytest.mark.parametrize(
+    "case",
+    [
+        param
+        if param.id in REPRESENTATIVE
+        else pytest.param(
+            *param.values, id=param.id, marks=pytest.mark.thorough(MATRIX)
+        )
+        for param in CASES
+    ],
+)
 quiet_layers = pytest.mark.parametrize(
     "case", [p for p in CASES if p.values[0].quiet is not None]
 )
@@ -99,8 +119,21 @@ def test_replicas_differ(case, strategies):
     np.testing.assert_allclose(a, case.make(seed=3)(x, training=True), rtol=1e-5)
 
 
-@every_layer
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("case", "jit_compile"),
+    [
+        pytest.param(
+            *param.values,
+            jit_compile,
+            id=f"{jit_compile}-{param.id}",
+            marks=pytest.mark.thorough(MATRIX)
+            if jit_compile and param.id not in REPRESENTATIVE
+            else (),
+        )
+        for jit_compile in (False, True)
+        for param in CASES
+    ],
+)
 def test_is_live_in_a_compiled_step(case, jit_compile):
     layer, traces = case.make(seed=3), []
     layer.build((None, *case.shape))
@@ -183,7 +216,7 @@ def test_shapes_are_kept_and_seeds_checked(case):
         case.make(seed=1.5)
 
 
-@every_layer
+@representative_layers
 def test_trains_on_two_replicas(case, strategies):
     with strategies(2).scope():
         model = keras.Sequential(

@@ -70,6 +70,7 @@ def test_only_training_is_counted():
     assert layer.present_rate == 0.25
 
 
+@pytest.mark.usefixtures("graphs_as_shipped")
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_fit_counts_batches(jit_compile, tmp_path):
     model = keras.Sequential(

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext import regularizers as r
+from tests.thorough import MATRIX
 
 # From the class to how it is made, with a penalty, and what is its strength.
 REGULARIZERS = {
@@ -21,6 +22,18 @@ REGULARIZERS = {
 }
 every_regularizer = pytest.mark.parametrize(
     ("make", "name"), REGULARIZERS.values(), ids=REGULARIZERS
+)
+# In all ways to run, the one with two strengths by default.
+some_regularizers = pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        pytest.param(
+            *values,
+            id=key,
+            marks=[] if key == "SparseGroupLasso" else pytest.mark.thorough(MATRIX),
+        )
+        for key, values in REGULARIZERS.items()
+    ],
 )
 X = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
 
@@ -86,8 +99,9 @@ def weights_after(model, regularizer, name, values, replicas_batch=4):
     return np.asarray(model.layers[0].kernel)
 
 
-@every_regularizer
+@some_regularizers
 @pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.usefixtures("graphs_as_shipped")
 def test_a_running_step_follows_it(make, name, jit_compile):
     regularizer = make()
     model = model_with(regularizer)
@@ -110,7 +124,7 @@ def test_a_running_step_follows_it(make, name, jit_compile):
     np.testing.assert_allclose(found, kernel, rtol=1e-5, atol=1e-6)
 
 
-@every_regularizer
+@some_regularizers
 def test_replicas_do_not_change_it(make, name, strategies):
     kernels = []
     for replicas in (1, 2):

@@ -52,7 +52,7 @@ def test_descent_makes_units_orthonormal(kind, left, shape):
     before, optimizer = expected(np.asarray(kernel), "so"), keras.optimizers.SGD(0.01)
     penalty = OrthogonalityPenalty(1.0, kind, iterations=10)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
             loss = penalty(kernel)

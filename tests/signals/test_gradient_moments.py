@@ -1,5 +1,6 @@
 """Moments of gradients whose mean and covariance are known."""
 
+import functools
 import math
 import re
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 from keras_ext.core import HyperVariable
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import GradientMoments
+from tests.thorough import STATISTICS, thorough_but
 
 DIMENSION = 30
 MEAN = np.random.default_rng(1).normal(0.0, 0.3, DIMENSION)
@@ -125,7 +127,7 @@ def test_successive_updates(jit_compile):
     check(moments, gradients[9:18, None])
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 @pytest.mark.parametrize("window", [8, 9])
 def test_micro_batches(window, jit_compile):
     moments = GradientMoments(window)
@@ -221,8 +223,9 @@ TRUTH = {
 }
 
 
-def windows_of(gradients, accumulation_steps=1):
-    """What is read after every window of gradients, 8 in each."""
+@functools.cache
+def window_of_eight(accumulation_steps):
+    """The moments of a pipeline, and a function that feeds it a window."""
     moments = GradientMoments(8)
     optimizer, variables = pipeline(moments, accumulation_steps)
 
@@ -231,6 +234,12 @@ def windows_of(gradients, accumulation_steps=1):
         for gradient in tf.unstack(gradients, 8):
             optimizer.apply([gradient[:SPLIT], gradient[SPLIT:, None]], variables)
 
+    return moments, window
+
+
+def windows_of(gradients, accumulation_steps=1):
+    """What is read after every window of gradients, 8 in each."""
+    moments, window = window_of_eight(accumulation_steps)
     found = []
     for some in gradients:
         window(tf.constant(some))
@@ -249,11 +258,12 @@ def check_unbiased(found):
     assert degrees == pytest.approx(7, rel=0.3)  # as chi-squared says, of 8 samples
 
 
-@pytest.mark.parametrize("accumulation_steps", [1, 8])
+@pytest.mark.parametrize("accumulation_steps", thorough_but({1}, [1, 8], STATISTICS))
 def test_no_bias(accumulation_steps):
     check_unbiased(windows_of(sampled(300, 8), accumulation_steps))
 
 
+@pytest.mark.thorough(STATISTICS)
 def test_no_bias_from_replicas_with_micro_batches(strategies):
     found = []
     moments = GradientMoments(8)

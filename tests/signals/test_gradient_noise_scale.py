@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_ext.core import HyperVariable
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import GradientNoiseScale
+from tests.thorough import STATISTICS
 
 DIMENSION = 40
 MEAN = np.random.default_rng(1).normal(size=DIMENSION)
@@ -263,6 +264,7 @@ def test_the_unit_can_change_with_the_size_of_the_batch():
 # ten thousand seeds.
 
 
+@pytest.mark.thorough(STATISTICS)
 def test_estimates_the_truth_from_micro_batches():
     smoothing, count = 0.99, 5
     noise = GradientNoiseScale(smoothing=smoothing)
@@ -281,6 +283,7 @@ def test_estimates_the_truth_from_successive_gradients():
     assert noise.read() == pytest.approx(TRUTH, rel=4 * error)
 
 
+@pytest.mark.thorough(STATISTICS)
 def test_estimates_the_truth_from_replicas(strategies):
     smoothing = 0.99
     noise = GradientNoiseScale(smoothing=smoothing)
@@ -312,6 +315,7 @@ def test_measures_the_noise_of_a_loss_while_fitting():
             keras.optimizers.SGD(0.0), accumulation_steps=5, signals=[noise]
         ),
         loss=lambda y, offset: keras.ops.sum(offset**2, axis=-1) / 2,
+        steps_per_execution=50,
     )
     model.fit(x, np.zeros((len(x), 1)), batch_size=8, verbose=0)
     mean, covariance = start, np.diag([1.0, 4.0]) / 8

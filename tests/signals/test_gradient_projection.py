@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import GradientProjection
+from tests.thorough import STATISTICS, thorough_but
 
 DIMENSION = 12
 MEAN = np.random.default_rng(1).normal(size=DIMENSION)
@@ -47,7 +48,7 @@ def averaged(measurements, smoothing):
     return np.average(measurements, axis=0, weights=past)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 def test_micro_batches_are_multiplied_with_the_gradient_before(jit_compile):
     projection = GradientProjection(every=3, smoothing=0.6, minimum_samples=2)
     gradients = sampled(4 * 5)
@@ -95,7 +96,7 @@ def test_replicas_are_multiplied_with_the_gradient_before(strategies):
     np.testing.assert_allclose(projection.read(), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("count", thorough_but({1}, [1, 4], STATISTICS))
 def test_estimates_the_truth(count):
     """The mean is |G|**2, and the variance that of g h for independent g and h.
 

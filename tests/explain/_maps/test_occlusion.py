@@ -3,7 +3,7 @@ import pytest
 
 from keras_ext.explain import occlusion
 from tests.explain._maps import captum
-from tests.explain.models import linear, normal, perceptron, two_inputs
+from tests.explain.models import linear, normal, outputs_of, perceptron, two_inputs
 
 
 @pytest.mark.parametrize("batch_size", ["auto", 5])
@@ -42,10 +42,10 @@ def test_one_of_several_inputs_is_hidden_at_a_time():
     rng = np.random.default_rng(0)
     x = {"number": normal(3, 2), "tokens": rng.integers(0, 7, (3, 3))}
     found = occlusion(model, x, "size", size=9)
-    whole = model.predict(x, verbose=0)["size"]
+    whole = outputs_of(model, x)["size"]
     for name, array in x.items():
         hidden = x | {name: np.zeros_like(array)}
-        fall = whole - model.predict(hidden, verbose=0)["size"]
+        fall = whole - outputs_of(model, hidden)["size"]
         expected = np.broadcast_to(fall, array.shape)
         np.testing.assert_allclose(found[name], expected, atol=1e-6)
 

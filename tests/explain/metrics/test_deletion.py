@@ -4,7 +4,7 @@ import shap
 
 from keras_ext.explain import Explainer, groups
 from keras_ext.explain.metrics import deletion
-from tests.explain.models import convnet, linear, normal, perceptron
+from tests.explain.models import convnet, linear, normal, outputs_of, perceptron
 
 X, BACKGROUND = normal(4, 6, seed=1), normal(7, 6, seed=2)
 
@@ -30,7 +30,7 @@ def test_rows_with_some_players_replaced_by_hand():
         mixed = np.tile(X[row], (7, 1))
         first = np.argsort(-found.values[row])[:4]
         mixed[:, first] = BACKGROUND[:, first]
-        expected = model.predict(mixed, verbose=0).mean()
+        expected = outputs_of(model, mixed).mean()
         assert curve.outputs[row, 2] == pytest.approx(expected, abs=1e-5)
 
 
@@ -51,7 +51,7 @@ def test_images_in_squares_for_all_classes_and_a_black_background():
     black = np.zeros((1, 4, 4, 1), "float32")
     curve = deletion(explainer(x), explainer, x, background=black)
     assert curve.outputs.shape == (2, 5, 3)
-    start, end = (model.predict(rows, verbose=0) for rows in (x, black))
+    start, end = (outputs_of(model, rows) for rows in (x, black))
     np.testing.assert_allclose(curve.outputs[:, 0], start, atol=1e-6)
     np.testing.assert_allclose(curve.outputs[:, -1], np.tile(end, (2, 1)), atol=1e-6)
 
@@ -60,7 +60,7 @@ def test_outputs_that_each_row_has_chosen():
     model, x = convnet(), normal(6, 4, 4, 1)
     explainer = Explainer(model, x[:3], "expected_gradients", outputs="top")
     curve = deletion(explainer(x), explainer, x, steps=4)
-    highest = model.predict(x, verbose=0).max(axis=1)
+    highest = outputs_of(model, x).max(axis=1)
     np.testing.assert_allclose(curve.outputs[:, 0], highest, atol=1e-6)
 
 

@@ -1,0 +1,421 @@
+"""What holds the house together, read from the syntax trees of its files."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_ext as kx
+from keras_ext import callbacks
+
+PACKAGE = Path(kx.__file__).parent
+TREES = {
+    path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text())
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+# Private names of Keras and TensorFlow, by the file that touches them. Each may change
+# with any release: a new one is a decision, and gets a test that fails when it does.
+PRIVATE_NAMES = {
+    "core/_data_adapter.py": {"keras.src.trainers.data_adapters.data_adapter"},
+    "core/_knobs.py": {
+        "_compile_config",
+        "_compile_loss",
+        "_create_dropout_mask",
+        "_dropout",
+        "_dropout_layer",
+        "_flat_losses",
+        "_fn_kwargs",
+        "_user_loss_weights",
+    },
+    "core/_learning_rate_gain.py": {"_get_current_learning_rate", "_learning_rate"},
+    "core/_replica.py": {
+        "_all_reduce_sum_gradients",
+        "_get_variable_index",
+        "_use_weight_decay",
+        "_velocities",
+        "_velocity_hats",
+    },
+    "distribute/_keras_repairs.py": {
+        "_maybe_symbolic_build",
+        "keras.src.backend.tensorflow",
+        "reduce_per_replica",
+    },
+    "explain/_deep/_record.py": {"Functional"},
+    "explain/_safe_shap.py": {
+        "_registry",
+        "tensorflow.python.eager.backprop",
+        "tensorflow.python.eager.execute",
+        "tensorflow.python.framework.ops",
+    },
+    "optimizers/_gradient_pipeline.py": {
+        "_distribution_strategy",
+        "_trainable_variables",
+    },
+    "optimizers/_local_updates.py": {"_distribution_strategy", "_trainable_variables"},
+}
+# What no rule can tell from an ordinary name.
+NOT_UNDERSCORED = {"Functional", "reduce_per_replica"}
+# Private by spelling alone: of namedtuples, and what this package puts on objects.
+PUBLIC = {"_replace", "_asdict", "_keras_ext_replaced"}
+# Methods of texts, whose arguments are no names.
+OF_TEXTS = {"endswith", "lstrip", "partition", "removesuffix", "replace", "strip"}
+
+
+def test_private_names_of_keras_and_tensorflow():
+    own = {name for tree in TREES.values() for name in defined_names(tree)} | PUBLIC
+    found = {file: foreign_names(tree, own) for file, tree in TREES.items()}
+    assert {file: names for file, names in found.items() if names} == PRIVATE_NAMES
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "model._flat_layers",
+        "getattr(model, '_flat_layers')",
+        "NAMES = ('_flat_layers', '_losses')",
+        "import keras.src.layers",
+        "from tensorflow.python.eager import backprop",
+        "importlib.import_module('keras.src.layers')",
+        "def late():\n    from keras.src import layers",
+    ],
+)
+def test_private_names_are_seen(code):
+    assert foreign_names(ast.parse(code), own={"_of_ours"})
+    harmless = code.replace("_flat_layers", "_of_ours").replace("_losses", "losses")
+    harmless = harmless.replace("keras.src", "keras").replace(".python.", ".")
+    assert not foreign_names(ast.parse(harmless), own={"_of_ours"})
+
+
+def defined_names(tree):
+    """The names that classes here define: methods, fields, attributes of `self`."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    for node in [item for c in classes for item in ast.walk(c)]:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if getattr(node.value, "id", None) in ("self", "copied"):
+                yield node.attr
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+def foreign_names(tree, own):
+    found = set(filter(is_private_module, imported_modules(tree)))
+    found = {n for n in found if not any(n != m and n.startswith(m) for m in found)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            # A registry of one of ours, and one of TensorFlow's.
+            if is_private(node.attr) and node.attr not in own - {"_registry"}:
+                found.add(node.attr)
+        else:
+            texts = map(text_of, given_to_calls_and_constants(node))
+            found |= {text for text in texts if is_foreign(text, own)}
+    return found - {"_"}
+
+
+def is_foreign(text, own):
+    if text in NOT_UNDERSCORED or is_private_module(text):
+        return True
+    return text.isidentifier() and is_private(text) and text not in own
+
+
+def given_to_calls_and_constants(node):
+    if isinstance(node, ast.Compare):
+        yield from node.comparators
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") not in OF_TEXTS:
+        yield from node.args
+    elif isinstance(node, ast.Assign):
+        yield from getattr(node.value, "elts", [node.value])
+
+
+def text_of(node):
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return node.value if is_text else ""
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def is_private_module(name):
+    return bool(re.match(r"(keras\.src|keras\._|tensorflow\.python)[\w.]*$", name))
+
+
+# Who may import whom, from the ground up: each family sees those further up in this
+# list of its line, and what `core` offers.
+MAY_IMPORT = {
+    "core": set(),
+    "gradients": {"core"},
+    "signals": {"core", "gradients"},
+    "regularizers": {"core"},
+    "layers": {"core"},
+    "data": {"core"},
+    "controllers": {"core"},
+    "optimizers": {"core", "gradients", "signals"},
+    "distribute": {"core", "data", "gradients", "optimizers", "signals"},
+    "callbacks": {
+        *("core", "data", "controllers", "distribute", "gradients", "layers"),
+        *("optimizers", "regularizers", "signals"),
+    },
+    "explain": {"core"},
+}
+
+
+def imported_modules(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def families_seen(tree):
+    for name in imported_modules(tree):
+        parts = name.split(".")
+        if parts[0] == "keras_ext" and len(parts) > 1 and parts[1] in MAY_IMPORT:
+            yield parts[1]
+
+
+@pytest.mark.parametrize("family", MAY_IMPORT)
+def test_families_import_only_from_further_down(family):
+    files = [file for file in TREES if file.split("/")[0] == family]
+    assert files
+    seen = {(file, other) for file in files for other in families_seen(TREES[file])}
+    beyond = MAY_IMPORT[family] | {family}
+    assert sorted(pair for pair in seen if pair[1] not in beyond) == []
+
+
+def test_the_table_has_every_family_and_no_circle():
+    families = {file.split("/")[0] for file in TREES if "/" in file}
+    assert families == set(MAY_IMPORT)
+    done = set()
+    while ready := {
+        f for f, seen in MAY_IMPORT.items() if f not in done and seen <= done
+    }:
+        done |= ready
+    assert done == set(MAY_IMPORT)
+
+
+# Circles of files, imports inside functions included, each with its reason.
+CIRCLES = [
+    # `hyper_variables` stands beside the class, and looks at what `make_live` finds.
+    {
+        "core/_hyper_variable.py",
+        "core/_knobs.py",
+        "core/_live_value.py",
+        "core/_sublayers.py",
+    },
+]
+
+
+def test_no_file_imports_itself_through_others():
+    known = {module_name(file): file for file in TREES if not file.endswith("__.py")}
+    seen = {
+        file: {known[m] for m in imported_modules(tree) if m in known} - {file}
+        for file, tree in TREES.items()
+    }
+    assert circles(seen) == CIRCLES
+
+
+def module_name(file):
+    return "keras_ext." + file.removesuffix(".py").replace("/", ".")
+
+
+def circles(seen):
+    """The sets of files that see one another."""
+
+    def reached(start):
+        found, waiting = set(), [start]
+        while waiting:
+            for file in seen[waiting.pop()] - found:
+                found.add(file)
+                waiting.append(file)
+        return found
+
+    reach = {file: reached(file) for file in seen}
+    groups = {
+        frozenset(other for other in reach[file] if file in reach[other])
+        for file in seen
+        if file in reach[file]
+    }
+    return [set(group) for group in sorted(groups, key=sorted)]
+
+
+HEAVY = {"IPython", "keras_tuner", "matplotlib", "optuna", "pandas", "pyarrow", "rich"}
+HEAVY |= {"scipy", "shap", "sklearn", "tensorboard", "tensorflow_model_optimization"}
+
+
+def test_heavy_packages_are_imported_where_they_are_needed():
+    """None when a module is imported: `import keras_ext` brings in nothing."""
+    imported = {
+        (file, name.split(".")[0])
+        for file, tree in TREES.items()
+        for node in run_on_import(tree)
+        for name in imported_modules(node)
+    }
+    assert sorted(pair for pair in imported if pair[1] in HEAVY) == []
+
+
+def run_on_import(node):
+    """The statements of a module that run when it is imported."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif not isinstance(child, ast.FunctionDef | ast.Lambda):
+            yield from run_on_import(child)
+
+
+@pytest.mark.parametrize("where", ["try:\n    {}\nfinally:\n    pass", "if x:\n    {}"])
+def test_imports_are_seen_wherever_they_run(where):
+    on_import = ast.parse(where.format("import shap"))
+    late = ast.parse("def late():\n    import shap")
+    assert [n.names[0].name for n in run_on_import(on_import)] == ["shap"]
+    assert not list(run_on_import(late))
+
+
+# What callbacks write into the logs, which History, CSVLogger, TensorBoard and the
+# progress bar show: by name, who writes it. Names are for ever.
+LOCAL = {"ElasticAveraging", "LocalSGD", "PostLocalSGD"}
+LOG_NAMES = {
+    "<path>": {"AdaptiveDropout", "AdaptiveRegularization", "HyperVariableScheduler"},
+    "batch_size": {"BatchSizeFinder", "DynamicBatchSize"},
+    "clip_threshold": {"LayerwiseAdaptiveClipping"},
+    "clipped_fraction": {"LayerwiseAdaptiveClipping"},
+    "dead_fraction": {"GradientMonitor"},
+    "dropout_rate": {"AdaptiveDropout"},
+    "frozen_fraction": {"GradualUnfreezing", "LayerwiseGradientStopping"},
+    "generalization_loss": {"PrecheltEarlyStopping"},
+    "grad_evidence": {"EvidenceBasedEarlyStopping"},
+    "grad_norm": {"GradientNormEarlyStopping"},
+    "grad_snr": {"GradientVarianceEarlyStopping"},
+    "gradient_confusion": {"GradientMonitor"},
+    "gradient_cosine": {"GradientMonitor"},
+    "gradient_disparity": {"GradientDisparityEarlyStopping"},
+    "gradient_diversity": {"GradientMonitor"},
+    "gradient_gsnr": {"GradientMonitor"},
+    "gradient_noise_scale": {"GradientMonitor"},
+    "gradient_norm": {"GradientMonitor"},
+    "gradient_snr": {"GradientMonitor"},
+    "importance_<name>": {"ExplainDuringTraining"},
+    "label_changes": {"LabelWaveEarlyStopping"},
+    "learning_rate_gain": {"DynamicBatchSize"},
+    "noise_scale": {"DynamicBatchSize"},
+    "nonfinite_steps": {
+        "DynamicBatchSize",
+        "EvidenceBasedEarlyStopping",
+        "GradientCallback",
+        "GradientMonitor",
+        "GradientNormEarlyStopping",
+        "GradientVarianceEarlyStopping",
+        "GradualUnfreezing",
+        "LayerwiseAdaptiveClipping",
+        "LayerwiseGradientStopping",
+        *LOCAL,
+    },
+    "overfit_gap": {"AdaptiveDropout", "AdaptiveRegularization"},
+    "progress_quotient": {"PrecheltEarlyStopping"},
+    "regularization_strength": {"AdaptiveRegularization"},
+    "stop_votes": {"StopWhen"},
+    "strips_up": {"PrecheltEarlyStopping"},
+    "sync_every": {"PostLocalSGD"},
+    "synchronizations": LOCAL,
+    "update_ratio": {"GradientMonitor"},
+    "vanishing_ratio": {"GradientMonitor"},
+    "variance_ratio": {"DropoutBatchNormBalance"},
+}
+MONITOR, PRECHELT = callbacks._gradient_monitor, callbacks._prechelt_early_stopping
+# Keys that no literal in `logs[...]` or `logs.update(...)` tells: by the expression.
+COMPUTED = {
+    "self._last_row()": {*MONITOR._LOGGED, *MONITOR._LOGGED_MOMENTS},
+    "self._logged()": {"importance_<name>"},
+    "self.criterion": {name for name, _ in PRECHELT._RULES.values()},
+    # The paths of hyperparameters.
+    "values": {"<path>"},
+    "zip((f'{p}/rate' for p in paths), values, strict=True)": {"<path>"},
+    "{p: float(hyper) for p, (hyper, _) in self._driven.items()}": {"<path>"},
+}
+CALLBACKS = {
+    name: unit
+    for family in (kx.callbacks, kx.distribute, kx.explain)
+    for name in family.__all__
+    if inspect.isclass(unit := getattr(family, name))
+    and issubclass(unit, keras.callbacks.Callback)
+}
+
+
+def test_log_names_stand_in_one_list():
+    found = {}
+    for name, callback in CALLBACKS.items():
+        for key in logged_by(callback):
+            found.setdefault(key, set()).add(name)
+    assert found == LOG_NAMES
+
+
+@pytest.mark.parametrize("name", sorted(set().union(*LOG_NAMES.values())))
+def test_docstrings_say_what_is_logged(name):
+    """In a paragraph that begins so: "Logs `name`"."""
+    doc = inspect.getdoc(CALLBACKS[name])
+    said = " ".join(re.findall(r"^Logs .*?(?=\n\n|\Z)", doc, re.DOTALL | re.MULTILINE))
+    for key in (k for k, names in LOG_NAMES.items() if name in names):
+        assert (" path" if key == "<path>" else f"`{key}`") in said
+
+
+def test_nothing_else_writes_logs():
+    everywhere = {key for tree in TREES.values() for key in written_logs(tree)}
+    ours = [c for callback in CALLBACKS.values() for c in classes_of(callback)]
+    assert everywhere == {key for tree in ours for key in written_logs(tree)}
+    assert set(COMPUTED) <= {text for _, text in everywhere}
+
+
+def logged_by(callback):
+    """The names that a callback logs, also by what it inherits."""
+    for tree in classes_of(callback):
+        for kind, text in written_logs(tree):
+            own = getattr(callback, text.removeprefix("self."), None)
+            if kind == "name":
+                yield text
+            elif isinstance(own, str):
+                yield own
+            else:
+                yield from COMPUTED[text]
+
+
+def classes_of(callback):
+    """The syntax trees of a class and of those of ours that it inherits from."""
+    for ours in callback.__mro__:
+        file = ours.__module__.removeprefix("keras_ext.").replace(".", "/") + ".py"
+        for node in getattr(TREES.get(file), "body", ()):
+            if isinstance(node, ast.ClassDef) and node.name == ours.__name__:
+                yield node
+
+
+def written_logs(tree):
+    """What code puts into `logs`: names, and expressions that names come from."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            if getattr(node.value, "id", "") == "logs":
+                yield name_or_expression(node.slice)
+        elif isinstance(node, ast.Call) and is_of_logs(node.func, "setdefault"):
+            yield name_or_expression(node.args[0])
+        elif isinstance(node, ast.Call) and is_of_logs(node.func, "update"):
+            yield from (("name", k.arg) for k in node.keywords if k.arg)
+            of_mappings = [k.value for k in node.keywords if not k.arg]
+            for mapping in (*node.args, *of_mappings):
+                yield "expression", ast.unparse(mapping)
+
+
+def is_of_logs(function, name):
+    owner = getattr(function, "value", None)
+    return getattr(function, "attr", "") == name and getattr(owner, "id", "") == "logs"
+
+
+def name_or_expression(node):
+    if text_of(node):
+        return "name", text_of(node)
+    return "expression", ast.unparse(node)
