@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_ext._live._live_attributes import LiveAttributes
+from keras_ext.core._live_attributes import LiveAttributes
 
 
 class CopyableCallback(LiveAttributes, keras.callbacks.Callback):

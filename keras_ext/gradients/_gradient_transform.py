@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from keras_ext._live._live_attributes import LiveAttributes
+from keras_ext.core._live_attributes import LiveAttributes
 from keras_ext.core._pattern import check_pattern, is_selected
 from keras_ext.core._replica import local_variable
 from keras_ext.core._typing import Pattern, Tensor, Variable

@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
-from keras_ext._live._live_attributes import LiveAttributes
 from keras_ext.core._checks import is_integer, is_number, require
 from keras_ext.core._dropout_kernel import LARGEST_RATE
 from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._live_attributes import LiveAttributes
 from keras_ext.core._replica_seeds import ReplicaSeeds
 from keras_ext.core._typing import Shape, Tensor
 

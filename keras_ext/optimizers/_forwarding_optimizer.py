@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._live._live_attributes import LiveAttributes
+from keras_ext.core._live_attributes import LiveAttributes
 from keras_ext.core._typing import Tensor, Variable
 
 # What outsiders read from an optimizer, and find on the wrapped one.

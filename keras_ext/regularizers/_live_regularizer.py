@@ -4,9 +4,9 @@ from typing import Any, Self
 
 import keras
 
-from keras_ext._live._live_attributes import LiveAttributes
 from keras_ext.core._checks import is_number, require
 from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._live_attributes import LiveAttributes
 
 
 class LiveRegularizer(LiveAttributes, keras.Regularizer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from keras_ext._live._live_attributes import LiveAttributes
+from keras_ext.core._live_attributes import LiveAttributes
 from keras_ext.core._replica import local_variable
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes

@@ -1,1 +1,0 @@
-"""Hyperparameters that can change while the compiled step keeps running."""
