@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 
 def digits(shape=(64,)):
@@ -32,3 +33,21 @@ def read_idx(path):
     ndim = raw[3]
     shape = np.frombuffer(raw, ">u4", ndim, offset=4)
     return np.frombuffer(raw, "u1", offset=4 + 4 * ndim).reshape(shape)
+
+
+def train_validation_test(x, y):
+    """Three parts, 9 : 3 : 4, always the same."""
+    x, x_test, y, y_test = train_test_split(x, y, random_state=0)
+    x, x_validation, y, y_validation = train_test_split(x, y, random_state=0)
+    return (x, y), (x_validation, y_validation), (x_test, y_test)
+
+
+def train_control_test(x, y, rows, seed):
+    """So many rows to train, 250 to control the training, and the rest to test."""
+    x, x_rest, y, y_rest = train_test_split(
+        x, y, train_size=rows, stratify=y, random_state=seed
+    )
+    x_control, x_test, y_control, y_test = train_test_split(
+        x_rest, y_rest, train_size=250, stratify=y_rest, random_state=seed
+    )
+    return (x, y), (x_control, y_control), (x_test, y_test)

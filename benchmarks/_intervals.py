@@ -3,6 +3,7 @@
 import math
 import statistics
 
+import numpy as np
 from scipy import stats
 
 
@@ -15,7 +16,23 @@ def ratios(times, base):
 
 def half_interval(values):
     """Half the width of the 95 % confidence interval of the mean, by Student's t."""
-    n = len(values)
-    if n < 2:
+    if len(values) < 2:
         return math.nan
-    return stats.t.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
+    values = np.asarray(values, float)
+    return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+
+
+def mean_and_interval(values, places):
+    """As text: the mean, and how far it may be off, with so many decimal places."""
+    mean = np.mean(np.asarray(values, float))
+    return f"{mean:.{places}f} ± {half_interval(values):.{places}f}"
+
+
+def regret(losses, reference):
+    """By how much losses are above others, in percent of the mean of the others.
+
+    Returns the mean over seeds, with half the width of its confidence interval.
+    """
+    differences = np.subtract(losses, reference)
+    unit = float(np.mean(reference)) / 100
+    return float(np.mean(differences) / unit), half_interval(differences) / unit

@@ -14,15 +14,17 @@ def rewound(make):
     made = {}
 
     @functools.wraps(make)
-    def again(*args):
-        model, optimizer, first = made.get(args, (None, None, None))
+    def again(**arguments):
+        policy = keras.config.dtype_policy().name
+        key = policy, *sorted(arguments.items())
+        model, optimizer, first = made.get(key, (None, None, None))
         # After a test that failed, the model may be left with another optimizer.
         if model is None or model.optimizer is not optimizer:
-            model = make(*args)
+            model = make(**arguments)
             optimizer = model.optimizer
             optimizer.build(model.trainable_variables)
             first = [keras.ops.convert_to_numpy(v).copy() for v in _state(model)]
-            made[args] = model, optimizer, first
+            made[key] = model, optimizer, first
         for variable, value in zip(_state(model), first, strict=True):
             variable.assign(value)
         return model

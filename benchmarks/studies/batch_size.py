@@ -37,7 +37,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 import keras_ext as kx
 from benchmarks import _data
@@ -61,9 +60,7 @@ POLICIES = {
 
 
 def digits():
-    x, x_test, y, y_test = train_test_split(*_data.digits(), random_state=0)
-    x, x_val, y, y_val = train_test_split(x, y, random_state=0)
-    return (x, y), (x_val, y_val), (x_test, y_test)
+    return _data.train_validation_test(*_data.digits())
 
 
 def mnist10k(folder):

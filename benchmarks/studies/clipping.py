@@ -28,10 +28,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.model_selection import train_test_split
 
 import keras_ext as kx
-from benchmarks._data import digits
+from benchmarks._data import digits, train_validation_test
 from benchmarks._intervals import half_interval
 
 BATCH_SIZE = 64
@@ -163,9 +162,8 @@ class Trainer:
 
 
 def real_data():
-    x, x_test, y, y_test = train_test_split(*digits(), random_state=0)
-    x, x_val, y, y_val = train_test_split(x, y, random_state=0)
-    return {"train": (x, y), "validation": (x_val, y_val), "test": (x_test, y_test)}
+    parts = train_validation_test(*digits())
+    return dict(zip(("train", "validation", "test"), parts, strict=True))
 
 
 def summarize(runs):

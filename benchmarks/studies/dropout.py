@@ -36,11 +36,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 import keras_ext as kx
-from benchmarks._data import digits, mnist10k
-from benchmarks._intervals import half_interval
+from benchmarks._data import digits, mnist10k, train_control_test
+from benchmarks._intervals import regret
 
 GRID = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
 FIRST_RATE = 0.1
@@ -74,17 +73,6 @@ def by_hypergradient(train, control):
 @cache
 def load(name, folder):
     return mnist10k(folder) if name == "mnist" else digits()
-
-
-def split(x, y, rows, seed):
-    options = {"random_state": seed}
-    x, x_rest, y, y_rest = train_test_split(
-        x, y, train_size=rows, stratify=y, **options
-    )
-    x_control, x_test, y_control, y_test = train_test_split(
-        x_rest, y_rest, train_size=250, stratify=y_rest, **options
-    )
-    return (x, y), (x_control, y_control), (x_test, y_test)
 
 
 class Trainer:
@@ -143,7 +131,9 @@ class Trainer:
                 layer.rate = rate
 
     def run(self, rate, make_callback, seed):
-        train, control, test = split(self.x, self.y, self.regime["rows"], seed)
+        train, control, test = train_control_test(
+            self.x, self.y, self.regime["rows"], seed
+        )
         self.restart(seed, rate)
         history = self.model.fit(
             *train,
@@ -163,13 +153,6 @@ class Trainer:
             "rates": rates,
             "last_rates": self.rates(),
         }
-
-
-def regret(losses, reference):
-    """In percent of the mean of the reference, with its confidence interval."""
-    differences = [a - b for a, b in zip(losses, reference, strict=True)]
-    unit = statistics.mean(reference) / 100
-    return statistics.mean(differences) / unit, half_interval(differences) / unit
 
 
 def study(name, options):

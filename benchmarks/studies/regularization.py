@@ -38,11 +38,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 import keras_ext as kx
-from benchmarks._data import digits, mnist10k
-from benchmarks._intervals import half_interval
+from benchmarks._data import digits, mnist10k, train_control_test
+from benchmarks._intervals import regret
 
 FIRST = {
     "hidden/kernel_regularizer/l2": 1e-4,
@@ -71,16 +70,10 @@ def load(name):
 
 
 def split(data, rows, seed):
-    """So many rows to train, 250 to control, and of the rest at most 2,000 to test."""
+    """What to train, control and test with, of which there are at most 2,000 rows."""
     x, y = data[0], keras.utils.to_categorical(data[1])
-    options = {"random_state": seed}
-    x, x_rest, y, y_rest = train_test_split(
-        x, y, train_size=rows, stratify=y, **options
-    )
-    x_control, x_test, y_control, y_test = train_test_split(
-        x_rest, y_rest, train_size=250, stratify=y_rest, **options
-    )
-    return (x, y), (x_control, y_control), (x_test[:2000], y_test[:2000])
+    train, control, (x_test, y_test) = train_control_test(x, y, rows, seed)
+    return train, control, (x_test[:2000], y_test[:2000])
 
 
 def random_settings(random):
@@ -200,13 +193,6 @@ def searched(pool, length, trials):
             }
         )
     return found
-
-
-def regret(losses, reference):
-    """In percent of the mean of the reference, with its confidence interval."""
-    differences = [a - b for a, b in zip(losses, reference, strict=True)]
-    unit = statistics.mean(reference) / 100
-    return statistics.mean(differences) / unit, half_interval(differences) / unit
 
 
 def study(name, options):

@@ -22,12 +22,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from scipy import stats
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
 import keras_ext as kx
 from benchmarks._data import digits
+from benchmarks._intervals import mean_and_interval
 
 BATCH_SIZE = 32
 SETTINGS = {"min_epochs": 5, "restore_best_weights": True}
@@ -237,12 +237,6 @@ def row(losses, stop, restored, best, stopped):
     }
 
 
-def summary(values):
-    """The mean and half of its 95 % confidence interval."""
-    error = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-    return float(np.mean(values)), float(error)
-
-
 def show(task, seeds):
     print(f"\n{task}, {len(seeds)} seeds\n")
     print("| rule | test loss | regret, % | restored, % | epochs | stopped |")
@@ -255,8 +249,8 @@ def show(task, seeds):
             ("regret_restored", 100, 0),
             ("epochs", 1, 0),
         ):
-            mean, error = summary([factor * seed[name][key] for seed in seeds])
-            cells.append(f"{mean:.{places}f} ± {error:.{places}f}")
+            values = [factor * seed[name][key] for seed in seeds]
+            cells.append(mean_and_interval(values, places))
         count = int(sum(seed[name]["stopped"] for seed in seeds))
         print(f"| {name} | {' | '.join(cells)} | {count} of {len(seeds)} |")
 

@@ -41,7 +41,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from benchmarks import _data
-from benchmarks._intervals import half_interval
+from benchmarks._intervals import mean_and_interval
 
 WORKERS, BATCH_SIZE = 8, 16
 MOMENTUM = 0.9
@@ -237,10 +237,6 @@ def best_rate(found):
     return int(np.argmin(np.nan_to_num(found["validation loss"].mean(0), nan=np.inf)))
 
 
-def interval(values, digits):
-    return f"{np.mean(values):.{digits}f} ± {half_interval(values):.{digits}f}"
-
-
 def study(data, epochs, ways):
     columns = ("rate", "train loss", "test loss", "difference", "test accuracy, %")
     print(f"{'':26}{'messages':>9}{columns[0]:>7}", end="")
@@ -252,10 +248,10 @@ def study(data, epochs, ways):
         loss = found["test loss"][:, best]
         base = loss if base is None else base
         cells = [
-            interval(found["train loss"][:, best], 4),
-            interval(loss, 4),
-            interval(loss - base, 4),
-            interval(100 * found["test accuracy"][:, best], 2),
+            mean_and_interval(found["train loss"][:, best], 4),
+            mean_and_interval(loss, 4),
+            mean_and_interval(loss - base, 4),
+            mean_and_interval(100 * found["test accuracy"][:, best], 2),
         ]
         print(f"{name:26}{found['messages']:>9}{RATES[best]:>7}", end="")
         print("".join(f"{c:>19}" for c in cells), flush=True)

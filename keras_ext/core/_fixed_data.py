@@ -64,10 +64,7 @@ class FixedData:
         return [keras.tree.map_structure(lambda a, p=p: a[p], arrays) for p in parts]
 
     def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
-        data = self._batches
-        if isinstance(data, keras.utils.PyDataset):
-            data = (self._batches[i] for i in range(len(self._batches)))
-        for batch in data:
+        for batch in self._batches:
             yield keras.utils.unpack_x_y_sample_weight(batch)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

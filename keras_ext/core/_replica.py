@@ -1,4 +1,4 @@
-"""The only file that talks to tf.distribute and to Keras's private optimizer names.
+"""What gradients and optimizers need of tf.distribute, and of Keras's private names.
 
 Everything here works the same without a strategy: TensorFlow's default strategy is
 one replica that reduces to itself.

@@ -1,3 +1,5 @@
+import functools
+import itertools
 from copy import deepcopy
 
 import keras
@@ -23,6 +25,7 @@ from keras_ext.controllers.batch_size import (
     Staged,
 )
 from keras_ext.data import DynamicBatches
+from tests.thorough import MATRIX, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 4)).astype("float32")
@@ -134,8 +137,18 @@ def flat(model):
     return np.concatenate([np.ravel(w) for w in model.get_weights()])
 
 
+def trained_eagerly(optimizer, batches):
+    """The weights after a plain step for each of the batches."""
+    model = make_other(tf.distribute.get_strategy(), optimizer)
+    # A trace for each size would cost more than the few steps.
+    model.run_eagerly = True
+    for rows in batches:
+        model.train_on_batch(X[rows], Y[rows])
+    return flat(model)
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
-@pytest.mark.parametrize("optimizer", list(CLIPPED))
+@pytest.mark.parametrize("optimizer", thorough_but(["adamw"], CLIPPED))
 def test_is_the_large_batch_also_when_it_changes_in_mid_epoch(
     strategies, optimizer, replicas
 ):
@@ -148,14 +161,12 @@ def test_is_the_large_batch_also_when_it_changes_in_mid_epoch(
         callbacks=[DynamicBatchSize(Interleaved([(1, 1), (2, 1), (4, 1)]), 8, every=4)],
         verbose=0,
     )
-    whole = make_other(strategies(1), CLIPPED[optimizer])
-    start = 0
-    for size in [8] * 4 + [16] * 2 + [32]:
-        whole.train_on_batch(X[start : start + size], Y[start : start + size])
-        start += size
-    assert start == len(X)
+    ends = np.cumsum([8] * 4 + [16] * 2 + [32])
+    assert ends[-1] == len(X)
+    batches = map(slice, [0, *ends], ends)
+    whole = trained_eagerly(CLIPPED[optimizer], batches)
     assert int(grown.optimizer.iterations.numpy()) == 7
-    np.testing.assert_allclose(flat(grown), flat(whole), atol=1e-6)
+    np.testing.assert_allclose(flat(grown), whole, atol=1e-6)
 
 
 def scaled_sgd():
@@ -164,7 +175,11 @@ def scaled_sgd():
 
 @pytest.mark.parametrize(
     ("optimizer", "replicas"),
-    [(CLIPPED["momentum"], 1), (CLIPPED["adamw"], 2), (scaled_sgd, 1)],
+    [
+        pytest.param(CLIPPED["momentum"], 1, marks=pytest.mark.thorough(MATRIX)),
+        (CLIPPED["adamw"], 2),
+        (scaled_sgd, 1),
+    ],
 )
 def test_batches_count_by_their_samples(strategies, optimizer, replicas):
     """Batches of 16, 16 and 12 make an update of 44 samples; then one of 12 alone."""
@@ -185,20 +200,17 @@ def test_batches_count_by_their_samples(strategies, optimizer, replicas):
         callbacks=[DynamicBatchSize([(0, 3)], batch_size=16)],
         verbose=0,
     )
-    whole = make_other(strategies(1), optimizer)
-    whole.train_on_batch(X[:44], Y[:44])
-    whole.train_on_batch(X[:12], Y[:12])
-    np.testing.assert_allclose(flat(weighed), flat(whole), atol=1e-6)
+    whole = trained_eagerly(optimizer, [slice(44), slice(12)])
+    np.testing.assert_allclose(flat(weighed), whole, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"jit_compile": True}, {"steps_per_execution": 2}, {"run_eagerly": True}],
-    ids=lambda options: next(iter(options)),
-)
-def test_batches_count_by_their_samples_however_the_step_is_run(options):
+WAYS = {"jit_compile": True, "steps_per_execution": 2, "run_eagerly": True}
+
+
+@pytest.mark.parametrize("way", thorough_but(["jit_compile"], WAYS))
+def test_batches_count_by_their_samples_however_the_step_is_run(way):
     weighed, whole = make_model(), make_model()
-    weighed.compile(keras.optimizers.SGD(0.05), "mse", **options)
+    weighed.compile(keras.optimizers.SGD(0.05), "mse", **{way: WAYS[way]})
     weighed.fit(
         X[:44],
         Y[:44],
@@ -207,7 +219,7 @@ def test_batches_count_by_their_samples_however_the_step_is_run(options):
         callbacks=[DynamicBatchSize([(0, 3)], batch_size=16)],
         verbose=0,
     )
-    whole.compile(keras.optimizers.SGD(0.05), "mse")
+    whole.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
     whole.train_on_batch(X[:44], Y[:44])
     np.testing.assert_allclose(flat(weighed), flat(whole), atol=1e-6)
 
@@ -288,9 +300,17 @@ def test_what_is_left_at_the_end_of_an_epoch_is_kept_or_flushed(remainder, updat
 # Making the batches larger.
 
 
+@functools.cache
+def split_by_size():
+    model = make_model()
+    for size in (8, 16, 32):
+        model.fit(X, Y, batch_size=size, shuffle=False, verbose=0)
+    return flat(model)
+
+
 @pytest.mark.parametrize("mode", ["rebatch", "auto"])
 def test_batches_grow(mode):
-    grown, split = make_model(), make_model()
+    grown = make_model()
     batches = DynamicBatches(X, Y, batch_size=8, shuffle=False)
     history = grown.fit(
         batches,
@@ -300,9 +320,7 @@ def test_batches_grow(mode):
     )
     assert history.history["batch_size"] == [8, 16, 32]
     assert batches.drawn_sizes == (8, 16, 32)
-    for size in (8, 16, 32):
-        split.fit(X, Y, batch_size=size, shuffle=False, verbose=0)
-    np.testing.assert_allclose(flat(grown), flat(split), atol=1e-6)
+    np.testing.assert_allclose(flat(grown), split_by_size(), atol=1e-6)
     assert int(grown.optimizer.iterations) == 12 + 6 + 3
 
 
@@ -327,6 +345,23 @@ def test_batches_grow_to_what_the_device_can_hold_and_then_accumulate():
     assert int(model.optimizer.iterations) == 12 + 6 + 2 + 12
 
 
+def seen_for(epochs, size):
+    """Ends a training after so many epochs at such a size, or at a smaller one."""
+    count = itertools.count(1)
+    return StopAt(lambda now: now <= size and next(count) >= epochs)
+
+
+class StopAt(keras.callbacks.Callback):
+    """Ends a training when the batch has such a size."""
+
+    def __init__(self, is_reached):
+        super().__init__()
+        self.is_reached = is_reached
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = self.is_reached(logs["batch_size"])
+
+
 def test_batches_shrink_as_far_as_they_may():
     batches = DynamicBatches(X, Y, batch_size=16, sizes=[4, 8, 16, 32])
     grow = DynamicBatchSize(
@@ -339,7 +374,7 @@ def test_batches_shrink_as_far_as_they_may():
     )
     history = (
         make_model(rate=1e-4)
-        .fit(batches, epochs=25, callbacks=[grow], verbose=0)
+        .fit(batches, epochs=25, callbacks=[grow, seen_for(3, 8)], verbose=0)
         .history
     )
     assert set(history["batch_size"]) == {16, 8}
@@ -347,7 +382,7 @@ def test_batches_shrink_as_far_as_they_may():
     assert history["learning_rate_gain"][-1] == 0.5
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", thorough_but([1], [1, 2]))
 def test_policies_are_told_the_latest_logs(strategies, replicas):
     """In mid-epoch those so far, also with a metric that is not a number."""
     told = []
@@ -662,7 +697,10 @@ POLICIES = {
 }
 
 
-@pytest.mark.parametrize("policy", list(POLICIES))
+# One that looks at all noise, one at each element, and one at the logs.
+@pytest.mark.parametrize(
+    "policy", thorough_but(["NormTest", "AdAdaGrad", "OnPlateau"], POLICIES)
+)
 def test_every_policy_grows_the_batch_at_the_optimum(policy):
     """There the gradient is nothing but noise."""
     x, y = noisy_data(1.0, 512)
@@ -672,7 +710,12 @@ def test_every_policy_grows_the_batch_at_the_optimum(policy):
     model.set_weights([optimum[:4], optimum[4]])
     grow = DynamicBatchSize(POLICIES[policy], 4, 32, every=128)
     history = model.fit(
-        x, y, batch_size=4, epochs=6, callbacks=[grow], verbose=0
+        x,
+        y,
+        batch_size=4,
+        epochs=6,
+        callbacks=[grow, StopAt(lambda size: size >= 8)],
+        verbose=0,
     ).history
     assert history["batch_size"][-1] >= 8
 

@@ -6,6 +6,7 @@ import functools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_ext.callbacks import (
     DynamicBatchSize,
@@ -26,6 +27,9 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 4)).astype("float32")
 Y = RNG.normal(size=(64, 3)).astype("float32")
 DATA = (X, Y)
+# Arrays are made into such datasets in each `fit`, which takes longer.
+BATCHES = tf.data.Dataset.from_tensor_slices(DATA).batch(8)
+VALIDATION = tf.data.Dataset.from_tensor_slices(DATA).batch(32)
 
 MAKE = {
     "grad_norm": lambda: GradientNormEarlyStopping(0.9, patience=1),
@@ -57,8 +61,8 @@ def make_model(**options):
 
 
 def fit(model, *callbacks, epochs=7, **options):
-    options = {"batch_size": 8, "shuffle": False, "verbose": 0, **options}
-    return model.fit(X, Y, epochs=epochs, callbacks=list(callbacks), **options)
+    options = {"shuffle": False, "verbose": 0, **options}
+    return model.fit(BATCHES, epochs=epochs, callbacks=list(callbacks), **options)
 
 
 model_as_new = rewound(make_model)
@@ -69,7 +73,7 @@ def fit_alone(name, callback, **options):
     model = model_as_new()
     optimizer = model.optimizer
     if name in ("generalization_loss", "stop_votes"):
-        options["validation_data"] = DATA
+        options["validation_data"] = VALIDATION
     history = fit(model, callback, **options)
     assert model.optimizer is optimizer
     return history
@@ -168,7 +172,9 @@ def test_all_of_them_together_with_others_under_xla():
         DynamicBatchSize([(1, 2)], batch_size=8),
     ]
     model = make_model(jit_compile=True)
-    history = fit(model, *others, *callbacks, epochs=2, validation_data=DATA).history
+    history = fit(
+        model, *others, *callbacks, epochs=2, validation_data=VALIDATION
+    ).history
     names = {name.partition(",")[0] for name in MAKE}
     assert names | {"batch_size", "clipped_fraction"} <= history.keys()
     assert type(model.optimizer) is keras.optimizers.SGD
@@ -180,7 +186,9 @@ def test_all_of_them_together_with_others_under_xla():
 def test_all_of_them_in_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)
     callbacks = [make() for make in MAKE.values()]
-    history = fit(make_model(), *callbacks, epochs=3, validation_data=DATA).history
+    history = fit(
+        make_model(), *callbacks, epochs=3, validation_data=VALIDATION
+    ).history
     for name in ("grad_norm", "grad_snr", "gradient_disparity", "grad_evidence"):
         assert np.isfinite(history[name]).all()
 
@@ -189,5 +197,5 @@ def test_a_model_that_is_built_by_its_first_step():
     model = keras.Sequential([keras.layers.Dense(3)])
     model.compile(keras.optimizers.SGD(0.05), "mse")
     callbacks = [make() for make in MAKE.values()]
-    history = fit(model, *callbacks, epochs=2, validation_data=DATA).history
+    history = fit(model, *callbacks, epochs=2, validation_data=VALIDATION).history
     assert np.isfinite(history["grad_snr"]).all()

@@ -2,6 +2,8 @@
 
 import copy
 import csv
+import functools
+import itertools
 import math
 import re
 import sys
@@ -20,9 +22,13 @@ from keras_ext.callbacks import (
     LayerwiseAdaptiveClipping,
 )
 from keras_ext.signals import GradientMoments
+from tests.rewind import rewound
+from tests.thorough import thorough_but
 
 X = np.random.default_rng(0).normal(size=(80, 6)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(80, 2)).astype("float32")
+# Arrays are made into such a dataset in each `fit`, which takes longer.
+BATCHES = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
 LOGS = {
     *("gradient_norm", "update_ratio", "vanishing_ratio", "dead_fraction"),
     *("gradient_cosine", "gradient_confusion", "nonfinite_steps"),
@@ -43,18 +49,29 @@ def make_model(rate=0.05, **options):
     return model
 
 
+model_as_new = rewound(make_model)
+
+
 def fit(model, callbacks, epochs=2, **options):
     """Ten updates in each epoch."""
-    options = {"batch_size": 8, "shuffle": False, "verbose": 0, **options}
-    return model.fit(X, Y, epochs=epochs, callbacks=callbacks, **options)
+    options = {"shuffle": False, "verbose": 0, **options}
+    return model.fit(BATCHES, epochs=epochs, callbacks=callbacks, **options)
 
 
 def monitored(epochs=2, model=None, fit_options=(), **options):
     monitor = GradientMonitor(**{"every": 5, **options})
-    fit(model or make_model(), [monitor], epochs, **dict(fit_options))
+    fit(model or model_as_new(), [monitor], epochs, **dict(fit_options))
     return monitor
 
 
+@functools.cache
+def logs_and_monitor():
+    """Of a plain training, for those who only look."""
+    monitor = GradientMonitor(every=5)
+    return fit(make_model(), [monitor]).history, monitor
+
+
+@functools.cache
 def norms_of_a_tape(steps=20):
     """The gradient norms of both layers in every step of a plain training."""
     model, norms = make_model(), []
@@ -81,19 +98,18 @@ def assert_same(one, other, **tolerance):
             )
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"jit_compile": True},
-        {"steps_per_execution": 2},
-        {"steps_per_execution": 10},
-    ],
-    ids=["graph", "xla", "2 steps", "10 steps"],
-)
-def test_records_what_a_tape_sees(options):
+WAYS = {
+    "graph": {},
+    "xla": {"jit_compile": True},
+    "2 steps": {"steps_per_execution": 2},
+    "10 steps": {"steps_per_execution": 10},
+}
+
+
+@pytest.mark.parametrize("way", thorough_but(["graph", "10 steps"], WAYS))
+def test_records_what_a_tape_sees(way):
     """Also if several rows end before the host looks again."""
-    history = monitored(every=3, model=make_model(**options)).history
+    history = monitored(every=3, model=make_model(**WAYS[way])).history
     assert history["layers"] == ["m/hidden", "m/head"]
     assert not history["loss_is_scaled"]
     assert history["update"].tolist() == [1, 3, 6, 9, 12, 15, 18]
@@ -102,21 +118,22 @@ def test_records_what_a_tape_sees(options):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     ratios = history["global"]["vanishing_ratio"]
     np.testing.assert_allclose(ratios, expected[:, 0] / expected[:, 1], rtol=1e-5)
-    if "steps_per_execution" not in options:
+    if "steps_per_execution" not in WAYS[way]:
         assert history["epoch"].tolist() == [0] * 4 + [1] * 3
 
 
 def test_training_is_the_same_as_without_it():
-    plain, watched = make_model(), make_model()
-    fit(plain, [])
+    model = model_as_new()
+    fit(model, [])
+    plain = model.get_weights()
+    watched = model_as_new()
     monitored(model=watched, histograms=True, moments=True)
-    for a, b in zip(plain.get_weights(), watched.get_weights(), strict=True):
+    for a, b in zip(plain, watched.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
 def test_logs_have_the_last_row():
-    monitor = GradientMonitor(every=5)
-    logs = fit(make_model(), [monitor]).history
+    logs, monitor = logs_and_monitor()
     assert logs.keys() == {"loss"} | LOGS
     rows = monitor.history["global"]
     assert logs["gradient_norm"] == pytest.approx(rows["gradient_norm"][[2, 4]])
@@ -126,7 +143,7 @@ def test_logs_have_the_last_row():
 def test_one_transfer_for_each_row(monkeypatch):
     module = sys.modules[kx.signals.LayerStatistics.__module__]
     count, convert = [], keras.ops.convert_to_numpy
-    model, monitor = make_model(), GradientMonitor(every=5)
+    model, monitor = model_as_new(), GradientMonitor(every=5)
 
     def counting(x):
         count.append(x.path)
@@ -144,7 +161,7 @@ def test_one_transfer_for_each_row(monkeypatch):
 
 class TestFits:
     def test_a_second_fit_starts_anew(self):
-        model, monitor = make_model(), GradientMonitor(every=4)
+        model, monitor = model_as_new(), GradientMonitor(every=4)
         fit(model, [monitor], epochs=1)
         assert monitor.history["update"].tolist() == [1, 4, 8]
         fit(model, [monitor], epochs=1)
@@ -156,16 +173,16 @@ class TestFits:
         assert set(monitor.history["epoch"]) == {4}
 
     def test_copies_are_independent(self):
-        monitor = monitored()
+        _, monitor = logs_and_monitor()
         copied = copy.deepcopy(monitor)
-        fit(make_model(), [copied])
+        fit(model_as_new(), [copied])
         assert_same(copied.history, monitor.history)
-        fit(make_model(), [copied], epochs=1)
+        fit(model_as_new(), [copied], epochs=1)
         assert len(copied.history["update"]) < len(monitor.history["update"])
 
     def test_an_epoch_that_is_shorter_than_an_interval(self):
         monitor = GradientMonitor()
-        logs = fit(make_model(), [monitor], epochs=6).history
+        logs = fit(model_as_new(), [monitor], epochs=6).history
         assert monitor.history["update"].tolist() == [1, 50]
         assert len(set(logs["gradient_norm"])) == 2
 
@@ -183,18 +200,17 @@ class TestFits:
         assert history["per_layer"]["gradient_norm"].shape == (0, 0)
 
     def test_two_replicas(self, strategies):
-        histories = []
-        for replicas in (1, 2):
-            with strategies(replicas).scope():
-                model = make_model()
-            histories.append(monitored(model=model).history)
-        assert_same(*histories, rtol=1e-4, atol=1e-6)
+        with strategies(2).scope():
+            model = make_model()
+        history = monitored(model=model).history
+        one = logs_and_monitor()[1].history
+        assert_same(one, history, rtol=1e-4, atol=1e-6)
 
     def test_accumulation(self):
         """Two micro-batches of 4 in each update of the second epoch."""
         monitor = GradientMonitor(every=5)
         batch = DynamicBatchSize([(1, 2)], batch_size=8)
-        fit(make_model(), [monitor, batch], epochs=3)
+        fit(model_as_new(), [monitor, batch], epochs=3)
         assert monitor.history["update"].tolist() == [1, 5, 10, 15, 20]
         assert monitor.history["epoch"].tolist() == [0, 0, 0, 1, 2]
 
@@ -213,7 +229,7 @@ def test_clipping_by_another_callback_is_seen():
     for order in (1, -1):
         monitor = GradientMonitor(every=5)
         clip = LayerwiseAdaptiveClipping(0.1, exclude="bias")
-        fit(make_model(), [monitor, clip][::order])
+        fit(model_as_new(), [monitor, clip][::order], epochs=1)
         rows = monitor.history["per_layer"]
         assert (rows["clipped_fraction"] > 0).any()
         # A tenth of the norm of the kernel.
@@ -228,7 +244,7 @@ def test_moments_are_those_of_the_signal():
     )
     fit(model, [])
     monitor = GradientMonitor(every=5, moments=True)
-    logs = fit(make_model(), [monitor]).history
+    logs = fit(model_as_new(), [monitor]).history
     history, read = monitor.history, moments.read()
     for quantity in ("noise", "signal", "noise_scale", "snr", "gsnr", "diversity"):
         found = history["global"][quantity][-1]
@@ -248,7 +264,7 @@ def test_gradients_that_are_not_finite(every):
     """
     y = Y.copy()
     y[24:] = np.nan
-    model, monitor = make_model(), GradientMonitor(every=every)
+    model, monitor = model_as_new(), GradientMonitor(every=every)
     model.fit(X, y, batch_size=8, shuffle=False, callbacks=[monitor], verbose=0)
     history = monitor.history
     assert history["update"][-1] == 3
@@ -299,15 +315,20 @@ class TestFiles:
         with path.open(newline="") as file:
             return list(csv.DictReader(file))
 
-    @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
-    @pytest.mark.parametrize("append", [False, True])
+    @pytest.mark.parametrize(
+        ("append", "name"),
+        thorough_but(
+            [(False, "rows.csv"), (True, "rows.parquet")],
+            list(itertools.product((False, True), ("rows.csv", "rows.parquet"))),
+        ),
+    )
     def test_are_replaced_or_appended_to(self, tmp_path, name, append):
         path = tmp_path / "new" / name
         monitor = GradientMonitor(every=5, path=path, append=append)
-        fit(make_model(), [monitor], epochs=1)
+        fit(model_as_new(), [monitor], epochs=1)
         first = self.read(path)
         self.check(first, monitor)
-        fit(make_model(), [monitor])
+        fit(model_as_new(), [monitor])
         second = self.read(path)
         if append:
             assert str(second[: len(first)]) == str(first)
@@ -321,7 +342,8 @@ class TestFiles:
                     self.text = path.read_text()
 
         path, look = tmp_path / "rows.csv", Look()
-        fit(make_model(), [GradientMonitor(every=5, path=str(path)), look], epochs=1)
+        monitor = GradientMonitor(every=5, path=str(path))
+        fit(model_as_new(), [monitor, look], epochs=1)
         assert len(look.text.splitlines()) == 1 + 2 * 3
 
     def test_tensorboard(self, tmp_path):
@@ -385,7 +407,7 @@ class TestPlot:
         mpl.pyplot.close("all")
 
     def test_draws_norms_and_ratios(self, tmp_path):
-        monitor = monitored()
+        _, monitor = logs_and_monitor()
         figure = monitor.plot(tmp_path / "figure.png")
         assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
         upper, lower = figure.axes[:2]
@@ -400,7 +422,7 @@ class TestPlot:
     def test_zero_gradients_and_nan_are_left_white(self):
         model = make_model()
         model.get_layer("head").kernel.assign(np.zeros((8, 2)))
-        monitor = monitored(model=model, every=1)
+        monitor = monitored(model=model, every=1, epochs=1)
         image = monitor.plot().axes[0].collections[0].get_array().reshape(2, -1)
         assert image.mask[0, 0]
         assert image.mask.sum() == 1

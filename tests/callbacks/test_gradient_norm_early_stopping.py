@@ -5,9 +5,11 @@ import scipy.stats
 
 from keras_ext.callbacks import GradientNormEarlyStopping
 from keras_ext.callbacks._gradient_norm_early_stopping import falling_by_chance
+from tests.rewind import rewound
 from tests.thorough import thorough_but
 
 
+@rewound
 def quadratic(rate=0.1, start=8.0):
     """A model whose loss is (w - 0)**2: the gradient 2 w shrinks by 1 - 2 rate."""
     model = keras.Sequential(

@@ -1,6 +1,8 @@
 import copy
 import re
+from itertools import islice
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -31,6 +33,28 @@ def test_rows_are_spread_evenly():
     ((x, y, _),) = data
     np.testing.assert_array_equal(x, [0, 3, 6, 9])
     np.testing.assert_array_equal(y, x + 10)
+
+
+class Endless(keras.utils.PyDataset):
+    def __getitem__(self, i):
+        return X + i, Y
+
+
+class WithLength(Endless):
+    def __len__(self):
+        return 2
+
+
+class WithNumber(Endless):
+    num_batches = 2
+
+
+@pytest.mark.parametrize("kind", [WithLength, WithNumber])
+def test_a_py_dataset_is_read_to_its_end(kind):
+    data = FixedData(kind())
+    for _ in range(2):
+        batches = list(islice(data, 9))
+        assert [x[0] for x, _, _ in batches] == [0.0, 1.0]
 
 
 def test_one_row_is_enough():

@@ -46,6 +46,7 @@ def test_keeps_the_size_while_nothing_is_known():
     # Both estimates can come out negative.
     assert NormTest(shrink=True).update(Measured(16, 8, signal=-1, noise=1)) == 16
     assert NormTest(shrink=True).update(Measured(16, 8, signal=1, noise=-1)) == 16
+    assert NormTest(shrink=True).update(Measured(16, 8, signal=1, noise=0)) == 16
     # The norm of the gradient of a batch is the signal and a sixteenth of the noise: 0.
     assert NormTest(shrink=True).update(Measured(16, 8, signal=-1, noise=16)) == 16
 

@@ -13,7 +13,12 @@ RULES = ["epsilon", "gamma", "alpha_beta"]
 
 
 @pytest.mark.parametrize(
-    ("rule", "jit"), [("epsilon", True), ("epsilon", False), ("gamma", False)]
+    ("rule", "jit"),
+    [
+        pytest.param("epsilon", True, marks=pytest.mark.thorough(MATRIX)),
+        ("epsilon", False),
+        ("gamma", False),
+    ],
 )
 def test_is_that_of_captum(rule, jit):
     found = lrp(captum.model(), captum.X, captum.TARGET, rule, jit=jit)

@@ -1,0 +1,73 @@
+"""What the scripts in `benchmarks/` share; the scripts themselves take too long."""
+
+import ast
+import gzip
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks import _data, _intervals
+
+SCRIPTS = sorted(Path(_data.__file__).parent.rglob("*.py"))
+
+
+def test_intervals_are_those_of_scipy():
+    values = np.random.default_rng(0).normal(2.0, 3.0, 12).tolist()
+    interval = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    half = _intervals.half_interval(values)
+    assert 2 * half == pytest.approx(interval.high - interval.low)
+    mean = (interval.high + interval.low) / 2
+    assert _intervals.mean_and_interval(values, 3) == f"{mean:.3f} ± {half:.3f}"
+
+
+def test_one_value_has_no_interval():
+    assert math.isnan(_intervals.half_interval([1.0]))
+    assert _intervals.mean_and_interval([1.0], 1) == "1.0 ± nan"
+
+
+def test_regret_is_in_percent_of_the_reference():
+    found, half = _intervals.regret([1.1, 3.3], [1.0, 3.0])
+    assert found == pytest.approx(10.0)  # 0.2 of 2, in the mean
+    assert half == pytest.approx(50 * _intervals.half_interval([0.1, 0.3]))
+
+
+def test_ratios_go_turn_by_turn():
+    times, base = [2.0, 9.0, 8.0, 5.0, 6.0], [2.0, 3.0, 2.0, 1.0, 3.0]
+    assert _intervals.ratios(times, base) == (3.0, 2.0, 4.0)  # of 1, 3, 4, 5, 2
+
+
+def test_idx_files_are_read(tmp_path):
+    images = np.arange(2 * 28 * 28, dtype="uint8").reshape(2, 28, 28)
+    for name, values in ("images-idx3", images), ("labels-idx1", np.uint8([7, 2])):
+        header = bytes([0, 0, 8, values.ndim])
+        header += np.array(values.shape, ">u4").tobytes()
+        path = tmp_path / f"mnist10k-{name}-ubyte.gz"
+        path.write_bytes(gzip.compress(header + values.tobytes()))
+    x, y = _data.mnist10k(tmp_path)
+    np.testing.assert_allclose(255 * x, images.reshape(2, -1), rtol=1e-6)
+    assert y.tolist() == [7, 2]
+
+
+def test_a_row_is_in_one_part_only():
+    x, y = np.arange(600)[:, None], np.arange(600) % 3
+    for parts in (
+        _data.train_validation_test(x, y),
+        _data.train_control_test(x, y, rows=100, seed=1),
+    ):
+        rows = np.concatenate([part[:, 0] for part, _ in parts])
+        assert sorted(rows) == list(range(600))
+        for part, labels in parts:
+            np.testing.assert_array_equal(part[:, 0] % 3, labels)
+
+
+def test_no_function_stands_in_two_scripts():
+    places = {}
+    for path in SCRIPTS:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef):
+                text = ast.unparse([node.args, *node.body])
+                places.setdefault(text, []).append(f"{path.name}:{node.name}")
+    assert [names for names in places.values() if len(names) > 1] == []
