@@ -61,7 +61,8 @@ PRIVATE_NAMES = {
 # What no rule can tell from an ordinary name.
 NOT_UNDERSCORED = {"Functional", "reduce_per_replica"}
 # Private by spelling alone: of namedtuples, and what this package puts on objects.
-PUBLIC = {"_replace", "_asdict", "_keras_ext_replaced"}
+PUBLIC = {"_replace", "_asdict"}
+PUBLIC |= {f"_keras_ext_{name}" for name in ("chains", "replaced", "runs", "scope")}
 # Methods of texts, whose arguments are no names.
 OF_TEXTS = {"endswith", "lstrip", "partition", "removesuffix", "replace", "strip"}
 
@@ -149,17 +150,19 @@ def is_private_module(name):
 # Who may import whom, from the ground up: each family sees those further up in this
 # list of its line, and what `core` offers.
 MAY_IMPORT = {
+    "_keras": set(),
     "core": set(),
+    "_fit": {"_keras", "core"},
     "gradients": {"core"},
     "signals": {"core", "gradients"},
     "regularizers": {"core"},
     "layers": {"core"},
     "data": {"core"},
     "controllers": {"core"},
-    "optimizers": {"core", "gradients", "signals"},
-    "distribute": {"core", "data", "gradients", "optimizers", "signals"},
+    "optimizers": {"_fit", "core", "gradients", "signals"},
+    "distribute": {"_fit", "core", "data", "gradients", "optimizers", "signals"},
     "callbacks": {
-        *("core", "data", "controllers", "distribute", "gradients", "layers"),
+        *("_fit", "core", "data", "controllers", "distribute", "gradients", "layers"),
         *("optimizers", "regularizers", "signals"),
     },
     "explain": {"core"},

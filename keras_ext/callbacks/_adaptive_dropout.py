@@ -9,14 +9,14 @@ import numpy as np
 from keras.layers import Dropout
 
 from keras_ext import layers
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext.callbacks._dropout_shares import RULES, DropoutShares
 from keras_ext.callbacks._overfit_guards import OverfitGuards
 from keras_ext.controllers._pi import PI
 from keras_ext.core._checks import is_integer, is_number, require
-from keras_ext.core._copyable_callback import CopyableCallback
-from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._hyper_variable import HyperVariable, joined
 from keras_ext.core._knobs import knobs
-from keras_ext.core._make_live import make_plain, make_temporarily_live
 from keras_ext.core._pattern import check_pattern, is_selected
 from keras_ext.core._sublayers import layer_paths
 from keras_ext.core._typing import Logs, Pattern
@@ -27,7 +27,7 @@ from keras_ext.signals._overfit_gap import OverfitGap
 _SMALLEST_RATE = 0.01
 
 
-class AdaptiveDropout(CopyableCallback):
+class AdaptiveDropout(ScopedCallback):
     """Raises dropout while the model overfits, and lowers it when it does not.
 
     After each epoch the loss is measured on a fixed part of the training data and on
@@ -176,8 +176,8 @@ class AdaptiveDropout(CopyableCallback):
         self._validation_probe = LossProbe(validation_data)
         self._train_probe = LossProbe(train_data, self._validation_probe.num_rows)
 
-    def set_model(self, model: keras.Model) -> None:
-        super().set_model(model)
+    def attach(self, scope: FitScope) -> None:
+        model = scope.model
         of_keras = {k.owner: k for k in knobs(model) if isinstance(k.owner, Dropout)}
         paths = layer_paths(model)
         known = {x: paths[x] for x in paths if _has_rate(x, of_keras)}
@@ -195,13 +195,16 @@ class AdaptiveDropout(CopyableCallback):
             "included and not excluded",
         )
         chosen = [of_keras[layer] for layer in self._paths if layer in of_keras]
-        live_rates = iter(make_temporarily_live(model, chosen))
+        live_rates = iter(scope.make_live(chosen, self))
         self._rates: list[HyperVariable] = [
             next(live_rates) if layer in of_keras else layer.rate
             for layer in self._paths
         ]
+        for rate, path in zip(self._rates, self._paths.values(), strict=True):
+            scope.claim(rate, joined(path, rate.name), self)
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
         self._gap = OverfitGap()
         self._controller = deepcopy(self.controller) or PI(self.target_gap)
         self._guards = OverfitGuards(self.min_progress, self.max_damage)
@@ -273,9 +276,6 @@ class AdaptiveDropout(CopyableCallback):
         if self.per_layer is not None:
             paths = self._paths.values()
             logs.update(zip((f"{p}/rate" for p in paths), values, strict=True))
-
-    def on_train_end(self, logs: Logs = None) -> None:
-        make_plain(self.model)
 
 
 def _logit(rate: float) -> float:

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext.callbacks._regularization_knobs import (
     RegularizationKnobs,
     regularizes,
@@ -20,11 +22,9 @@ from keras_ext.callbacks._regularization_strategies import (
     Strategy,
 )
 from keras_ext.core._checks import is_integer, is_number, require
-from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._extras import import_extra
 from keras_ext.core._fixed_data import FixedData
 from keras_ext.core._knobs import knobs
-from keras_ext.core._make_live import make_plain, make_temporarily_live
 from keras_ext.core._pattern import check_pattern, is_selected
 from keras_ext.core._typing import Logs, Pattern
 from keras_ext.signals._loss_probe import LossProbe
@@ -33,7 +33,7 @@ from keras_ext.signals._overfit_gap import OverfitGap
 STRATEGIES = ("hypergradient", "pi", "bandit", "population")
 
 
-class AdaptiveRegularization(CopyableCallback):
+class AdaptiveRegularization(ScopedCallback):
     """Makes all regularization of a model stronger or weaker, by one controller.
 
     It finds what regularizes a model that exists: the rates of dropout layers, also in
@@ -185,9 +185,8 @@ class AdaptiveRegularization(CopyableCallback):
         self._first_values: dict[str, float] = {}
         self._not_moved: dict[str, float] = {}
 
-    def set_model(self, model: keras.Model) -> None:
-        super().set_model(model)
-        found = list(knobs(model))
+    def attach(self, scope: FitScope) -> None:
+        found = list(knobs(scope.model))
         every = [knob for knob in found if regularizes(knob)]
         chosen = [k for k in every if is_selected(k, self.include, self.exclude)]
         require(
@@ -196,11 +195,12 @@ class AdaptiveRegularization(CopyableCallback):
             [knob.path for knob in every],
             "one with regularization that is included and not excluded",
         )
-        live = make_temporarily_live(model, chosen)
+        live = scope.make_live(chosen, self)
         self._knobs = RegularizationKnobs(chosen, live, self.span)
         self._not_moved = {k.path: float(k.value) for k in found if _rests(k, chosen)}
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
         # They are traced with the live values of this `fit`.
         validation = LossProbe(self.validation_data)
         self._probes = LossProbe(self.train_data, validation.num_rows), validation
@@ -263,7 +263,7 @@ class AdaptiveRegularization(CopyableCallback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         self._strategy.end()
-        make_plain(self.model)
+        super().on_train_end(logs)
 
     def report(self) -> str:
         """Returns in words what was sensed, what was decided, and what changed.

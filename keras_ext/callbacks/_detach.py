@@ -2,19 +2,17 @@
 
 import keras
 
-from keras_ext.core._make_live import make_plain
-from keras_ext.optimizers._attached_pipeline import AttachedPipeline
-from keras_ext.optimizers._local_updates import LocalUpdates
+from keras_ext._fit._fit_scope import close_scope
 
 
 def detach(model: keras.Model) -> None:
-    """Gives a model its own optimizer and dropout layers back.
+    """Takes everything off a model that callbacks of this library have put on it.
 
-    The callbacks of this library do so at the end of training. When `fit` ends with
-    an exception or Ctrl-C, nobody tells them, and what they put in place stays. The
-    next `fit` with them puts it right; call this before one without them. On a model
-    that nothing was left on, it does nothing. Batches that were accumulated for an
-    update that did not come are dropped.
+    `fit` does so by itself, in whatever way it ends. Call this after a training loop
+    without `fit` that was interrupted before `on_train_end`; the next callback of this
+    library that gets the model does so as well. On a model that nothing was left on, it
+    does nothing. Batches that were accumulated for an update that did not come are
+    dropped.
 
     Args:
         model: The model.
@@ -31,7 +29,4 @@ def detach(model: keras.Model) -> None:
         >>> type(model.optimizer).__name__
         'SGD'
     """
-    optimizer = getattr(model, "optimizer", None)
-    if isinstance(optimizer, AttachedPipeline | LocalUpdates):
-        optimizer.detach()
-    make_plain(model)
+    close_scope(model)

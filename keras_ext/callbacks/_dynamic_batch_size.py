@@ -18,7 +18,6 @@ from keras_ext.controllers.batch_size import (
 from keras_ext.core._checks import is_integer, require
 from keras_ext.core._knobs import knobs
 from keras_ext.core._learning_rate_gain import LearningRateGain
-from keras_ext.core._make_live import make_plain, make_temporarily_live
 from keras_ext.core._typing import Logs
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
 from keras_ext.signals._gradient_moments import GradientMoments
@@ -209,6 +208,7 @@ class DynamicBatchSize(GradientCallback):
         return otherwise if size is None else size
 
     def install(self, pipeline: AttachedPipeline) -> None:
+        self.scope.claim(pipeline, "optimizer/accumulation_steps", self)
         # A policy that counts begins anew with every `fit`.
         self._policy = deepcopy(_as_policy(self.policy))
         self._actuator = BatchSizeActuator(
@@ -227,7 +227,7 @@ class DynamicBatchSize(GradientCallback):
         if self.learning_rate_scaling != "none" or self._policy.sets_learning_rate:
             with self.model.distribute_strategy.scope():
                 self._rate = LearningRateGain(pipeline.inner_optimizer)
-            pipeline.when_detached(self._rate.release)
+            self.scope.on_close(self._rate.release)
         self._epoch = 0
         self._last_logs: dict[str, float] = {}
         self._size = self._actuator.set(self.batch_size)
@@ -255,8 +255,7 @@ class DynamicBatchSize(GradientCallback):
             for knob in knobs(self.model)
             if isinstance(knob.owner, keras.layers.BatchNormalization)
         ]
-        lives = make_temporarily_live(self.model, chosen)
-        return {live: float(live) for live in lives}
+        return {live: float(live) for live in self.scope.make_live(chosen, self)}
 
     # Deciding.
 
@@ -364,11 +363,6 @@ class DynamicBatchSize(GradientCallback):
             if self._rate is not None:
                 logs["learning_rate_gain"] = self._rate.gain
         super().on_epoch_end(epoch, logs)
-
-    def on_train_end(self, logs: Logs = None) -> None:
-        super().on_train_end(logs)
-        if self._momenta:
-            make_plain(self.model)
 
 
 def adascale_gain(ratio: float, measured: Measured, batch_size: float) -> float:

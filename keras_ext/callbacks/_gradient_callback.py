@@ -1,22 +1,21 @@
 """The base of the callbacks that need the gradient."""
 
-import keras
-
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext.core._checks import require
-from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._typing import Logs
 from keras_ext.optimizers._attached_pipeline import AttachedPipeline
 
 _BATCHES_BETWEEN_CHECKS = 50
 
 
-class GradientCallback(CopyableCallback):
+class GradientCallback(ScopedCallback):
     """Puts a `GradientPipeline` around the optimizer of the model while it trains.
 
-    `set_model` puts it there, shared with the other callbacks of this kind, and
-    `on_train_end` takes it off: the model then has the optimizer that it was compiled
-    with, its state advanced. A subclass overrides `install`, to add its transforms and
-    signals, and calls these hooks if it overrides them.
+    It is shared with the other callbacks of this kind. When training ends, in whatever
+    way, the model has the optimizer that it was compiled with, its state advanced. A
+    subclass overrides `install`, to add its transforms and signals, and calls these
+    hooks if it overrides them.
 
     Logs `nonfinite_steps`, the number of updates that were left out so far.
 
@@ -43,19 +42,14 @@ class GradientCallback(CopyableCallback):
         """Adds what this callback needs to the pipeline."""
         raise NotImplementedError(f"{type(self).__name__} must override install().")
 
-    def set_model(self, model: keras.Model) -> None:
-        super().set_model(model)
-        pipeline = AttachedPipeline.join(model, self)
-        try:
-            if self.nonfinite == "raise":
-                pipeline.forbid_nonfinite()
-            self.install(pipeline)
-        except BaseException:
-            pipeline.detach()
-            raise
-        self.pipeline = pipeline
+    def attach(self, scope: FitScope) -> None:
+        self.pipeline = AttachedPipeline.of(scope)
+        if self.nonfinite == "raise":
+            self.pipeline.forbid_nonfinite()
+        self.install(self.pipeline)
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
         self.pipeline.begin()
 
     # What is to be done between batches is done before a batch and not after one: if a
@@ -66,20 +60,10 @@ class GradientCallback(CopyableCallback):
             self._checked = 0
         # With `steps_per_execution` not every number comes up.
         if batch - self._checked >= _BATCHES_BETWEEN_CHECKS:
-            self._check()
+            self.pipeline.check()
             self._checked = batch
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
             logs["nonfinite_steps"] = self.pipeline.nonfinite_steps
-        self._check()
-
-    def _check(self) -> None:
-        try:
-            self.pipeline.check()
-        except BaseException:
-            self.pipeline.detach()
-            raise
-
-    def on_train_end(self, logs: Logs = None) -> None:
-        self.pipeline.leave(self)
+        self.pipeline.check()

@@ -180,13 +180,9 @@ class GradientMonitor(GradientCallback):
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         self._chunks = []
-        try:
-            self._writers: list[Writer] = []
-            if is_chief():
-                self._writers = open_writers(self.path, self.tensorboard, self.append)
-        except BaseException:
-            self.pipeline.detach()
-            raise
+        self._writers: list[Writer] = []
+        if is_chief():
+            self._writers = open_writers(self.path, self.tensorboard, self.append)
         self._seen = 0
         self._nonfinite = 0
         self._next_look = self._num_updates() + 1

@@ -7,15 +7,15 @@ from typing import Any
 
 import keras
 
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext.core._checks import is_integer, is_number, require
-from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._hyper_variable import HyperVariable, hyper_variables
 from keras_ext.core._knobs import knobs
-from keras_ext.core._make_live import make_plain, make_temporarily_live
 from keras_ext.core._typing import Logs
 
 
-class HyperVariableScheduler(CopyableCallback):
+class HyperVariableScheduler(ScopedCallback):
     """Sets hyperparameters by schedules while a model trains.
 
     What is scheduled may be anything that `keras_ext.core.make_live` finds in a model
@@ -85,11 +85,13 @@ class HyperVariableScheduler(CopyableCallback):
         self.schedules = dict(schedules)
         self.per = per
 
-    def set_model(self, model: keras.Model) -> None:
-        super().set_model(model)
+    def attach(self, scope: FitScope) -> None:
+        model = scope.model
         chosen = [knob for knob in knobs(model) if self._path_for(knob.path)]
-        make_temporarily_live(model, chosen)
+        scope.make_live(chosen, self)
         self._driven = self._all_driven(model)
+        for path, (hyper, _) in self._driven.items():
+            scope.claim(hyper, path, self)
 
     def _path_for(self, path: str) -> str | None:
         """The first of the given paths that fits."""
@@ -104,7 +106,6 @@ class HyperVariableScheduler(CopyableCallback):
         unused = [p for p in self.schedules if p not in path_for.values()]
         if unused:
             known = sorted({*found, *(knob.path for knob in knobs(model))})
-            make_plain(model)
             require(
                 False, "schedules", unused, f"paths of which each fits one of {known}"
             )
@@ -115,6 +116,7 @@ class HyperVariableScheduler(CopyableCallback):
         }
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
         self._steps = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -134,9 +136,6 @@ class HyperVariableScheduler(CopyableCallback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
             logs.update({p: float(hyper) for p, (hyper, _) in self._driven.items()})
-
-    def on_train_end(self, logs: Logs = None) -> None:
-        make_plain(self.model)
 
 
 def _is_table(schedule: Any) -> bool:

@@ -1,17 +1,18 @@
-"""Callbacks that can be copied at any time."""
+"""Callbacks that can be copied and pickled at any time."""
 
-from copy import deepcopy
 from typing import Any
 
 import keras
 
+from keras_ext.core._live_attributes import LiveAttributes
 
-class CopyableCallback(keras.callbacks.Callback):
+
+class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
     """A callback whose copy is as the original was before its first `fit`.
 
-    KerasTuner copies callbacks, maybe used ones, before each trial. What a `fit` has
-    left in them belongs to its model, and cannot be copied: a copy takes over the
-    attributes that there were when the first `fit` began.
+    KerasTuner copies callbacks, maybe used ones, before each trial, and others pickle
+    them. What a `fit` has left in them belongs to its model, and cannot be copied: a
+    copy takes over the attributes that there were when the first `fit` began.
     """
 
     def set_model(self, model: keras.Model) -> None:
@@ -19,10 +20,6 @@ class CopyableCallback(keras.callbacks.Callback):
             self._lasting = tuple(vars(self))
         super().set_model(model)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        copied = type(self).__new__(type(self))
-        memo[id(self)] = copied
-        for name in vars(self).get("_lasting", tuple(vars(self))):
-            value = None if name == "_model" else vars(self)[name]
-            setattr(copied, name, deepcopy(value, memo))
-        return copied
+    def __getstate__(self) -> dict[str, Any]:
+        kept = vars(self).get("_lasting", tuple(vars(self)))
+        return {name: vars(self)[name] for name in kept} | {"_model": None}

@@ -130,8 +130,15 @@ class HyperVariable:
 
         Args:
             value: A finite number.
+
+        Raises:
+            ValueError: If it is none, or another one than bounds that are equal allow.
         """
-        value = self._clipped(self._checked(value))
+        value = self._checked(value)
+        low, high = self.bounds
+        fixed = low is not None and low == high
+        require(not fixed or value == low, self.name, value, f"{low}: it is fixed")
+        value = self._clipped(value)
         if self._variable is None:
             self._initial = value
         else:

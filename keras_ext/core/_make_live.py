@@ -1,13 +1,10 @@
 """Makes the hyperparameters of a model that exists live."""
 
-from collections.abc import Sequence
-
 import keras
 
 from keras_ext.core._checks import require
 from keras_ext.core._hyper_variable import HyperVariable
-from keras_ext.core._knobs import Knob, knobs
-from keras_ext.core._live_value import LiveValue
+from keras_ext.core._knobs import knobs
 from keras_ext.core._pattern import check_pattern, is_selected
 from keras_ext.core._typing import Pattern
 
@@ -72,35 +69,12 @@ def make_live(
     check_pattern("include", include)
     check_pattern("exclude", exclude)
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    live: dict[str, HyperVariable] = {
-        knob.path: knob.make_live(model)
-        for knob in knobs(model)
-        if is_selected(knob, include, exclude)
-    }
+    live: dict[str, HyperVariable] = {}
+    for knob in knobs(model):
+        if is_selected(knob, include, exclude):
+            made = live[knob.path] = knob.make_live(model)
+            # What a callback has made live for the time of a `fit` stays so now.
+            made.temporary = False
     # Makes `fit` trace the step anew, with the variables in it.
     model.train_function = None
     return live
-
-
-def make_temporarily_live(
-    model: keras.Model, chosen: Sequence[Knob]
-) -> list[LiveValue]:
-    """Makes some of the `knobs` of a model live until `make_plain` is called."""
-    values = []
-    for knob in chosen:
-        value = knob.make_live(model)
-        # What another callback or an interrupted `fit` has made live stays temporary.
-        value.temporary |= knob.live is None
-        values.append(value)
-    model.train_function = None
-    return values
-
-
-def make_plain(model: keras.Model) -> bool:
-    """Ends what `make_temporarily_live` began; whether there was anything."""
-    temporary = [k for k in knobs(model) if k.live is not None and k.live.temporary]
-    for knob in temporary:
-        knob.make_plain()
-    if temporary:
-        model.train_function = None
-    return bool(temporary)

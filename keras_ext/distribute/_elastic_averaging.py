@@ -1,7 +1,6 @@
 """Replicas that train on their own, tied to a common center."""
 
-import keras
-
+from keras_ext._fit._fit_scope import FitScope
 from keras_ext.core._checks import is_number, require
 from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.distribute._local_sgd import steps_between
@@ -66,5 +65,5 @@ class ElasticAveraging(LocalTraining):
         require(valid, "elasticity", elasticity, "a number in (0, 1]")
         self.elasticity = HyperVariable(elasticity, "elasticity", (0.0, 1.0))
 
-    def make_updates(self, model: keras.Model) -> ElasticUpdates:
-        return ElasticUpdates(model, self.sync_every, self.elasticity)
+    def make_updates(self, scope: FitScope) -> ElasticUpdates:
+        return ElasticUpdates(scope, self.sync_every, self.elasticity)

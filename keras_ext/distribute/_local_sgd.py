@@ -1,7 +1,6 @@
 """Replicas that train on their own and are averaged now and then."""
 
-import keras
-
+from keras_ext._fit._fit_scope import FitScope
 from keras_ext.core._checks import is_integer, require
 from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.distribute._local_training import LocalTraining
@@ -77,8 +76,8 @@ class LocalSGD(LocalTraining):
         require(valid, "average_state", average_state, "True or False")
         self.average_state = average_state
 
-    def make_updates(self, model: keras.Model) -> LocalUpdates:
-        return LocalUpdates(model, self.sync_every, self.average_state)
+    def make_updates(self, scope: FitScope) -> LocalUpdates:
+        return LocalUpdates(scope, self.sync_every, self.average_state)
 
 
 def steps_between(sync_every: int) -> HyperVariable:

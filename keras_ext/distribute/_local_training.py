@@ -5,11 +5,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext.core import _replica
 from keras_ext.core._checks import require
-from keras_ext.core._copyable_callback import CopyableCallback
 from keras_ext.core._typing import Logs
-from keras_ext.optimizers._attached_pipeline import AttachedPipeline
 from keras_ext.optimizers._gradient_pipeline import GradientPipeline
 from keras_ext.optimizers._local_updates import LocalUpdates
 
@@ -21,32 +21,27 @@ _STRATEGIES = (
 )
 
 
-class LocalTraining(CopyableCallback):
+class LocalTraining(ScopedCallback):
     """Puts `LocalUpdates` around the optimizer of the model while it trains.
 
     A subclass says in `make_updates` what kind. Between the epochs, for whoever
     evaluates or saves, and at the end, all replicas have the same weights.
     """
 
-    def make_updates(self, model: keras.Model) -> LocalUpdates:
+    def make_updates(self, scope: FitScope) -> LocalUpdates:
         """Returns what is put around the optimizer of the model."""
         raise NotImplementedError
 
-    def set_model(self, model: keras.Model) -> None:
-        super().set_model(model)
-        _require_fit(model)
-        with model.distribute_strategy.scope():
-            model.optimizer = self._updates = self.make_updates(model)
-        # Makes `fit` trace the step anew.
-        model.train_function = None
+    def attach(self, scope: FitScope) -> None:
+        _require_fit(scope.model)
+        with scope.model.distribute_strategy.scope():
+            self._updates = self.make_updates(scope)
+        self._updates.attach()
         self._is_shown = False
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        try:
-            self._updates.begin()
-        except BaseException:
-            self._updates.detach()
-            raise
+        super().on_train_begin(logs)
+        self._updates.begin()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if self._is_shown:
@@ -60,18 +55,10 @@ class LocalTraining(CopyableCallback):
             logs["synchronizations"] = self._updates.synchronizations
             logs["nonfinite_steps"] = self._updates.left_out
 
-    def on_train_end(self, logs: Logs = None) -> None:
-        self._updates.detach()
-
 
 def _require_fit(model: keras.Model) -> None:
     """Raises if the model cannot be trained so, and says why."""
     optimizer: Any = getattr(model, "optimizer", None)
-    # What is built was left behind by a `fit` that was interrupted.
-    attached = isinstance(optimizer, AttachedPipeline | LocalUpdates)
-    if attached and optimizer.built:
-        optimizer.detach()
-        optimizer = model.optimizer
     valid = isinstance(optimizer, keras.optimizers.Optimizer)
     hint = "Call model.compile(optimizer=...) before fit."
     require(valid, "model.optimizer", optimizer, "a Keras optimizer", hint)
@@ -91,12 +78,7 @@ def _require_fit(model: keras.Model) -> None:
         "False with several replicas",
         hint="TensorFlow cannot leave a step that XLA compiles to reduce something.",
     )
-    try:
-        _require_plain(optimizer)
-    except BaseException:
-        if attached:
-            model.optimizer.detach()
-        raise
+    _require_plain(optimizer)
 
 
 def _require_plain(optimizer: Any) -> None:

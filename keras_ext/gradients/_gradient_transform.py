@@ -6,14 +6,14 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._live_attributes import LiveAttributes
 from keras_ext.core._pattern import check_pattern, is_selected
 from keras_ext.core._replica import local_variable
 from keras_ext.core._typing import Pattern, Tensor, Variable
 from keras_ext.core._unit_axes import Axes, axes_by_identity
 
 
-class GradientTransform:
+class GradientTransform(LiveAttributes):
     """Changes gradients between the reduction over replicas and the optimizer.
 
     `GradientPipeline` hands a transform the gradient of the whole global batch:
@@ -77,12 +77,7 @@ class GradientTransform:
     ) -> None:
         """Creates the state; `unit_axes` is that of `keras_ext.core.unit_axes`."""
         self._axes = axes_by_identity(variables, unit_axes)
-        self.state = [hyper.build() for hyper in self.hyper_variables]
-
-    @property
-    def hyper_variables(self) -> list[HyperVariable]:
-        """The hyperparameters that can change while training."""
-        return [v for v in vars(self).values() if isinstance(v, HyperVariable)]
+        self.state = list(self.build_hyper_variables())
 
     def add_state(
         self, shape: Sequence[int], name: str, initial: Any = 0, dtype: str = "float32"

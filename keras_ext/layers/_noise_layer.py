@@ -7,15 +7,15 @@ import keras
 from keras_ext.core._checks import is_integer, is_number, require
 from keras_ext.core._dropout_kernel import LARGEST_RATE
 from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._live_attributes import LiveAttributes
 from keras_ext.core._replica_seeds import ReplicaSeeds
 from keras_ext.core._typing import Shape, Tensor
 
 
-class NoiseLayer(keras.layers.Layer):
+class NoiseLayer(LiveAttributes, keras.layers.Layer):
     """Base of layers that are random while training, by numbers that are live.
 
-    A subclass puts `HyperVariable`s into attributes, and overrides `noisy`. Assigning a
-    number to such an attribute, `layer.rate = 0.3`, sets its value.
+    A subclass puts `HyperVariable`s into attributes, and overrides `noisy`.
 
     Args:
         seed: Integer seed of the noise. None means random.
@@ -29,21 +29,8 @@ class NoiseLayer(keras.layers.Layer):
         self.seed_generator = ReplicaSeeds(seed)
         self.supports_masking = True
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        present = vars(self).get(name)
-        if isinstance(present, HyperVariable) and present is not value:
-            present.assign(value)
-        else:
-            super().__setattr__(name, value)
-
-    @property
-    def hyper_variables(self) -> list[HyperVariable]:
-        """The hyperparameters that can change while training."""
-        return [v for v in vars(self).values() if isinstance(v, HyperVariable)]
-
     def build(self, input_shape: Shape) -> None:
-        # Keras tracks the variables, and so saves and loads them, by this attribute.
-        self._live_values = [hyper.build() for hyper in self.hyper_variables]
+        self.build_hyper_variables()
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         return self.noisy(inputs) if training else inputs
@@ -61,8 +48,7 @@ class NoiseLayer(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        live = {v.name: float(v) for v in self.hyper_variables}
-        return {**super().get_config(), **live, "seed": self.seed}
+        return {**super().get_config(), **self.live_config(), "seed": self.seed}
 
 
 class DroppingLayer(NoiseLayer):

@@ -1,71 +1,61 @@
 """A pipeline that callbacks put around the optimizer of a model for one `fit`."""
 
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
+from keras_ext._fit._fit_scope import FitScope
 from keras_ext.core._checks import require
 from keras_ext.core._hyper_variable import HyperVariable
-from keras_ext.core._replaced_method import replace_method
+from keras_ext.core._replaced_method import Link
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import unit_axes
 from keras_ext.gradients._gradient_transform import GradientTransform
 from keras_ext.gradients._skip_non_finite import SkipNonFinite
 from keras_ext.optimizers._fail_if_unused import fail_if_unused
 from keras_ext.optimizers._gradient_pipeline import GradientPipeline
-from keras_ext.optimizers._local_updates import LocalUpdates
 from keras_ext.signals._gradient_signal import GradientSignal
 
 
 class AttachedPipeline(GradientPipeline):
     """Wraps the optimizer of a model until the last owner lets go.
 
-    Several callbacks share one: each joins in `set_model`, adds its parts, and leaves
-    at the end of training. It is built when training begins, with the parts of all.
+    Several callbacks share one: each adds its parts in `set_model`. It is built when
+    training begins, with the parts of all, and gone when their `FitScope` is closed.
     To everyone who saves the model meanwhile it is the optimizer that it wraps.
 
     Args:
-        model: The compiled model.
+        scope: The scope of the `fit`.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        super().__init__(model.optimizer)
-        # Weakly, so that who saves the optimizer does not come back to the model.
-        self._model: Any = weakref.ref(model)
-        self._owners: list[Any] = []
+    def __init__(self, scope: FitScope) -> None:
+        super().__init__(scope.model.optimizer)
+        self._scope = scope
         self._forbids_nonfinite = False
-        self._restore_step = fail_if_unused(model, self)
-        self._undo: list[Callable[[], None]] = []
 
     @classmethod
-    def join(cls, model: keras.Model, owner: Any) -> Self:
-        """Returns the pipeline around the optimizer of `model`, made if need be."""
-        require(
-            isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer),
-            "model.optimizer",
-            getattr(model, "optimizer", None),
-            "a Keras optimizer",
-            hint="Call model.compile(optimizer=...) before fit.",
-        )
-        present = model.optimizer
-        if isinstance(present, LocalUpdates):
-            present.require_left_behind(owner)
-            present = model.optimizer
-        # In one `fit`, all join before the pipeline is built. One that is built, or
-        # that has this owner, was left behind by a `fit` that was interrupted.
-        if isinstance(present, cls) and (present.built or owner in present._owners):
-            present.detach()
-        if not isinstance(model.optimizer, cls):
+    def of(cls, scope: FitScope) -> Self:
+        """The pipeline around the optimizer of the model, made if need be."""
+        model = scope.model
+        present = scope.shared.get("optimizer")
+        hint = "Where replicas make updates of their own there is no such gradient."
+        rule = "without one that needs the gradient of the whole batch"
+        fits = present is None or isinstance(present, cls)
+        require(fits, "callbacks", type(present).__name__, rule, hint)
+        if present is None:
+            optimizer = getattr(model, "optimizer", None)
+            valid = isinstance(optimizer, keras.optimizers.Optimizer)
+            hint = "Call model.compile(optimizer=...) before fit."
+            require(valid, "model.optimizer", optimizer, "a Keras optimizer", hint)
             with model.distribute_strategy.scope():
-                model.optimizer = cls(model)
-            # Makes `fit` trace the step anew, with the pipeline in it.
-            model.train_function = None
-        model.optimizer._owners.append(owner)
-        return model.optimizer
+                present = scope.shared["optimizer"] = cls(scope)
+            scope.wrap_optimizer(present)
+            scope.on_finish(present.flush)
+            fail_if_unused(scope, present)
+        return present
 
     def add_transform(self, transform: GradientTransform) -> None:
         """Appends a transform."""
@@ -96,10 +86,6 @@ class AttachedPipeline(GradientPipeline):
         )
         return self.accumulation_steps
 
-    def when_detached(self, undo: Callable[[], None]) -> None:
-        """Calls `undo` when the model gets its optimizer back, for whatever reason."""
-        self._undo.append(undo)
-
     def weigh_samples(self, unit: int) -> None:
         """Makes a micro-batch count by its number of samples when accumulating.
 
@@ -115,13 +101,15 @@ class AttachedPipeline(GradientPipeline):
             self.weighs = True
             self._unit = unit
             self._micro_batch = threading.local()  # every replica has a thread
-            self.when_detached(_note_samples(self._model(), self._micro_batch))
+            # Outermost, to count what `fit` delivers.
+            note = _noting_samples(self._micro_batch)
+            self._scope.link("train_step", note, outermost=True)
 
     def scale_loss(self, loss: Tensor) -> Tensor:
         samples = vars(self._micro_batch).pop("samples", None) if self.weighs else None
         if samples is not None and self.accumulates:
             if not self.built:
-                self.build(self._model().trainable_variables)
+                self.build(self._scope.model.trainable_variables)
             weight = tf.cast(samples, "float32") / self._unit
             # Alone in its update it has no weight.
             is_alone = tf.logical_and(
@@ -143,34 +131,21 @@ class AttachedPipeline(GradientPipeline):
         A model that is not built yet, since nobody gave it an input shape, is built in
         its first step, and the pipeline then too.
         """
-        model = self._model()
+        model = self._scope.model
         if model.built and not self.built:
             with model.distribute_strategy.scope():
                 self.build(model.trainable_variables)
 
     def build(self, variables: Sequence[Variable]) -> None:
-        model = self._model()
+        model = self._scope.model
         self.unit_axes = unit_axes(model)
         super().build(variables)
 
-    def leave(self, owner: Any) -> None:
-        """Detaches the pipeline when the last owner leaves."""
-        if owner in self._owners:
-            self._owners.remove(owner)
-        if not self._owners:
-            self.flush()
-            self.detach()
-
-    def detach(self) -> None:
-        """Gives the model the optimizer back that it was compiled with."""
-        model = self._model()
-        self._owners.clear()
-        if model.optimizer is self:
-            model.optimizer = self.optimizer
-            model.train_function = None
-            while self._undo:
-                self._undo.pop()()
-            self._restore_step()
+    def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
+        # Keras calls this after the last epoch and before `on_train_end` of anybody:
+        # what is left is applied before weights are restored, averaged or written.
+        self.flush()
+        super().finalize_variable_values(var_list)
 
     # A file that is saved meanwhile holds the state of the wrapped optimizer where it
     # would be without the pipeline. (Its config is what `compile` was given.)
@@ -182,14 +157,16 @@ class AttachedPipeline(GradientPipeline):
         self.optimizer.load_own_variables(store)
 
 
-def _note_samples(model: keras.Model, note: threading.local) -> Callable[[], None]:
-    """Makes `train_step` note how many samples it is given. Returns what undoes it."""
-    step = model.train_step
+def _noting_samples(note: threading.local) -> Link:
+    """Makes `train_step` note how many samples it is given."""
 
-    def train_step(data: Any, *args: Any, **kwargs: Any) -> Any:
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        inputs = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
-        note.samples = tf.shape(inputs[0])[0] if inputs else None
-        return step(data, *args, **kwargs)
+    def link(step: Callable[..., Any]) -> Callable[..., Any]:
+        def train_step(data: Any, *args: Any, **kwargs: Any) -> Any:
+            x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+            inputs = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
+            note.samples = tf.shape(inputs[0])[0] if inputs else None
+            return step(data, *args, **kwargs)
 
-    return replace_method(model, "train_step", train_step)
+        return train_step
+
+    return link

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_ext._fit._fit_scope import FitScope
 from keras_ext.core import _replica
 from keras_ext.core._hyper_variable import HyperVariable
 from keras_ext.core._typing import Tensor, Variable
@@ -17,15 +18,15 @@ class ElasticUpdates(LocalUpdates):
     """Every replica trains on its own, on an elastic band to a common center.
 
     Args:
-        model: The compiled model.
+        scope: The scope of the `fit`.
         sync_every: Every how many steps the bands pull, of dtype `"int32"`.
         elasticity: By how much of the mean distance the center moves then.
     """
 
     def __init__(
-        self, model: keras.Model, sync_every: HyperVariable, elasticity: HyperVariable
+        self, scope: FitScope, sync_every: HyperVariable, elasticity: HyperVariable
     ) -> None:
-        super().__init__(model, sync_every, average_state=False)
+        super().__init__(scope, sync_every, average_state=False)
         self.elasticity = elasticity
 
     def build(self, variables: Sequence[Variable]) -> None:

@@ -5,33 +5,31 @@ from typing import Any
 
 import keras
 
+from keras_ext._fit._fit_scope import FitScope
 from keras_ext.core._checks import require
-from keras_ext.core._replaced_method import replace_method
 
 
-def fail_if_unused(model: keras.Model, optimizer: Any) -> Callable[[], None]:
+def fail_if_unused(scope: FitScope, optimizer: Any) -> None:
     """Makes a custom `train_step` that never applies the optimizer fail.
 
-    It does so while it is traced, before anything is computed. Returns what undoes it.
+    It does so while it is traced, before anything is computed.
     """
-    if type(model).train_step is keras.Model.train_step:
-        return lambda: None
-    custom_step = model.train_step
+    if type(scope.model).train_step is keras.Model.train_step:
+        return
 
-    def train_step(*args: Any, **kwargs: Any) -> Any:
-        optimizer.was_applied = False
-        result = custom_step(*args, **kwargs)
-        if not optimizer.was_applied:
-            restore()
-            optimizer.detach()
+    def link(step: Callable[..., Any]) -> Callable[..., Any]:
+        def train_step(*args: Any, **kwargs: Any) -> Any:
+            optimizer.was_applied = False
+            result = step(*args, **kwargs)
             require(
-                False,
+                optimizer.was_applied,
                 "model.train_step",
-                custom_step,
+                step,
                 "one that calls model.optimizer.apply(...)",
                 hint="The callbacks see no gradient in this model.",
             )
-        return result
+            return result
 
-    restore = replace_method(model, "train_step", train_step)
-    return restore
+        return train_step
+
+    scope.link("train_step", link)

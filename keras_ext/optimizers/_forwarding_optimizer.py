@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ext.core._live_attributes import LiveAttributes
 from keras_ext.core._typing import Tensor, Variable
 
 # What outsiders read from an optimizer, and find on the wrapped one.
@@ -22,7 +23,7 @@ _FORWARDED = (
 )
 
 
-class ForwardingOptimizer(keras.optimizers.Optimizer):
+class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
     """Wraps an optimizer and answers for it.
 
     The learning rate, the iterations, weight decay, exponential averages and whatever

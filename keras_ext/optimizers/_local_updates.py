@@ -1,6 +1,5 @@
 """Optimizers of which every replica makes updates of its own."""
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,10 +9,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_ext._fit._fit_scope import FitScope
 from keras_ext.core import _replica
 from keras_ext.core._checks import require
 from keras_ext.core._hyper_variable import HyperVariable
-from keras_ext.core._replaced_method import replace_method
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.optimizers._fail_if_unused import fail_if_unused
 from keras_ext.optimizers._forwarding_optimizer import ForwardingOptimizer
@@ -58,25 +57,33 @@ class LocalUpdates(ForwardingOptimizer):
     process. It counts in `iterations`, which are therefore the same everywhere.
 
     Args:
-        model: The compiled model.
+        scope: The scope of the `fit`.
         sync_every: The number of steps, of dtype `"int32"`.
         average_state: Whether to average also what the optimizer keeps, each time.
     """
 
     def __init__(
-        self, model: keras.Model, sync_every: HyperVariable, average_state: bool
+        self, scope: FitScope, sync_every: HyperVariable, average_state: bool
     ) -> None:
-        super().__init__(model.optimizer)
-        # Weakly, so that who saves the optimizer does not come back to the model.
-        self._model: Any = weakref.ref(model)
+        super().__init__(scope.model.optimizer)
+        self._scope = scope
         self.sync_every = sync_every
         self.average_state = average_state
         # Set while tracing: whether the training step uses this optimizer at all.
         self.was_applied = False
         # How many want to see the weights that the training stands for.
         self._lookers = 0
-        self._undo = [fail_if_unused(model, self)]
-        self._undo += [self._show_to(model, name) for name in _LOOKS]
+
+    def attach(self) -> None:
+        """Puts it on the model, until the scope is closed."""
+        scope = self._scope
+        scope.shared["optimizer"] = self
+        scope.wrap_optimizer(self)
+        fail_if_unused(scope, self)
+        for name in _LOOKS:
+            scope.link(name, self._showing)
+        # The first thing to be undone: the methods and the optimizer are still there.
+        scope.on_close(self._finish_if_used)
 
     # Building.
 
@@ -98,7 +105,7 @@ class LocalUpdates(ForwardingOptimizer):
         super().build(variables)
         shared = (self.optimizer.iterations, self.optimizer.learning_rate)
         slots = [v for v in self.optimizer.variables if all(v is not s for s in shared)]
-        kept = self._model().non_trainable_weights
+        kept = self._scope.model.non_trainable_weights
         left_out = _replica.local_variable((), "float32", "left_out", total="sum")
         self._state = _State(
             since=_counter("since"),
@@ -115,7 +122,7 @@ class LocalUpdates(ForwardingOptimizer):
 
     def begin(self) -> None:
         """Builds everything, when the training begins."""
-        model = self._model()
+        model = self._scope.model
         require(
             model.built,
             "model.built",
@@ -267,9 +274,8 @@ class LocalUpdates(ForwardingOptimizer):
             )
         self._state.functions[name]()
 
-    def _show_to(self, model: keras.Model, name: str) -> Callable[[], None]:
-        """Makes a method of the model see what it should. Returns what undoes it."""
-        method = getattr(model, name)
+    def _showing(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Makes a method of the model see what it should."""
 
         def look(*args: Any, **kwargs: Any) -> Any:
             self.show()
@@ -278,7 +284,7 @@ class LocalUpdates(ForwardingOptimizer):
             finally:
                 self.hide()
 
-        return replace_method(model, name, look)
+        return look
 
     @property
     def left_out(self) -> float:
@@ -291,35 +297,10 @@ class LocalUpdates(ForwardingOptimizer):
         """How often weights or gradients were averaged."""
         return int(ops.convert_to_numpy(self._state.synchronizations))
 
-    def require_left_behind(self, callback: Any) -> None:
-        """Leaves the model to a callback, if it is not in the same `fit` as this one.
-
-        What is built was left behind by a `fit` that was interrupted.
-        """
-        in_use = not self.built
-        self.detach()
-        require(
-            not in_use,
-            "callbacks",
-            callback,
-            "without one that needs the gradient of the whole batch",
-            hint="Where replicas make updates of their own there is no such gradient.",
-        )
-
-    def detach(self) -> None:
-        """Gives the model the optimizer back that it was compiled with."""
-        model = self._model()
-        if model.optimizer is not self:
-            return
-        try:
-            # If it was never applied, there is nothing to bring together.
-            if self.built and self.was_applied:
-                self.finish()
-        finally:
-            model.optimizer = self.optimizer
-            model.train_function = None
-            while self._undo:
-                self._undo.pop()()
+    def _finish_if_used(self) -> None:
+        # If it was never applied, there is nothing to bring together.
+        if self.built and self.was_applied:
+            self.finish()
 
     def finish(self) -> None:
         """Leaves the weights that the training stands for, and one optimizer."""

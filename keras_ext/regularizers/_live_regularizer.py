@@ -6,9 +6,10 @@ import keras
 
 from keras_ext.core._checks import is_number, require
 from keras_ext.core._hyper_variable import HyperVariable
+from keras_ext.core._live_attributes import LiveAttributes
 
 
-class LiveRegularizer(keras.Regularizer):
+class LiveRegularizer(LiveAttributes, keras.Regularizer):
     """Base for regularizers of your own whose strengths are live.
 
     A subclass puts strengths into attributes of the same name, made by `live`, and
@@ -62,13 +63,6 @@ class LiveRegularizer(keras.Regularizer):
         hyper.build()
         return hyper
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        present = vars(self).get(name)
-        if isinstance(present, HyperVariable) and present is not value:
-            present.assign(value)
-        else:
-            super().__setattr__(name, value)
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied = type(self)(**self.get_config())
         memo[id(self)] = copied
@@ -76,5 +70,4 @@ class LiveRegularizer(keras.Regularizer):
 
     def get_config(self) -> dict[str, Any]:
         """The present strengths, by name."""
-        values = vars(self).values()
-        return {v.name: float(v) for v in values if isinstance(v, HyperVariable)}
+        return self.live_config()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from keras_ext.core._live_attributes import LiveAttributes
 from keras_ext.core._replica import local_variable
 from keras_ext.core._typing import Tensor, Variable
 from keras_ext.core._unit_axes import Axes
@@ -35,7 +36,7 @@ class Update(NamedTuple):
     local_sums: Mapping[GradientSignal, Sequence[Tensor]]
 
 
-class GradientSignal:
+class GradientSignal(LiveAttributes):
     """Measures something about gradients, on the device, without the host.
 
     `GradientPipeline` calls it while the step is traced. To write one, make the state

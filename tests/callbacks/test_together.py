@@ -408,33 +408,21 @@ class Stop(keras.callbacks.Callback):
         raise KeyboardInterrupt
 
 
-class TestInterruptedFit:
-    def interrupted(self, names=REPRESENTATIVE):
-        model = make_model()
-        callbacks = [MAKE[name]() for name in names]
-        with pytest.raises(KeyboardInterrupt):
-            fit(model, [*callbacks, Stop()])
-        return model, callbacks
-
-    @pytest.mark.parametrize("again", ["same", "new"])
-    def test_the_next_fit_starts_clean(self, again):
-        model, callbacks = self.interrupted()
-        optimizer = model.optimizer.optimizer
-        if again == "new":
-            callbacks = [MAKE[name]() for name in REPRESENTATIVE]
-        history = fit(model, callbacks, epochs=2).history
-        assert history["batch_size"] == [16, 32]
-        assert model.optimizer is optimizer
-        assert "call" not in vars(model.layers[1])
-
-    def test_detach_does_it_at_once(self):
-        model, _ = self.interrupted()
-        optimizer = model.optimizer.optimizer
-        kx.callbacks.detach(model)
-        kx.callbacks.detach(model)
-        assert model.optimizer is optimizer
-        assert "call" not in vars(model.layers[1])
-        assert fit(model, epochs=1).history.keys() == {"loss"}
+@pytest.mark.parametrize("again", ["same", "new"])
+def test_the_fit_after_an_interrupted_one_starts_clean(again):
+    """See `tests/_fit/test_interrupted_fit.py` for the model alone."""
+    model = make_model()
+    optimizer = model.optimizer
+    callbacks = [MAKE[name]() for name in REPRESENTATIVE]
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, [*callbacks, Stop()])
+    assert model.optimizer is optimizer
+    assert "call" not in vars(model.layers[1])
+    if again == "new":
+        callbacks = [MAKE[name]() for name in REPRESENTATIVE]
+    assert fit(model, callbacks, epochs=2).history["batch_size"] == [16, 32]
+    assert model.optimizer is optimizer
+    assert fit(model, epochs=1).history.keys() == {"loss"}
 
 
 class TestCannotWork:

@@ -518,3 +518,10 @@ def test_what_is_found_is_live():
     hyper_variables(model)["dense/kernel_regularizer/strength"].assign(0.5)
     model.train_on_batch(x, x)
     assert float(dense.kernel[0, 0]) == pytest.approx(0.5)
+
+
+def test_one_that_is_fixed_says_so():
+    fixed = HyperVariable(4, "steps", (4, 4), dtype="int32")
+    fixed.assign(4)
+    with pytest.raises(ValueError, match="`steps` must be 4: it is fixed. Received"):
+        fixed.assign(8)

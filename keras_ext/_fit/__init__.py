@@ -1,0 +1,1 @@
+"""Who owns what callbacks put on a model for the time of a `fit`."""

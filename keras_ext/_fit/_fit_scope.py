@@ -1,0 +1,204 @@
+"""The owner of everything that callbacks put on a model for one `fit`."""
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from keras_ext._keras._model_runs import is_running, tell_when_runs_end
+from keras_ext.core._checks import require
+from keras_ext.core._knobs import Knob
+from keras_ext.core._live_value import LiveFloat, LiveValue
+from keras_ext.core._replaced_method import Link, link_method
+
+_SCOPE = "_keras_ext_scope"
+
+
+class FitScope:
+    """What callbacks have put on a model, and how all of it is taken off again.
+
+    Callbacks join it in `set_model`, put their things on the model through it, and
+    leave at the end of training. When the last one has left, everything is undone, the
+    last thing first, and Keras traces the step anew. A `fit` that ends in another way,
+    with an exception or Ctrl-C anywhere, undoes it as well, by itself. In a loop
+    without `fit` that is left to `detach`, or to the next who joins.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        # Weakly, so that who saves what is on the model does not come back to it.
+        self._model: Any = weakref.ref(model)
+        self._owners: list[Any] = []
+        self._undo: list[Callable[[], None]] = []
+        self._finish: list[Callable[[], None]] = []
+        self._movers: dict[int, tuple[Any, Any]] = {}
+        self._begun = False
+        # A loop without `fit` may call `evaluate`: that ends no scope of the loop.
+        self._in_run = is_running(model)
+        # By name, what callbacks share, such as the pipeline of gradients.
+        self.shared: dict[str, Any] = {}
+
+    @classmethod
+    def present(cls, model: keras.Model) -> "FitScope | None":
+        """The scope that is open on a model, if there is one."""
+        return vars(model).get(_SCOPE)
+
+    @classmethod
+    @contextmanager
+    def joining(cls, model: keras.Model, owner: Any) -> Iterator["FitScope"]:
+        """Adds an owner to the scope of the run that begins, opened if need be.
+
+        Gives the scope. If what is done with it fails, all is undone.
+
+        Raises:
+            ValueError: If the owner is in it already, or training has begun.
+        """
+        scope = cls.present(model)
+        if scope is not None and (scope._begun or scope._has(owner)):
+            scope._require_left_behind(owner)
+            scope.close()
+            scope = None
+        if scope is None:
+            scope = cls(model)
+            # Past Keras's attribute tracking.
+            object.__setattr__(model, _SCOPE, scope)
+        scope._owners.append(owner)
+        # Makes `fit` trace the step anew, with what is put there.
+        model.train_function = None
+        try:
+            yield scope
+        except BaseException:
+            scope.close()
+            raise
+
+    def _has(self, owner: Any) -> bool:
+        return any(owner is other for other in self._owners)
+
+    def _require_left_behind(self, owner: Any) -> None:
+        name = type(owner).__name__
+        twice = "once in the list, and in no other `fit` of the model while it trains"
+        require(not is_running(self._model()), "callbacks", name, twice)
+
+    @property
+    def model(self) -> keras.Model:
+        """The model."""
+        return self._model()
+
+    def begin(self) -> None:
+        """Ends the time of joining, once; called when training begins."""
+        self._begun = True
+
+    def leave(self, owner: Any) -> None:
+        """Takes an owner out; with the last one, undoes everything."""
+        self._owners = [other for other in self._owners if other is not owner]
+        if not self._owners:
+            for finish in self._finish:
+                finish()
+            self.close()
+
+    def on_finish(self, finish: Callable[[], None]) -> None:
+        """Calls a function when the last owner leaves, and not if training fails."""
+        self._finish.append(finish)
+
+    def on_close(self, undo: Callable[[], None]) -> None:
+        """Calls a function when everything is undone, those added last first."""
+        self._undo.append(undo)
+
+    def link(self, name: str, link: Link, outermost: bool = False) -> None:
+        """Puts a link around a method of the model, see `link_method`."""
+        self.on_close(link_method(self.model, name, link, outermost))
+
+    def wrap_optimizer(self, wrapper: Any) -> None:
+        """Puts a `ForwardingOptimizer` in the place of the optimizer that it wraps."""
+        self.model.optimizer = wrapper
+
+        def unwrap() -> None:
+            # Who compiled the model meanwhile keeps what they have put there.
+            if self.model.optimizer is wrapper:
+                self.model.optimizer = wrapper.optimizer
+
+        self.on_close(unwrap)
+
+    def claim(self, what: Any, path: str, owner: Any) -> None:
+        """Notes who moves something of the model, such as a live value.
+
+        Raises:
+            ValueError: If somebody else does.
+        """
+        _, mover = self._movers.setdefault(id(what), (what, owner))
+        names = [type(x).__name__ for x in (mover, owner)]
+        hint = "Let one of them leave it out."
+        one = f"such that one of them moves {path!r}"
+        require(mover is owner, "callbacks", names, one, hint)
+
+    def make_live(self, chosen: Sequence[Knob], owner: Any) -> list[LiveValue]:
+        """Makes numbers of the model live for this time, to be moved by an owner.
+
+        Args:
+            chosen: Some of the `knobs` of the model.
+            owner: Who moves them.
+
+        Returns:
+            The live values. Those that were live before stay so.
+
+        Raises:
+            ValueError: If somebody else moves one of them.
+        """
+        values = []
+        for knob in chosen:
+            live = knob.make_live(self.model)
+            self.claim(live, knob.path, owner)
+            if knob.live is None:
+                live.temporary = True
+                self.on_close(_make_plain(knob, live))
+            values.append(live)
+        return values
+
+    def close(self) -> None:
+        """Undoes everything; the model is as if nobody had joined."""
+        model = self.model
+        if self.present(model) is self:
+            object.__delattr__(model, _SCOPE)
+        self._owners.clear()
+        self._finish.clear()
+        try:
+            while self._undo:
+                self._undo.pop()()
+        finally:
+            if self._undo:
+                self.close()  # whatever one of them raises, the rest is undone
+            model.train_function = None
+
+
+def close_scope(model: keras.Model) -> None:
+    """Undoes what is on a model, if anything is."""
+    scope = FitScope.present(model)
+    if scope is not None:
+        scope.close()
+
+
+def watch_runs() -> None:
+    """Closes from now on what a run of a model leaves open, in whatever way it ends."""
+    tell_when_runs_end(_close_that_of_the_run)
+
+
+def _close_that_of_the_run(model: keras.Model) -> None:
+    scope = FitScope.present(model)
+    if scope is not None and scope._in_run:
+        scope.close()
+
+
+def _make_plain(knob: Knob, live: LiveValue) -> Callable[[], None]:
+    made = replace(knob, value=LiveFloat(live))
+
+    def make_plain() -> None:
+        # Unless `make_live` has made it live for good meanwhile.
+        if live.temporary:
+            made.make_plain()
+
+    return make_plain

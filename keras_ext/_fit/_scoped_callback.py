@@ -1,0 +1,37 @@
+"""Callbacks that put something on the model while it trains."""
+
+from typing import Any, Self
+
+import keras
+
+from keras_ext._fit._fit_scope import FitScope, watch_runs
+from keras_ext.core._copyable_callback import CopyableCallback
+from keras_ext.core._typing import Logs
+
+
+class ScopedCallback(CopyableCallback):
+    """A callback that puts things on the model for one `fit`, through its `FitScope`.
+
+    A subclass overrides `attach`, and calls these hooks if it overrides them.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Before the `fit` that it is for: that one is to be watched already.
+        watch_runs()
+        return super().__new__(cls)
+
+    def attach(self, scope: FitScope) -> None:
+        """Puts on the model what this callback needs."""
+        raise NotImplementedError(f"{type(self).__name__} must override attach().")
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        with FitScope.joining(model, self) as scope:
+            self.scope = scope
+            self.attach(scope)
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self.scope.begin()
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self.scope.leave(self)
