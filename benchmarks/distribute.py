@@ -81,7 +81,7 @@ def steps(options):
             # The timer comes first: what is averaged between epochs is not counted.
             callbacks = [timer := Steps()]
             if name == "LocalSGD, 8":
-                callbacks.append(kx.distribute.LocalSGD(8))
+                callbacks.append(kx.callbacks.LocalSGD(8))
             data = {"batch_size": options.batch_size, "shuffle": False}
             model.fit(x, x, callbacks=callbacks, verbose=0, **data)
             if turn:  # the first one traces

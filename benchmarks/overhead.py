@@ -129,7 +129,7 @@ class Live(keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(model)
-        kx.core.make_live(model, self.include)
+        kx.make_live(model, self.include)
 
 
 def live(x, y):

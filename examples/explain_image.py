@@ -21,7 +21,8 @@ import keras_ext as kx
 
 def load():
     """Images of 8 x 8 pixels, and the digits."""
-    datasets = kx.core.import_extra("sklearn.datasets", extra="examples")
+    from sklearn import datasets
+
     data = datasets.load_digits()
     order = np.random.default_rng(0).permutation(len(data.target))
     return data.images[order, ..., None].astype("float32") / 16, data.target[order]

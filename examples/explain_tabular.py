@@ -22,7 +22,8 @@ import keras_ext as kx
 
 def load():
     """Standardized measurements, as a DataFrame, and whether a tumor is malignant."""
-    datasets = kx.core.import_extra("sklearn.datasets", extra="examples")
+    from sklearn import datasets
+
     data = datasets.load_breast_cancer(as_frame=True)
     x = (data.data - data.data.mean()) / data.data.std()
     order = np.random.default_rng(0).permutation(len(x))
@@ -62,8 +63,9 @@ def compare(model, background, x, budgets):
 
 
 def draw(explanation, path):
-    plt = kx.core.import_extra("matplotlib.pyplot", extra="examples")
-    shap = kx.core.import_extra("shap", extra="examples")
+    import shap
+    from matplotlib import pyplot as plt
+
     figure, (left, right) = plt.subplots(1, 2, figsize=(15, 5), layout="constrained")
     plt.sca(left)
     shap.plots.beeswarm(explanation, max_display=10, show=False, plot_size=None)

@@ -71,7 +71,8 @@ def train(x, y, epochs):
 
 
 def draw(explanation, reviews, path):
-    plt = kx.core.import_extra("matplotlib.pyplot", extra="examples")
+    from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(
         len(reviews), 1, figsize=(9, 1.7 * len(reviews)), layout="constrained"
     )

@@ -28,7 +28,9 @@ BATCH_SIZE = 32
 
 def load_digits():
     """1,797 images of 8 x 8 pixels: 1,200 to train, 250 to validate, 347 to test."""
-    digits = kx.core.import_extra("sklearn.datasets", extra="examples").load_digits()
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
     x, y = digits.data[order] / 16.0, digits.target[order]
     return split(x.astype("float32"), y, (1200, 1450))
@@ -126,7 +128,8 @@ def run(data, with_callbacks, seed, epochs):
 
 def train_all(data, seeds, epochs):
     """Returns, for plain and for four callbacks, the runs of every seed."""
-    track = kx.core.import_extra("rich.progress", extra="examples").track
+    from rich.progress import track
+
     runs = {"plain": [], "four callbacks": []}
     for seed in track(range(seeds), description="training"):
         for name, collected in runs.items():
@@ -135,7 +138,9 @@ def train_all(data, seeds, epochs):
 
 
 def print_table(runs):
-    table = kx.core.import_extra("rich.table", extra="examples").Table()
+    from rich.table import Table
+
+    table = Table()
     columns = list(runs["plain"][0][1])
     for column in ("", *columns):
         table.add_column(column, justify="right")
@@ -146,14 +151,15 @@ def print_table(runs):
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             cells.append(f"{statistics.mean(values):.1f} ± {spread:.1f}")
         table.add_row(name, *cells)
-    kx.core.import_extra("rich.console", extra="examples").Console(width=100).print(
-        table
-    )
+    from rich.console import Console
+
+    Console(width=100).print(table)
 
 
 def draw(runs, path):
     """Draws the curves of every seed: plain in gray, with the callbacks in color."""
-    pyplot = kx.core.import_extra("matplotlib.pyplot", extra="examples")
+    from matplotlib import pyplot
+
     pyplot.switch_backend("agg")
     panels = {
         "val_loss": "validation loss",

@@ -7,8 +7,8 @@
 from keras_ext import (
     callbacks,
     controllers,
-    core,
     data,
+    diagnostics,
     distribute,
     explain,
     gradients,
@@ -16,20 +16,32 @@ from keras_ext import (
     optimizers,
     regularizers,
     signals,
+    uncertainty,
 )
+from keras_ext._fit._detach import detach
+from keras_ext._live._find_hyper_variables import hyper_variables
+from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext._live._live_attributes import LiveAttributes
+from keras_ext._live._make_live import make_live
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "HyperVariable",
+    "LiveAttributes",
     "callbacks",
     "controllers",
-    "core",
     "data",
+    "detach",
+    "diagnostics",
     "distribute",
     "explain",
     "gradients",
+    "hyper_variables",
     "layers",
+    "make_live",
     "optimizers",
     "regularizers",
     "signals",
+    "uncertainty",
 ]

@@ -54,7 +54,7 @@ EQUIVALENT = {
         "1000 plus 1",
     ): "any bound below 1024 keeps the power of two from overflowing",
     (
-        "keras_ext/gradients/_clip_update_rms.py",
+        "keras_ext/gradients/clip/_clip_update_rms.py",
         "return ops.minimum(1.0, limit / ops.maximum(rms, 1e-30))",
         "1e-30 doubled",
     ): "only keeps zero from being divided by zero",

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 
 # What is changed.
 FOLDERS = [
-    "keras_ext/core",
+    "keras_ext/_core",
+    "keras_ext/_keras",
+    "keras_ext/_anatomy",
+    "keras_ext/_live",
+    "keras_ext/_fit",
+    "keras_ext/_engine",
     "keras_ext/gradients",
-    "keras_ext/optimizers",
     "keras_ext/signals",
     "keras_ext/controllers",
     "keras_ext/explain/_methods",

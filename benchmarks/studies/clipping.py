@@ -109,7 +109,7 @@ class Trainer:
         optimizer = kx.optimizers.GradientPipeline(
             keras.optimizers.SGD(0.1, momentum=MOMENTUM),
             transforms,
-            unit_axes=kx.core.unit_axes(self.model),
+            unit_axes=kx.optimizers.unit_axes(self.model),
         )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(

@@ -119,7 +119,7 @@ class Trainer:
             steps_per_execution=8,
         )
         self.model.optimizer.build(self.model.trainable_variables)
-        self.live = kx.core.make_live(self.model, include=[f"^{p}$" for p in FIRST])
+        self.live = kx.make_live(self.model, include=[f"^{p}$" for p in FIRST])
         self.fresh = [
             keras.ops.convert_to_numpy(v).copy() for v in self.model.optimizer.variables
         ]

@@ -266,10 +266,10 @@ def check(data, steps=48):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     rows = data.stream(10)[0][: steps * 2 * BATCH_SIZE]
     ours = {
-        "local, 4": (2, lambda: [kx.distribute.LocalSGD(4)], ()),
-        "local, 16, with momentum": (2, lambda: [kx.distribute.LocalSGD(16, True)], ()),
-        "post-local, 16": (2, lambda: [kx.distribute.PostLocalSGD(16)], ()),
-        "elastic, 10": (2, lambda: [kx.distribute.ElasticAveraging()], ()),
+        "local, 4": (2, lambda: [kx.callbacks.LocalSGD(4)], ()),
+        "local, 16, with momentum": (2, lambda: [kx.callbacks.LocalSGD(16, True)], ()),
+        "post-local, 16": (2, lambda: [kx.callbacks.PostLocalSGD(16)], ()),
+        "elastic, 10": (2, lambda: [kx.callbacks.ElasticAveraging()], ()),
         "delay 4": (1, list, (kx.gradients.DelayGradients(4),)),
     }
     for name, (workers, callbacks, transforms) in ours.items():

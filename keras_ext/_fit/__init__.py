@@ -1,1 +1,1 @@
-"""Who owns what callbacks put on a model for the time of a `fit`."""
+"""What callbacks put on a model for the time of a `fit`, and take off again."""

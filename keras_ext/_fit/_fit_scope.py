@@ -8,11 +8,11 @@ from typing import Any
 
 import keras
 
+from keras_ext._core._checks import require
+from keras_ext._fit._replaced_method import Link, link_method
 from keras_ext._keras._model_runs import is_running, tell_when_runs_end
-from keras_ext.core._checks import require
-from keras_ext.core._knobs import Knob
-from keras_ext.core._live_value import LiveFloat, LiveValue
-from keras_ext.core._replaced_method import Link, link_method
+from keras_ext._live._hyperparameter import Hyperparameter
+from keras_ext._live._live_value import LiveFloat, LiveValue
 
 _SCOPE = "_keras_ext_scope"
 
@@ -136,7 +136,9 @@ class FitScope:
         one = f"such that one of them moves {path!r}"
         require(mover is owner, "callbacks", names, one, hint)
 
-    def make_live(self, chosen: Sequence[Knob], owner: Any) -> list[LiveValue]:
+    def make_live(
+        self, chosen: Sequence[Hyperparameter], owner: Any
+    ) -> list[LiveValue]:
         """Makes numbers of the model live for this time, to be moved by an owner.
 
         Args:
@@ -193,7 +195,7 @@ def _close_that_of_the_run(model: keras.Model) -> None:
         scope.close()
 
 
-def _make_plain(knob: Knob, live: LiveValue) -> Callable[[], None]:
+def _make_plain(knob: Hyperparameter, live: LiveValue) -> Callable[[], None]:
     made = replace(knob, value=LiveFloat(live))
 
     def make_plain() -> None:

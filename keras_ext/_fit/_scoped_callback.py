@@ -4,9 +4,9 @@ from typing import Any, Self
 
 import keras
 
+from keras_ext._core._typing import Logs
+from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._fit._fit_scope import FitScope, watch_runs
-from keras_ext.core._copyable_callback import CopyableCallback
-from keras_ext.core._typing import Logs
 
 
 class ScopedCallback(CopyableCallback):

@@ -1,1 +1,3 @@
-"""The seam: private names of Keras and TensorFlow, and what is put on their classes."""
+"""The seam: private names of Keras and TensorFlow, what is put on their classes,
+and tf.distribute.
+"""

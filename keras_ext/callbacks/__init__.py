@@ -1,37 +1,49 @@
 """Callbacks, for training loops that already exist."""
 
-from keras_ext.callbacks._adaptive_dropout import AdaptiveDropout
-from keras_ext.callbacks._adaptive_regularization import AdaptiveRegularization
-from keras_ext.callbacks._batch_size_finder import BatchSizeFinder
-from keras_ext.callbacks._detach import detach
-from keras_ext.callbacks._diagnose import diagnose
-from keras_ext.callbacks._dropout_batch_norm_balance import DropoutBatchNormBalance
-from keras_ext.callbacks._dynamic_batch_size import DynamicBatchSize
-from keras_ext.callbacks._evidence_based_early_stopping import (
-    EvidenceBasedEarlyStopping,
-)
-from keras_ext.callbacks._find_batch_size import find_batch_size
-from keras_ext.callbacks._gradient_callback import GradientCallback
-from keras_ext.callbacks._gradient_disparity_early_stopping import (
-    GradientDisparityEarlyStopping,
-)
-from keras_ext.callbacks._gradient_monitor import GradientMonitor
-from keras_ext.callbacks._gradient_norm_early_stopping import (
-    GradientNormEarlyStopping,
-)
-from keras_ext.callbacks._gradient_variance_early_stopping import (
-    GradientVarianceEarlyStopping,
-)
-from keras_ext.callbacks._gradual_unfreezing import GradualUnfreezing
-from keras_ext.callbacks._hyper_variable_scheduler import HyperVariableScheduler
-from keras_ext.callbacks._label_wave_early_stopping import LabelWaveEarlyStopping
-from keras_ext.callbacks._layerwise_adaptive_clipping import (
+from keras_ext.callbacks.batch_size._batch_size_finder import BatchSizeFinder
+from keras_ext.callbacks.batch_size._dynamic_batch_size import DynamicBatchSize
+from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
+from keras_ext.callbacks.gradients._gradient_monitor import GradientMonitor
+from keras_ext.callbacks.gradients._layerwise_adaptive_clipping import (
     LayerwiseAdaptiveClipping,
 )
-from keras_ext.callbacks._layerwise_gradient_stopping import LayerwiseGradientStopping
-from keras_ext.callbacks._prechelt_early_stopping import PrecheltEarlyStopping
-from keras_ext.callbacks._recalibrate_batch_norm import RecalibrateBatchNorm
-from keras_ext.callbacks._stop_when import StopWhen
+from keras_ext.callbacks.local._elastic_averaging import ElasticAveraging
+from keras_ext.callbacks.local._local_sgd import LocalSGD
+from keras_ext.callbacks.local._post_local_sgd import PostLocalSGD
+from keras_ext.callbacks.regularization._adaptive_dropout import AdaptiveDropout
+from keras_ext.callbacks.regularization._adaptive_regularization import (
+    AdaptiveRegularization,
+)
+from keras_ext.callbacks.regularization._dropout_batch_norm_balance import (
+    DropoutBatchNormBalance,
+)
+from keras_ext.callbacks.regularization._recalibrate_batch_norm import (
+    RecalibrateBatchNorm,
+)
+from keras_ext.callbacks.schedules._gradual_unfreezing import GradualUnfreezing
+from keras_ext.callbacks.schedules._hyper_variable_scheduler import (
+    HyperVariableScheduler,
+)
+from keras_ext.callbacks.stopping._evidence_based_early_stopping import (
+    EvidenceBasedEarlyStopping,
+)
+from keras_ext.callbacks.stopping._gradient_disparity_early_stopping import (
+    GradientDisparityEarlyStopping,
+)
+from keras_ext.callbacks.stopping._gradient_norm_early_stopping import (
+    GradientNormEarlyStopping,
+)
+from keras_ext.callbacks.stopping._gradient_variance_early_stopping import (
+    GradientVarianceEarlyStopping,
+)
+from keras_ext.callbacks.stopping._label_wave_early_stopping import (
+    LabelWaveEarlyStopping,
+)
+from keras_ext.callbacks.stopping._layerwise_gradient_stopping import (
+    LayerwiseGradientStopping,
+)
+from keras_ext.callbacks.stopping._prechelt_early_stopping import PrecheltEarlyStopping
+from keras_ext.callbacks.stopping._stop_when import StopWhen
 
 __all__ = [
     "AdaptiveDropout",
@@ -39,6 +51,7 @@ __all__ = [
     "BatchSizeFinder",
     "DropoutBatchNormBalance",
     "DynamicBatchSize",
+    "ElasticAveraging",
     "EvidenceBasedEarlyStopping",
     "GradientCallback",
     "GradientDisparityEarlyStopping",
@@ -50,10 +63,9 @@ __all__ = [
     "LabelWaveEarlyStopping",
     "LayerwiseAdaptiveClipping",
     "LayerwiseGradientStopping",
+    "LocalSGD",
+    "PostLocalSGD",
     "PrecheltEarlyStopping",
     "RecalibrateBatchNorm",
     "StopWhen",
-    "detach",
-    "diagnose",
-    "find_batch_size",
 ]

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext.core._typing import Tensor
+from keras_ext._core._typing import Tensor
 
 
 class BatchSize:

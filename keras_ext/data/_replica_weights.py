@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_ext.core._typing import Tensor
+from keras_ext._core._typing import Tensor
 
 
 def weighted_for_replicas(batches: Any, replicas: int) -> Any:

@@ -1,19 +1,8 @@
 """Strategies of tf.distribute, and `fit` that works with several workers."""
 
-from keras_ext.distribute._elastic_averaging import ElasticAveraging
 from keras_ext.distribute._is_chief import is_chief
-from keras_ext.distribute._local_sgd import LocalSGD
 from keras_ext.distribute._multi_worker import MultiWorker
-from keras_ext.distribute._post_local_sgd import PostLocalSGD
 from keras_ext.distribute._shard import shard
 from keras_ext.distribute._strategy import strategy
 
-__all__ = [
-    "ElasticAveraging",
-    "LocalSGD",
-    "MultiWorker",
-    "PostLocalSGD",
-    "is_chief",
-    "shard",
-    "strategy",
-]
+__all__ = ["MultiWorker", "is_chief", "shard", "strategy"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_ext.core._checks import is_integer, require
+from keras_ext._core._checks import is_integer, require
 
 _SHAPE = '{"cluster": {"worker": [addresses]}, "task": {"type": "worker", "index": 0}}'
 _SLURM = (

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_ext.core._checks import is_integer, require
-from keras_ext.distribute import _keras_repairs
-from keras_ext.distribute._chief_files import only_chief_writes
+from keras_ext._core._checks import is_integer, require
+from keras_ext._keras import _symbolic_build
+from keras_ext._keras._chief_files import only_chief_writes
 from keras_ext.distribute._is_chief import is_chief
 from keras_ext.distribute._strategy import strategy as make_strategy
 
@@ -82,9 +82,9 @@ class MultiWorker:
     def __enter__(self) -> Any:
         with ExitStack() as stack:
             seed = self.seed
-            if _keras_repairs.has_parts(self.strategy):
-                stack.enter_context(_keras_repairs.applied())
-            if _keras_repairs.in_cluster(self.strategy):
+            if _symbolic_build.has_parts(self.strategy):
+                stack.enter_context(_symbolic_build.applied())
+            if _symbolic_build.in_cluster(self.strategy):
                 seed = self._agreed_seed()
             stack.enter_context(self.strategy.scope())
             if not is_chief():

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext.core._checks import require
-from keras_ext.core._data_adapter import DataAdapter
+from keras_ext._core._checks import require
+from keras_ext._keras._data_adapter import DataAdapter
 from keras_ext.data._batch_pipeline import split_for_replicas
 from keras_ext.data._replica_weights import weighted_for_replicas
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_ext.core._checks import is_number, require
+from keras_ext._core._checks import is_number, require
 from keras_ext.distribute._cluster import Cluster, cluster_of
 from keras_ext.distribute._rendezvous import rendezvous
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext.core._checks import is_integer, require
+from keras_ext._core._checks import is_integer, require
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._model_function import ModelFunction

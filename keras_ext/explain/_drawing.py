@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._checks import is_integer, require
-from keras_ext.core._extras import import_extra
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._extras import import_extra
 from keras_ext.explain._values import has_outputs, values_of
 
 # Those of shap, so that pictures of both can stand side by side.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._typing import Tensor
+from keras_ext._core._typing import Tensor
 from keras_ext.explain._inputs import num_rows, take
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._problem import gathered, rows_like, traced

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._checks import is_integer, require
-from keras_ext.core._copyable_callback import CopyableCallback
-from keras_ext.core._typing import Logs
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Logs
+from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.explain._drawing import FAINT, INK, pyplot
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._values import by_player

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext.core._checks import is_integer, is_number, require
+from keras_ext._core._checks import is_integer, is_number, require
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._explanation import to_explanation
 from keras_ext.explain._inputs import Inputs

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._extras import import_extra
+from keras_ext._core._extras import import_extra
 from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext.core._checks import require
-from keras_ext.core._typing import Tensor
+from keras_ext._core._checks import require
+from keras_ext._core._typing import Tensor
 
 
 class Inputs:

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext.core._checks import require
-from keras_ext.core._replaced_method import replace_method
-from keras_ext.core._sublayers import sublayers
-from keras_ext.core._typing import Tensor
+from keras_ext._anatomy._sublayers import sublayers
+from keras_ext._core._checks import require
+from keras_ext._core._typing import Tensor
+from keras_ext._fit._replaced_method import replace_method
 from keras_ext.explain._model_function import ModelFunction
 
 _HINT = 'Use a method that takes no gradients, such as "permutation".'

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext.core._checks import is_integer, require
-from keras_ext.core._typing import Tensor
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Tensor
 from keras_ext.explain._inputs import Inputs
 
 LINKS = ("identity", "logit")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_ext.core._typing import Tensor
+from keras_ext._core._typing import Tensor
 from keras_ext.explain._leaves import Leaves
 from keras_ext.explain._problem import Problem, Rows, gathered
 

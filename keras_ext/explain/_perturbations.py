@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_ext.core._checks import require
+from keras_ext._core._checks import require
 from keras_ext.explain._problem import Problem
 
 

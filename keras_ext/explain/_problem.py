@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from keras_ext.core._typing import Tensor
+from keras_ext._core._typing import Tensor
 from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._extras import import_extra
+from keras_ext._core._extras import import_extra
 from keras_ext.explain._drawing import FAINT, INK, LOWERS, RAISES, pyplot
 
 _BAR = 0.32  # inches

@@ -1,9 +1,14 @@
 """TensorFlow as it was, after explainers of shap that change it have failed."""
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from keras_ext._keras._tensorflow import (
+    eager_execute,
+    own_record_gradient,
+    registered_gradients,
+)
 
 
 @contextmanager
@@ -42,27 +47,24 @@ class _State:
 
     def __init__(self) -> None:
         # There are no public names for what shap changes.
-        name = "tensorflow.python.eager.execute"
-        self._execute: Any = importlib.import_module(name)
+        self._execute = eager_execute()
         self._record_gradient = self._execute.record_gradient
         if _is_of_shap(self._record_gradient):
-            backprop = importlib.import_module("tensorflow.python.eager.backprop")
-            self._record_gradient = backprop.record_gradient
-        ops = importlib.import_module("tensorflow.python.framework.ops")
-        self._registry: dict[str, dict[str, Any]] = ops.gradient_registry._registry
+            self._record_gradient = own_record_gradient()
+        self._registered = registered_gradients()
         self._gradients = {
             name: {**entry, "type": _own_gradient(name, entry["type"])}
-            for name, entry in self._registry.items()
+            for name, entry in self._registered.items()
             if not name.startswith("shap_")
         }
 
     def restore(self) -> None:
         self._execute.record_gradient = self._record_gradient
         # What others have registered meanwhile may stay.
-        for name in [name for name in self._registry if name.startswith("shap_")]:
-            del self._registry[name]
+        for name in [name for name in self._registered if name.startswith("shap_")]:
+            del self._registered[name]
         for name, entry in self._gradients.items():
-            self._registry[name] = {**entry}
+            self._registered[name] = {**entry}
 
 
 def _is_of_shap(function: Any) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._checks import is_integer, require
-from keras_ext.core._extras import import_extra
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._extras import import_extra
 from keras_ext.explain import plots
 from keras_ext.explain._drawing import Shown, numbers, pyplot
 from keras_ext.explain._report_figures import draw_importances, draw_swarm

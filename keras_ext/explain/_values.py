@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._checks import require
-from keras_ext.core._extras import import_extra
+from keras_ext._core._checks import require
+from keras_ext._core._extras import import_extra
 
 
 def by_player(explanation: Any, name: str = "explanation") -> np.ndarray:

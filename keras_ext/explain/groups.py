@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._checks import is_integer, require
+from keras_ext._core._checks import is_integer, require
 
 __all__ = ["grid", "windows"]
 

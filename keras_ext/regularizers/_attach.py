@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
-from keras_ext.core._checks import require
-from keras_ext.core._pattern import check_pattern, is_selected
-from keras_ext.core._sublayers import sublayers, weight_paths
-from keras_ext.core._typing import Pattern, Variable
+from keras_ext._anatomy._sublayers import sublayers, weight_paths
+from keras_ext._core._checks import require
+from keras_ext._core._pattern import check_pattern, is_selected
+from keras_ext._core._typing import Pattern, Variable
 
 
 def attach(
@@ -18,7 +18,7 @@ def attach(
     The losses of the model contain its penalty from then on; the next `fit` traces its
     step anew. It takes the place of a regularizer that a weight has. One that is live,
     such as `keras_ext.regularizers.L2`, or that is made live by
-    `keras_ext.core.make_live`, can be changed afterwards; all weights it is attached to
+    `keras_ext.make_live`, can be changed afterwards; all weights it is attached to
     share its strengths.
 
     It is saved and cloned with the model where the layer has an argument for it, such

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext.core._checks import require
-from keras_ext.core._typing import Tensor
+from keras_ext._core._checks import require
+from keras_ext._core._typing import Tensor
 from keras_ext.regularizers._l1_l2 import absolute_sum
 from keras_ext.regularizers._live_regularizer import LiveRegularizer
 

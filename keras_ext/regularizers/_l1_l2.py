@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_ext.core._typing import Tensor
+from keras_ext._core._typing import Tensor
 from keras_ext.regularizers._live_regularizer import LiveRegularizer
 
 
@@ -23,7 +23,7 @@ class L1(LiveRegularizer):
 
     As `keras.regularizers.L1`, but assigning `l1` takes effect in the next step of a
     running `fit`. A model that exists needs no other regularizers for that:
-    `keras_ext.core.make_live` makes those of Keras live.
+    `keras_ext.make_live` makes those of Keras live.
 
     Args:
         l1: Number >= 0, the initial strength. Defaults to `0.01`.
@@ -53,7 +53,7 @@ class L2(LiveRegularizer):
 
     As `keras.regularizers.L2`, but assigning `l2` takes effect in the next step of a
     running `fit`. A model that exists needs no other regularizers for that:
-    `keras_ext.core.make_live` makes those of Keras live.
+    `keras_ext.make_live` makes those of Keras live.
 
     Args:
         l2: Number >= 0, the initial strength. Defaults to `0.01`.
@@ -68,7 +68,7 @@ class L2(LiveRegularizer):
         ...     3, kernel_regularizer=kx.regularizers.L2(0.1), name="dense"
         ... )
         >>> model = keras.Sequential([keras.Input((2,)), dense])
-        >>> list(kx.core.hyper_variables(model))
+        >>> list(kx.hyper_variables(model))
         ['dense/kernel_regularizer/l2']
     """
 

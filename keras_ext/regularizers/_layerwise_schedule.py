@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 
-from keras_ext.core._checks import is_number, require
-from keras_ext.core._depth import layers_by_depth
-from keras_ext.core._pattern import check_pattern, is_selected
-from keras_ext.core._sublayers import layer_paths, weight_paths
-from keras_ext.core._typing import Pattern
+from keras_ext._anatomy._depth import layers_by_depth
+from keras_ext._anatomy._sublayers import layer_paths, weight_paths
+from keras_ext._core._checks import is_number, require
+from keras_ext._core._pattern import check_pattern, is_selected
+from keras_ext._core._typing import Pattern
 from keras_ext.regularizers._attach import attach_to
 from keras_ext.regularizers._l1_l2 import L2
 

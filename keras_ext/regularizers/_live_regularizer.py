@@ -4,9 +4,9 @@ from typing import Any, Self
 
 import keras
 
-from keras_ext.core._checks import is_number, require
-from keras_ext.core._hyper_variable import HyperVariable
-from keras_ext.core._live_attributes import LiveAttributes
+from keras_ext._core._checks import is_number, require
+from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext._live._live_attributes import LiveAttributes
 
 
 class LiveRegularizer(LiveAttributes, keras.Regularizer):
@@ -16,7 +16,7 @@ class LiveRegularizer(LiveAttributes, keras.Regularizer):
     overrides `__call__`, which returns the penalty of a weight. Assigning a number to
     such an attribute, `regularizer.l2 = 0.1`, takes effect in the next step of a
     running `fit`. `get_config` has the present values, so that is what a model is saved
-    with. `keras_ext.core.hyper_variables` finds the strengths of a model.
+    with. `keras_ext.hyper_variables` finds the strengths of a model.
 
     A strength is a variable on the device from the beginning, as Keras calls
     regularizers inside the compiled step, where none can be made. Under a distribution
@@ -48,7 +48,7 @@ class LiveRegularizer(LiveAttributes, keras.Regularizer):
             value: Number >= 0, the initial value.
             high: The largest value. None means that there is none.
             scale: The scale on which a controller moves it, as in
-                `keras_ext.core.HyperVariable`. Defaults to `"log"`.
+                `keras_ext.HyperVariable`. Defaults to `"log"`.
 
         Returns:
             The `HyperVariable`.

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ext.core._checks import is_integer, require
-from keras_ext.core._typing import Tensor
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Tensor
 from keras_ext.regularizers._group_lasso import safe_root
 from keras_ext.regularizers._live_regularizer import LiveRegularizer
 

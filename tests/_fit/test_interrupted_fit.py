@@ -333,6 +333,6 @@ def test_detach_takes_off_what_a_loop_has_left():
         if name != "schedule":
             MAKE[name]().set_model(model)
     assert attributes(model) != before
-    kx.callbacks.detach(model)
-    kx.callbacks.detach(model)
+    kx.detach(model)
+    kx.detach(model)
     assert attributes(model) == before

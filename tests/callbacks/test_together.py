@@ -290,7 +290,7 @@ def test_hyperparameters_that_change_are_traced_once(way):
         """Assigns every live hyperparameter after each batch."""
 
         def on_train_batch_end(self, batch, logs=None):
-            found = kx.core.hyper_variables(self.model)
+            found = kx.hyper_variables(self.model)
             self.names = set(found)
             for i, variable in enumerate(found.values()):
                 if variable.dtype == "int32":
@@ -329,7 +329,7 @@ def test_callbacks_that_make_values_live_leave_those_of_the_others(first):
     assert {type(v) for v in (dropout.rate, l2, model.optimizer.weight_decay)} == {
         float
     }
-    assert kx.core.hyper_variables(model) == {}
+    assert kx.hyper_variables(model) == {}
 
 
 @pytest.mark.parametrize("include", [None, "dropout"])

@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 
 import keras_ext as kx
-from keras_ext.distribute import MultiWorker, _keras_repairs
+from keras_ext._keras import _symbolic_build
+from keras_ext.distribute import MultiWorker
 from tests.distribute import trainings
 from tests.thorough import PROCESSES, thorough_but
 
@@ -157,7 +158,7 @@ def test_only_the_chief_writes(workers, folder):
 
 
 @more_processes
-@pytest.mark.parametrize("repair", _keras_repairs.faults())
+@pytest.mark.parametrize("repair", _symbolic_build.faults())
 def test_keras_alone_fails(workers, repair):
     """If this fails, the repair is not needed any more."""
     for worker in workers:

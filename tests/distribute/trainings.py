@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_ext as kx
-from keras_ext.distribute import _keras_repairs
+from keras_ext._keras import _symbolic_build
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 6)).astype("float32")
@@ -185,7 +185,7 @@ def local(folder, inputs=X):
     model = network(keras.optimizers.SGD(0.1, momentum=0.9))
     history = model.fit(
         inputs, Y, batch_size=16, epochs=2, shuffle=False, verbose=0,
-        callbacks=[kx.distribute.LocalSGD(sync_every=4)],
+        callbacks=[kx.callbacks.LocalSGD(sync_every=4)],
         validation_data=(X[:32], Y[:32]),
     )  # fmt: skip
     return result(model, history)
@@ -206,7 +206,7 @@ def elastic(folder):
     model = network(keras.optimizers.Adam(0.01))
     history = model.fit(
         X, Y, batch_size=16, epochs=2, shuffle=False, verbose=0,
-        callbacks=[kx.distribute.ElasticAveraging(sync_every=4)],
+        callbacks=[kx.callbacks.ElasticAveraging(sync_every=4)],
     )  # fmt: skip
     return result(model, history)
 
@@ -214,8 +214,8 @@ def elastic(folder):
 def faults(folder):
     """What Keras does without the repairs."""
     found = {}
-    for repair in _keras_repairs.faults():
-        with _keras_repairs.applied(leaving_out=repair):
+    for repair in _symbolic_build.faults():
+        with _symbolic_build.applied(leaving_out=repair):
             try:
                 network("sgd").fit(X, Y, batch_size=32, verbose=0)
                 found[repair] = "works"

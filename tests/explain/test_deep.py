@@ -6,8 +6,9 @@ import tensorflow as tf
 from keras import activations, layers, ops
 
 from keras_ext.explain import Explainer
-from keras_ext.explain._deep import _rules
-from keras_ext.explain._deep._record import Call
+from keras_ext.explain._calls import _kinds
+from keras_ext.explain._calls._record import Call
+from keras_ext.explain._methods import _deep_rules
 from tests.explain.models import normal, outputs_of, perceptron
 from tests.thorough import MATRIX, thorough_but
 
@@ -175,7 +176,9 @@ def _rule_name(operation):
     tensors = [tf.zeros((1, 2)), tf.zeros((1, 2))]
     name = type(operation).__name__
     used = tensors if name == "Multiply" and _is_product(operation) else tensors[:1]
-    return _rules.rule_of(Call(operation, None, tuple(used), {}, None, used)).__name__
+    return _deep_rules.rule_of(
+        Call(operation, None, tuple(used), {}, None, used)
+    ).__name__
 
 
 def _is_product(operation):
@@ -185,9 +188,9 @@ def _is_product(operation):
 def test_activations_have_rules():
     for name in ("relu", "gelu", "silu", "tanh", "mish", "selu", "hard_sigmoid"):
         function = activations.get(name)
-        assert _rules.of_activation(function) is _rules.elementwise
-    assert _rules.of_activation(activations.log_softmax) is _rules.general
-    known = [hasattr(activations, name) for name in _rules.ELEMENTWISE]
+        assert _deep_rules.of_activation(function) is _deep_rules.elementwise
+    assert _deep_rules.of_activation(activations.log_softmax) is _deep_rules.general
+    known = [hasattr(activations, name) for name in _kinds.ELEMENTWISE]
     assert np.mean(known) > 0.9
 
 

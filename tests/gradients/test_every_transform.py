@@ -10,8 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_ext as kx
-from keras_ext.core import unit_axes
-from keras_ext.optimizers import GradientPipeline
+from keras_ext.optimizers import GradientPipeline, unit_axes
 from tests.cases import TRANSFORMS, matrix, mechanism, parameters
 
 # Their subclasses are tested.

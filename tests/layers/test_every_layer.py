@@ -169,19 +169,19 @@ def test_half_precision_draws_the_noise_of_full_precision(case):
 def test_is_saved_and_loaded(case, tmp_path):
     inner = case.make(seed=3, name="noise")
     model = keras.Sequential([keras.Input(case.shape), inner], name="model")
-    for hyper in kx.core.hyper_variables(model).values():
+    for hyper in kx.hyper_variables(model).values():
         hyper.assign(0.125)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     again = loaded.get_layer("noise")
     assert config_of(again) == config_of(inner)
-    found = kx.core.hyper_variables(loaded)
-    assert found.keys() == kx.core.hyper_variables(model).keys()
+    found = kx.hyper_variables(loaded)
+    assert found.keys() == kx.hyper_variables(model).keys()
     assert all(float(hyper) == 0.125 for hyper in found.values())
     x = inputs(case, batch=20)
     # The state of the random numbers is saved, too.
     np.testing.assert_array_equal(model(x, training=True), loaded(x, training=True))
-    for hyper in kx.core.hyper_variables(model).values():
+    for hyper in kx.hyper_variables(model).values():
         hyper.assign(0.25)
     model.save_weights(tmp_path / "model.weights.h5")
     loaded.load_weights(tmp_path / "model.weights.h5")
@@ -192,7 +192,7 @@ def test_is_saved_and_loaded(case, tmp_path):
 def test_a_clone_has_the_present_values(case):
     inner = case.make(seed=3, name="noise")
     model = keras.Sequential([keras.Input(case.shape), inner])
-    for hyper in kx.core.hyper_variables(model).values():
+    for hyper in kx.hyper_variables(model).values():
         hyper.assign(0.125)
     copy = keras.models.clone_model(model)
     assert config_of(copy.get_layer("noise")) == config_of(inner)

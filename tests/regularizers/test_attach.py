@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_ext as kx
-from keras_ext.core._sublayers import weight_paths
+from keras_ext._anatomy._sublayers import weight_paths
 from keras_ext.regularizers import L2, attach
 
 X = np.random.default_rng(0).normal(size=(4, 8, 6)).astype("float32")
@@ -46,7 +46,7 @@ def test_the_losses_of_the_model_contain_it():
     ]
     assert float(sum(model.losses)) == pytest.approx(penalty(model, paths, 0.5))
     # One strength for all.
-    found = kx.core.hyper_variables(model)
+    found = kx.hyper_variables(model)
     assert list(found) == ["conv/kernel_regularizer/l2"]
     found["conv/kernel_regularizer/l2"].assign(0.25)
     assert float(sum(model.losses)) == pytest.approx(penalty(model, paths, 0.25))
@@ -95,7 +95,7 @@ def test_make_live_finds_what_is_attached():
     model = make_model()
     attach(model, "dense/kernel", keras.regularizers.L2(0.5))
     model.compile("sgd", "mse")
-    live = kx.core.make_live(model, "l2")
+    live = kx.make_live(model, "l2")
     assert list(live) == ["dense/kernel_regularizer/l2"]
     live["dense/kernel_regularizer/l2"].assign(0.0)
     assert float(model.losses[0]) == 0

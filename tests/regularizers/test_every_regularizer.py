@@ -53,14 +53,14 @@ def model_with(regularizer, name="dense"):
 @every_regularizer
 def test_is_found_and_saved_with_its_present_values(make, name, tmp_path):
     model = model_with(make())
-    found = kx.core.hyper_variables(model)
+    found = kx.hyper_variables(model)
     found[f"dense/kernel_regularizer/{name}"].assign(0.75)
     config = model.layers[0].kernel_regularizer.get_config()
     assert config[name] == 0.75
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.layers[0].kernel_regularizer.get_config() == config
-    assert kx.core.hyper_variables(loaded).keys() == found.keys()
+    assert kx.hyper_variables(loaded).keys() == found.keys()
     np.testing.assert_allclose(loaded.losses, model.losses, rtol=1e-6)
     cloned = keras.models.clone_model(model)
     assert cloned.layers[0].kernel_regularizer.get_config() == config
@@ -80,9 +80,9 @@ def test_copies_go_their_own_ways(make, name):
 def test_make_live_leaves_it_as_it_is(make, name):
     model = model_with(make())
     model.compile("sgd", "mse")
-    assert list(kx.core.make_live(model)) == []
+    assert list(kx.make_live(model)) == []
     assert isinstance(
-        getattr(model.layers[0].kernel_regularizer, name), kx.core.HyperVariable
+        getattr(model.layers[0].kernel_regularizer, name), kx.HyperVariable
     )
 
 

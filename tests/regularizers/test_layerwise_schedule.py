@@ -48,7 +48,7 @@ def test_attaches_a_live_strength_to_each_layer():
         for s, k in zip([1.0, 0.1, 0.01], kernels, strict=True)
     ]
     np.testing.assert_allclose(model.losses, expected, rtol=1e-5)
-    found = kx.core.hyper_variables(model)
+    found = kx.hyper_variables(model)
     assert len(found) == 3
     for regularizer in attached.values():
         regularizer.l2 = 0.0

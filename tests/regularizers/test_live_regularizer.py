@@ -23,7 +23,7 @@ def test_strengths_are_hyper_variables_that_take_numbers():
     assert float(regularizer(x)) == 1.5
     regularizer.ratio = 0.5
     assert float(regularizer(x)) == 3.0
-    assert isinstance(regularizer.ratio, kx.core.HyperVariable)
+    assert isinstance(regularizer.ratio, kx.HyperVariable)
     regularizer.ratio = 2.0  # clipped
     assert regularizer.get_config() == {"strength": 2.0, "ratio": 1.0}
 
@@ -39,7 +39,7 @@ def test_kernel_and_bias_have_paths_of_their_own():
         1, kernel_regularizer=Elastic(), bias_regularizer=Elastic(), name="dense"
     )
     model = keras.Sequential([keras.Input((2,)), dense])
-    assert set(kx.core.hyper_variables(model)) == {
+    assert set(kx.hyper_variables(model)) == {
         f"dense/{weight}_regularizer/{name}"
         for weight in ("kernel", "bias")
         for name in ("strength", "ratio")

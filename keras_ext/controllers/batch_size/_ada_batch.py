@@ -1,10 +1,10 @@
 """Batches that double at fixed intervals."""
 
+from keras_ext._core._checks import is_integer, is_number, require
 from keras_ext.controllers.batch_size._batch_size_policy import (
     BatchSizePolicy,
     Measured,
 )
-from keras_ext.core._checks import is_integer, is_number, require
 
 
 class AdaBatch(BatchSizePolicy):

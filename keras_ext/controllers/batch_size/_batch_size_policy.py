@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from keras_ext.core._checks import is_number, require
+from keras_ext._core._checks import is_number, require
 
 
 class Measured:

@@ -2,12 +2,12 @@
 
 import math
 
+from keras_ext._core._checks import is_number, require
 from keras_ext.controllers.batch_size._batch_size_policy import (
     BatchSizePolicy,
     Measured,
     positive,
 )
-from keras_ext.core._checks import is_number, require
 
 
 class CABS(BatchSizePolicy):

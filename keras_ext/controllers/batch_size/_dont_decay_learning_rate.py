@@ -1,10 +1,10 @@
 """Batches that grow where the learning rate would fall."""
 
+from keras_ext._core._checks import is_number
 from keras_ext.controllers.batch_size._batch_size_policy import (
     BatchSizePolicy,
     Measured,
 )
-from keras_ext.core._checks import is_number
 
 
 class DontDecayLearningRate(BatchSizePolicy):

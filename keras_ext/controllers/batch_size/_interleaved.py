@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from keras_ext._core._checks import is_integer, require
 from keras_ext.controllers.batch_size._batch_size_policy import (
     BatchSizePolicy,
     Measured,
 )
-from keras_ext.core._checks import is_integer, require
 
 
 class Interleaved(BatchSizePolicy):

@@ -2,12 +2,12 @@
 
 import math
 
-from keras_ext.controllers._plateau import Plateau
+from keras_ext._core._checks import require
 from keras_ext.controllers.batch_size._batch_size_policy import (
     BatchSizePolicy,
     Measured,
 )
-from keras_ext.core._checks import require
+from keras_ext.controllers.continuous._plateau import Plateau
 
 
 class OnPlateau(BatchSizePolicy):

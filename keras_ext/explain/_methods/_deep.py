@@ -6,10 +6,10 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from keras_ext.core._checks import require
-from keras_ext.core._typing import Tensor
-from keras_ext.explain._deep._record import Call, Record, record_outputs
-from keras_ext.explain._deep._rules import (
+from keras_ext._core._checks import require
+from keras_ext._core._typing import Tensor
+from keras_ext.explain._calls._record import Call, Record, record_outputs
+from keras_ext.explain._methods._deep_rules import (
     Pairs,
     Rule,
     elementwise,

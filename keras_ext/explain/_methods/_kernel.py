@@ -7,7 +7,7 @@ from math import comb
 
 import numpy as np
 
-from keras_ext.core._checks import require
+from keras_ext._core._checks import require
 from keras_ext.explain._coalitions import Coalitions
 from keras_ext.explain._problem import Attribution, Problem, Rows
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_ext.core._checks import require
+from keras_ext._core._checks import require
 from keras_ext.explain._methods._permutation import Permutation
 from keras_ext.explain._problem import Problem
 

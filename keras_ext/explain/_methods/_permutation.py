@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_ext.core._typing import Tensor
+from keras_ext._core._typing import Tensor
 from keras_ext.explain._chains import Chains, Tally
 from keras_ext.explain._problem import Attribution, Problem, Rows, gathered
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._checks import is_integer, require
+from keras_ext._core._checks import is_integer, require
 from keras_ext.explain._values import by_player, has_outputs, rank_correlation
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext.core._checks import is_integer, require
-from keras_ext.core._sublayers import layer_paths, sublayers
+from keras_ext._anatomy._sublayers import layer_paths, sublayers
+from keras_ext._core._checks import is_integer, require
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._progress import Progress
 from keras_ext.explain._subject import Subject

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._checks import is_integer, require
+from keras_ext._core._checks import is_integer, require
 from keras_ext.explain._drawing import FAINT, INK, Shown, diverging, limit, pyplot
 
 _FORM = "of the shape (rows, height, width), with channels or outputs behind, or both"

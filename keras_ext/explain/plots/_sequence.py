@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._checks import require
+from keras_ext._core._checks import require
 from keras_ext.explain._drawing import (
     FAINT,
     INK,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext.core._checks import is_integer, require
+from keras_ext._core._checks import is_integer, require
 from keras_ext.explain._drawing import LOWERS, RAISES, Shown, limit, numbers
 
 _FORM = "of the shape (rows, tokens), with or without outputs"

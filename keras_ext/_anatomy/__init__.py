@@ -1,0 +1,1 @@
+"""What a model is made of: layers, paths, units, groups of weights."""

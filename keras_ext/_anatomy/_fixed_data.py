@@ -1,0 +1,72 @@
+"""Batches of data that are looked at again and again while training."""
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ext._core._checks import is_integer, require
+
+_ROWS_AT_ONCE = 512
+
+
+class FixedData:
+    """Yields the same batches of `(x, y, sample_weight)` each time it is iterated.
+
+    Args:
+        data: `(x, y)` or `(x, y, sample_weight)` of arrays, or of lists or
+            dictionaries of arrays; or a `tf.data.Dataset` or `keras.utils.PyDataset`
+            that yields batches of these.
+        max_rows: Integer >= 1; use so many rows of the arrays, evenly spaced. None
+            means all.
+        batch_size: Integer >= 1, the largest batch made of arrays.
+        name: The argument to name in errors.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        max_rows: int | None = None,
+        batch_size: int = _ROWS_AT_ONCE,
+        name: str = "data",
+    ) -> None:
+        require(
+            isinstance(data, tuple | list | tf.data.Dataset | keras.utils.PyDataset),
+            name,
+            type(data),
+            "a tuple (x, y) or (x, y, sample_weight), a Dataset or a PyDataset",
+        )
+        require(
+            max_rows is None or (is_integer(max_rows) and max_rows >= 1),
+            "max_rows",
+            max_rows,
+            "an integer >= 1 or None",
+        )
+        self.num_rows: int | None = None
+        self._batches: Any = data
+        if isinstance(data, tuple | list):
+            require(len(data) in (2, 3), f"len({name})", len(data), "2 or 3")
+            self._batches = self._chunks(tuple(data), max_rows, batch_size, name)
+
+    def _chunks(
+        self, data: tuple[Any, ...], max_rows: int | None, batch_size: int, name: str
+    ) -> list[Any]:
+        arrays = keras.tree.map_structure(np.asarray, data)
+        sizes = {len(a) for a in keras.tree.flatten(arrays)}
+        require(len(sizes) == 1, name, sorted(sizes), "of equally many rows")
+        (rows,) = sizes
+        require(rows > 0, name, "0 rows", "of one row or more")
+        self.num_rows = min(rows, max_rows or rows)
+        chosen = np.linspace(0, rows - 1, self.num_rows).round().astype(int)
+        parts = np.array_split(chosen, -(-self.num_rows // batch_size))
+        return [keras.tree.map_structure(lambda a, p=p: a[p], arrays) for p in parts]
+
+    def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
+        for batch in self._batches:
+            yield keras.utils.unpack_x_y_sample_weight(batch)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # It is only read: a copy, as KerasTuner makes for each trial, shares it.
+        return self

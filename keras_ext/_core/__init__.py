@@ -1,0 +1,1 @@
+"""The language: checks of arguments, types, patterns, paths. No TensorFlow."""

@@ -1,0 +1,46 @@
+"""Choosing variables and layers by their path."""
+
+import re
+from typing import Any
+
+from keras_ext._core._checks import require
+from keras_ext._core._typing import Pattern
+
+
+def check_pattern(name: str, pattern: Pattern) -> None:
+    """Raises a `ValueError` unless `pattern` can be given to `matches`."""
+    if pattern is None or callable(pattern):
+        return
+    expected = "a regular expression, a list of them, a function or None"
+    parts = [pattern] if isinstance(pattern, str) else pattern
+    require(
+        isinstance(parts, list | tuple | set)
+        and all(isinstance(part, str) for part in parts),
+        name,
+        pattern,
+        expected,
+    )
+    for part in parts:
+        try:
+            re.compile(part)
+        except re.error as error:
+            require(False, name, pattern, expected, f"{part!r} fails: {error}.")
+
+
+def matches(pattern: Pattern, item: Any, path: str | None = None) -> bool:
+    """Whether a variable or layer is meant by `pattern`, by its own path or another."""
+    if pattern is None:
+        return False
+    if callable(pattern):
+        return bool(pattern(item))
+    parts = [pattern] if isinstance(pattern, str) else pattern
+    path = item.path if path is None else path
+    return any(re.search(part, path) for part in parts)
+
+
+def is_selected(
+    item: Any, include: Pattern, exclude: Pattern, path: str | None = None
+) -> bool:
+    """Whether `item` is meant by `include` (None: everything) and not by `exclude`."""
+    included = include is None or matches(include, item, path)
+    return included and not matches(exclude, item, path)

@@ -1,0 +1,1 @@
+"""The pipeline of gradients, and the bases of what is put into it."""

@@ -1,0 +1,25 @@
+"""Callbacks that can be copied and pickled at any time."""
+
+from typing import Any
+
+import keras
+
+from keras_ext._live._live_attributes import LiveAttributes
+
+
+class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
+    """A callback whose copy is as the original was before its first `fit`.
+
+    KerasTuner copies callbacks, maybe used ones, before each trial, and others pickle
+    them. What a `fit` has left in them belongs to its model, and cannot be copied: a
+    copy takes over the attributes that there were when the first `fit` began.
+    """
+
+    def set_model(self, model: keras.Model) -> None:
+        if "_lasting" not in vars(self):
+            self._lasting = tuple(vars(self))
+        super().set_model(model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = vars(self).get("_lasting", tuple(vars(self)))
+        return {name: vars(self)[name] for name in kept} | {"_model": None}

@@ -1,0 +1,32 @@
+"""Undoes what callbacks left on a model when `fit` was interrupted."""
+
+import keras
+
+from keras_ext._fit._fit_scope import close_scope
+
+
+def detach(model: keras.Model) -> None:
+    """Takes everything off a model that callbacks of this library have put on it.
+
+    `fit` does so by itself, in whatever way it ends. Call this after a training loop
+    without `fit` that was interrupted before `on_train_end`; the next callback of this
+    library that gets the model does so as well. On a model that nothing was left on, it
+    does nothing. Batches that were accumulated for an update that did not come are
+    dropped.
+
+    Args:
+        model: The model.
+
+    Examples:
+        >>> import keras
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.1), "mse")
+        >>> kx.callbacks.LayerwiseAdaptiveClipping().set_model(model)
+        >>> type(model.optimizer).__name__
+        'AttachedPipeline'
+        >>> kx.detach(model)
+        >>> type(model.optimizer).__name__
+        'SGD'
+    """
+    close_scope(model)

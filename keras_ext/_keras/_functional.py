@@ -1,0 +1,15 @@
+"""Whether a model is one that Keras made of its layers.
+
+The class of functional models has no public name: it is known by `Functional`.
+"""
+
+from typing import Any
+
+
+def is_functional(model: Any) -> bool:
+    """Whether `call` of a model is the one of functional models.
+
+    Of a functional model that has a `call` of its own, the layers are not all.
+    """
+    owner = next(c for c in type(model).__mro__ if "call" in vars(c))
+    return owner.__name__ == "Functional" and owner.__module__.startswith("keras.")

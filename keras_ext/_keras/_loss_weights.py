@@ -1,0 +1,42 @@
+"""Where Keras keeps what `compile` was told about losses.
+
+Private names: `_compile_loss` and `_compile_config` of a model, `_user_loss_weights`
+and `_flat_losses` of the compiled loss, `_fn_kwargs` of a loss.
+"""
+
+from typing import Any
+
+import keras
+
+
+def compiled_loss(model: keras.Model) -> Any:
+    """The object in which Keras has put together the losses, or None without any."""
+    return getattr(model, "_compile_loss", None)
+
+
+def user_loss_weights(model: keras.Model) -> Any:
+    """What `compile` got as `loss_weights`."""
+    compiled = compiled_loss(model)
+    return None if compiled is None else compiled._user_loss_weights
+
+
+def put_loss_weight(model: Any, i: int, value: float) -> None:
+    """Changes one of the weights, in the order of `keras.tree.flatten`."""
+    compiled = compiled_loss(model)
+    compiled._user_loss_weights = _replaced(compiled._user_loss_weights, i, value)
+    saved = model._compile_config.config
+    saved["loss_weights"] = _replaced(saved["loss_weights"], i, float(value))
+    if compiled._flat_losses:
+        # What was made of the weights when the first batch came.
+        compiled._flat_losses[i] = compiled._flat_losses[i]._replace(loss_weights=value)
+
+
+def _replaced(weights: Any, i: int, value: float) -> Any:
+    flat = keras.tree.flatten(weights)
+    flat[i] = value
+    return keras.tree.pack_sequence_as(weights, flat)
+
+
+def loss_arguments(loss: Any) -> dict[str, Any]:
+    """The arguments that a loss gives to its function."""
+    return loss._fn_kwargs

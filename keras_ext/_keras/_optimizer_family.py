@@ -1,0 +1,20 @@
+"""The optimizers that an optimizer is made of."""
+
+from typing import Any
+
+import keras
+
+
+def optimizer_family(optimizer: Any) -> list[Any]:
+    """The optimizer and the ones that it delegates to, each once."""
+    found: dict[int, Any] = {}
+    waiting = [optimizer]
+    while waiting:
+        member = waiting.pop()
+        if id(member) not in found:
+            found[id(member)] = member
+            for name in ("optimizer", "inner_optimizer", "optimizers"):
+                held = getattr(member, name, None)
+                held = held if isinstance(held, list | tuple) else [held]
+                waiting += [x for x in held if isinstance(x, keras.Optimizer)]
+    return list(found.values())

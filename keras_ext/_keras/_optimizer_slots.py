@@ -1,0 +1,63 @@
+"""What optimizers of Keras keep under private names."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_ext._core._typing import Tensor, Variable
+from keras_ext._keras._optimizer_family import optimizer_family
+
+
+def adam_preconditioner(
+    optimizer: Any, variables: Sequence[Variable]
+) -> list[Tensor] | None:
+    """What Adam multiplies the gradient of each weight with, or None without Adam.
+
+    Private names: `_velocities`, `_velocity_hats` and `_get_variable_index`.
+    """
+    family = optimizer_family(optimizer)
+    if any(getattr(member, "transforms", ()) for member in family):
+        # It has seen other gradients, clipped ones for example, and fits only those.
+        return None
+    for member in family:
+        if isinstance(member, keras.optimizers.Adam) and member.built:
+            moments = member._velocity_hats if member.amsgrad else member._velocities
+            unbiased = 1.0 - float(member.beta_2) ** int(
+                keras.ops.convert_to_numpy(member.iterations)
+            )
+            roots = [
+                tf.sqrt(tf.cast(moments[member._get_variable_index(v)], tf.float32))
+                for v in variables
+            ]
+            return [unbiased**0.5 / (root + member.epsilon) for root in roots]
+    return None
+
+
+def decays(optimizer: Any, variable: Variable) -> bool:
+    """Whether the weight decay of an optimizer is for this weight.
+
+    Private name: `_use_weight_decay`.
+    """
+    return any(
+        bool(member._use_weight_decay(variable))
+        for member in optimizer_family(optimizer)
+        if member.weight_decay is not None
+    )
+
+
+def built_variables(optimizer: Any) -> Sequence[Variable]:
+    """The weights that an optimizer was built for.
+
+    Private name: `_trainable_variables`.
+    """
+    return optimizer._trainable_variables
+
+
+def strategy_of(optimizer: Any) -> Any:
+    """The strategy under which an optimizer was made.
+
+    Private name: `_distribution_strategy`.
+    """
+    return optimizer._distribution_strategy

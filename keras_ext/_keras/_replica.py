@@ -1,0 +1,117 @@
+"""Replicas of tf.distribute, and variables that have a value on each.
+
+Everything here works the same without a strategy: TensorFlow's default strategy is
+one replica that reduces to itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_ext._core._typing import Tensor, Variable
+
+
+def merge(function: Callable[..., None], *args: Any) -> None:
+    """Leaves replica context: calls `function(strategy, *args)` once for all.
+
+    Only there may a conditional contain an update of mirrored variables.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        raise RuntimeError(
+            "An optimizer must be applied in replica context. "
+            "Call it in strategy.run(...), as model.fit does."
+        )
+    context.merge_call(function, args=args)
+
+
+def num_replicas() -> int:
+    """The number of replicas in the present scope."""
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def replica_number() -> Tensor | int:
+    """The number of the present replica, from 0; 0 outside of replica context."""
+    context = tf.distribute.get_replica_context()
+    return 0 if context is None else context.replica_id_in_sync_group
+
+
+def each_replica(strategy: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """Calls `function` in replica context, on every replica."""
+    return strategy.extended.call_for_each_replica(function, args=args)
+
+
+def first_replica(strategy: Any, value: Any) -> Tensor:
+    """The value of the first local replica."""
+    return strategy.experimental_local_results(value)[0]
+
+
+def local_replicas(strategy: Any, value: Any) -> list[Tensor]:
+    """The values of all replicas of this process."""
+    return list(strategy.experimental_local_results(value))
+
+
+def reduce_sum(strategy: Any, values: Sequence[Any]) -> list[Any]:
+    """Sums over the replicas, in one batch, to where the values are."""
+    # Strategies with one device hold plain tensors, and those have a device.
+    pairs = [(v, v.device if tf.is_tensor(v) else v) for v in values]
+    return list(strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs))
+
+
+def assign(variables: Sequence[Variable], values: Sequence[Tensor]) -> None:
+    """Writes mirrored variables, each with the value of its replica, from within."""
+
+    def write(strategy: Any, *values: Any) -> None:
+        for variable, value in zip(variables, values, strict=True):
+            strategy.extended.update(
+                native(variable),
+                lambda device_variable, x: device_variable.assign(x),
+                args=(value,),
+                group=False,
+            )
+
+    merge(write, *values)
+
+
+def native(value: Any) -> Any:
+    """The `tf.Variable` of a `keras.Variable`; anything else as it is."""
+    return value.value if isinstance(value, keras.Variable) else value
+
+
+def local_variable(
+    shape: Sequence[int], dtype: str, name: str, total: str, initial: Any = 0
+) -> Variable:
+    """Creates a variable with a value of its own on every replica.
+
+    Writing it communicates nothing, and is allowed inside a conditional. Outside of
+    the replicas it reads as `total`: `"sum"`, or `"only_first_replica"` for values
+    that are the same everywhere.
+    """
+    return keras.Variable(
+        # An initializer, since its owner may be built while a step is traced.
+        keras.initializers.Constant(initial),
+        shape=tuple(shape),
+        dtype=dtype,
+        trainable=False,
+        autocast=False,
+        aggregation=total,
+        synchronization="on_read",
+        name=name,
+    )
+
+
+def dense(gradient: Tensor) -> Tensor:
+    """The sparse gradient of an embedding as an ordinary tensor.
+
+    Of a word that comes twice in a batch it has two rows. Their sum is the gradient;
+    but Keras's Adam, for one, squares the rows before it sums them.
+    """
+    return tf.convert_to_tensor(gradient)
+
+
+def squared_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """The squared Euclidean norms, a float32 vector, in one pass over each tensor."""
+    halves = [tf.nn.l2_loss(tf.cast(x, tf.float32)) for x in tensors]
+    return 2.0 * tf.stack(halves) if halves else tf.zeros((0,))

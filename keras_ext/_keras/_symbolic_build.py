@@ -1,0 +1,116 @@
+"""Two repairs of Keras under strategies of tf.distribute, while they are needed.
+
+Private names, all in the module
+`keras.src.backend.tensorflow.trainer`, of Keras 3.14 and 3.15,
+
+1. `TensorFlowTrainer._maybe_symbolic_build` reduces a whole batch to its mean over the
+   replicas to learn the shapes, which fails with several workers, and wherever the
+   replicas do not have equally many samples. The part of one replica will do.
+2. `reduce_per_replica` asks for the mean of metrics over their first axis, of which
+   scalars have none; that fails with several workers. The mean over the replicas is
+   meant.
+
+Where Keras does not contain a fault any more, nothing is replaced.
+"""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.backend.tensorflow import trainer as _trainer  # noqa: TID251
+
+_BUILD, _REDUCE = "_maybe_symbolic_build", "reduce_per_replica"
+# What the faulty lines of Keras read like.
+_FAULTY = {
+    _BUILD: 'self.distribute_strategy.reduce(\n"MEAN",',
+    _REDUCE: 'strategy.reduce("MEAN", v, axis=0)',
+}
+
+
+def faults() -> list[str]:
+    """Which of the two functions the installed Keras has with their faults."""
+    return [name for name, faulty in _FAULTY.items() if _contains(name, faulty)]
+
+
+def _owner(name: str) -> Any:
+    return _trainer.TensorFlowTrainer if name == _BUILD else _trainer
+
+
+def _contains(name: str, faulty: str) -> bool:
+    function = getattr(_owner(name), name, None)
+    if function is None:
+        return False
+    try:
+        lines = inspect.getsource(function).splitlines()
+    except OSError:  # Keras was installed without its sources.
+        return keras.__version__.startswith(("3.14.", "3.15."))
+    return faulty in "\n".join(line.strip() for line in lines)
+
+
+@contextmanager
+def applied(leaving_out: str | None = None) -> Iterator[None]:
+    """Repairs what is to be repaired, and takes it back in the end.
+
+    Args:
+        leaving_out: A function that is left as it is, for tests.
+    """
+    repairs = {_BUILD: _build_from_local_batch, _REDUCE: _reduce_metrics}
+    originals = {
+        name: getattr(_owner(name), name) for name in faults() if name != leaving_out
+    }
+    for name, original in originals.items():
+        setattr(_owner(name), name, repairs[name](original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(_owner(name), name, original)
+
+
+def _build_from_local_batch(build: Any) -> Any:
+    def repaired(self: Any, iterator: Any = None, data_batch: Any = None) -> None:
+        strategy = self.distribute_strategy
+        if iterator is not None and has_parts(strategy):
+            iterator, data_batch = None, _local_batch(strategy, iterator)
+        build(self, iterator=iterator, data_batch=data_batch)
+
+    return repaired
+
+
+def _reduce_metrics(reduce: Any) -> Any:
+    def repaired(values: Any, strategy: Any, reduction: str) -> Any:
+        if not in_cluster(strategy) or reduction not in ("auto", "mean"):
+            return reduce(values, strategy, reduction)
+        return keras.tree.map_structure(
+            lambda value: strategy.reduce("MEAN", value, axis=None), values
+        )
+
+    return repaired
+
+
+def has_parts(strategy: Any) -> bool:
+    """Whether the batches of a strategy come in several parts."""
+    return strategy.num_replicas_in_sync > 1 or in_cluster(strategy)
+
+
+def in_cluster(strategy: Any) -> bool:
+    """Whether the strategy is one of a cluster of workers, even of a single one."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return False
+    resolver = strategy.cluster_resolver
+    return resolver is not None and bool(resolver.cluster_spec().jobs)
+
+
+def _local_batch(strategy: Any, iterator: Any) -> Any:
+    """The part of the first batch that the first local replica gets."""
+
+    def local(value: Any) -> Any:
+        value = strategy.experimental_local_results(value)[0]
+        return None if isinstance(value, tf.experimental.Optional) else value
+
+    for _, _, batches in iterator:
+        return keras.tree.map_structure(local, next(batches))
+    return None

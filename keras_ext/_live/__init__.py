@@ -1,0 +1,1 @@
+"""Hyperparameters that can change while the compiled step keeps running."""

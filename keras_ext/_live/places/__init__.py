@@ -1,0 +1,1 @@
+"""Where Keras keeps hyperparameters, one file for each kind of owner."""

@@ -1,0 +1,1 @@
+"""Callbacks that choose the batch size."""

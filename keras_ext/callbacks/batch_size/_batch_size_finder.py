@@ -1,0 +1,81 @@
+"""Chooses the batch size when training begins."""
+
+from collections.abc import Sequence
+
+from keras_ext._core._checks import require
+from keras_ext._core._typing import Logs
+from keras_ext._fit._copyable_callback import CopyableCallback
+from keras_ext.data import DynamicBatches
+from keras_ext.diagnostics._find_batch_size import BatchSizes, find_batch_size
+
+
+class BatchSizeFinder(CopyableCallback):
+    """Chooses the batch size when `fit` begins: the fastest, or the largest that fits.
+
+    A few steps are run with each size, and the model is then as it was before, see
+    `find_batch_size`. It takes some seconds, at the beginning of each `fit`. The
+    learning rate is left alone.
+
+    Logs `batch_size`.
+
+    Args:
+        data: The `DynamicBatches` that `fit` is given too.
+        goal: `"fastest"` for the smallest size that reaches 95 % of the highest number
+            of samples per second; `"largest"` for the largest that fits in memory.
+            Defaults to `"fastest"`.
+        sizes: List of integers, some of `data.sizes`, the sizes to try. None means all.
+        steps: Integer >= 1, how many steps are timed for each size. Defaults to `10`.
+        memory_limit: Number > 0, in bytes, see `find_batch_size`.
+
+    Attributes:
+        result: What was found in the last `fit`, see `find_batch_size`.
+
+    Raises:
+        ValueError: If an argument is out of range, or, when training begins, if not
+            even the smallest size fits.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> batches = kx.data.DynamicBatches(np.ones((100, 8)), np.ones((100, 1)))
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+        >>> model.compile("adam", "mse")
+        >>> finder = kx.callbacks.BatchSizeFinder(batches, goal="largest")
+        >>> history = model.fit(batches, callbacks=[finder], verbose=0)
+        >>> history.history["batch_size"]
+        [64]
+    """
+
+    def __init__(
+        self,
+        data: DynamicBatches,
+        goal: str = "fastest",
+        sizes: Sequence[int] | None = None,
+        steps: int = 10,
+        memory_limit: float | None = None,
+    ) -> None:
+        super().__init__()
+        is_dynamic = isinstance(data, DynamicBatches)
+        require(is_dynamic, "data", type(data), "keras_ext.data.DynamicBatches")
+        known = goal in ("fastest", "largest")
+        require(known, "goal", goal, '"fastest" or "largest"')
+        subset = sizes is None or set(sizes) <= set(data.sizes)
+        require(subset, "sizes", sizes, f"some of data.sizes={data.sizes}")
+        self.data = data
+        self.goal = goal
+        self.sizes = sizes
+        self.steps = steps
+        self.memory_limit = memory_limit
+        self.result: BatchSizes | None = None
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self.result = find_batch_size(
+            self.model, self.data, self.sizes, self.steps, self.memory_limit
+        )
+        best = getattr(self.result, self.goal)
+        require(best is not None, "sizes", self.sizes, f"small enough\n{self.result}\n")
+        self.data.batch_size = best
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if logs is not None:
+            logs.setdefault("batch_size", self.data.batch_size)

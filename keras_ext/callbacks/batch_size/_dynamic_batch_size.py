@@ -1,0 +1,380 @@
+"""Grows the batch while training."""
+
+import math
+from copy import deepcopy
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Logs
+from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext._live._find_hyperparameters import find_hyperparameters
+from keras_ext._live._learning_rate_gain import LearningRateGain
+from keras_ext.callbacks.batch_size._batch_size_actuator import BatchSizeActuator
+from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
+from keras_ext.controllers.batch_size import (
+    BatchSizePolicy,
+    GradientNoiseScale,
+    Measured,
+    Staged,
+)
+from keras_ext.controllers.batch_size._adascale_gain import adascale_gain
+from keras_ext.signals.gradients._gradient_moments import GradientMoments
+from keras_ext.signals.gradients._gradient_noise_scale import (
+    GradientNoiseScale as GradientNoiseScaleSignal,
+)
+from keras_ext.signals.gradients._gradient_projection import GradientProjection
+
+_MODES = ("accumulate", "rebatch", "auto")
+_SCALINGS = ("none", "linear", "sqrt", "adascale")
+
+
+class DynamicBatchSize(GradientCallback):
+    """Grows the batch in the middle of `fit`.
+
+    A policy of `keras_ext.controllers.batch_size` says how many samples an update of
+    the weights should be made of; `mode` says how.
+
+    - `"accumulate"`: `fit` keeps delivering batches of the same size, from whatever
+      source, and one update is made of the mean gradient of several of them. Shapes
+      stay static and nothing is retraced; the samples per second stay the same, and
+      the updates become fewer. Batch normalization still sees the small batches.
+    - `"rebatch"`: the batches themselves grow, which is really faster. They have to
+      come from `data`, the `keras_ext.data.DynamicBatches` that `fit` is given too.
+    - `"auto"`: the batches grow up to `max_device_batch`; beyond it they accumulate.
+
+    Accumulated batches count by their numbers of samples, so that a last one with fewer
+    does no harm; all count the same if the model has a `train_step` of its own that
+    does not call `optimizer.scale_loss`. Batches that are left at the end of an epoch
+    count towards the next update; at the end of training they make a last, smaller one.
+
+    `optimizer.iterations`, and with it a learning-rate schedule, counts updates. The
+    learning rate is left alone, unless the policy says otherwise (`AdaBatch` and
+    `DontDecayLearningRate` do) or `learning_rate_scaling` does. A schedule is then read
+    at the number of updates that there would have been with the initial batch size.
+    The optimizer gets its own learning rate back at the end of training.
+
+    Logs `batch_size`; `noise_scale`, in samples (NaN while unknown), if that is
+    measured; `learning_rate_gain`, if the learning rate is multiplied; and
+    `nonfinite_steps`, the updates left out so far.
+
+    Args:
+        policy: List of pairs `(epoch, factor)`: from this epoch on, counted from 0, an
+            update takes so many times the samples. Or `"noise_scale"`: double when the
+            gradient noise scale has grown to twice the batch. Or a `BatchSizePolicy`.
+        batch_size: Integer >= 1, the batch size that `fit` is given, over all replicas.
+            None means that of `data`.
+        max_batch_size: Integer >= `batch_size`, the largest number of samples per
+            update. None means what a list goes up to, and otherwise 32 times
+            `batch_size`.
+        mode: `"accumulate"`, `"rebatch"` or `"auto"`. Defaults to `"accumulate"`.
+        data: What `fit` reads, with a `batch_size` that can be assigned and a list
+            `sizes` of what it can be. For `"rebatch"` and `"auto"`; None otherwise.
+        min_batch_size: Integer >= 1, the smallest number of samples per update. None
+            means `batch_size`. When accumulating it cannot be smaller than that.
+        max_device_batch: Integer >= 1, the largest batch, over all replicas, in mode
+            `"auto"`. None means the largest of `data.sizes`.
+        learning_rate_scaling: What to multiply the learning rate by when the batch is
+            `c` times as large as at first: `"none"`; `"linear"`: by `c`, for SGD;
+            `"sqrt"`: by its square root, for Adam; `"adascale"`: by as much as the
+            larger batch lowers the noise of the gradient, measured, between 1 and `c`.
+            Defaults to `"none"`.
+        every: `"epoch"`, to decide at the beginning of each epoch, or an integer >= 1,
+            to decide after so many batches. Defaults to `"epoch"`.
+        remainder: `"keep"`, or `"flush"` to make an update of the batches that are left
+            at the end of every epoch. Defaults to `"keep"`.
+        adjust_batch_norm: Whether to raise the momentum of batch normalization to the
+            power `c` while batches are `c` times as large, so that its averages
+            remember as many samples as before. Defaults to `False`.
+        nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
+            `"raise"` to also end the training. Defaults to `"skip"`.
+
+    Raises:
+        ValueError: If an argument is out of range, or, when training begins, if the
+            model has no optimizer or does not use it.
+        FloatingPointError: With `nonfinite="raise"`, if a gradient was not finite.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.1), "mse")
+        >>> grow = kx.callbacks.DynamicBatchSize([(1, 2), (2, 4)], batch_size=8)
+        >>> history = model.fit(
+        ...     np.ones((32, 2)),
+        ...     np.ones((32, 1)),
+        ...     batch_size=8,
+        ...     epochs=3,
+        ...     callbacks=[grow],
+        ...     verbose=0,
+        ... )
+        >>> history.history["batch_size"]
+        [8, 16, 32]
+        >>> int(model.optimizer.iterations)  # 4 + 2 + 1
+        7
+
+    References:
+        - [Smith et al., 2018](https://arxiv.org/abs/1711.00489)
+        - [McCandlish et al., 2018](https://arxiv.org/abs/1812.06162)
+        - [Johnson et al., 2020](https://arxiv.org/abs/2007.05105) (AdaScale)
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        policy: Any,
+        batch_size: int | None = None,
+        max_batch_size: int | None = None,
+        mode: str = "accumulate",
+        data: Any = None,
+        min_batch_size: int | None = None,
+        max_device_batch: int | None = None,
+        learning_rate_scaling: str = "none",
+        every: str | int = "epoch",
+        remainder: str = "keep",
+        adjust_batch_norm: bool = False,
+        nonfinite: str = "skip",
+    ) -> None:
+        super().__init__(nonfinite=nonfinite)
+        require(mode in _MODES, "mode", mode, f"one of {_MODES}")
+        self.mode = mode
+        self.data = data
+        self.batch_size = self._checked_batch_size(batch_size)
+        self.policy = policy
+        factor = _as_policy(policy).largest_factor
+        self.max_batch_size = self._size_or(
+            "max_batch_size",
+            max_batch_size,
+            int(self.batch_size * (factor if math.isfinite(factor) else 32)),
+        )
+        require(
+            self.max_batch_size >= self.batch_size,
+            "max_batch_size",
+            max_batch_size,
+            f"an integer >= batch_size={self.batch_size}, or None",
+        )
+        self.min_batch_size = self._size_or(
+            "min_batch_size", min_batch_size, self.batch_size
+        )
+        self.max_device_batch = self._size_or(
+            "max_device_batch", max_device_batch, None
+        )
+        require(
+            learning_rate_scaling in _SCALINGS,
+            "learning_rate_scaling",
+            learning_rate_scaling,
+            f"one of {_SCALINGS}",
+        )
+        self.learning_rate_scaling = learning_rate_scaling
+        require(
+            every == "epoch" or (isinstance(every, int) and every >= 1),
+            "every",
+            every,
+            '"epoch" or an integer >= 1',
+        )
+        self.every = every
+        require(
+            remainder in ("keep", "flush"), "remainder", remainder, '"keep" or "flush"'
+        )
+        self.remainder = remainder
+        self.adjust_batch_norm = adjust_batch_norm
+
+    def _checked_batch_size(self, batch_size: Any) -> int:
+        has_size = hasattr(self.data, "batch_size") and hasattr(self.data, "sizes")
+        require(
+            has_size if self.mode != "accumulate" else self.data is None,
+            "data",
+            self.data,
+            'an object with batch_size and sizes, or None with mode="accumulate"',
+            hint="keras_ext.data.DynamicBatches is one.",
+        )
+        if self.data is not None and batch_size is None:
+            batch_size = int(self.data.batch_size)
+        require(
+            is_integer(batch_size) and batch_size >= 1,
+            "batch_size",
+            batch_size,
+            "an integer >= 1",
+        )
+        return int(batch_size)
+
+    def _size_or(self, name: str, size: Any, otherwise: Any) -> Any:
+        require(
+            size is None or (is_integer(size) and size >= 1),
+            name,
+            size,
+            "an integer >= 1, or None",
+        )
+        return otherwise if size is None else size
+
+    def install(self, pipeline: AttachedPipeline) -> None:
+        self.scope.claim(pipeline, "optimizer/accumulation_steps", self)
+        # A policy that counts begins anew with every `fit`.
+        self._policy = deepcopy(_as_policy(self.policy))
+        self._actuator = BatchSizeActuator(
+            pipeline,
+            self.batch_size,
+            self.data,
+            self.max_batch_size,
+            self.max_device_batch if self.mode == "auto" else None,
+            self.mode != "rebatch",
+        )
+        if self.mode != "rebatch":
+            pipeline.weigh_samples(max(1, int(self._micro_batch)))
+        self._momenta = self._live_momenta()
+        self._install_signals(pipeline)
+        self._rate: LearningRateGain | None = None
+        if self.learning_rate_scaling != "none" or self._policy.sets_learning_rate:
+            with self.model.distribute_strategy.scope():
+                self._rate = LearningRateGain(pipeline.inner_optimizer)
+            self.scope.on_close(self._rate.release)
+        self._epoch = 0
+        self._last_logs: dict[str, float] = {}
+        self._size = self._actuator.set(self.batch_size)
+
+    def _install_signals(self, pipeline: AttachedPipeline) -> None:
+        needs = set(self._policy.needs)
+        if self.learning_rate_scaling == "adascale":
+            needs.add("noise")
+        make = {
+            "noise": GradientNoiseScaleSignal,
+            "projection": GradientProjection,
+            "gsnr": GradientMoments,
+        }
+        self._signals = {name: make[name]() for name in sorted(needs)}
+        for signal in self._signals.values():
+            pipeline.add_signal(signal)
+        self._pass_on_batch()
+
+    def _live_momenta(self) -> dict[Any, float]:
+        """The momenta of batch normalization, live, with their values."""
+        if not self.adjust_batch_norm:
+            return {}
+        chosen = [
+            knob
+            for knob in find_hyperparameters(self.model)
+            if isinstance(knob.owner, keras.layers.BatchNormalization)
+        ]
+        return {live: float(live) for live in self.scope.make_live(chosen, self)}
+
+    # Deciding.
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        # Batches before this epoch, up to the last decision, and in this epoch.
+        self._before = self._decided = self._batches = 0
+        if self.every != "epoch":
+            self._decide()
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._epoch = epoch
+        if self.every == "epoch":
+            self._decide()
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        super().on_train_batch_begin(batch, logs)
+        if isinstance(self.every, str):
+            return
+        if batch == 0:
+            self._before += self._batches
+        self._batches = batch + self.model.steps_per_execution
+        done = self._before + batch
+        if done - self._decided >= self.every:
+            self._decided = done
+            if batch > 0:  # otherwise the logs of the last epoch are the latest
+                results = self.model.get_metrics_result().items()
+                scalars = {k: float(v) for k, v in results if np.ndim(v) == 0}
+                self._last_logs.update(scalars)
+            self._decide()
+
+    def _decide(self) -> None:
+        measured = self._measured()
+        wanted = self._policy.update(measured)
+        wanted = min(max(wanted, self.min_batch_size), self.max_batch_size)
+        self._size = self._actuator.set(wanted)
+        self._pass_on_batch()
+        if self._rate is not None:
+            gain, pace = self._gain(measured)
+            self._rate.assign(gain, pace)
+
+    def _measured(self) -> Measured:
+        known: dict[str, float] = {}
+        if "noise" in self._signals:
+            known["signal"], known["noise"] = self._signals["noise"].read_parts()
+        if "projection" in self._signals:
+            mean, variance = self._signals["projection"].read()
+            known["projection"], known["projection_variance"] = mean, variance
+        if "gsnr" in self._signals:
+            moments = self._signals["gsnr"].read()["global"]
+            known["gsnr"] = moments["gsnr"] / self._micro_batch
+        return Measured(
+            self._size,
+            self.batch_size,
+            self.max_batch_size,
+            epoch=self._epoch,
+            learning_rate=self._own_rate(),
+            gain=1.0 if self._rate is None else self._rate.gain,
+            logs=self._last_logs,
+            **known,
+        )
+
+    def _own_rate(self) -> float:
+        if self._rate is not None:
+            return self._rate.own_rate()
+        optimizer = self.pipeline.inner_optimizer
+        return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+    def _gain(self, measured: Measured) -> tuple[float, float]:
+        """What to multiply the learning rate by, and how fast its schedule runs."""
+        ratio = self._size / self.batch_size
+        gain = self._policy.learning_rate_gain(measured, self._size)
+        if gain is not None:
+            return gain, ratio
+        if self.learning_rate_scaling == "adascale":
+            gain = adascale_gain(ratio, measured, self.batch_size)
+            return gain, gain
+        power = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}[self.learning_rate_scaling]
+        return ratio**power, ratio
+
+    @property
+    def _micro_batch(self) -> float:
+        """The samples that one replica receives at a time."""
+        replicas = self.model.distribute_strategy.num_replicas_in_sync
+        return self._actuator.batch / replicas
+
+    def _pass_on_batch(self) -> None:
+        """Tells those that reckon in samples how many a batch has."""
+        for name in ("noise", "projection"):
+            if name in self._signals:
+                self._signals[name].unit.assign(self._micro_batch)
+        for live, momentum in self._momenta.items():
+            live.assign(momentum ** (self._actuator.batch / self.batch_size))
+
+    # Telling.
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if self.remainder == "flush":
+            self.pipeline.flush()
+        self._last_logs = dict(logs or {})
+        if logs is not None:
+            logs["batch_size"] = self._size
+            if "noise" in self._signals:
+                logs["noise_scale"] = self._signals["noise"].read()
+            if self._rate is not None:
+                logs["learning_rate_gain"] = self._rate.gain
+        super().on_epoch_end(epoch, logs)
+
+
+def _as_policy(policy: Any) -> BatchSizePolicy:
+    if isinstance(policy, list | tuple):
+        return Staged(policy)
+    if policy == "noise_scale":
+        return GradientNoiseScale()
+    require(
+        isinstance(policy, BatchSizePolicy),
+        "policy",
+        policy,
+        'a list of (epoch, factor), "noise_scale" or a BatchSizePolicy',
+    )
+    return policy

@@ -1,0 +1,1 @@
+"""Callbacks that see or shape gradients."""

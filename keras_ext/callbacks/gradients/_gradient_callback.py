@@ -1,0 +1,69 @@
+"""The base of the callbacks that need the gradient."""
+
+from keras_ext._core._checks import require
+from keras_ext._core._typing import Logs
+from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._scoped_callback import ScopedCallback
+
+_BATCHES_BETWEEN_CHECKS = 50
+
+
+class GradientCallback(ScopedCallback):
+    """Puts a `GradientPipeline` around the optimizer of the model while it trains.
+
+    It is shared with the other callbacks of this kind. When training ends, in whatever
+    way, the model has the optimizer that it was compiled with, its state advanced. A
+    subclass overrides `install`, to add its transforms and signals, and calls these
+    hooks if it overrides them.
+
+    Logs `nonfinite_steps`, the number of updates that were left out so far.
+
+    Args:
+        nonfinite: What to do about an update whose gradient is NaN or infinite:
+            `"skip"` leaves it out; `"raise"` also ends the training, at the next look
+            (every 50 batches and at the end of the epoch), and says which weight it
+            began with, see `SkipNonFinite`. Defaults to `"skip"`.
+
+    Raises:
+        ValueError: If `nonfinite` is neither, or, when training begins, if the model
+            has no optimizer or does not use it.
+        FloatingPointError: With `"raise"`, if a gradient was not finite.
+    """
+
+    def __init__(self, nonfinite: str = "skip") -> None:
+        super().__init__()
+        require(
+            nonfinite in ("skip", "raise"), "nonfinite", nonfinite, '"skip" or "raise"'
+        )
+        self.nonfinite = nonfinite
+
+    def install(self, pipeline: AttachedPipeline) -> None:
+        """Adds what this callback needs to the pipeline."""
+        raise NotImplementedError(f"{type(self).__name__} must override install().")
+
+    def attach(self, scope: FitScope) -> None:
+        self.pipeline = AttachedPipeline.of(scope)
+        if self.nonfinite == "raise":
+            self.pipeline.forbid_nonfinite()
+        self.install(self.pipeline)
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        self.pipeline.begin()
+
+    # What is to be done between batches is done before a batch and not after one: if a
+    # callback has `on_train_batch_end`, Keras fetches the metrics after every step, and
+    # the device waits meanwhile.
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if batch == 0:
+            self._checked = 0
+        # With `steps_per_execution` not every number comes up.
+        if batch - self._checked >= _BATCHES_BETWEEN_CHECKS:
+            self.pipeline.check()
+            self._checked = batch
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if logs is not None:
+            logs["nonfinite_steps"] = self.pipeline.nonfinite_steps
+        self.pipeline.check()

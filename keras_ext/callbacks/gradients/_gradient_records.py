@@ -1,0 +1,142 @@
+"""Writes the rows of a `GradientMonitor` to files."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ext._core._extras import import_extra
+from keras_ext.signals.gradients._layer_statistics import HISTOGRAM_EDGES
+
+EXTRA = "telemetry"
+
+
+class Writer(Protocol):
+    """Takes rows as they come."""
+
+    def write(self, rows: dict[str, Any]) -> None:
+        """Takes some rows."""
+
+    def flush(self) -> None:
+        """Sees to it that they are on disk."""
+
+    def close(self) -> None:
+        """Ends the file."""
+
+
+def open_writers(path: Any, tensorboard: Any, append: bool) -> list[Writer]:
+    """Returns the writers that are asked for."""
+    writers: list[Writer] = []
+    if path is not None:
+        kind = _Csv if Path(path).suffix == ".csv" else _Parquet
+        writers.append(kind(Path(path), append))
+    if tensorboard is not None:
+        writers.append(_TensorBoard(str(tensorboard)))
+    return writers
+
+
+def _lines(rows: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """One line for each layer, and a last one for all."""
+    for i, (update, epoch) in enumerate(
+        zip(rows["update"], rows["epoch"], strict=True)
+    ):
+        head = {"update": int(update), "epoch": int(epoch)}
+        for j, layer in enumerate(rows["layers"]):
+            values = {
+                q: _decimal(rows["per_layer"][q][i, j])
+                if q in rows["per_layer"]
+                else np.nan
+                for q in rows["global"]
+            }
+            yield {**head, "layer": layer, **values}
+        values = {q: _decimal(row[i]) for q, row in rows["global"].items()}
+        yield {**head, "layer": "", **values}
+
+
+def _decimal(value: np.floating) -> float:
+    """The shortest decimals that are this float32."""
+    return float(str(value))
+
+
+class _Csv:
+    def __init__(self, path: Path, append: bool) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._has_header = append and path.exists()
+        self._file = path.open("a" if append else "w", newline="")
+
+    def write(self, rows: dict[str, Any]) -> None:
+        writer = csv.writer(self._file)
+        for line in _lines(rows):
+            if not self._has_header:
+                writer.writerow(line)
+                self._has_header = True
+            writer.writerow(line.values())
+        self._file.flush()
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Parquet:
+    """Such a file can only be written as a whole."""
+
+    def __init__(self, path: Path, append: bool) -> None:
+        self._arrow = import_extra("pyarrow", EXTRA)
+        self._parquet = import_extra("pyarrow.parquet", EXTRA)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._tables = []
+        if append and path.exists():
+            self._tables.append(self._parquet.read_table(path))
+
+    def write(self, rows: dict[str, Any]) -> None:
+        self._tables.append(self._arrow.Table.from_pylist(list(_lines(rows))))
+
+    def flush(self) -> None:
+        if self._tables:
+            self._tables = [self._arrow.concat_tables(self._tables)]
+            self._parquet.write_table(self._tables[0], self._path)
+
+    def close(self) -> None:
+        self.flush()
+
+
+class _TensorBoard:
+    def __init__(self, folder: str) -> None:
+        import_extra("tensorboard", EXTRA)
+        # This tells TensorBoard to draw a tensor as a histogram.
+        plugin = import_extra("tensorboard.plugins.histogram.metadata", EXTRA)
+        self._metadata = plugin.create_summary_metadata(None, None)
+        self._writer = tf.summary.create_file_writer(folder)
+
+    def write(self, rows: dict[str, Any]) -> None:
+        with self._writer.as_default():
+            for line in _lines(rows):
+                step, layer = line["update"], line["layer"] or "all"
+                for quantity, value in list(line.items())[3:]:
+                    if np.isfinite(value):
+                        tf.summary.scalar(f"{quantity}/{layer}", value, step=step)
+            for step, layers in zip(rows["update"], rows["histograms"], strict=True):
+                for layer, counts in zip(rows["layers"], layers, strict=False):
+                    self._histogram(f"log10_gradient/{layer}", counts[1:], int(step))
+
+    def _histogram(self, tag: str, counts: np.ndarray, step: int) -> None:
+        present = np.flatnonzero(counts)
+        if not len(present):
+            return
+        edges = HISTOGRAM_EDGES
+        buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
+        buckets = buckets[present[0] : present[-1] + 1]
+        tf.summary.write(tag, buckets, step=step, metadata=self._metadata)
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()

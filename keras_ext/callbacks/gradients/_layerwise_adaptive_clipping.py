@@ -1,0 +1,214 @@
+"""Gradient clipping for existing training loops."""
+
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+from keras_ext._anatomy._depth import layers_by_depth
+from keras_ext._core._checks import require
+from keras_ext._core._pattern import matches
+from keras_ext._core._typing import Logs, Pattern, Variable
+from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext._engine._gradient_transform import GradientTransform
+from keras_ext._engine._norm_clip import NormClip
+from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
+from keras_ext.gradients.clip._ada_gc import AdaGC
+from keras_ext.gradients.clip._adaptive_clip import AdaptiveClip
+from keras_ext.gradients.clip._auto_clip import AutoClip
+from keras_ext.gradients.clip._clip_by_global_norm import ClipByGlobalNorm
+from keras_ext.gradients.clip._clip_by_norm import ClipByNorm
+from keras_ext.gradients.clip._z_clip import ZClip
+from keras_ext.signals.gradients._clip_statistics import ClipStatistics
+
+_RULES: dict[str, type[NormClip]] = {
+    "agc": AdaptiveClip,
+    "autoclip": AutoClip,
+    "adagc": AdaGC,
+    "zclip": ZClip,
+    "norm": ClipByNorm,
+    "global_norm": ClipByGlobalNorm,
+}
+
+
+class LayerwiseAdaptiveClipping(GradientCallback):
+    """Clips gradients by a rule that adapts, without touching `compile`.
+
+    While training, a transform of `keras_ext.gradients` stands between the gradient and
+    the optimizer of the model. If nothing else is said it is `AdaptiveClip`: the
+    gradient of each output unit is scaled down to `clipping` times the norm of its
+    weights if it is longer. It sees the gradient of the whole batch, summed over the
+    replicas. At the end of `fit` the model has its own optimizer back, with its state
+    advanced.
+
+    Logs `clipped_fraction`, the share of units (or layers, see `per`) that were
+    clipped, smoothed over some twenty updates; `clip_threshold`, the mean of the norms
+    that were allowed in the last update (NaN while there is no limit); and
+    `nonfinite_steps`, the updates left out so far. The first two are left out for
+    a rule of your own that is no `NormClip`.
+
+    Args:
+        clipping: Number >= 0, for `rule="agc"` the largest ratio of gradient norm to
+            weight norm. Defaults to `0.01`.
+        epsilon: Number > 0, for `rule="agc"` the smallest weight norm that counts.
+            Defaults to `0.001`.
+        include: Which variables are clipped: a regular expression that is searched
+            in `variable.path`, a list of them, or a function. None means all.
+        exclude: Which are not, in the same form. None means none.
+        nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
+            `"raise"` to also end the training. Defaults to `"skip"`.
+        rule: How the limits are found: `"agc"` (`AdaptiveClip`), `"autoclip"`
+            (`AutoClip`), `"adagc"` (`AdaGC`), `"zclip"` (`ZClip`), `"norm"`
+            (`ClipByNorm`) or `"global_norm"` (`ClipByGlobalNorm`), all with their
+            defaults; or a `GradientTransform` with arguments of your choice, such as
+            `kx.gradients.AutoClip(percentile=20)`, which also says itself what it
+            includes. Each `fit` uses a fresh copy of it. Defaults to `"agc"`.
+        per: What has a norm: `"unit"`, `"tensor"`, `"layer"` or `"global"`, as in
+            `NormClip`. None means what the rule was published with.
+        exclude_head: Whether to leave out the last layer that has weights, the
+            classifier, as the authors of AGC do. Defaults to `False`.
+
+    Attributes:
+        transform: The transform of the present or last `fit`. Its hyperparameters may
+            be assigned while training.
+
+    Raises:
+        ValueError: If an argument is out of range, or, when training begins, if the
+            model has no optimizer or does not use it.
+        FloatingPointError: With `nonfinite="raise"`, if a gradient was not finite.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.1), "mse")
+        >>> history = model.fit(
+        ...     np.ones((8, 2)),
+        ...     np.ones((8, 1)),
+        ...     callbacks=[kx.callbacks.LayerwiseAdaptiveClipping(exclude="bias")],
+        ...     verbose=0,
+        ... )
+        >>> sorted(history.history)
+        ['clip_threshold', 'clipped_fraction', 'loss', 'nonfinite_steps']
+        >>> type(model.optimizer).__name__
+        'SGD'
+
+        Another rule, per layer, and without the classifier:
+
+        >>> clip = kx.callbacks.LayerwiseAdaptiveClipping(
+        ...     rule="autoclip", per="layer", exclude_head=True
+        ... )
+
+    References:
+        - [Brock et al., 2021](https://arxiv.org/abs/2102.06171), for `rule="agc"`; for
+          the other rules see their classes
+    """
+
+    def __init__(
+        self,
+        clipping: float = 0.01,
+        epsilon: float = 1e-3,
+        include: Pattern = None,
+        exclude: Pattern = None,
+        nonfinite: str = "skip",
+        rule: str | GradientTransform = "agc",
+        per: str | None = None,
+        exclude_head: bool = False,
+    ) -> None:
+        super().__init__(nonfinite=nonfinite)
+        require(
+            rule in _RULES if isinstance(rule, str) else _is_fresh_transform(rule),
+            "rule",
+            rule,
+            f"one of {tuple(_RULES)} or a GradientTransform that is not in use",
+        )
+        require(
+            isinstance(exclude_head, bool),
+            "exclude_head",
+            exclude_head,
+            "True or False",
+        )
+        self.clipping = clipping
+        self.epsilon = epsilon
+        self.include = include
+        self.exclude = exclude
+        self.rule = rule
+        self.per = per
+        self.exclude_head = exclude_head
+        # Made here to check the arguments, and again in every fit, with fresh state.
+        self._new_transform()
+
+    def _new_transform(self) -> GradientTransform:
+        if self.rule == "agc":
+            per = "unit" if self.per is None else self.per
+            return AdaptiveClip(
+                self.clipping, self.epsilon, self.include, self.exclude, per
+            )
+        for name, value, default in (
+            ("clipping", self.clipping, 0.01),
+            ("epsilon", self.epsilon, 1e-3),
+        ):
+            hint = "Pass a transform as `rule` to choose its arguments."
+            require(
+                value == default, name, value, 'left out unless rule="agc"', hint=hint
+            )
+        if isinstance(self.rule, GradientTransform):
+            return self._copied(self.rule)
+        given: dict[str, Any] = {"include": self.include, "exclude": self.exclude}
+        if self.rule == "global_norm":
+            require(
+                self.per in (None, "global"),
+                "per",
+                self.per,
+                'None or "global" for rule="global_norm"',
+            )
+        elif self.per is not None:
+            given["per"] = self.per
+        return _RULES[self.rule](**given)
+
+    def _copied(self, rule: GradientTransform) -> GradientTransform:
+        for name in ("include", "exclude", "per"):
+            value = getattr(self, name)
+            hint = f"Pass it to {type(rule).__name__} instead."
+            require(value is None, name, value, "None if rule is a transform", hint)
+        return deepcopy(rule)
+
+    def install(self, pipeline: AttachedPipeline) -> None:
+        self.transform = self._new_transform()
+        if self.exclude_head:
+            self.transform.exclude = self._or_head(self.transform.exclude)
+        pipeline.add_transform(self.transform)
+        self._statistics = None
+        if isinstance(self.transform, NormClip):
+            self._statistics = ClipStatistics(self.transform)
+            pipeline.add_signal(self._statistics)
+
+    def _or_head(self, exclude: Pattern) -> Callable[[Variable], bool]:
+        model, head = self.model, set[int]()
+
+        def is_excluded(variable: Variable) -> bool:
+            # Asked for the first time when the model is built.
+            if not head:
+                last = layers_by_depth(model)[-1]
+                head.update(id(v) for layer in last for v in layer.trainable_weights)
+            return id(variable) in head or matches(exclude, variable)
+
+        return is_excluded
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if logs is not None and self._statistics is not None:
+            values = self._statistics.read()
+            logs["clipped_fraction"] = values["clipped_fraction"]
+            logs["clip_threshold"] = _mean_threshold(values["per_weight"])
+        super().on_epoch_end(epoch, logs)
+
+
+def _is_fresh_transform(rule: Any) -> bool:
+    # Its state is in a pipeline else, and cannot be copied.
+    return isinstance(rule, GradientTransform) and not rule.state
+
+
+def _mean_threshold(per_weight: dict[str, dict[str, float]]) -> float:
+    limits = [weight["threshold"] for weight in per_weight.values()]
+    limits = [x for x in limits if math.isfinite(x)]
+    return sum(limits) / len(limits) if limits else math.nan

@@ -1,0 +1,1 @@
+"""Callbacks that let replicas train apart for a while."""

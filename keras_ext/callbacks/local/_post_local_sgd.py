@@ -1,0 +1,94 @@
+"""Synchronous training first, and local updates later."""
+
+import keras
+from keras import ops
+
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Logs
+from keras_ext.callbacks.local._local_sgd import LocalSGD, steps_between
+
+
+class PostLocalSGD(LocalSGD):
+    """Trains synchronously first, and by `LocalSGD` later.
+
+    Until `start_epoch`, or until the learning rate is lowered for the first time, the
+    gradients are averaged at every step, as in ordinary training. From then on the
+    replicas make updates of their own, and their weights are averaged every
+    `sync_every` steps. The authors found that this generalizes better than large
+    batches do; what was found here is in the guide.
+
+    Logs `sync_every`, and as `LocalSGD` does `synchronizations` and `nonfinite_steps`.
+    All else is said of `LocalSGD`.
+
+    Args:
+        sync_every: Integer >= 1, the number of steps between two averagings in the
+            second part. Defaults to `16`.
+        start_epoch: Integer >= 0, the epoch, counted from 0, that the second part
+            begins with. None means with the first epoch that begins with a lower
+            learning rate than the first one. When a training goes on that was
+            interrupted, give the epoch.
+        average_state: Whether to average what the optimizer keeps for the weights each
+            time, too. Defaults to `False`.
+
+    Attributes:
+        sync_every: The present number of steps, a `HyperVariable`.
+
+    Raises:
+        ValueError: If an argument is not of this form, or, when training begins, if the
+            model cannot be trained so.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.1), "mse")
+        >>> local = kx.callbacks.PostLocalSGD(sync_every=4)
+        >>> decay = keras.callbacks.LearningRateScheduler(lambda t: 0.1 / (1 + t))
+        >>> x, y = np.ones((64, 4)), np.ones((64, 1))
+        >>> history = model.fit(x, y, epochs=2, callbacks=[local, decay], verbose=0)
+        >>> history.history["sync_every"]
+        [1, 4]
+
+    References:
+        - [Lin et al., 2020](https://arxiv.org/abs/1808.07217)
+    """
+
+    def __init__(
+        self,
+        sync_every: int = 16,
+        start_epoch: int | None = None,
+        average_state: bool = False,
+    ) -> None:
+        steps_between(sync_every)  # checks it
+        super().__init__(1, average_state)
+        valid = start_epoch is None or (is_integer(start_epoch) and start_epoch >= 0)
+        require(valid, "start_epoch", start_epoch, "an integer >= 0, or None")
+        self.later_sync_every = sync_every
+        self.start_epoch = start_epoch
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        self.sync_every.assign(1)
+        self._first_rate: float | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        if self.start_epoch is not None and epoch >= self.start_epoch:
+            self.sync_every.assign(self.later_sync_every)
+
+    # Schedulers set the rate when an epoch begins, maybe after this callback.
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if batch == 0 and self.start_epoch is None:
+            rate = _learning_rate(self.model)
+            self._first_rate = rate if self._first_rate is None else self._first_rate
+            if rate < self._first_rate:
+                self.sync_every.assign(self.later_sync_every)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        if logs is not None:
+            logs["sync_every"] = int(self.sync_every)
+
+
+def _learning_rate(model: keras.Model) -> float:
+    return float(ops.convert_to_numpy(model.optimizer.learning_rate))

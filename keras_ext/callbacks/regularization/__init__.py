@@ -1,0 +1,1 @@
+"""Callbacks that move regularization or repair what it does."""

@@ -1,0 +1,327 @@
+"""Moves dropout rates by the measured overfitting gap."""
+
+import math
+from copy import deepcopy
+from typing import Any
+
+import keras
+import numpy as np
+from keras.layers import Dropout
+
+from keras_ext import layers
+from keras_ext._anatomy._sublayers import layer_paths
+from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._paths import joined
+from keras_ext._core._pattern import check_pattern, is_selected
+from keras_ext._core._typing import Logs, Pattern
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._scoped_callback import ScopedCallback
+from keras_ext._live._find_hyperparameters import find_hyperparameters
+from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext.callbacks.regularization._dropout_shares import RULES, DropoutShares
+from keras_ext.controllers.continuous._overfit_guards import OverfitGuards
+from keras_ext.controllers.continuous._pi import PI
+from keras_ext.signals.losses._loss_probe import LossProbe
+from keras_ext.signals.losses._overfit_gap import OverfitGap
+
+# Below this rate, dropout is off; a logit cannot reach 0.
+_SMALLEST_RATE = 0.01
+
+
+class AdaptiveDropout(ScopedCallback):
+    """Raises dropout while the model overfits, and lowers it when it does not.
+
+    After each epoch the loss is measured on a fixed part of the training data and on
+    validation data, both in inference mode. The relative gap between the two,
+    `(validation - training) / validation`, is smoothed; a `PI` controller compares it
+    with `target_gap` and moves the rates of all chosen layers on the logit scale,
+    between 0 and `max_rate`. The next step uses the new rates, without a retrace.
+
+    A large gap alone does no harm: the training loss of a model that fits well goes to
+    0, and the gap to 1. Two guards look at the losses themselves. No rate is raised
+    while the validation loss falls. And when the training loss has risen above its best
+    by a share of the validation loss, so that dropout keeps the model from fitting, the
+    rates go down.
+
+    It works on `keras_ext.layers.AdaptiveDropout`, and on the `Dropout` and
+    `SpatialDropout` layers of models that already exist, also those at rate 0. The
+    model, saved at any time, is a plain one with the present rates. Dropout inside
+    attention and recurrent layers is left alone.
+
+    The validation data steers the training here: keep other data to judge the model. If
+    no rate closes the gap, the rates stay at `max_rate`, and the logs show it.
+
+    Logs `overfit_gap`, the smoothed gap, and `dropout_rate`, the mean rate that the
+    next epoch trains with; with `per_layer` also the rate of each layer under its path,
+    as `dropout/rate`.
+
+    Args:
+        train_data: What `LossProbe` takes: `(x, y)`, `(x, y, sample_weight)`, or a
+            dataset of batches. Of arrays, as many rows are used as there are in
+            `validation_data`.
+        validation_data: Data that is not trained on, in the same form.
+        target_gap: Number in [0, 1), the gap to aim at. Defaults to `0.3`.
+        max_rate: Number in (0, 0.95], the largest rate. Defaults to `0.6`.
+        warmup_epochs: Integer >= 0; only measure in so many epochs first.
+            Defaults to `2`.
+        controller: Object with `update(gap)` that returns the change of the rates on
+            the logit scale. None means `PI(target_gap)`.
+        include: Which layers are moved: a regular expression that is searched in
+            path in the model, such as `"block1/dropout"`, a list of them, or a function
+            from layer to bool. None means all.
+        exclude: Which are not, in the same form. None means none.
+        per_layer: How the moves are shared out, in shares with a mean of 1:
+            `"capacity"`, as the root of the number of parameters of the layer that gets
+            the dropped values; `"depth"`, in proportion to the place in the order of
+            dropout layers, the last one most; `"shallow"`, the first one most;
+            `"disagreement"`, by how far the gradients of the training and the
+            validation loss point in different directions, `1 - cosine`, for the layer
+            that gets the dropped values; `"variance"`, as the standard deviation of the
+            prediction while this layer alone drops at the rate 0.5. The last two are
+            measured whenever the rates move. None means that all make the same moves.
+        guards: Whether to also look at the losses themselves, as said above.
+            Defaults to `True`.
+        min_progress: Number >= 0; the validation loss falls if it does so by this share
+            per epoch, over the last four. Defaults to `0.01`.
+        max_damage: Number > 0; the share of the validation loss by which the training
+            loss may rise above its best. Defaults to `0.05`.
+        freeze_after: Number in (0, 1]; the rates stay as they are after this share of
+            the epochs that `fit` was asked for. None means that they do not.
+
+    Attributes:
+        decisions: What was decided in the present or last `fit`: a list with a
+            dictionary for each epoch, with `"epoch"`, `"training_loss"`,
+            `"validation_loss"`, `"gap"`, `"change"` on the logit scale, and `"reason"`:
+            `"warm-up"`, `"frozen"`, `"underfit"`, `"validation improves"` or `"gap"`.
+
+    Raises:
+        ValueError: If an argument is out of range or data is missing, or, when training
+            begins, if the model has no dropout layer that is meant.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> x, y = np.random.default_rng(0).normal(size=(2, 40, 8))
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((8,)),
+        ...         keras.layers.Dense(64, "relu"),
+        ...         keras.layers.Dropout(0.1),
+        ...         keras.layers.Dense(8),
+        ...     ]
+        ... )
+        >>> model.compile(keras.optimizers.Adam(0.01), "mse")
+        >>> adapt = kx.callbacks.AdaptiveDropout((x[:30], y[:30]), (x[30:], y[30:]))
+        >>> history = model.fit(x[:30], y[:30], epochs=12, callbacks=[adapt], verbose=0)
+        >>> model.layers[1].rate > 0.1  # nothing to learn here but noise
+        True
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        train_data: Any,
+        validation_data: Any,
+        target_gap: float = 0.3,
+        max_rate: float = 0.6,
+        warmup_epochs: int = 2,
+        controller: Any = None,
+        include: Pattern = None,
+        exclude: Pattern = None,
+        per_layer: str | None = None,
+        guards: bool = True,
+        min_progress: float = 0.01,
+        max_damage: float = 0.05,
+        freeze_after: float | None = None,
+    ) -> None:
+        super().__init__()
+        _check_data(train_data=train_data, validation_data=validation_data)
+        require(
+            is_number(target_gap) and 0 <= target_gap < 1,
+            "target_gap",
+            target_gap,
+            "a number in [0, 1)",
+        )
+        require(
+            is_number(max_rate) and 0 < max_rate <= 0.95,
+            "max_rate",
+            max_rate,
+            "a number in (0, 0.95]",
+        )
+        require(
+            is_integer(warmup_epochs) and warmup_epochs >= 0,
+            "warmup_epochs",
+            warmup_epochs,
+            "an integer >= 0",
+        )
+        require(
+            controller is None or callable(getattr(controller, "update", None)),
+            "controller",
+            controller,
+            "an object with an update method, or None",
+        )
+        check_pattern("include", include)
+        check_pattern("exclude", exclude)
+        _check_guards(per_layer, guards, min_progress, max_damage, freeze_after)
+        self.target_gap = target_gap
+        self.max_rate = max_rate
+        self.warmup_epochs = warmup_epochs
+        self.controller = controller
+        self.include = include
+        self.exclude = exclude
+        self.per_layer = per_layer
+        self.guards = guards
+        self.min_progress = min_progress
+        self.max_damage = max_damage
+        self.freeze_after = freeze_after
+        self.decisions: list[dict[str, Any]] = []
+        self._validation_probe = LossProbe(validation_data)
+        self._train_probe = LossProbe(train_data, self._validation_probe.num_rows)
+
+    def attach(self, scope: FitScope) -> None:
+        model = scope.model
+        of_keras = {
+            k.owner: k
+            for k in find_hyperparameters(model)
+            if isinstance(k.owner, Dropout)
+        }
+        paths = layer_paths(model)
+        known = {x: paths[x] for x in paths if _has_rate(x, of_keras)}
+        # In the order of the model.
+        self._paths = {
+            layer: path
+            for layer, path in known.items()
+            if is_selected(layer, self.include, self.exclude, path)
+        }
+        require(
+            bool(self._paths),
+            "model",
+            list(known.values()),
+            "one with a Dropout, SpatialDropout or AdaptiveDropout layer that is "
+            "included and not excluded",
+        )
+        chosen = [of_keras[layer] for layer in self._paths if layer in of_keras]
+        live_rates = iter(scope.make_live(chosen, self))
+        self._rates: list[HyperVariable] = [
+            next(live_rates) if layer in of_keras else layer.rate
+            for layer in self._paths
+        ]
+        for rate, path in zip(self._rates, self._paths.values(), strict=True):
+            scope.claim(rate, joined(path, rate.name), self)
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        self._gap = OverfitGap()
+        self._controller = deepcopy(self.controller) or PI(self.target_gap)
+        self._guards = OverfitGuards(self.min_progress, self.max_damage)
+        self._shares = DropoutShares(
+            self.model,
+            list(self._paths),
+            self.per_layer,
+            self._train_probe.data,
+            self._validation_probe.data,
+        )
+        self.decisions = []
+        self._positions = [_logit(max(_SMALLEST_RATE, float(x))) for x in self._rates]
+        # A rate that starts above the largest one may stay there.
+        self._highest = [max(_logit(self.max_rate), p) for p in self._positions]
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        training_loss = self._train_probe.measure(self.model)
+        validation_loss = self._validation_probe.measure(self.model)
+        gap = self._gap.update(training_loss, validation_loss)
+        change, reason = self._decide(epoch, gap, training_loss, validation_loss)
+        if reason not in ("warm-up", "frozen"):
+            self._move(change)
+        self.decisions.append(
+            {
+                "epoch": epoch,
+                "training_loss": training_loss,
+                "validation_loss": validation_loss,
+                "gap": gap,
+                "change": change,
+                "reason": reason,
+            }
+        )
+        if logs is not None:
+            self._log(gap, logs)
+
+    def _decide(
+        self, epoch: int, gap: float, training_loss: float, validation_loss: float
+    ) -> tuple[float, str]:
+        """The change of the rates on the logit scale, and the reason."""
+        warming_up = len(self.decisions) < self.warmup_epochs
+        change = 0.0 if warming_up else self._controller.update(gap)
+        # They look on while it warms up, to know how the losses were.
+        guarded, reason = self._guards.admitted(change, training_loss, validation_loss)
+        if warming_up:
+            return 0.0, "warm-up"
+        if self.freeze_after is not None:
+            epochs = self.params.get("epochs") or math.inf
+            if epoch + 1 > self.freeze_after * epochs:
+                return 0.0, "frozen"
+        return (guarded, reason or "gap") if self.guards else (change, "gap")
+
+    def _move(self, change: float) -> None:
+        lowest = _logit(_SMALLEST_RATE)
+        # Not before: a model may be built by its first step.
+        each = self._shares.measure()
+        for i, rate in enumerate(self._rates):
+            position = self._positions[i] + each[i] * change
+            position = min(max(position, lowest), self._highest[i])
+            self._positions[i] = position
+            if position > lowest:
+                rate.assign_on_scale(position)
+            else:
+                rate.assign(0.0)
+
+    def _log(self, gap: float, logs: dict[str, Any]) -> None:
+        values = [float(rate) for rate in self._rates]
+        logs["overfit_gap"] = gap
+        logs["dropout_rate"] = float(np.mean(values))
+        if self.per_layer is not None:
+            paths = self._paths.values()
+            logs.update(zip((f"{p}/rate" for p in paths), values, strict=True))
+
+
+def _logit(rate: float) -> float:
+    return math.log(rate / (1.0 - rate))
+
+
+def _has_rate(layer: keras.Layer, of_keras: dict[keras.Layer, Any]) -> bool:
+    return layer in of_keras or isinstance(layer, layers.AdaptiveDropout)
+
+
+def _check_data(**given: Any) -> None:
+    for name, data in given.items():
+        hint = "The gap between training and validation loss cannot be measured."
+        require(data is not None, name, data, "data, not None", hint)
+
+
+def _check_guards(
+    per_layer: Any, guards: Any, min_progress: Any, max_damage: Any, freeze_after: Any
+) -> None:
+    require(
+        per_layer is None or per_layer in RULES,
+        "per_layer",
+        per_layer,
+        f"one of {RULES} or None",
+    )
+    require(isinstance(guards, bool), "guards", guards, "True or False")
+    require(
+        is_number(min_progress) and min_progress >= 0,
+        "min_progress",
+        min_progress,
+        "a number >= 0",
+    )
+    require(
+        is_number(max_damage) and max_damage > 0,
+        "max_damage",
+        max_damage,
+        "a number > 0",
+    )
+    require(
+        freeze_after is None or (is_number(freeze_after) and 0 < freeze_after <= 1),
+        "freeze_after",
+        freeze_after,
+        "a number in (0, 1] or None",
+    )

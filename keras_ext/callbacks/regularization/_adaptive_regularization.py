@@ -1,0 +1,286 @@
+"""One controller over all that regularizes a model."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._extras import import_extra
+from keras_ext._core._pattern import check_pattern, is_selected
+from keras_ext._core._typing import Logs, Pattern
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._scoped_callback import ScopedCallback
+from keras_ext._live._find_hyperparameters import find_hyperparameters
+from keras_ext._live._regularization_knobs import RegularizationKnobs, regularizes
+from keras_ext.callbacks.regularization._regularization_plot import draw
+from keras_ext.callbacks.regularization._regularization_report import report
+from keras_ext.callbacks.regularization._strategies import (
+    ByBandit,
+    ByGap,
+    ByHypergradient,
+    ByPopulation,
+    Sensed,
+    Strategy,
+)
+from keras_ext.signals.losses._loss_probe import LossProbe
+from keras_ext.signals.losses._overfit_gap import OverfitGap
+
+STRATEGIES = ("hypergradient", "pi", "bandit", "population")
+
+
+class AdaptiveRegularization(ScopedCallback):
+    """Makes all regularization of a model stronger or weaker, by one controller.
+
+    It finds what regularizes a model that exists: the rates of dropout layers, also in
+    attention and recurrent layers, the deviation of `GaussianNoise`, the strengths of
+    `L1`, `L2` and orthogonal regularizers, the weight decay of the optimizer, and the
+    label smoothing of the loss. Each is moved by an offset from its own first value on
+    its scale (the logarithm of strengths and the logit of rates). An offset of 1 is 2.7
+    times the weight decay, or 2.7 times the odds of dropping. What begins at 0 can be
+    raised too.
+
+    After each epoch the loss is measured on a fixed part of the training data and on
+    validation data, in inference mode, without the penalties and the label smoothing
+    that are moved, which would hide their own effect. What is then done is up to the
+    `strategy`:
+
+    - `"hypergradient"` moves each on its own, down the gradient of the validation loss
+      after one more step of training, by `Hypergradient`: in closed form for penalties,
+      label smoothing and weight decay, and by random perturbations for rates and noise.
+      In each epoch it costs a gradient on the validation data, and on the training data
+      two for each penalty and for label smoothing, and eight for all rates together. It
+      looks one step ahead only, at a step of SGD or of Adam as it is at that time; of
+      other optimizers and of gradient transforms it knows nothing but the learning
+      rate.
+    - `"pi"` moves all by one number, the strength. A `PI` controller brings the
+      smoothed relative gap, `(validation - training) / validation`, to `target_gap`,
+      within the guards of `AdaptiveDropout`: no increase while the validation loss
+      falls, and a decrease when the training loss shows that the model is kept from
+      fitting. In the study it lost to doing nothing where a model overfitted.
+    - `"bandit"` chooses one of three strengths for each epoch, by `Bandit`: that under
+      which the validation loss fell more than it usually did. In the study it was worse
+      than doing nothing: it is there to be compared with.
+    - `"population"` trains `members` copies of the model, an epoch each in turn, that
+      begin with the same weights and with different values. After each round the worst
+      goes on with the weights and, changed a little, the values of the best, by
+      `PopulationBased`. It needs `members` times the epochs, and as many copies of
+      weights and optimizer state in memory. The best is left behind.
+
+    The momentum of batch normalization is not moved: it has no influence on the
+    training, and `report` only names it. The validation data steers the training: keep
+    other data to judge the model.
+
+    Logs `overfit_gap`, `regularization_strength`, the mean offset, and each
+    hyperparameter under its path, with the values that the next epoch trains with. At
+    the end of `fit` the model is a plain one with the last values, or those of the best
+    member.
+
+    Args:
+        train_data: What `LossProbe` takes: `(x, y)`, `(x, y, sample_weight)`, or a
+            dataset of batches. Of arrays, as many rows are used as there are in
+            `validation_data`.
+        validation_data: Data that is not trained on, in the same form.
+        include: Which hyperparameters, as in `keras_ext.make_live`: a regular
+            expression that is searched in the path, a list of them, or a function. None
+            means all of the above.
+        exclude: Which not, in the same form. None means none.
+        target_gap: Number in [0, 1), the gap that `"pi"` aims at. Defaults to `0.3`.
+        span: Number > 0; the offsets stay between minus this and this. Rates stay
+            below 0.6, and label smoothing below 0.3, unless they began above.
+            Defaults to `4.0`.
+        warmup_epochs: Integer >= 0; only measure in so many epochs first. In a
+            population each member has so many. Defaults to `2`.
+        strategy: `"hypergradient"`, `"pi"`, `"bandit"` or `"population"`.
+            Defaults to `"hypergradient"`.
+        members: Integer >= 2, the size of the population. Defaults to `4`.
+        seed: Integer, the seed of what strategies draw. None means random.
+
+    Attributes:
+        decisions: What was decided in the present or last `fit`: a list with a
+            dictionary for each epoch, with `"epoch"`, `"training_loss"`,
+            `"validation_loss"`, `"gap"`, `"change"` of the strength, `"reason"`,
+            `"note"`, `"strength"`, and `"values"`, a dictionary from path to value;
+            further `"slopes"`, the gradient by path, `"reward"`, or `"member"` and
+            `"next_member"`.
+
+    Raises:
+        ValueError: If an argument is not of this form, or, when training begins, if
+            nothing that is meant regularizes the model.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> x, y = np.random.default_rng(0).normal(size=(2, 40, 8))
+        >>> l2 = keras.regularizers.L2(1e-4)
+        >>> hidden = keras.layers.Dense(64, "relu", kernel_regularizer=l2, name="h")
+        >>> dropout = keras.layers.Dropout(0.1, name="dropout")
+        >>> model = keras.Sequential(
+        ...     [keras.Input((8,)), hidden, dropout, keras.layers.Dense(8)]
+        ... )
+        >>> model.compile(keras.optimizers.AdamW(0.01), "mse")
+        >>> adapt = kx.callbacks.AdaptiveRegularization(
+        ...     (x[:30], y[:30]), (x[30:], y[30:]), seed=0
+        ... )
+        >>> history = model.fit(x[:30], y[:30], epochs=10, callbacks=[adapt], verbose=0)
+        >>> list(adapt.decisions[-1]["values"])
+        ['h/kernel_regularizer/l2', 'dropout/rate', 'optimizer/weight_decay']
+        >>> dropout.rate == adapt.decisions[-1]["values"]["dropout/rate"]
+        True
+        >>> print(adapt.report().splitlines()[0])
+        epoch 0: gap ...; warm-up; strength +0.00
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        train_data: Any,
+        validation_data: Any,
+        include: Pattern = None,
+        exclude: Pattern = None,
+        target_gap: float = 0.3,
+        span: float = 4.0,
+        warmup_epochs: int = 2,
+        strategy: str = "hypergradient",
+        members: int = 4,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_pattern("include", include)
+        check_pattern("exclude", exclude)
+        require(
+            is_number(target_gap) and 0 <= target_gap < 1,
+            "target_gap",
+            target_gap,
+            "a number in [0, 1)",
+        )
+        require(is_number(span) and span > 0, "span", span, "a number > 0")
+        require(
+            is_integer(warmup_epochs) and warmup_epochs >= 0,
+            "warmup_epochs",
+            warmup_epochs,
+            "an integer >= 0",
+        )
+        require(strategy in STRATEGIES, "strategy", strategy, f"one of {STRATEGIES}")
+        require(
+            is_integer(members) and members >= 2, "members", members, "an integer >= 2"
+        )
+        require(seed is None or is_integer(seed), "seed", seed, "an integer or None")
+        rows = FixedData(validation_data, name="validation_data").num_rows
+        FixedData(train_data, rows, name="train_data")
+        self.train_data = train_data
+        self.validation_data = validation_data
+        self.include = include
+        self.exclude = exclude
+        self.target_gap = target_gap
+        self.span = span
+        self.warmup_epochs = warmup_epochs
+        self.strategy = strategy
+        self.members = members
+        self.seed = seed
+        self.decisions: list[dict[str, Any]] = []
+        self._first_values: dict[str, float] = {}
+        self._not_moved: dict[str, float] = {}
+
+    def attach(self, scope: FitScope) -> None:
+        found = list(find_hyperparameters(scope.model))
+        every = [knob for knob in found if regularizes(knob)]
+        chosen = [k for k in every if is_selected(k, self.include, self.exclude)]
+        require(
+            bool(chosen),
+            "model",
+            [knob.path for knob in every],
+            "one with regularization that is included and not excluded",
+        )
+        live = scope.make_live(chosen, self)
+        self._knobs = RegularizationKnobs(chosen, live, self.span)
+        self._not_moved = {k.path: float(k.value) for k in found if _rests(k, chosen)}
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        # They are traced with the live values of this `fit`.
+        validation = LossProbe(self.validation_data)
+        self._probes = LossProbe(self.train_data, validation.num_rows), validation
+        self._strategy = self._make_strategy()
+        self._gap = OverfitGap(self._strategy.smoothing)
+        self._first_values = self._knobs.values()
+        self._strategy.begin(self.model, self._knobs)
+        self.decisions = []
+
+    def _make_strategy(self) -> Strategy:
+        if self.strategy == "hypergradient":
+            return ByHypergradient(self.train_data, self.validation_data, self.seed)
+        if self.strategy == "bandit":
+            return ByBandit(self.seed)
+        if self.strategy == "population":
+            return ByPopulation(
+                self.members, self.warmup_epochs, self.seed, self.validation_data
+            )
+        return ByGap(self.target_gap)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._strategy.before_epoch()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        training_loss, validation_loss = self._measure()
+        gap = self._gap.update(training_loss, validation_loss)
+        warming_up = len(self.decisions) < self.warmup_epochs
+        before = float(np.mean(self._knobs.offsets))
+        decision = self._strategy.decide(
+            Sensed(training_loss, validation_loss, gap, warming_up)
+        )
+        if decision.offsets is not None:
+            self._knobs.to(decision.offsets)
+        strength = float(np.mean(self._knobs.offsets))
+        values = self._knobs.values()
+        self.decisions.append(
+            {
+                "epoch": epoch,
+                "training_loss": training_loss,
+                "validation_loss": validation_loss,
+                "gap": gap,
+                "change": strength - before,
+                "reason": decision.reason,
+                "note": decision.note,
+                "strength": strength,
+                "values": values,
+                **decision.details,
+            }
+        )
+        if logs is not None:
+            logs.update(overfit_gap=gap, regularization_strength=strength, **values)
+
+    def _measure(self) -> tuple[float, float]:
+        """The losses on training and validation data, without regularization."""
+        with_penalties = self._knobs.values()
+        self._knobs.take_out_of_the_loss()
+        training, validation = (probe.measure(self.model) for probe in self._probes)
+        self._knobs.assign(with_penalties)
+        return training, validation
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self._strategy.end()
+        super().on_train_end(logs)
+
+    def report(self) -> str:
+        """Returns in words what was sensed, what was decided, and what changed.
+
+        Returns:
+            The text, one line for each epoch, with the values where they changed, and a
+            last one with what is not moved, if there is anything.
+        """
+        return report(self.decisions, self._first_values, self._not_moved)
+
+    def plot(self) -> Any:
+        """Draws the losses, the gap and all hyperparameters over the epochs.
+
+        Returns:
+            A `matplotlib.figure.Figure`.
+        """
+        return draw(import_extra("matplotlib.pyplot", "examples"), self.decisions)
+
+
+def _rests(knob: Any, chosen: Any) -> bool:
+    """Whether it could be taken for regularization that is moved, but is not."""
+    momentum = isinstance(knob.owner, keras.layers.BatchNormalization)
+    return (regularizes(knob) and knob not in chosen) or momentum

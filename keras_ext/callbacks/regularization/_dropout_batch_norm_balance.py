@@ -1,0 +1,174 @@
+"""Shows how dropout misleads the batch normalization that comes after it."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._sublayers import layer_paths
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Logs
+from keras_ext._fit._copyable_callback import CopyableCallback
+from keras_ext.callbacks.regularization._input_moments import InputMoments
+from keras_ext.callbacks.regularization._recalibrate_batch_norm import (
+    norms_of,
+    recalibrate,
+)
+
+# A channel that hardly varies says nothing.
+_SMALLEST_VARIANCE = 1e-8
+# Ratios nearer to 1 are taken for no influence at all.
+_NOTHING = 1e-5
+
+
+class DropoutBatchNormBalance(CopyableCallback):
+    """Measures the variance shift between dropout and `BatchNormalization`.
+
+    Dropout makes what comes after it more spread while training. In inference it is
+    off, but the moving variance of a `BatchNormalization` behind it still expects the
+    spread of training, so that its outputs are too small. This measures, for each pair
+    of a dropout layer and a normalization behind it, the ratio
+
+        variance of the input without dropout / variance of it with this dropout,
+
+    the geometric mean over channels, normalizing by the statistics of the batch in both
+    cases. 1 is no shift; far below, put the dropout after the last normalization, lower
+    its rate, or have the statistics estimated anew, which this does at the end of
+    training, as `RecalibrateBatchNorm`. While training goes on, validation is still
+    made with the statistics of training.
+
+    Logs `variance_ratio`, the smallest of all pairs, after each epoch.
+
+    Args:
+        data: Training data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a dataset
+            that yields batches of these. Only `x` is used.
+        max_rows: Integer >= 1; measure on so many rows of arrays, evenly spaced. The
+            statistics are estimated on all rows. Defaults to `512`.
+        every: Integer >= 1; the epochs between two measurements; the logs in between
+            repeat the last. Defaults to `1`.
+        recalibrate: Whether to estimate the statistics anew at the end of training.
+            Defaults to `True`.
+
+    Attributes:
+        ratios: Dictionary from pairs `(path of the dropout, path of the normalization)`
+            to the ratio when it was last measured. A pair without influence is left
+            out.
+
+    Raises:
+        ValueError: If an argument is not of this form, or, when training begins, if the
+            model has no `BatchNormalization`, or no layer with a dropout rate.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((8,)),
+        ...         keras.layers.Dropout(0.5, name="dropout"),
+        ...         keras.layers.BatchNormalization(name="norm"),
+        ...         keras.layers.Dense(1),
+        ...     ]
+        ... )
+        >>> model.compile("sgd", "mse")
+        >>> x = np.random.default_rng(0).normal(size=(500, 8))
+        >>> balance = kx.callbacks.DropoutBatchNormBalance((x, x[:, :1]))
+        >>> history = model.fit(x, x[:, :1], callbacks=[balance], verbose=0)
+        >>> round(balance.ratios["dropout", "norm"], 1)  # half the variance is dropout
+        0.5
+        >>> print(balance.report().partition(chr(10))[0])
+        dropout -> norm: the variance in inference is 0... of that in training
+
+    References:
+        - [Li et al., 2018](https://arxiv.org/abs/1801.05134)
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        max_rows: int = 512,
+        every: int = 1,
+        recalibrate: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, count in (("max_rows", max_rows), ("every", every)):
+            require(is_integer(count) and count >= 1, name, count, "an integer >= 1")
+        require(
+            isinstance(recalibrate, bool), "recalibrate", recalibrate, "True or False"
+        )
+        self.data = data
+        self.max_rows = max_rows
+        self.every = every
+        self.recalibrate = recalibrate
+        self.ratios: dict[tuple[str, str], float] = {}
+        self._all_batches = FixedData(data)
+        self._batches = FixedData(data, max_rows)
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        model = self.model
+        self._norms = norms_of(model)
+        self._paths = layer_paths(model)
+        dropouts = [layer for layer in self._paths if _is_dropout(layer)]
+        known = [path for path in self._paths.values() if path]
+        require(bool(dropouts), "model", known, "one with a dropout layer")
+        self._plain = InputMoments(model, self._norms, self._norms)
+        self._with = {
+            d: InputMoments(model, self._norms, [*self._norms, d]) for d in dropouts
+        }
+        self._epochs = 0
+        self.ratios = {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if self._epochs % self.every == 0:
+            self._measure()
+        self._epochs += 1
+        if logs is not None:
+            logs["variance_ratio"] = min(self.ratios.values(), default=1.0)
+
+    def _measure(self) -> None:
+        without = self._variances(self._plain)
+        self.ratios = {}
+        for dropout, moments in self._with.items():
+            for norm, variance in self._variances(moments).items():
+                ratio = _mean_ratio(without[norm], variance)
+                if abs(ratio - 1) > _NOTHING:
+                    self.ratios[self._paths[dropout], norm] = ratio
+
+    def _variances(self, moments: InputMoments) -> dict[str, Any]:
+        measured = moments.measure(self._batches)
+        pairs = zip(moments.norms, measured, strict=True)
+        return {self._paths[norm]: variance for norm, (_, _, variance) in pairs}
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        if self.recalibrate:
+            recalibrate(self.model, self._norms, self._all_batches)
+
+    def report(self) -> str:
+        """Returns the ratios in words, one line for each pair, the worst first.
+
+        Returns:
+            The text.
+        """
+        worst_first = sorted(self.ratios.items(), key=lambda item: item[1])
+        lines = [
+            f"{dropout} -> {norm}: the variance in inference is {ratio:.2f} of that in "
+            "training"
+            for (dropout, norm), ratio in worst_first
+        ]
+        if not lines:
+            return "No dropout has influence on a BatchNormalization."
+        if self.recalibrate:
+            lines.append("The statistics are estimated anew at the end of training.")
+        return "\n".join(lines)
+
+
+def _is_dropout(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.layers.GaussianNoise) or hasattr(layer, "rate")
+
+
+def _mean_ratio(without: Any, with_dropout: Any) -> float:
+    """The geometric mean over the channels that vary."""
+    varies = (without > _SMALLEST_VARIANCE) & (with_dropout > _SMALLEST_VARIANCE)
+    if not varies.any():
+        return 1.0
+    return float(np.exp(np.mean(np.log(without[varies] / with_dropout[varies]))))

@@ -1,0 +1,131 @@
+"""Mean and variance of what layers get as input."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_ext._anatomy._kept_values import kept_values
+from keras_ext._core._typing import Tensor
+from keras_ext._fit._replaced_method import replace_method
+
+# Of each channel: how many values, their mean and their variance.
+Moments = tuple[Any, Any, Any]
+
+
+class InputMoments:
+    """Measures the inputs of normalization layers over data, for each channel.
+
+    Args:
+        model: The model.
+        norms: The layers to watch, with an attribute `axis`.
+        training: Layers that are to run as in training. All others run as in
+            inference.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        norms: Sequence[keras.Layer],
+        training: Sequence[keras.Layer] = (),
+    ) -> None:
+        self._model = model
+        # In the order in which they are called, which is known when it is traced.
+        self.norms: list[keras.Layer] = []
+        self._watched = list(norms)
+        self._training = list(training)
+        self._of_batch = tf.function(
+            self._moments, autograph=False, reduce_retracing=True
+        )
+
+    def measure(self, batches: Iterable[Any]) -> list[Moments]:
+        """Returns the moments for each of `norms`, over all rows of all batches.
+
+        Args:
+            batches: Yields `(x, y, sample_weight)`.
+        """
+        total: list[Moments] = []
+        # Batch normalization in training moves its statistics, noise its seed.
+        with kept_values(self._model.non_trainable_variables):
+            for x, _, _ in batches:
+                batch = [tuple(map(np.asarray, m)) for m in self._of_batch(x)]
+                total = list(map(_joined, total, batch)) if total else batch
+        return total
+
+    def _moments(self, x: Any) -> list[Moments]:
+        records: list[tuple[keras.Layer, Any]] = []
+        with _stand_ins(self._watched, self._training, records):
+            self._model(x, training=False)
+        # A layer that is called twice has two records.
+        self.norms = list(dict.fromkeys(layer for layer, _ in records))
+        return [
+            _of_tensors([r for layer, r in records if layer is norm])
+            for norm in self.norms
+        ]
+
+
+@contextmanager
+def _stand_ins(
+    watched: Sequence[keras.Layer],
+    training: Sequence[keras.Layer],
+    records: list[Any],
+) -> Iterator[None]:
+    """Replaces the `call` of layers while the model is called once."""
+    layers = list(dict.fromkeys([*watched, *training]))
+    with ExitStack() as stack:
+        for layer in layers:
+            options = {"training": True} if layer in training else {}
+            seen = records if layer in watched else None
+            call = _calling(layer, options, seen)
+            stack.callback(replace_method(layer, "call", call))
+        yield
+
+
+def _calling(
+    layer: Any, options: dict[str, Any], records: list[Any] | None
+) -> Callable[..., Tensor]:
+    call = layer.call
+
+    def stand_in(inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if records is not None:
+            records.append((layer, (inputs, kwargs.get("mask"), layer.axis)))
+        return call(inputs, *args, **{**kwargs, **options})
+
+    return stand_in
+
+
+def _of_tensors(records: Sequence[Any]) -> Any:
+    """The moments of all inputs of one layer in one batch."""
+    moments = None
+    for inputs, mask, axis in records:
+        inputs = ops.cast(inputs, "float32")
+        axes = [i for i in range(len(inputs.shape)) if i != axis % len(inputs.shape)]
+        weight = ops.ones_like(inputs)
+        if mask is not None:
+            weight = weight * ops.cast(ops.expand_dims(mask, -1), "float32")
+        count = ops.sum(weight, axes)
+        mean = ops.sum(weight * inputs, axes) / count
+        around = inputs - ops.reshape(mean, _spread(mean, inputs, axis))
+        new = (count, mean, ops.sum(weight * ops.square(around), axes) / count)
+        moments = new if moments is None else _joined(moments, new)
+    return moments
+
+
+def _spread(mean: Tensor, inputs: Tensor, axis: int) -> list[int]:
+    shape = [1] * len(inputs.shape)
+    shape[axis] = mean.shape[0]
+    return shape
+
+
+def _joined(a: Moments, b: Moments) -> Moments:
+    """The moments of two sets of values together."""
+    count = a[0] + b[0]
+    share = b[0] / count
+    difference = b[1] - a[1]
+    mean = a[1] + share * difference
+    variance = (1 - share) * a[2] + share * b[2] + share * (1 - share) * difference**2
+    return count, mean, variance

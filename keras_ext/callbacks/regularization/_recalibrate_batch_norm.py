@@ -1,0 +1,119 @@
+"""Estimates the moving statistics of batch normalization anew."""
+
+from typing import Any
+
+import keras
+
+from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._sublayers import sublayers
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Logs
+from keras_ext._fit._copyable_callback import CopyableCallback
+from keras_ext.callbacks.regularization._input_moments import InputMoments
+
+
+class RecalibrateBatchNorm(CopyableCallback):
+    """Estimates the moving statistics of `BatchNormalization` with the final weights.
+
+    While training, these statistics are a moving average over weights that change, and
+    over activations that dropout before them has made more spread. In inference mode
+    neither is so. This goes through `data` in inference mode once for each
+    `BatchNormalization`, from input to output, and sets its moving mean and variance to
+    those of what it really gets, over all rows. The weights stay as they are.
+
+    Use it after training with dropout in front of normalization, with a momentum near 1
+    in a short training, or after weights were averaged.
+
+    Args:
+        data: Training data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a dataset
+            that yields batches of these. Only `x` is used, and all of it.
+        every: Integer >= 1; do it also after every so many epochs, before the
+            validation of `fit` is made with the statistics. None means only at the end
+            of training.
+        max_rows: Integer >= 1; use so many rows of arrays, evenly spaced. None means
+            all.
+
+    Raises:
+        ValueError: If an argument is not of this form, or, when training begins, if the
+            model has no `BatchNormalization`.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> norm = keras.layers.BatchNormalization()
+        >>> model = keras.Sequential([keras.Input((1,)), norm, keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.01), "mse")
+        >>> x = np.array([[1.0], [3.0], [5.0], [7.0]])
+        >>> recalibrate = kx.callbacks.RecalibrateBatchNorm((x, x))
+        >>> history = model.fit(x, x, callbacks=[recalibrate], verbose=0)
+        >>> float(norm.moving_mean[0]), float(norm.moving_variance[0])
+        (4.0, 5.0)
+
+    References:
+        - [Li et al., 2018](https://arxiv.org/abs/1801.05134)
+    """
+
+    def __init__(
+        self, data: Any, every: int | None = None, max_rows: int | None = None
+    ) -> None:
+        super().__init__()
+        require(
+            every is None or (is_integer(every) and every >= 1),
+            "every",
+            every,
+            "an integer >= 1 or None",
+        )
+        self.data = data
+        self.every = every
+        self.max_rows = max_rows
+        self._batches = FixedData(data, max_rows)
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._norms = norms_of(self.model)
+        self._epochs = 0
+        # Whether an epoch has begun whose statistics are still to be made.
+        self._due = False
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._epochs += 1
+        self._due = self.every is not None and self._epochs % self.every == 0
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        # The validation in `fit` comes before the end of the epoch.
+        if getattr(self, "_due", False):
+            self._recalibrate()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if self._due:
+            self._recalibrate()
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self._recalibrate()
+
+    def _recalibrate(self) -> None:
+        self._due = False
+        recalibrate(self.model, self._norms, self._batches)
+
+
+def norms_of(model: keras.Model) -> list[keras.Layer]:
+    """The layers of batch normalization whose statistics move."""
+    found = [
+        layer
+        for layer in sublayers(model)
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    names = [layer.name for layer in sublayers(model)]
+    require(bool(found), "model", names, "one with a trainable BatchNormalization")
+    return found
+
+
+def recalibrate(model: keras.Model, norms: list[keras.Layer], data: FixedData) -> None:
+    """Sets the statistics of the layers to those of what they get in inference."""
+    moments = InputMoments(model, norms)
+    done = 0
+    # What one of them gives out changes what those after it get.
+    while done == 0 or done < len(moments.norms):
+        _, mean, variance = moments.measure(data)[done]
+        moments.norms[done].moving_mean.assign(mean)
+        moments.norms[done].moving_variance.assign(variance)
+        done += 1

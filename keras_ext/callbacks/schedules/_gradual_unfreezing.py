@@ -1,0 +1,118 @@
+"""Weights that are thawed epoch by epoch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._pattern import check_pattern, matches
+from keras_ext._core._typing import Logs, Pattern, Variable
+from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
+from keras_ext.gradients.scale._freeze import Freeze
+
+
+class GradualUnfreezing(GradientCallback):
+    """Freezes parts of a model and thaws them at given epochs, without recompiling.
+
+    What the schedule names is frozen when `fit` begins and keeps every bit, see
+    `keras_ext.gradients.Freeze`; from the epoch it is listed with, it is trained.
+    What it does not name is trained throughout. Use it to fine-tune a pretrained model:
+    the new head first, then the last layers, and those nearest to the input last. At
+    the end of `fit` the model has its own optimizer back, with its state advanced.
+
+    It saves no time: the gradients of frozen weights are computed too.
+
+    Logs `frozen_fraction`, the share of the numbers in the trainable weights that were
+    frozen in the epoch, and `nonfinite_steps`, the updates left out so far.
+
+    Args:
+        schedule: List of pairs `(epoch, pattern)`: the epoch, counted from 0 as `fit`
+            does (so that it goes on after `initial_epoch`), in which those weights are
+            trained for the first time; and a regular expression that is searched in
+            `variable.path`, a list of them, or a function from variable to bool. A
+            weight that several patterns fit is thawed by the earliest.
+        nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
+            `"raise"` to also end the training. Defaults to `"skip"`.
+
+    Raises:
+        ValueError: If `schedule` is not of this form, or, when training begins, if one
+            of its patterns fits no trainable weight, if the model has no optimizer or
+            one with `use_ema`, or does not use it.
+        FloatingPointError: With `nonfinite="raise"`, if a gradient was not finite.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((2,)),
+        ...         keras.layers.Dense(3, name="body"),
+        ...         keras.layers.Dense(1, name="head"),
+        ...     ]
+        ... )
+        >>> model.compile(keras.optimizers.Adam(1e-3), "mse")
+        >>> thaw = kx.callbacks.GradualUnfreezing([(2, "body")])
+        >>> x, y = np.ones((8, 2)), np.ones((8, 1))
+        >>> history = model.fit(x, y, epochs=3, callbacks=[thaw], verbose=0)
+        >>> [round(x, 2) for x in history.history["frozen_fraction"]]
+        [0.69, 0.69, 0.0]
+
+    References:
+        - [Howard and Ruder, 2018](https://arxiv.org/abs/1801.06146)
+    """
+
+    def __init__(
+        self, schedule: Sequence[tuple[int, Pattern]], nonfinite: str = "skip"
+    ) -> None:
+        super().__init__(nonfinite=nonfinite)
+        require(
+            isinstance(schedule, list | tuple)
+            and len(schedule) > 0
+            and all(_is_entry(entry) for entry in schedule),
+            "schedule",
+            schedule,
+            "a list of pairs (epoch, pattern), with integers >= 0 as epochs",
+        )
+        for _, pattern in schedule:
+            check_pattern("schedule", pattern)
+        self.schedule = list(schedule)
+
+    def _is_named(self, variable: Variable) -> bool:
+        return any(matches(pattern, variable) for _, pattern in self.schedule)
+
+    def install(self, pipeline: AttachedPipeline) -> None:
+        if self.model.built:
+            weights = self.model.trainable_variables
+            idle = [
+                p for _, p in self.schedule if not any(matches(p, w) for w in weights)
+            ]
+            require(
+                not idle,
+                "schedule",
+                self.schedule,
+                f"patterns that each fit one of {[w.path for w in weights]}",
+                hint=f"{idle} do not.",
+            )
+        self._freeze = Freeze(include=self._is_named)
+        pipeline.add_transform(self._freeze)
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        self._waiting = sorted(self.schedule, key=lambda entry: entry[0])
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        while self._waiting and self._waiting[0][0] <= epoch:
+            _, pattern = self._waiting.pop(0)
+            self._freeze.thaw(pattern)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if logs is not None:
+            logs["frozen_fraction"] = self._freeze.frozen_fraction
+        super().on_epoch_end(epoch, logs)
+
+
+def _is_entry(entry: Any) -> bool:
+    if not (isinstance(entry, list | tuple) and len(entry) == 2):
+        return False
+    epoch, pattern = entry
+    return is_integer(epoch) and epoch >= 0 and pattern is not None

@@ -1,0 +1,163 @@
+"""Moves any hyperparameter by a schedule."""
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import keras
+
+from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._typing import Logs
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._scoped_callback import ScopedCallback
+from keras_ext._live._find_hyper_variables import hyper_variables
+from keras_ext._live._find_hyperparameters import find_hyperparameters
+from keras_ext._live._hyper_variable import HyperVariable
+
+
+class HyperVariableScheduler(ScopedCallback):
+    """Sets hyperparameters by schedules while a model trains.
+
+    What is scheduled may be anything that `keras_ext.make_live` finds in a model
+    that exists, such as the rates of its dropout layers, the strength of its
+    regularizers or the weight decay of its optimizer, and any `HyperVariable` in it.
+    The running step uses the new values without a retrace. At the end of `fit` the
+    model is a plain one again, with the last values.
+
+    Logs each value at the end of an epoch, under its path.
+
+    Args:
+        schedules: Dictionary from the path of hyperparameters, in which `*` stands for
+            anything (`"*dropout*/rate"`), to a schedule: a function from the number
+            of the epoch, or step, to the value; a
+            `keras.optimizers.schedules.LearningRateSchedule`; or a list of pairs
+            `(first, value)`, the value to have from this epoch, or step, on. A
+            hyperparameter that several paths fit follows the first.
+        per: `"epoch"` to count epochs from 0, as `fit` does, and set the values when
+            one begins; `"step"` to count batches, over the epochs of this `fit`, and
+            set them before each batch. Defaults to `"epoch"`.
+
+    Raises:
+        ValueError: If an argument is not of this form, or, when training begins, if a
+            path fits nothing in the model.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((2,)),
+        ...         keras.layers.Dropout(0.5, name="dropout"),
+        ...         keras.layers.Dense(1),
+        ...     ]
+        ... )
+        >>> model.compile("sgd", "mse")
+        >>> schedule = kx.callbacks.HyperVariableScheduler(
+        ...     {"*dropout*/rate": [(0, 0.0), (2, 0.25)]}
+        ... )
+        >>> x, y = np.ones((8, 2)), np.ones((8, 1))
+        >>> history = model.fit(x, y, epochs=3, callbacks=[schedule], verbose=0)
+        >>> history.history["dropout/rate"]
+        [0.0, 0.0, 0.25]
+        >>> model.get_layer("dropout").rate
+        0.25
+    """
+
+    def __init__(self, schedules: Mapping[str, Any], per: str = "epoch") -> None:
+        super().__init__()
+        require(
+            isinstance(schedules, Mapping)
+            and bool(schedules)
+            and all(isinstance(path, str) for path in schedules),
+            "schedules",
+            schedules,
+            "a dictionary from paths to schedules",
+        )
+        require(per in ("epoch", "step"), "per", per, '"epoch" or "step"')
+        for path, schedule in schedules.items():
+            require(
+                callable(schedule) or _is_table(schedule),
+                f"schedules[{path!r}]",
+                schedule,
+                "a function, a Keras schedule, or a list of pairs (first, value) that "
+                "begins at 0, in order",
+            )
+        self.schedules = dict(schedules)
+        self.per = per
+
+    def attach(self, scope: FitScope) -> None:
+        model = scope.model
+        chosen = [
+            knob for knob in find_hyperparameters(model) if self._path_for(knob.path)
+        ]
+        scope.make_live(chosen, self)
+        self._driven = self._all_driven(model)
+        for path, (hyper, _) in self._driven.items():
+            scope.claim(hyper, path, self)
+
+    def _path_for(self, path: str) -> str | None:
+        """The first of the given paths that fits."""
+        fits = (p for p in self.schedules if fnmatch.fnmatchcase(path, p))
+        return next(fits, None)
+
+    def _all_driven(
+        self, model: keras.Model
+    ) -> dict[str, tuple[HyperVariable, Callable[[int], float]]]:
+        found = hyper_variables(model)
+        path_for = {path: self._path_for(path) for path in found}
+        unused = [p for p in self.schedules if p not in path_for.values()]
+        if unused:
+            known = sorted(
+                {*found, *(knob.path for knob in find_hyperparameters(model))}
+            )
+            require(
+                False, "schedules", unused, f"paths of which each fits one of {known}"
+            )
+        return {
+            path: (found[path], _as_function(self.schedules[given]))
+            for path, given in path_for.items()
+            if given is not None
+        }
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        self._steps = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        if self.per == "epoch":
+            self._assign(epoch)
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if self.per == "step":
+            self._assign(self._steps)
+            # With several steps per execution, batches are counted where they begin.
+            self._steps += self.model.steps_per_execution
+
+    def _assign(self, count: int) -> None:
+        for hyper, schedule in self._driven.values():
+            hyper.assign(float(schedule(count)))
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if logs is not None:
+            logs.update({p: float(hyper) for p, (hyper, _) in self._driven.items()})
+
+
+def _is_table(schedule: Any) -> bool:
+    if not isinstance(schedule, list | tuple) or not schedule:
+        return False
+    pairs = all(isinstance(row, list | tuple) and len(row) == 2 for row in schedule)
+    if not pairs or not all(is_integer(a) and is_number(b) for a, b in schedule):
+        return False
+    firsts = [first for first, _ in schedule]
+    return firsts[0] == 0 and all(a < b for a, b in pairwise(firsts))
+
+
+def _as_function(schedule: Any) -> Callable[[int], float]:
+    if callable(schedule):
+        return schedule
+
+    def table(count: int) -> float:
+        return [value for first, value in schedule if first <= count][-1]
+
+    return table

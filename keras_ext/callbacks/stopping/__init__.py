@@ -1,0 +1,1 @@
+"""Callbacks that stop training, or the training of layers."""

@@ -1,0 +1,116 @@
+"""Stops when the gradients of the data are no evidence of a slope any more."""
+
+import math
+from typing import Any
+
+from keras_ext._core._checks import is_number, require
+from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
+from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
+from keras_ext.signals.gradients._gradient_moments import GradientMoments
+
+
+class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
+    """Stops training when the mean gradient is within its sampling error.
+
+    Needs no validation data. The training data are a sample; were the gradient on all
+    possible data zero, their mean gradient would still not be. At the end of each epoch
+    every element of the mean gradient is compared with the error that its variance over
+    the batches makes: the criterion is one minus the mean of the squared ratios. It is
+    far below zero while there is something to learn, and rises above zero when what is
+    left in the gradient is as small as chance makes it. It is averaged over epochs, and
+    training stops when it is positive.
+
+    The variance is that within an epoch, of micro-batches when accumulating, of
+    replicas when distributed, else of successive updates, by
+    `keras_ext.signals.GradientMoments`. The ratios of few batches are too large by
+    chance and are corrected for it; with fewer than six batches an epoch the sums of
+    squares are compared in place of the elements. It takes two at least. Elements
+    without variance, as those of dead units, are left out. Penalties of regularizers
+    are part of the gradient.
+
+    Logs `grad_evidence`, the averaged criterion, and `nonfinite_steps`, the updates
+    left out so far.
+
+    Args:
+        smoothing: Number in [0, 1), the weight of the past in the average over epochs.
+            Defaults to `0.8`.
+        patience: Integer >= 1; for how many epochs in a row the average has to be
+            positive. Defaults to `3`.
+        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
+            Defaults to `5`.
+        restore_best_weights: Whether to return, at the stop, to the first of these
+            epochs. Defaults to `False`.
+        nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
+            `"raise"` to also end the training. Defaults to `"skip"`.
+
+    Attributes:
+        stopped_epoch: The epoch that was the last one, counted from 0; None if training
+            was not stopped.
+        stopped_by: A sentence that says why training was stopped, or None.
+
+    Raises:
+        ValueError: If an argument is out of range, or, when training begins, if the
+            model has no optimizer or does not use it.
+        FloatingPointError: With `nonfinite="raise"`, if a gradient was not finite.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> x, noise = np.random.default_rng(0).normal(size=(2, 320, 1))
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.05), "mse")
+        >>> stop = kx.callbacks.EvidenceBasedEarlyStopping()
+        >>> history = model.fit(x, x + noise, epochs=99, callbacks=[stop], verbose=0)
+        >>> len(history.epoch) < 99
+        True
+
+    References:
+        - [Mahsereci et al., 2017](https://arxiv.org/abs/1703.09580)
+    """
+
+    criterion = "grad_evidence"
+
+    def __init__(
+        self,
+        smoothing: float = 0.8,
+        patience: int = 3,
+        min_epochs: int = 5,
+        restore_best_weights: bool = False,
+        nonfinite: str = "skip",
+    ) -> None:
+        super().__init__(
+            patience=patience,
+            min_epochs=min_epochs,
+            restore_best_weights=restore_best_weights,
+            nonfinite=nonfinite,
+        )
+        require(
+            is_number(smoothing) and 0 <= smoothing < 1,
+            "smoothing",
+            smoothing,
+            "a number in [0, 1)",
+        )
+        self.smoothing = smoothing
+
+    def reset(self) -> None:
+        super().reset()
+        self._average = 0.0
+        self._weight = 0.0
+
+    def install(self, pipeline: AttachedPipeline) -> None:
+        self._moments = GradientMoments(window=None)
+        pipeline.add_signal(self._moments)
+
+    def measure(self, epoch: int, logs: dict[str, Any]) -> float | None:
+        evidence = self._moments.read()["global"]["evidence"]
+        if math.isnan(evidence):
+            return None
+        self._average = self.smoothing * self._average + (1 - self.smoothing) * evidence
+        self._weight = self.smoothing * self._weight + (1 - self.smoothing)
+        return self._average / self._weight
+
+    def verdict(self, value: float) -> str | None:
+        if value > 0:
+            return f"evidence criterion {value:.3g} above 0"
+        return None

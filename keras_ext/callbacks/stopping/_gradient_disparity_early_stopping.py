@@ -1,0 +1,150 @@
+"""Stops when the gradients of different batches drift apart."""
+
+import itertools
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Tensor
+from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
+
+
+class GradientDisparityEarlyStopping(StoppingCallback):
+    """Stops training when the gradients of different training batches drift apart.
+
+    Needs no validation data. The gradient disparity is the distance between the
+    gradients of two batches at the same weights: what a step on the one costs the other
+    is bounded by it. It rises when a model begins to fit what is particular to each
+    batch. At the end of each epoch it is measured on the first `batches` batches of
+    `train_data`, always the same ones, and averaged over all pairs. The loss of each
+    batch is divided by the standard deviation of the losses in it, so that the distance
+    does not shrink merely because the losses do.
+
+    The gradients are taken in inference mode, without dropout and without touching the
+    statistics of batch normalization, and without penalties of regularizers. The loss
+    of the model has to be a single one that is a mean over rows.
+
+    Logs `gradient_disparity`.
+
+    Args:
+        train_data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a dataset that
+            yields batches of these. The weights are not used. Of arrays, the rows are
+            spread evenly over the data.
+        batches: Integer >= 2, how many batches are compared. Defaults to `5`.
+        batch_size: Integer >= 2, their size if the data are arrays. Defaults to `32`.
+        patience: Integer >= 1; for how many epochs in a row the disparity has to rise.
+            Defaults to `5`.
+        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
+            Defaults to `5`.
+        restore_best_weights: Whether to return, at the stop, to the weights of the
+            epoch before the first rise. Defaults to `False`.
+
+    Attributes:
+        stopped_epoch: The epoch that was the last one, counted from 0; None if training
+            was not stopped.
+        stopped_by: A sentence that says why training was stopped, or None.
+
+    Raises:
+        ValueError: If an argument is out of range, or, at the end of the first epoch,
+            if there are fewer than two batches or the loss is not of this kind.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> x, y = np.random.default_rng(0).normal(size=(2, 160, 8))
+        >>> layers = [keras.Input((8,)), keras.layers.Dense(64, "relu")]
+        >>> model = keras.Sequential([*layers, keras.layers.Dense(8)])
+        >>> model.compile(keras.optimizers.Adam(0.01), "mse")
+        >>> stop = kx.callbacks.GradientDisparityEarlyStopping((x, y), patience=3)
+        >>> history = model.fit(x, y, epochs=99, callbacks=[stop], verbose=0)
+        >>> len(history.epoch) < 99  # nothing to learn here but noise
+        True
+
+    References:
+        - [Forouzesh and Thiran, 2021](https://arxiv.org/abs/2107.06665)
+    """
+
+    criterion = "gradient_disparity"
+
+    def __init__(
+        self,
+        train_data: Any,
+        batches: int = 5,
+        batch_size: int = 32,
+        patience: int = 5,
+        min_epochs: int = 5,
+        restore_best_weights: bool = False,
+    ) -> None:
+        super().__init__(patience, min_epochs, restore_best_weights)
+        for name, value in (("batches", batches), ("batch_size", batch_size)):
+            valid = is_integer(value) and value >= 2
+            require(valid, name, value, "an integer >= 2")
+        self.batches = batches
+        self.batch_size = batch_size
+        self._data = FixedData(
+            train_data, batches * batch_size, batch_size, name="train_data"
+        )
+
+    def reset(self) -> None:
+        super().reset()
+        self._gradient = tf.function(
+            self._gradient_of, autograph=False, reduce_retracing=True
+        )
+        self._previous = math.inf
+        self._rises = False
+
+    def _gradient_of(self, x: Any, y: Any) -> Tensor:
+        """The gradient of one batch, as a vector in float32."""
+        with tf.GradientTape() as tape:
+            losses = ops.cast(row_losses(self.model, x, y), "float32")
+            spread = ops.std(losses) * ops.sqrt(_bessel(ops.size(losses)))
+            mean = ops.mean(losses)
+            # Without a spread there is nothing to divide by.
+            scaled = ops.where(
+                spread > 0, mean / ops.where(spread > 0, spread, 1), mean
+            )
+        variables = [v.value for v in self.model.trainable_variables]
+        gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
+        flat = [ops.reshape(tf.convert_to_tensor(g), (-1,)) for g in gradients]
+        return ops.concatenate([ops.cast(g, "float32") for g in flat])
+
+    def measure(self, epoch: int, logs: dict[str, Any]) -> float:
+        chosen = itertools.islice(self._data, self.batches)
+        gradients = [self._gradient(x, y) for x, y, _ in chosen]
+        require(
+            len(gradients) >= 2, "train_data", f"{len(gradients)} batch", "two batches"
+        )
+        distances = [
+            float(ops.norm(a - b)) for a, b in itertools.combinations(gradients, 2)
+        ]
+        return sum(distances) / len(distances)
+
+    def verdict(self, value: float) -> str | None:
+        self._rises = value > self._previous
+        self._previous = value
+        return f"gradient disparity has risen to {value:.3g}" if self._rises else None
+
+    def is_best(self, value: float | None) -> bool:
+        return value is not None and not self._rises
+
+
+def row_losses(model: keras.Model, x: Any, y: Any) -> Tensor:
+    """The losses of the rows of a batch, not reduced, in inference mode."""
+    single = model.loss is not None and not isinstance(model.loss, list | tuple | dict)
+    hint = "The losses of the rows are needed, and there is no one loss to take."
+    require(single, "model.loss", model.loss, "one loss of one output", hint)
+    loss = keras.losses.get(model.loss)
+    predictions = model(x, training=False)
+    losses = (loss.call if isinstance(loss, keras.Loss) else loss)(y, predictions)
+    axes = tuple(range(1, len(losses.shape)))
+    return ops.mean(losses, axis=axes) if axes else losses
+
+
+def _bessel(count: Tensor) -> Tensor:
+    count = ops.cast(count, "float32")
+    return count / ops.maximum(count - 1.0, 1.0)

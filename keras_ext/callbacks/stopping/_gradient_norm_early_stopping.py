@@ -1,0 +1,171 @@
+"""Stops when the gradient has become small."""
+
+import math
+from collections import deque
+from typing import Any
+
+from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
+from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
+from keras_ext.controllers.stopping._falling_by_chance import falling_by_chance
+from keras_ext.signals.gradients._gradient_moments import GradientMoments
+from keras_ext.signals.gradients._gradient_statistics import GradientStatistics
+
+# No trend: a sequence in random order falls as much as this one with a probability
+# above this.
+_NO_TREND = 0.3
+
+
+class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
+    """Stops training when the gradient norm has fallen below a threshold.
+
+    Needs no validation data. The norm is that of the gradient of the whole batch, over
+    all weights and replicas, before any clipping, smoothed over some twenty updates.
+    With `relative=True` it is compared with `threshold` times its largest value at the
+    end of an epoch so far. With `trend`, it is compared with none: what stops training
+    is that the norm no longer falls.
+
+    A gradient of a batch of `B` samples is noisy, and its norm does not fall below the
+    square root of the noise divided by `B`: with small batches a small threshold is
+    never reached. Watch `grad_norm` in the logs of a run to choose it, or measure with
+    `debias=True`: then the norm is that of the mean gradient of an epoch, less what the
+    noise adds to it, by `keras_ext.signals.GradientMoments`; 0 if nothing is left. It
+    takes at least two updates, or micro-batches, an epoch.
+
+    Logs `grad_norm`, and `nonfinite_steps`, the updates left out so far.
+
+    Args:
+        threshold: Number > 0; the norm, or its ratio to the peak, to stop at.
+            Defaults to `0.03`.
+        relative: Whether the threshold is relative to the peak. Defaults to `True`.
+        patience: Integer >= 1; for how many epochs in a row the norm has to be below,
+            or without a trend. Defaults to `3`.
+        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
+            Defaults to `5`.
+        restore_best_weights: Whether to return, at the stop, to the weights of the
+            epoch with the smallest norm; with `trend`, of the first epoch without a
+            trend. Defaults to `False`.
+        nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
+            `"raise"` to also end the training. Defaults to `"skip"`.
+        debias: Whether to take what noise adds out of the norm. Keeps two copies of
+            the gradient on the device. Defaults to `False`.
+        trend: Integer >= 4; stop when the norms of so many last epochs show no falling
+            trend: in random order they would fall as much with a probability above
+            0.3, by the test of Mann and Kendall. `threshold` is not used then. None
+            means to compare with the threshold.
+
+    Attributes:
+        stopped_epoch: The epoch that was the last one, counted from 0; None if training
+            was not stopped.
+        stopped_by: A sentence that says why training was stopped, or None.
+
+    Raises:
+        ValueError: If an argument is out of range, or, when training begins, if the
+            model has no optimizer or does not use it.
+        FloatingPointError: With `nonfinite="raise"`, if a gradient was not finite.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> x = np.random.default_rng(0).normal(size=(64, 2))
+        >>> y = x @ [[1.0], [2.0]]
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.3), "mse")
+        >>> stop = kx.callbacks.GradientNormEarlyStopping(threshold=1e-2)
+        >>> history = model.fit(x, y, epochs=100, callbacks=[stop], verbose=0)
+        >>> len(history.epoch) < 100
+        True
+    """
+
+    criterion = "grad_norm"
+
+    def __init__(
+        self,
+        threshold: float = 0.03,
+        relative: bool = True,
+        patience: int = 3,
+        min_epochs: int = 5,
+        restore_best_weights: bool = False,
+        nonfinite: str = "skip",
+        debias: bool = False,
+        trend: int | None = None,
+    ) -> None:
+        super().__init__(
+            patience=patience,
+            min_epochs=min_epochs,
+            restore_best_weights=restore_best_weights,
+            nonfinite=nonfinite,
+        )
+        require(
+            is_number(threshold) and threshold > 0,
+            "threshold",
+            threshold,
+            "a number > 0",
+        )
+        for name, flag in (("relative", relative), ("debias", debias)):
+            require(isinstance(flag, bool), name, flag, "True or False")
+        require(
+            not relative or threshold < 1,
+            "threshold",
+            threshold,
+            "a number < 1 when relative=True",
+        )
+        require(
+            trend is None or (is_integer(trend) and trend >= 4),
+            "trend",
+            trend,
+            "an integer >= 4 or None",
+        )
+        self.threshold = threshold
+        self.relative = relative
+        self.debias = debias
+        self.trend = trend
+
+    def reset(self) -> None:
+        super().reset()
+        self._peak = 0.0
+        self._smallest = math.inf
+        self._recent: deque[float] = deque(maxlen=self.trend)
+
+    def install(self, pipeline: AttachedPipeline) -> None:
+        self._signal: GradientMoments | GradientStatistics
+        if self.debias:
+            self._signal = GradientMoments(window=None)
+        else:
+            self._signal = GradientStatistics(("gradient_norm",), smoothing=0.95)
+        pipeline.add_signal(self._signal)
+
+    def measure(self, epoch: int, logs: dict[str, Any]) -> float:
+        # Before the first update it is NaN.
+        measured = self._signal.read()["global"]
+        if self.debias:
+            return math.sqrt(max(measured["signal"], 0.0))
+        return measured["gradient_norm"]
+
+    def verdict(self, value: float) -> str | None:
+        self._peak = max(self._peak, value)
+        if self.trend is not None:
+            self._recent.append(value)
+            return self._without_trend()
+        limit = self.threshold * (self._peak if self.relative else 1.0)
+        if value < limit:
+            return f"gradient norm {value:.3g} below {limit:.3g}"
+        return None
+
+    def _without_trend(self) -> str | None:
+        chance = falling_by_chance(self._recent)
+        if len(self._recent) != self.trend or chance <= _NO_TREND:
+            return None
+        return (
+            f"gradient norms of {self.trend} epochs without a falling trend "
+            f"(p={chance:.2g})"
+        )
+
+    def is_best(self, value: float | None) -> bool:
+        if self.trend is not None:
+            return super().is_best(value)
+        if value is None or value >= self._smallest:
+            return False
+        self._smallest = value
+        return True

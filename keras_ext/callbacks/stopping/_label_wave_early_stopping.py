@@ -1,0 +1,142 @@
+"""Stops when the predictions on the training data begin to waver again."""
+
+import math
+from collections import deque
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._typing import Tensor
+from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
+
+
+class LabelWaveEarlyStopping(StoppingCallback):
+    """Stops a classifier before it fits wrong labels, without validation data.
+
+    At the end of each epoch the training data are classified, in inference mode, and
+    the rows are counted whose class is another one than an epoch before. While a model
+    learns what is common to the data, the predictions settle; when it begins to fit
+    labels that are wrong, they waver again. Training stops at the first minimum of the
+    moving average of this number. It is meant for data with many wrong labels; with
+    clean ones there may be no minimum, or one without a meaning.
+
+    The paper counts the predictions that the training steps make on their way, with
+    dropout on; here all are made with the weights at the end of the epoch, which costs
+    a forward pass over `train_data`.
+
+    Logs `label_changes`, the moving average of the share of rows; NaN at first.
+
+    Args:
+        train_data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a dataset that
+            yields batches of these, always in the same order. Only `x` is used.
+        window: Integer >= 1, how many epochs are averaged. Defaults to `3`.
+        patience: Integer >= 1; for how many epochs in a row the average has to be
+            above its minimum. Defaults to `1`.
+        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
+            Defaults to `5`.
+        restore_best_weights: Whether to return, at the stop, to the weights of the
+            epoch with the minimum. Defaults to `False`.
+        max_rows: Integer >= 1; use so many rows of the arrays, evenly spaced. None
+            means all.
+        boundary: Number; with a single output, the second class is that above it: 0
+            for logits. Defaults to `0.5`.
+
+    Attributes:
+        stopped_epoch: The epoch that was the last one, counted from 0; None if training
+            was not stopped.
+        stopped_by: A sentence that says why training was stopped, or None.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> x = np.random.default_rng(0).normal(size=(64, 4))
+        >>> y = x.argmax(axis=1)
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> model.compile("sgd", loss)
+        >>> stop = kx.callbacks.LabelWaveEarlyStopping((x, y))
+        >>> history = model.fit(x, y, epochs=5, callbacks=[stop], verbose=0).history
+        >>> len(history["label_changes"])
+        5
+
+    References:
+        - [Yuan et al., 2025](https://arxiv.org/abs/2502.07551)
+    """
+
+    criterion = "label_changes"
+
+    def __init__(
+        self,
+        train_data: Any,
+        window: int = 3,
+        patience: int = 1,
+        min_epochs: int = 5,
+        restore_best_weights: bool = False,
+        max_rows: int | None = None,
+        boundary: float = 0.5,
+    ) -> None:
+        super().__init__(patience, min_epochs, restore_best_weights)
+        valid = is_integer(window) and window >= 1
+        require(valid, "window", window, "an integer >= 1")
+        require(is_number(boundary), "boundary", boundary, "a finite number")
+        self.window = window
+        self.boundary = boundary
+        self._data = FixedData(train_data, max_rows, name="train_data")
+
+    def reset(self) -> None:
+        super().reset()
+        self._predict = tf.function(
+            self._classes, autograph=False, reduce_retracing=True
+        )
+        self._before: np.ndarray | None = None
+        self._changes: deque[float] = deque(maxlen=self.window)
+        self._smallest = math.inf
+        self._has_fallen = False
+        self._is_minimum = False
+
+    def _classes(self, x: Any) -> list[Tensor]:
+        outputs = keras.tree.flatten(self.model(x, training=False))
+        return [
+            keras.ops.argmax(y, axis=-1)
+            if y.shape[-1] != 1
+            else keras.ops.cast(y[..., 0] > self.boundary, "int64")
+            for y in outputs
+        ]
+
+    def measure(self, epoch: int, logs: dict[str, Any]) -> float | None:
+        batches = []
+        for x, _, _ in self._data:
+            classes = map(keras.ops.convert_to_numpy, self._predict(x))
+            batches.append(np.concatenate([c.reshape(len(c), -1) for c in classes], 1))
+        now, before = np.concatenate(batches), self._before
+        self._before = now
+        if before is None:
+            return None
+        changed = (now != before).any(axis=1)
+        self._changes.append(float(changed.mean()))
+        if len(self._changes) < self.window:
+            return None
+        return sum(self._changes) / self.window
+
+    def verdict(self, value: float) -> str | None:
+        # A minimum needs a fall before it: at the start, when all rows are still in
+        # the same class, the changes may rise first.
+        self._has_fallen |= value < self._smallest < math.inf
+        self._is_minimum = value <= self._smallest or not self._has_fallen
+        if self._is_minimum:
+            self._smallest = value
+            return None
+        return (
+            f"predictions change more again: {value:.3g} of them an epoch, after a "
+            f"minimum of {self._smallest:.3g},"
+        )
+
+    def is_best(self, value: float | None) -> bool:
+        return value is not None and self._is_minimum

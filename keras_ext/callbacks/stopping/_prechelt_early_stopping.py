@@ -1,0 +1,166 @@
+"""The three classes of stopping rules of Prechelt."""
+
+import math
+from typing import Any
+
+from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
+
+# The name of the criterion in the logs, and the threshold.
+_RULES: dict[str, tuple[str, float]] = {
+    "gl": ("generalization_loss", 5.0),
+    "pq": ("progress_quotient", 0.75),
+    "up": ("strips_up", 3),
+}
+
+
+class PrecheltEarlyStopping(StoppingCallback):
+    """Stops training by validation loss, with a choice of rules other than patience.
+
+    - `"gl"`: when the generalization loss, by how many percent the validation loss is
+      above its smallest value so far, exceeds `threshold`.
+    - `"pq"`: when the generalization loss exceeds `threshold` times the progress of
+      training over the last `strip` epochs: by how many per mille the mean training
+      loss of these epochs is above the smallest of them. So it does not stop while
+      training still makes progress fast.
+    - `"up"`: when the validation loss has risen from the end of one strip of `strip`
+      epochs to that of the next, `threshold` times in a row, however small the rises.
+
+    `"pq"` and `"up"` are checked at the end of a strip. In the experiments of the paper
+    slow rules, with large thresholds, found results a little better, and took much
+    longer. The losses have to be positive for `"gl"` and `"pq"`.
+
+    Logs `generalization_loss`, `progress_quotient` or `strips_up`, NaN before the first
+    check.
+
+    Args:
+        rule: `"gl"`, `"pq"` or `"up"`. Defaults to `"gl"`.
+        threshold: Number > 0, for `"up"` an integer. None means 5 for `"gl"`, 0.75
+            for `"pq"` and 3 for `"up"`, all of them used in the paper.
+        monitor: Name of the validation loss in the logs. Defaults to `"val_loss"`.
+        train_monitor: Name of the training loss in the logs, for `"pq"`.
+            Defaults to `"loss"`.
+        strip: Integer >= 2, the number of epochs in a strip. Defaults to `5`.
+        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
+            Defaults to `5`.
+        restore_best_weights: Whether to return, at the stop, to the weights of the
+            epoch with the smallest validation loss. Defaults to `False`.
+
+    Attributes:
+        stopped_epoch: The epoch that was the last one, counted from 0; None if training
+            was not stopped.
+        stopped_by: A sentence that says why training was stopped, or None.
+
+    Raises:
+        ValueError: If an argument is out of range, or, at the end of an epoch, if the
+            logs do not have a loss.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> x, y = np.random.default_rng(0).normal(size=(2, 40, 8))
+        >>> layers = [keras.Input((8,)), keras.layers.Dense(64, "relu")]
+        >>> model = keras.Sequential([*layers, keras.layers.Dense(8)])
+        >>> model.compile(keras.optimizers.Adam(0.01), "mse")
+        >>> stop = kx.callbacks.PrecheltEarlyStopping("gl", threshold=5)
+        >>> history = model.fit(
+        ...     x, y, validation_split=0.5, epochs=99, callbacks=[stop], verbose=0
+        ... )
+        >>> len(history.epoch) < 99  # nothing to learn here but noise
+        True
+
+    References:
+        - Prechelt, 1998, "Early Stopping - But When?", in Neural Networks: Tricks of
+          the Trade
+    """
+
+    def __init__(
+        self,
+        rule: str = "gl",
+        threshold: float | None = None,
+        monitor: str = "val_loss",
+        train_monitor: str = "loss",
+        strip: int = 5,
+        min_epochs: int = 5,
+        restore_best_weights: bool = False,
+    ) -> None:
+        super().__init__(1, min_epochs, restore_best_weights)
+        require(
+            isinstance(rule, str) and rule in _RULES,
+            "rule",
+            rule,
+            f"one of {tuple(_RULES)}",
+        )
+        if threshold is not None:
+            kind = is_integer if rule == "up" else is_number
+            expected = "an integer >= 1" if rule == "up" else "a number > 0"
+            valid = kind(threshold) and threshold > 0
+            require(valid, "threshold", threshold, f"{expected} for rule={rule!r}")
+        require(is_integer(strip) and strip >= 2, "strip", strip, "an integer >= 2")
+        for name, key in (("monitor", monitor), ("train_monitor", train_monitor)):
+            require(isinstance(key, str), name, key, "the name of a value in the logs")
+        self.rule = rule
+        self.criterion, usual = _RULES[rule]
+        self.threshold = usual if threshold is None else threshold
+        self.monitor = monitor
+        self.train_monitor = train_monitor
+        self.strip = strip
+
+    def reset(self) -> None:
+        super().reset()
+        self._smallest = math.inf
+        self._has_improved = False
+        self._training: list[float] = []
+        self._last_end = math.nan
+        self._ups = 0
+
+    def measure(self, epoch: int, logs: dict[str, Any]) -> float | None:
+        keys = (self.monitor, self.train_monitor) if self.rule == "pq" else ()
+        for key in keys or (self.monitor,):
+            hint = "Give `fit` validation data." if key.startswith("val_") else ""
+            require(key in logs, "monitor", key, f"one of {sorted(logs)}", hint)
+        loss = float(logs[self.monitor])
+        if self.rule == "pq":
+            self._training.append(float(logs[self.train_monitor]))
+        self._has_improved = loss < self._smallest
+        self._smallest = min(self._smallest, loss)
+        if self.rule == "gl":
+            return self._generalization_loss(loss)
+        if (self._epochs + 1) % self.strip:
+            return None
+        return self._quotient(loss) if self.rule == "pq" else self._count_ups(loss)
+
+    def _generalization_loss(self, loss: float) -> float:
+        if self._smallest <= 0:
+            return math.nan
+        return 100.0 * (loss / self._smallest - 1.0)
+
+    def _quotient(self, loss: float) -> float:
+        recent = self._training[-self.strip :]
+        if min(recent) <= 0:
+            return math.nan
+        progress = 1000.0 * (sum(recent) / self.strip / min(recent) - 1.0)
+        overfit = self._generalization_loss(loss)
+        if progress <= 0:
+            return math.inf if overfit > 0 else overfit
+        return overfit / progress
+
+    def _count_ups(self, loss: float) -> float:
+        if math.isnan(loss):
+            return loss
+        self._ups = self._ups + 1 if loss > self._last_end else 0
+        self._last_end = loss
+        return float(self._ups)
+
+    def verdict(self, value: float) -> str | None:
+        if self.rule == "up":
+            if value >= self.threshold:
+                return f"{self.monitor} has risen over {value:g} strips of epochs"
+            return None
+        if value > self.threshold:
+            name = self.criterion.replace("_", " ")
+            return f"{name} {value:.3g} above {self.threshold:.3g}"
+        return None
+
+    def is_best(self, value: float | None) -> bool:
+        return self._has_improved

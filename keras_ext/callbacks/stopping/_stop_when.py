@@ -1,0 +1,237 @@
+"""Combines callbacks that stop the training."""
+
+import functools
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Logs
+from keras_ext._fit._copyable_callback import CopyableCallback
+from keras_ext._fit._replaced_method import replace_method
+from keras_ext.callbacks.stopping._stopping_callback import (
+    StoppingCallback,
+    restore_weights,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class StopWhen(CopyableCallback):
+    """Stops training when any, all, or most of some callbacks want to stop it.
+
+    The members are callbacks of this library or others, such as
+    `keras.callbacks.EarlyStopping`, that set `model.stop_training`. Each goes on as if
+    it were alone; that it wants to stop is noted, and the combination decides. A wish
+    holds, also through epochs in which its member has nothing to decide, until it is
+    taken back: by a callback of this library, with a check that speaks for going on; by
+    one that counts in `wait` up to its `patience`, as those of Keras do, when it begins
+    to count anew. Of others it is not taken back.
+
+    Give the members to `StopWhen` only, not to `fit` as well. Members that restore the
+    best weights do not do so by themselves: at the end of training the weights are
+    restored that the first member in the list wants which wanted to stop, or else, as
+    Keras does when no epochs are left, those of the first member that wants any.
+
+    Logs what the members log, and `stop_votes`, how many of them want to stop.
+
+    Args:
+        rule: `"any"`, `"all"`, or `"vote"` for more than half of them.
+        callbacks: The members, one or more.
+        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
+            Defaults to `0`.
+
+    Attributes:
+        stopped_epoch: The epoch that was the last one, counted from 0; None if training
+            was not stopped.
+        stopped_by: A sentence that says which members stopped training and why, or
+            None.
+
+    Raises:
+        ValueError: If an argument is not of this form.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> x, noise = np.random.default_rng(0).normal(size=(2, 320, 1))
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.05), "mse")
+        >>> stop = kx.callbacks.StopWhen(
+        ...     "all",
+        ...     [
+        ...         kx.callbacks.EvidenceBasedEarlyStopping(),
+        ...         keras.callbacks.EarlyStopping("loss", min_delta=1e-3, patience=2),
+        ...     ],
+        ... )
+        >>> history = model.fit(x, x + noise, epochs=99, callbacks=[stop], verbose=0)
+        >>> len(history.epoch) < 99, history.history["stop_votes"][-1]
+        (True, 2)
+    """
+
+    def __init__(
+        self,
+        rule: str,
+        callbacks: Sequence[keras.callbacks.Callback],
+        min_epochs: int = 0,
+    ) -> None:
+        super().__init__()
+        require(
+            isinstance(rule, str) and rule in ("any", "all", "vote"),
+            "rule",
+            rule,
+            '"any", "all" or "vote"',
+        )
+        require(
+            isinstance(callbacks, list | tuple)
+            and len(callbacks) > 0
+            and all(isinstance(c, keras.callbacks.Callback) for c in callbacks),
+            "callbacks",
+            callbacks,
+            "a list of one callback or more",
+        )
+        valid = is_integer(min_epochs) and min_epochs >= 0
+        require(valid, "min_epochs", min_epochs, "an integer >= 0")
+        self.rule = rule
+        self.callbacks = list(callbacks)
+        self.min_epochs = min_epochs
+        self._begin()
+
+    def _begin(self) -> None:
+        self.stopped_epoch: int | None = None
+        self.stopped_by: str | None = None
+        self._epochs = 0
+        self._votes = [False] * len(self.callbacks)
+        self._weights: list[list[Any] | None] = [None] * len(self.callbacks)
+
+    def set_params(self, params: Any) -> None:
+        super().set_params(params)
+        for member in self.callbacks:
+            member.set_params(params)
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        for member in self.callbacks:
+            member.set_model(model)
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._begin()
+        self._tell("on_train_begin", logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        self._tell("on_epoch_end", epoch, logs)
+        self._epochs += 1
+        for i, member in enumerate(self.callbacks):
+            self._votes[i] = self._votes[i] and _still_wants_to_stop(member)
+        if logs is not None:
+            logs["stop_votes"] = sum(self._votes)
+        if self._is_decided() and self._epochs >= self.min_epochs:
+            self._stop(epoch)
+        else:
+            # As a member of another combination it may have wanted to.
+            self.stopped_epoch = self.stopped_by = None
+
+    def _is_decided(self) -> bool:
+        votes = sum(self._votes)
+        needed = {
+            "any": 1,
+            "all": len(self._votes),
+            "vote": len(self._votes) // 2 + 1,
+        }
+        return votes >= needed[self.rule]
+
+    def _stop(self, epoch: int) -> None:
+        self.model.stop_training = True
+        self.stopped_epoch = epoch
+        reasons = [
+            getattr(member, "stopped_by", None) or type(member).__name__
+            for member, votes in zip(self.callbacks, self._votes, strict=True)
+            if votes
+        ]
+        count = f"{len(reasons)} of {len(self._votes)}"
+        self.stopped_by = f"{count} wanted to stop: {'; '.join(reasons)}"
+        _log.info("Stopped after epoch %d: %s.", epoch + 1, self.stopped_by)
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self._tell("on_train_end", logs)
+        pairs = list(zip(self._votes, self._weights, strict=True))
+        wanted = [w for votes, w in pairs if votes and w is not None]
+        others = [w for votes, w in pairs if not votes and w is not None]
+        if wanted or others:
+            restore_weights(self.model, [*wanted, *others][0])
+        self._weights = [None] * len(self.callbacks)
+
+    def _tell(self, hook: str, *args: Any, **kwargs: Any) -> None:
+        """Calls a hook of every member, and notes what it wants of the model."""
+        restores = hook in ("on_epoch_end", "on_train_end")
+        for i, member in enumerate(self.callbacks):
+            with _noted_stop(self.model) as stops:
+                if restores:
+                    with _noted_weights(self.model) as weights:
+                        getattr(member, hook)(*args, **kwargs)
+                    self._weights[i] = weights[-1] if weights else self._weights[i]
+                else:
+                    getattr(member, hook)(*args, **kwargs)
+            self._votes[i] |= bool(stops)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        # A member that is not of this library may still hold the model of a `fit`. Here
+        # it is shared, and not copied.
+        if self.model is not None:
+            memo[id(self.model)] = self.model
+        return super().__deepcopy__(memo)
+
+
+@contextmanager
+def _noted_stop(model: keras.Model) -> Iterator[list[bool]]:
+    """Notes whether training is stopped meanwhile, and does not stop it."""
+    stops: list[bool] = []
+    before = getattr(model, "stop_training", False)
+    if before:
+        model.stop_training = False
+    yield stops
+    if getattr(model, "stop_training", False):
+        stops.append(True)
+    if bool(stops) != before:
+        model.stop_training = before
+
+
+@contextmanager
+def _noted_weights(model: keras.Model) -> Iterator[list[list[Any]]]:
+    """Notes the weights that are set meanwhile, and does not set them."""
+    weights: list[list[Any]] = []
+    # Maybe noted by a `StopWhen` around this one as well.
+    undo = replace_method(model, "set_weights", weights.append)
+    try:
+        yield weights
+    finally:
+        undo()
+
+
+def _still_wants_to_stop(member: keras.callbacks.Callback) -> bool:
+    if isinstance(member, StoppingCallback | StopWhen):
+        return member.stopped_epoch is not None
+    wait, patience = getattr(member, "wait", None), getattr(member, "patience", None)
+    return wait is None or patience is None or wait >= patience
+
+
+def _passed_on(hook: str) -> Any:
+    default = getattr(keras.callbacks.Callback, hook)
+
+    def found(self: StopWhen) -> Any:
+        for member in self.callbacks:
+            if getattr(getattr(member, hook), "__func__", None) is not default:
+                return functools.partial(self._tell, hook)
+        # Keras fetches the metrics after every step for whoever has a hook for it.
+        return default.__get__(self)
+
+    return property(found)
+
+
+# The other hooks are passed on as they are, if a member has them. (`on_batch_begin` and
+# `on_batch_end` are what the hooks of training call.)
+for _hook in dir(keras.callbacks.Callback):
+    if _hook.startswith("on_") and "on_batch_" not in _hook:
+        setattr(StopWhen, _hook, vars(StopWhen).get(_hook) or _passed_on(_hook))

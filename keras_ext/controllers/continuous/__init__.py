@@ -1,0 +1,1 @@
+"""Controllers that move a number."""

@@ -1,0 +1,1 @@
+"""Controllers that choose among settings."""

@@ -1,0 +1,142 @@
+"""Evolves the settings of many trainings."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_ext._core._checks import is_integer, is_number, require
+
+
+class PopulationBased:
+    """Lets the worst of a population go on where the best are, with other settings.
+
+    Several models are trained with different hyperparameters. After each round their
+    scores are compared: the worst `truncation` of them each take over the weights and
+    the settings of one of the best (exploit), and their settings are changed (explore):
+    each number is multiplied by one of `factors`, or drawn anew. So the settings follow
+    a schedule that nobody had to write, at the cost of training all members.
+
+    A value of 0 stays 0 when multiplied: draw it anew, or keep 0 out of the settings.
+
+    Args:
+        settings: The settings of each member, two or more dictionaries with the same
+            names, from name to number.
+        truncation: Number in (0, 0.5], the share of members replaced by as many of the
+            best, at least one. Defaults to `0.2`.
+        factors: What a number may be multiplied with. Defaults to `(0.8, 1.2)`.
+        resample: Dictionary from name to a function that draws a value, given a
+            `numpy.random.Generator`. None means that nothing is drawn anew.
+        resample_probability: Number in [0, 1], how often a number in `resample` is
+            drawn, and not multiplied. Defaults to `0.25`.
+        bounds: Dictionary from name to a pair `(low, high)` to which the value is
+            clipped. None means no bounds.
+        mode: `"min"` if a lower score is better, or `"max"`. Defaults to `"min"`.
+        seed: Integer, the seed of all draws. None means random.
+
+    Attributes:
+        settings: The present settings, a list of dictionaries.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Examples:
+        >>> import keras_ext as kx
+        >>> settings = [{"rate": 0.1}, {"rate": 0.5}]
+        >>> population = kx.controllers.PopulationBased(settings, seed=0)
+        >>> population.update([0.3, 0.9])  # losses: the second goes on as the first
+        [0, 0]
+        >>> population.settings
+        [{'rate': 0.1}, {'rate': 0.12}]
+
+    References:
+        - [Jaderberg et al., 2017](https://arxiv.org/abs/1711.09846)
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[Mapping[str, float]],
+        truncation: float = 0.2,
+        factors: Sequence[float] = (0.8, 1.2),
+        resample: Mapping[str, Callable[[Any], float]] | None = None,
+        resample_probability: float = 0.25,
+        bounds: Mapping[str, tuple[float, float]] | None = None,
+        mode: str = "min",
+        seed: int | None = None,
+    ) -> None:
+        names = [sorted(member) for member in settings]
+        require(
+            len(names) >= 2 and all(n == names[0] and n for n in names),
+            "settings",
+            settings,
+            "two or more dictionaries with the same names",
+        )
+        require(
+            is_number(truncation) and 0 < truncation <= 0.5,
+            "truncation",
+            truncation,
+            "a number in (0, 0.5]",
+        )
+        require(
+            len(factors) > 0 and all(is_number(f) and f > 0 for f in factors),
+            "factors",
+            factors,
+            "numbers > 0",
+        )
+        for name, given in (("resample", resample), ("bounds", bounds)):
+            unknown = sorted(set(given or ()) - set(names[0]))
+            require(not unknown, name, unknown, f"for names among {names[0]}")
+        require(
+            is_number(resample_probability) and 0 <= resample_probability <= 1,
+            "resample_probability",
+            resample_probability,
+            "a number in [0, 1]",
+        )
+        require(mode in ("min", "max"), "mode", mode, '"min" or "max"')
+        require(seed is None or is_integer(seed), "seed", seed, "an integer or None")
+        self.settings = [dict(member) for member in settings]
+        self.truncation = truncation
+        self.factors = tuple(factors)
+        self.resample = dict(resample or {})
+        self.resample_probability = resample_probability
+        self.bounds = dict(bounds or {})
+        self.mode = mode
+        self.seed = seed
+        self._random = np.random.default_rng(seed)
+
+    def update(self, scores: Sequence[float]) -> list[int]:
+        """Compares the members, and changes `settings` of the worst.
+
+        Args:
+            scores: The score of each member; one that is not finite is the worst.
+
+        Returns:
+            For each member the number of the one whose weights and optimizer state it
+            has to go on with: mostly its own.
+        """
+        count = len(self.settings)
+        require(len(scores) == count, "len(scores)", len(scores), str(count))
+        sign = 1 if self.mode == "min" else -1
+        costs = [sign * s if is_number(s) else np.inf for s in scores]
+        order = [int(i) for i in np.argsort(costs, kind="stable")]
+        cut = max(1, int(self.truncation * count))
+        best, worst = order[:cut], order[-cut:]
+        sources = list(range(count))
+        for member in worst:
+            source = best[self._random.integers(cut)]
+            if costs[source] < np.inf:
+                sources[member] = source
+                self.settings[member] = self._explore(self.settings[source])
+        return sources
+
+    def _explore(self, member: Mapping[str, float]) -> dict[str, float]:
+        changed = {}
+        for name, value in member.items():
+            draws = self._random.random() < self.resample_probability
+            if name in self.resample and draws:
+                value = self.resample[name](self._random)
+            else:
+                value = value * self.factors[self._random.integers(len(self.factors))]
+            low, high = self.bounds.get(name, (-np.inf, np.inf))
+            changed[name] = float(min(max(value, low), high))
+        return changed

@@ -1,0 +1,284 @@
+"""Finds the largest batch that fits, and the one that trains fastest."""
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext.data import DynamicBatches
+from keras_ext.signals.machine._peak_memory import PeakMemory
+
+_SMALLEST = 8
+_LARGEST = 2**40
+_NEARLY = 0.95
+_WARM_UP = 2
+_LONG_ENOUGH = 2.0  # seconds
+
+
+@dataclass(frozen=True)
+class BatchSizeTrial:
+    """What came of one size: a row of the table of `BatchSizes`.
+
+    Attributes:
+        batch_size: The size.
+        samples_per_second: The median speed of the steps, or None if there were none.
+        memory: The peak of the memory in use, in bytes above what was in use before
+            the search; None if it is not known.
+        outcome: `"fits"`, `"out of memory"`, `"over the limit"`, or `"not tried"`, if
+            the sizes before it let expect that it would be over the limit; its memory
+            is what they let expect.
+    """
+
+    batch_size: int
+    samples_per_second: float | None
+    memory: int | None
+    outcome: str
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """The result of `find_batch_size`; `print` shows it as a table.
+
+    Attributes:
+        trials: A `BatchSizeTrial` for each size, from the smallest up.
+        largest: The largest size that fits, or None.
+        fastest: The smallest size that reaches 95 % of the highest speed, or None.
+    """
+
+    trials: tuple[BatchSizeTrial, ...]
+
+    @property
+    def largest(self) -> int | None:
+        """The largest size that fits."""
+        return max((t.batch_size for t in self.trials if _speed(t)), default=None)
+
+    @property
+    def fastest(self) -> int | None:
+        """The smallest size that is nearly as fast as the fastest."""
+        most = max(map(_speed, self.trials), default=0.0)
+        fast = [t.batch_size for t in self.trials if _speed(t) >= _NEARLY * most > 0]
+        return min(fast, default=None)
+
+    def __str__(self) -> str:
+        lines = ["batch size   samples/s    memory (MB)   outcome"]
+        for t in self.trials:
+            speed = f"{t.samples_per_second:.0f}" if t.samples_per_second else "-"
+            memory = "-" if t.memory is None else f"{t.memory / 1e6:.1f}"
+            lines.append(f"{t.batch_size:10d} {speed:>11} {memory:>14}   {t.outcome}")
+        return "\n".join(lines)
+
+
+def _speed(trial: BatchSizeTrial) -> float:
+    return (trial.samples_per_second or 0.0) if trial.outcome == "fits" else 0.0
+
+
+def find_batch_size(
+    model: keras.Model,
+    data: Any,
+    sizes: Sequence[int] | None = None,
+    steps: int = 10,
+    memory_limit: float | None = None,
+) -> BatchSizes:
+    """Tries batch sizes: which is the largest that fits, and which trains fastest?
+
+    The training step of the model runs a few times with each size, from the smallest
+    up, on batches drawn as `fit` draws them. Then all of the model is as it was before:
+    weights, statistics of batch normalization, optimizer and its iterations, seeds of
+    dropout, metrics. The sizes are of the whole batch, over all replicas.
+
+    The search ends with the first size that does not fit. On a GPU that is the one
+    whose step runs out of memory. On a CPU there is no such error, the system ends the
+    process instead; so the search ends before `memory_limit`. What a size will need is
+    foreseen from the two before it. The memory is measured: on a GPU, and on a CPU
+    where TensorFlow uses oneDNN, as the peak of what TensorFlow has allocated; on Linux
+    also as the peak of what the process has in memory, and the larger of the two
+    counts. What earlier trainings have left to the process, unused, counts when a step
+    uses it, so that a second search finds what the first did.
+
+    The speed is that of this moment: let nothing else run, and compare only sizes of
+    one search. Speed is not progress: fewer, larger updates may train worse.
+
+    Args:
+        model: A compiled model.
+        data: `(x, y)` or `(x, y, sample_weight)` of arrays, a `tf.data.Dataset` of
+            single samples, or `DynamicBatches`.
+        sizes: List of integers >= 1, the sizes to try; those larger than the data are
+            left out. None means those of `DynamicBatches`, or else 8, 16, 32 and so on.
+        steps: Integer >= 1, how many steps are timed for each size, of a large one not
+            for more than two seconds. Defaults to `10`.
+        memory_limit: Number > 0, in bytes: what the steps may need above what is in use
+            when the search begins. None means four fifths of what the system has left
+            and TensorFlow keeps unused on a CPU, and no limit on a GPU.
+
+    Returns:
+        `BatchSizes`, with the attributes `largest`, `fastest`, and `trials`: for each
+        size its `batch_size`, `samples_per_second`, `memory` in bytes and `outcome`.
+
+    Raises:
+        ValueError: If an argument is out of range, if the model is not compiled, or if
+            there is a memory limit, but no telling how much is in use.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+        >>> model.compile("adam", "mse")
+        >>> x, y = np.ones((100, 8)), np.ones((100, 1))
+        >>> found = kx.diagnostics.find_batch_size(model, (x, y), steps=2)
+        >>> found.largest
+        64
+        >>> [trial.batch_size for trial in found.trials]
+        [8, 16, 32, 64]
+        >>> int(model.optimizer.iterations)
+        0
+    """
+    require(model.compiled, "model.compiled", model.compiled, "True")
+    require(is_integer(steps) and steps >= 1, "steps", steps, "an integer >= 1")
+    positive = memory_limit is None or (is_number(memory_limit) and memory_limit > 0)
+    require(positive, "memory_limit", memory_limit, "a number > 0 or None")
+    batches, sizes = _batches(model, data, sizes)
+    memory = PeakMemory()
+    unknown = memory_limit is not None and memory.read() is None
+    hint = "On a CPU, memory can only be measured on Linux or with oneDNN."
+    require(not unknown, "memory_limit", memory_limit, "None here", hint)
+    limit = memory_limit or memory.limit()
+    trials: list[BatchSizeTrial] = []
+    with _left_as_it_was(model, batches):
+        for size in sizes:
+            expected = _expected_memory(trials, size)
+            if expected is not None and expected > limit:
+                trials.append(BatchSizeTrial(size, None, expected, "not tried"))
+            else:
+                trials.append(_try(model, batches, size, steps, memory, limit))
+            if trials[-1].outcome != "fits":
+                break
+    return BatchSizes(tuple(trials))
+
+
+def _batches(
+    model: keras.Model, data: Any, sizes: Sequence[int] | None
+) -> tuple[DynamicBatches, list[int]]:
+    strategy = model.distribute_strategy
+    replicas = strategy.num_replicas_in_sync
+    first = _SMALLEST if _SMALLEST % replicas == 0 else _SMALLEST * replicas
+    if not isinstance(data, DynamicBatches):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with strategy.scope():
+            data = DynamicBatches(x, y, weights, first, seed=0, max_batch_size=_LARGEST)
+    sizes = list(data.sizes if sizes is None else sizes)
+    valid = sizes and all(is_integer(s) and s >= 1 and s % replicas == 0 for s in sizes)
+    expected = f"integers >= 1 that are divisible by the {replicas} replicas"
+    require(bool(valid), "sizes", sizes, expected)
+    fitting = [s for s in sorted(set(sizes)) if s <= data.num_samples]
+    hint = f"There are {data.num_samples} samples."
+    require(bool(fitting), "sizes", sizes, "no larger than the data", hint)
+    return data, fitting
+
+
+def _expected_memory(trials: list[BatchSizeTrial], size: int) -> int | None:
+    """What the next size will need, if the need goes on rising in a straight line."""
+    known = [(t.batch_size, t.memory) for t in trials if t.memory is not None]
+    if len(known) < 2:
+        return None
+    (size_a, memory_a), (size_b, memory_b) = known[-2:]
+    slope = max((memory_b - memory_a) / (size_b - size_a), 0.0)
+    return round(memory_b + slope * (size - size_b))
+
+
+def _try(
+    model: keras.Model,
+    batches: DynamicBatches,
+    size: int,
+    steps: int,
+    memory: PeakMemory,
+    limit: float,
+) -> BatchSizeTrial:
+    memory.reset()
+    try:
+        seconds = _time_steps(model, batches.of_one_size(size), steps, memory)
+    except (tf.errors.OpError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return BatchSizeTrial(size, None, None, "out of memory")
+    used = memory.read()
+    over = used is not None and used > limit
+    return BatchSizeTrial(
+        size, size / seconds, used, "over the limit" if over else "fits"
+    )
+
+
+def _time_steps(
+    model: keras.Model, batches: DynamicBatches, steps: int, memory: PeakMemory
+) -> float:
+    """The median time of a step, in seconds."""
+    dataset = batches.get_tf_dataset()
+    if not isinstance(dataset, tf.distribute.DistributedDataset):
+        dataset = model.distribute_strategy.experimental_distribute_dataset(dataset)
+    iterator = iter(dataset)
+    with memory.only_new():
+        for _ in range(_WARM_UP):
+            _time_step(model, iterator)
+            memory.settle()
+    times: list[float] = []
+    while len(times) < steps and sum(times) <= _LONG_ENOUGH:
+        times.append(_time_step(model, iterator))
+    return statistics.median(times) / model.steps_per_execution
+
+
+def _time_step(model: keras.Model, iterator: Iterator[Any]) -> float:
+    start = time.perf_counter()
+    logs = model.train_function(iterator)
+    keras.tree.map_structure(np.asarray, logs)  # waits until the step is done
+    return time.perf_counter() - start
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    kinds = (tf.errors.ResourceExhaustedError, MemoryError)
+    return isinstance(error, kinds) or "out of memory" in str(error).lower()
+
+
+@contextmanager
+def _left_as_it_was(model: keras.Model, batches: DynamicBatches) -> Iterator[None]:
+    """Restores all variables, and the compiled step, when the trials are over."""
+    before = _values(_variables(model) + model.metrics_variables)
+    function = model.train_function
+    try:
+        if function is None:
+            _build(model, batches)
+        before = _values(_variables(model)) | before
+        # Not `force`: what is compiled here need not be compiled again by `fit`.
+        model.make_train_function()
+        yield
+    finally:
+        model.train_function = function
+        if any(id(v) not in before for v in model.metrics_variables):
+            model.reset_metrics()  # they did not exist
+        for variable, value in before.values():
+            variable.assign(value)
+
+
+def _build(model: keras.Model, batches: DynamicBatches) -> None:
+    """Builds the model with its loss and metrics, as `fit` does, and the optimizer."""
+    function = model.test_function
+    size = model.distribute_strategy.num_replicas_in_sync
+    model.evaluate(batches.of_one_size(size), steps=1, verbose=0)
+    model.test_function = function
+    if model.optimizer is not None and not model.optimizer.built:
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    optimizer = model.optimizer
+    return [*model.variables, *(optimizer.variables if optimizer is not None else [])]
+
+
+def _values(variables: list[Any]) -> dict[int, tuple[Any, Any]]:
+    return {id(v): (v, keras.ops.convert_to_numpy(v)) for v in variables}

@@ -1,1 +1,0 @@
-"""Maps of what matters in the inputs, as plain arrays."""

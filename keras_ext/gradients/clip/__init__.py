@@ -1,0 +1,1 @@
+"""Transforms that bound the gradient, or the update."""

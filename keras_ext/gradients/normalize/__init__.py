@@ -1,0 +1,1 @@
+"""Transforms that bring gradients to one size or mean."""

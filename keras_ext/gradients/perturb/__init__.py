@@ -1,0 +1,1 @@
+"""Transforms that add noise or delay."""

@@ -1,0 +1,1 @@
+"""Rules for how far each weight moves."""

@@ -1,0 +1,1 @@
+"""Layers that are random while training."""

@@ -1,0 +1,97 @@
+"""The loss of a model on fixed data."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._kept_values import kept_values
+from keras_ext._core._checks import require
+from keras_ext._core._typing import Tensor
+
+
+class LossProbe:
+    """Measures the loss of a compiled model on fixed data, in inference mode.
+
+    It is what `model.evaluate` returns as loss, with penalties of regularizers, but it
+    leaves the metrics of a running `fit` alone, and it is compiled once. Use it in a
+    callback to compare training and validation loss: the training loss that `fit` logs
+    is averaged over changing weights, with dropout on.
+
+    Args:
+        data: `(x, y)` or `(x, y, sample_weight)` of arrays, or of lists or
+            dictionaries of arrays; or a `tf.data.Dataset` or `keras.utils.PyDataset`
+            that yields batches of these.
+        max_rows: Integer >= 1; use so many rows of the arrays, evenly spaced. None
+            means all.
+
+    Raises:
+        ValueError: If `data` is none of these.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dropout(0.5)])
+        >>> model.compile(loss="mse")
+        >>> probe = kx.signals.LossProbe((np.ones((3, 1)), np.zeros((3, 1))))
+        >>> probe.measure(model)
+        1.0
+    """
+
+    def __init__(self, data: Any, max_rows: int | None = None) -> None:
+        self.data = FixedData(data, max_rows)
+        self._compiled: list[Any] = []
+        self._loss: Any = None
+
+    @property
+    def num_rows(self) -> int | None:
+        """The number of rows, if the data are arrays."""
+        return self.data.num_rows
+
+    def measure(self, model: keras.Model) -> float:
+        """Returns the mean loss of `model` over the data.
+
+        Args:
+            model: A compiled model. Its loss is compiled at the first call.
+
+        Returns:
+            The loss, averaged over rows; NaN or infinity if it is so.
+        """
+        # `compile` sets a loss and makes new metrics; what was traced is out of date.
+        compiled = [model, model.loss, *model.metrics]
+        if [id(x) for x in compiled] != [id(x) for x in self._compiled]:
+            self._compiled = compiled
+            self._loss = tf.function(
+                _loss_of(model), autograph=False, reduce_retracing=True
+            )
+        # The loss of a model with many outputs counts itself into the metrics of the
+        # epoch that is running.
+        with kept_values(model.metrics_variables):
+            return self._mean_loss()
+
+    def _mean_loss(self) -> float:
+        total, rows = 0.0, 0
+        for x, y, weight in self.data:
+            size = int(keras.ops.shape(keras.tree.flatten(x)[0])[0])
+            total += size * float(self._loss(x, y, weight))
+            rows += size
+        require(rows > 0, "data", "0 rows", "of one row or more")
+        return total / rows
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LossProbe":
+        # What was traced for a model stays with the original.
+        copied = type(self).__new__(type(self))
+        traced: dict[str, Any] = {"_compiled": [], "_loss": None}
+        vars(copied).update({**vars(self), **traced})
+        memo[id(self)] = copied
+        return copied
+
+
+def _loss_of(model: keras.Model) -> Any:
+    def loss(x: Any, y: Any, sample_weight: Any) -> Tensor:
+        y_pred = model(x, training=False)
+        value = model.compute_loss(x, y, y_pred, sample_weight, training=False)
+        return tf.cast(value, tf.float32)
+
+    return loss

@@ -1,0 +1,76 @@
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from keras_ext._core._pattern import check_pattern, is_selected, matches
+
+
+def item(path):
+    return SimpleNamespace(path=path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("dense", "model/dense_1/kernel", True),  # searched, not matched in full
+        ("dense$", "model/dense_1/kernel", False),
+        ("^dense", "model/dense_1/kernel", False),
+        (r"/(kernel|bias)$", "model/dense_1/kernel", True),
+        ("Dense", "model/dense_1/kernel", False),
+        ("", "model/dense_1/kernel", True),
+        (["bias", "kernel"], "model/dense_1/kernel", True),
+        (("bias", "gamma"), "model/dense_1/kernel", False),
+        ({"kernel"}, "model/dense_1/kernel", True),
+        ([], "model/dense_1/kernel", False),
+        (lambda x: x.path.startswith("model"), "model/dense_1/kernel", True),
+        (lambda x: [], "model/dense_1/kernel", False),
+        (None, "model/dense_1/kernel", False),
+    ],
+)
+def test_searches_the_path(pattern, path, expected):
+    check_pattern("include", pattern)
+    assert matches(pattern, item(path)) is expected
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        (None, None, ["a/kernel", "a/bias", "b/kernel"]),
+        ("kernel", None, ["a/kernel", "b/kernel"]),
+        (None, "kernel", ["a/bias"]),
+        ("^a", "bias", ["a/kernel"]),
+        ("^a", "^a", []),
+        ([], None, []),
+        (None, [], ["a/kernel", "a/bias", "b/kernel"]),
+    ],
+)
+def test_selects_what_is_included_and_not_excluded(include, exclude, expected):
+    items = [item("a/kernel"), item("a/bias"), item("b/kernel")]
+    assert [x.path for x in items if is_selected(x, include, exclude)] == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ending"),
+    [
+        (1, "Received: layers=1."),
+        ([1], "Received: layers=[1]."),
+        (["a", None], "Received: layers=['a', None]."),
+        (b"a", "Received: layers=b'a'."),
+        ("[", "Received: layers='['. '[' fails: unterminated character set"),
+        (["a", "("], "Received: layers=['a', '(']. '(' fails: missing )"),
+    ],
+)
+def test_rejects_what_is_no_pattern(pattern, ending):
+    message = (
+        "`layers` must be a regular expression, a list of them, a function or None. "
+        + ending
+    )
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        check_pattern("layers", pattern)
+
+
+def test_rejects_a_generator():
+    # It would be used up by the first variable, and select nothing after it.
+    with pytest.raises(ValueError, match="^`include` must be .* a list of them"):
+        check_pattern("include", (name for name in ["kernel"]))

@@ -1,0 +1,58 @@
+"""A Keras that keeps losses and their weights elsewhere must fail here."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ext._keras._loss_weights import (
+    compiled_loss,
+    loss_arguments,
+    put_loss_weight,
+    user_loss_weights,
+)
+
+X = np.ones((4, 3), "float32")
+Y = {"a": np.zeros((4, 1), "float32"), "b": np.zeros((4, 1), "float32")}
+
+
+@pytest.fixture
+def model():
+    inputs = keras.Input((3,))
+    dense = {n: keras.layers.Dense(1, kernel_initializer="ones", name=n) for n in "ab"}
+    model = keras.Model(inputs, {name: layer(inputs) for name, layer in dense.items()})
+    weights = {"a": 1.0, "b": 10.0}
+    model.compile("sgd", {"a": "mse", "b": "mse"}, loss_weights=weights)
+    return model
+
+
+def loss_of(model):
+    return model.evaluate(X, Y, verbose=0, return_dict=True)["loss"]
+
+
+@pytest.mark.parametrize("run_before", [False, True])
+def test_a_weight_that_is_put_counts(model, run_before):
+    if run_before:
+        assert loss_of(model) == pytest.approx(99.0)  # (1 + 10) * 3 ** 2
+    put_loss_weight(model, 1, 2.0)
+    model.test_function = None
+    assert loss_of(model) == pytest.approx(27.0)
+    assert user_loss_weights(model) == {"a": 1.0, "b": 2.0}
+    assert model.get_compile_config()["loss_weights"] == {"a": 1.0, "b": 2.0}
+
+
+def test_without_weights_or_compile_there_are_none():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    assert compiled_loss(model) is None
+    assert user_loss_weights(model) is None
+    model.compile("sgd", "mse")
+    assert compiled_loss(model) is not None
+    assert user_loss_weights(model) is None
+
+
+def test_a_loss_reads_its_arguments_when_it_is_called():
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.0)
+    y, p = np.array([[1.0, 0.0]]), np.array([[0.8, 0.2]])
+    assert float(loss(y, p)) == pytest.approx(-np.log(0.8), rel=1e-5)
+    loss_arguments(loss)["label_smoothing"] = 1.0
+    uniform = -(np.log(0.8) + np.log(0.2)) / 2
+    assert float(loss(y, p)) == pytest.approx(uniform, rel=1e-5)

@@ -1,0 +1,28 @@
+"""What `_replica` relies on in Keras and TensorFlow, and what it promises."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ext._keras import _replica
+
+
+def test_merge_says_what_is_wrong_outside_of_a_replica(strategies):
+    with (
+        strategies(2).scope(),
+        pytest.raises(RuntimeError, match=r"Call it in strategy\.run"),
+    ):
+        _replica.merge(lambda strategy: None)
+
+
+def test_squared_norms_in_half_precision():
+    dense = tf.constant([[3.0, 4.0]])
+    half = tf.constant([300.0, 400.0], tf.float16)  # the squares overflow float16
+    np.testing.assert_allclose(_replica.squared_norms([dense, half]), [25.0, 250000.0])
+    assert _replica.squared_norms([]).shape == (0,)
+
+
+def test_dense_adds_the_rows_of_one_index():
+    rows = tf.constant([[1.0], [2.0], [4.0]])
+    sparse = tf.IndexedSlices(rows, tf.constant([1, 0, 1]), tf.constant([3, 1]))
+    assert _replica.dense(sparse).numpy().tolist() == [[2.0], [5.0], [0.0]]

@@ -1,0 +1,285 @@
+import copy
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_ext as kx
+from keras_ext.callbacks import ElasticAveraging, LocalSGD, PostLocalSGD
+from tests.distribute import workers
+from tests.thorough import MATRIX
+
+
+def linear(strategy, make_optimizer=None, constraint=None):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        layer = keras.layers.Dense(1, use_bias=False, kernel_constraint=constraint)
+        model = keras.Sequential([keras.Input((3,)), layer])
+        sgd = keras.optimizers.SGD(workers.RATE, workers.MOMENTUM)
+        optimizer = make_optimizer() if make_optimizer else sgd
+        model.compile(optimizer, "mse", jit_compile=False)
+    return model
+
+
+def fit(model, callbacks, epochs=2, x=None, y=None, **options):
+    x, y = workers.arrays() if x is None else (x, y)
+    return model.fit(
+        x, y, workers.BATCH_SIZE, epochs, shuffle=False, callbacks=callbacks,
+        verbose=0, **options,
+    )  # fmt: skip
+
+
+def copies(model):
+    """The first weight, as each replica has it."""
+    strategy = model.distribute_strategy
+    values = strategy.experimental_local_results(model.weights[0].value)
+    return [v.numpy() for v in values]
+
+
+@pytest.mark.parametrize(
+    ("sync_every", "average_state"), [(1, False), (3, False), (3, True), (50, False)]
+)
+def test_is_what_workers_do_alone(sync_every, average_state, strategies):
+    model = linear(strategies(2))
+    wanted = workers.local_sgd(model.get_weights()[0], 2, sync_every, average_state)
+    history = fit(model, [LocalSGD(sync_every, average_state)]).history
+    weights, momenta, _ = wanted[-1]
+    for replica in copies(model):
+        np.testing.assert_allclose(replica, weights, rtol=1e-5)
+    assert type(model.optimizer) is keras.optimizers.SGD
+    found = model.optimizer.variables[2].numpy()
+    np.testing.assert_allclose(found, momenta, rtol=1e-4, atol=1e-6)
+    assert int(model.optimizer.iterations.numpy()) == 2 * len(workers.X)
+    assert history["synchronizations"] == [n for _, _, n in wanted]
+
+
+def test_with_one_step_it_is_ordinary_training(strategies):
+    results = []
+    for callbacks in ([], [LocalSGD(1)]):
+        model = linear(strategies(2), lambda: keras.optimizers.AdamW(0.05))
+        history = fit(model, callbacks, validation_split=0.2).history
+        results.append((model.get_weights()[0], history["loss"], history["val_loss"]))
+    for ours, keras_own in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, keras_own, rtol=1e-5)
+
+
+@functools.cache
+def on_one_replica(make=None, jit_compile=False):
+    """The weights after training with such a callback."""
+    model = linear(tf.distribute.get_strategy())
+    model.jit_compile = jit_compile
+    fit(model, [make()] if make else [])
+    return model.get_weights()[0]
+
+
+@pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param(True, marks=pytest.mark.thorough(MATRIX))]
+)
+@pytest.mark.parametrize("make", [LocalSGD, ElasticAveraging, PostLocalSGD])
+def test_on_one_replica_it_is_ordinary_training(make, jit_compile):
+    wanted = on_one_replica(jit_compile=jit_compile)
+    found = on_one_replica(make, jit_compile)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_ends_where_two_parabolas_balance(strategies):
+    """Each replica has its own; in H steps it goes 1 - (1 - rate * curvature)^H."""
+    x = np.array([[1.0, 0, 0]] * 4 + [[0.5, 0, 0]] * 4, "float32")
+    y = np.array([[1.0]] * 4 + [[-1.0]] * 4, "float32")
+    model = linear(strategies(2), lambda: keras.optimizers.SGD(0.1))
+    local = LocalSGD(4)
+    found = []
+    steps = [4, 20, 1]
+    callbacks = [
+        local,
+        keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: local.sync_every.assign(steps[epoch]),
+            on_epoch_end=lambda epoch, logs: found.append(copies(model)[1][0, 0]),
+        ),
+    ]
+    fit(model, callbacks, epochs=3, x=np.tile(x, (140, 1)), y=np.tile(y, (140, 1)))
+    curvatures, minima = np.array([2.0, 0.5]), np.array([1.0, -2.0])
+    for steps_between, weight in zip(steps, found, strict=True):
+        pulls = 1 - (1 - 0.1 * curvatures) ** steps_between
+        np.testing.assert_allclose(weight, pulls @ minima / pulls.sum(), rtol=1e-4)
+
+
+def test_who_looks_sees_the_mean(strategies, tmp_path):
+    """Also a callback that comes before it, in the middle of an epoch."""
+    model = linear(strategies(2))
+    start = model.get_weights()[0]
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        tmp_path / "{batch}.keras", save_freq=7
+    )
+    fit(model, [checkpoint, LocalSGD(50)], epochs=1)
+    loaded = keras.saving.load_model(tmp_path / "7.keras")
+    oracle = workers.Workers(start)
+    for batch in range(7):
+        oracle.move(oracle.gradients(batch))
+    oracle.average(state=True)
+    np.testing.assert_allclose(loaded.get_weights()[0], oracle.x[0], rtol=1e-5)
+    assert type(loaded.optimizer) is keras.optimizers.SGD
+    momentum = loaded.optimizer.variables[2].numpy()
+    np.testing.assert_allclose(momentum, oracle.v[0], rtol=1e-4)
+    assert "save" not in vars(model)
+
+
+@pytest.mark.parametrize("make", [LocalSGD, ElasticAveraging])
+def test_a_step_that_is_not_finite_is_left_out(make, strategies):
+    x, y = workers.arrays()
+    # Of the second batch, the part of the second replica.
+    x[workers.BATCH_SIZE + 6] = np.nan
+    model = linear(strategies(2))
+    history = fit(model, [make(3)], epochs=2, x=x, y=y).history
+    assert history["nonfinite_steps"] == [1, 2]
+    assert all(np.isfinite(w).all() for w in copies(model))
+    assert int(model.optimizer.iterations.numpy()) == 2 * len(workers.X)
+
+
+def test_statistics_of_batch_normalization_are_averaged(strategies):
+    with strategies(2).scope():
+        norm = keras.layers.BatchNormalization(momentum=0.0)
+        model = keras.Sequential([keras.Input((3,)), norm, keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+    fit(model, [LocalSGD(4)], epochs=1)
+    means = workers.X[-1].mean(axis=1)
+    values = strategies(2).experimental_local_results(norm.moving_mean.value)
+    for value in values:
+        np.testing.assert_allclose(value, means.mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.usefixtures("graphs_as_shipped")
+def test_constraints_are_met_on_each_replica(strategies):
+    model = linear(strategies(2), constraint="non_neg")
+    oracle = workers.Workers(model.get_weights()[0])
+    for batch in range(len(workers.X)):
+        oracle.move(oracle.gradients(batch))
+        oracle.x = np.maximum(oracle.x, 0)
+        if batch % 4 == 3:
+            oracle.average(state=False)
+    fit(model, [LocalSGD(4)], epochs=1)
+    np.testing.assert_allclose(model.get_weights()[0], oracle.x[0], rtol=1e-5)
+    assert np.any(oracle.x[0] > 0)
+
+
+def test_an_interrupted_fit_brings_the_replicas_together(strategies):
+    seen = []
+
+    def interrupt(batch, logs):
+        if batch == 5:
+            seen.extend(copies(model))
+            raise KeyboardInterrupt
+
+    model = linear(strategies(2))
+    optimizer = model.optimizer
+    stop = keras.callbacks.LambdaCallback(on_train_batch_begin=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, [LocalSGD(50), stop])
+    first, second = seen
+    assert np.abs(first - second).max() > 0.01
+    assert model.optimizer is optimizer
+    np.testing.assert_array_equal(*copies(model))
+    np.testing.assert_allclose(copies(model)[0], (first + second) / 2, rtol=1e-6)
+
+
+def test_a_loop_that_was_interrupted_does_not_disturb_the_next_one(strategies):
+    model = linear(strategies(2))
+    optimizer = model.optimizer
+    for callback in (LocalSGD(), kx.callbacks.GradientMonitor(), ElasticAveraging()):
+        callback.set_model(model)
+        callback.on_train_begin()  # and no end
+        assert model.optimizer is not optimizer
+        assert model.optimizer.optimizer is optimizer
+    kx.detach(model)
+    assert model.optimizer is optimizer
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_has_no_gradient_of_the_whole_batch(number, strategies):
+    callbacks = [LocalSGD()]
+    callbacks.insert(number, kx.callbacks.GradientMonitor())
+    model = linear(strategies(2))
+    optimizer = model.optimizer
+    with pytest.raises(ValueError, match="gradient of the whole batch"):
+        fit(model, callbacks)
+    assert model.optimizer is optimizer
+    assert "save" not in vars(model)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (kx.optimizers.GradientPipeline("sgd"), "without a GradientPipeline"),
+        (
+            keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()),
+            r"without loss scaling.*'mixed_bfloat16'",
+        ),
+        (keras.optimizers.SGD(use_ema=True), r"`optimizer\.use_ema` must be False"),
+        (
+            keras.optimizers.SGD(gradient_accumulation_steps=2),
+            r"`optimizer\.gradient_accumulation_steps` must be None",
+        ),
+    ],
+)
+def test_refuses_optimizers_that_reduce_at_every_step(optimizer, message):
+    model = linear(tf.distribute.get_strategy(), lambda: optimizer)
+    with pytest.raises(ValueError, match=message):
+        fit(model, [LocalSGD()])
+    assert model.optimizer is optimizer
+
+
+def test_refuses_what_several_replicas_cannot_do(strategies):
+    model = linear(strategies(2))
+    model.jit_compile = True
+    with pytest.raises(ValueError, match=r"`model\.jit_compile` must be False"):
+        fit(model, [LocalSGD()])
+    model = linear(strategies(2))
+    model.layers[-1].kernel.overwrite_with_gradient = True
+    message = "weights that are overwritten by their gradient` must be none"
+    with pytest.raises(ValueError, match=message):
+        fit(model, [LocalSGD()])
+    assert type(model.optimizer) is keras.optimizers.SGD
+
+
+def test_refuses_a_step_that_does_not_use_it():
+    class Model(keras.Sequential):
+        def train_step(self, data):
+            return {"loss": tf.reduce_sum(self(data[0]))}
+
+    model = Model([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"`model\.train_step` must be one that calls"):
+        fit(model, [LocalSGD()])
+    assert type(model.optimizer) is keras.optimizers.SGD
+
+
+def test_mixed_bfloat16(strategies):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = linear(strategies(2))
+    losses = fit(model, [LocalSGD(4)], epochs=3).history["loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    assert copies(model)[0].dtype == "float32"
+
+
+def test_a_copy_is_as_new(strategies):
+    local = LocalSGD(5)
+    local.set_model(linear(strategies(1)))
+    copied = copy.deepcopy(local)
+    assert int(copied.sync_every) == 5
+    assert not copied.sync_every.built
+    assert copied.sync_every is not local.sync_every
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0,), "`sync_every` must be an integer >= 1"),
+        ((2.5,), "`sync_every` must be an integer >= 1"),
+        ((2, "no"), "`average_state` must be True or False"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        LocalSGD(*arguments)
