@@ -358,13 +358,13 @@ class TestNonfinite:
         x = X.copy()
         x[70, 3] = bad
         keep = np.r_[0:64, 128:512]
-        good = clipped_model(1)
+        good = clipped_model(replicas=1)
         good.fit(X[keep], Y[keep], batch_size=64, shuffle=False, verbose=0)
         expected = flat(good.get_weights())
         assert good.optimizer.nonfinite_steps == 0
 
         with strategies(replicas).scope():
-            model = clipped_model(replicas)
+            model = clipped_model(replicas=replicas)
         model.fit(x, Y, batch_size=64, shuffle=False, verbose=0)
         np.testing.assert_allclose(flat(model.get_weights()), expected, atol=1e-5)
         assert model.optimizer.nonfinite_steps == 1
