@@ -1,5 +1,6 @@
 """Callbacks that can be copied and pickled at any time."""
 
+from copy import deepcopy
 from typing import Any
 
 import keras
@@ -19,6 +20,13 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
         if "_lasting" not in vars(self):
             self._lasting = tuple(vars(self))
         super().set_model(model)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        for name, value in self.__getstate__().items():
+            setattr(copied, name, deepcopy(value, memo))
+        return copied
 
     def __getstate__(self) -> dict[str, Any]:
         kept = vars(self).get("_lasting", tuple(vars(self)))

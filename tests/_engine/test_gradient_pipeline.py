@@ -263,7 +263,8 @@ class TestAccumulation:
 
     def test_a_fixed_number_cannot_be_changed_in_secret(self):
         pipeline = GradientPipeline(sgd())
-        pipeline.accumulation_steps.assign(4)
+        with pytest.raises(ValueError, match="must be 1: it is fixed"):
+            pipeline.accumulation_steps.assign(4)
         assert int(pipeline.accumulation_steps) == 1
 
     @pytest.mark.parametrize("replicas", [1, 2])

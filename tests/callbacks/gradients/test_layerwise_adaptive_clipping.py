@@ -188,7 +188,8 @@ def test_two_replicas_give_the_weights_of_one(strategies, rule):
         model.fit(X, Y, 8, 2, shuffle=False, callbacks=[callback], verbose=0)
         results.append(model.get_weights())
     for a, e in zip(*results, strict=True):
-        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-5)
+        # Weights of order 1 after 8 updates: some float32 roundings of each.
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=3e-5)
 
 
 USED = kx.gradients.AdaptiveClip()
