@@ -44,7 +44,7 @@ class GradientPipeline(ForwardingOptimizer):
 
     Each call of `apply` does, in this order: undo loss scaling; add the gradient to
     the accumulated ones (if accumulating); and once per update: sum over the replicas,
-    check that the sum is finite, measure (`signals`), transform (`transforms`), and
+    check that the sum is finite, transform (`transforms`), measure (`signals`), and
     apply the wrapped optimizer with its own clipping, weight decay and averaging. A
     transform may also reject the update, or scale what the optimizer did to a weight.
 

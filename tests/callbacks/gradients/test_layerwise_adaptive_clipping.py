@@ -178,6 +178,8 @@ def test_the_head_of_a_model_that_is_built_by_its_first_step():
     assert layers == {"head"}
 
 
+# Other graphs round otherwise on one and on two replicas, by a little more than this.
+@pytest.mark.usefixtures("graphs_as_shipped")
 @pytest.mark.parametrize("rule", thorough_but(["adagc"], ["autoclip", "adagc"]))
 def test_two_replicas_give_the_weights_of_one(strategies, rule):
     results = []
@@ -188,8 +190,7 @@ def test_two_replicas_give_the_weights_of_one(strategies, rule):
         model.fit(X, Y, 8, 2, shuffle=False, callbacks=[callback], verbose=0)
         results.append(model.get_weights())
     for a, e in zip(*results, strict=True):
-        # Weights of order 1 after 8 updates: some float32 roundings of each.
-        np.testing.assert_allclose(a, e, rtol=1e-4, atol=3e-5)
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-5)
 
 
 USED = kx.gradients.AdaptiveClip()
