@@ -21,7 +21,7 @@ from keras_ext._live._hyper_variable import HyperVariable
 
 
 class AttachedPipeline(GradientPipeline):
-    """Wraps the optimizer of a model until the last owner lets go.
+    """Wraps the optimizer of a model while it trains.
 
     Several callbacks share one: each adds its parts in `set_model`. It is built when
     training begins, with the parts of all, and gone when their `FitScope` is closed.
@@ -32,25 +32,20 @@ class AttachedPipeline(GradientPipeline):
     """
 
     def __init__(self, scope: FitScope) -> None:
-        super().__init__(scope.model.optimizer)
+        super().__init__(scope.optimizer)
         self._scope = scope
         self._forbids_nonfinite = False
 
     @classmethod
     def of(cls, scope: FitScope) -> Self:
         """The pipeline around the optimizer of the model, made if need be."""
-        model = scope.model
         present = scope.shared.get("optimizer")
         hint = "Where replicas make updates of their own there is no such gradient."
         rule = "without one that needs the gradient of the whole batch"
         fits = present is None or isinstance(present, cls)
         require(fits, "callbacks", type(present).__name__, rule, hint)
         if present is None:
-            optimizer = getattr(model, "optimizer", None)
-            valid = isinstance(optimizer, keras.optimizers.Optimizer)
-            hint = "Call model.compile(optimizer=...) before fit."
-            require(valid, "model.optimizer", optimizer, "a Keras optimizer", hint)
-            with model.distribute_strategy.scope():
+            with scope.model.distribute_strategy.scope():
                 present = scope.shared["optimizer"] = cls(scope)
             scope.wrap_optimizer(present)
             scope.on_finish(present.flush)
@@ -60,8 +55,7 @@ class AttachedPipeline(GradientPipeline):
     def add_transform(self, transform: GradientTransform) -> None:
         """Appends a transform."""
         if isinstance(transform, SkipNonFinite):
-            # Its owners look often enough, and an error in the step would end the
-            # training without giving the model its optimizer back.
+            # Its owners look often enough: the step need not look too.
             transform.raise_in_step = False
         self.transforms.append(transform)
 

@@ -66,7 +66,7 @@ class LocalUpdates(ForwardingOptimizer):
     def __init__(
         self, scope: FitScope, sync_every: HyperVariable, average_state: bool
     ) -> None:
-        super().__init__(scope.model.optimizer)
+        super().__init__(scope.optimizer)
         self._scope = scope
         self.sync_every = sync_every
         self.average_state = average_state

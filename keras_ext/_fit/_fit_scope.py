@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +34,7 @@ class FitScope:
         # Weakly, so that who saves what is on the model does not come back to it.
         self._model: Any = weakref.ref(model)
         self._owners: list[Any] = []
-        self._undo: list[Callable[[], None]] = []
+        self._undo = ExitStack()
         self._finish: list[Callable[[], None]] = []
         self._movers: dict[int, tuple[Any, Any]] = {}
         self._begun = False
@@ -89,6 +89,19 @@ class FitScope:
         """The model."""
         return self._model()
 
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer of the model.
+
+        Raises:
+            ValueError: If it has none.
+        """
+        optimizer = getattr(self.model, "optimizer", None)
+        valid = isinstance(optimizer, keras.optimizers.Optimizer)
+        hint = "Call model.compile(optimizer=...) before fit."
+        require(valid, "model.optimizer", optimizer, "a Keras optimizer", hint)
+        return optimizer
+
     def begin(self) -> None:
         """Ends the time of joining, once; called when training begins."""
         self._begun = True
@@ -107,7 +120,7 @@ class FitScope:
 
     def on_close(self, undo: Callable[[], None]) -> None:
         """Calls a function when everything is undone, those added last first."""
-        self._undo.append(undo)
+        self._undo.callback(undo)
 
     def link(self, name: str, link: Link, outermost: bool = False) -> None:
         """Puts a link around a method of the model, see `link_method`."""
@@ -169,11 +182,8 @@ class FitScope:
         self._owners.clear()
         self._finish.clear()
         try:
-            while self._undo:
-                self._undo.pop()()
+            self._undo.close()
         finally:
-            if self._undo:
-                self.close()  # whatever one of them raises, the rest is undone
             model.train_function = None
 
 

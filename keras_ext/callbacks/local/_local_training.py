@@ -33,7 +33,7 @@ class LocalTraining(ScopedCallback):
         raise NotImplementedError
 
     def attach(self, scope: FitScope) -> None:
-        _require_fit(scope.model)
+        _require_fit(scope)
         with scope.model.distribute_strategy.scope():
             self._updates = self.make_updates(scope)
         self._updates.attach()
@@ -56,12 +56,9 @@ class LocalTraining(ScopedCallback):
             logs["nonfinite_steps"] = self._updates.left_out
 
 
-def _require_fit(model: keras.Model) -> None:
+def _require_fit(scope: FitScope) -> None:
     """Raises if the model cannot be trained so, and says why."""
-    optimizer: Any = getattr(model, "optimizer", None)
-    valid = isinstance(optimizer, keras.optimizers.Optimizer)
-    hint = "Call model.compile(optimizer=...) before fit."
-    require(valid, "model.optimizer", optimizer, "a Keras optimizer", hint)
+    model, optimizer = scope.model, scope.optimizer
     strategy = model.distribute_strategy
     alone = strategy.num_replicas_in_sync == 1
     require(
