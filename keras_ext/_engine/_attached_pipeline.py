@@ -7,6 +7,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from keras_ext._anatomy._linked_method import Link
 from keras_ext._anatomy._unit_axes import unit_axes
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor, Variable
@@ -16,7 +17,6 @@ from keras_ext._engine._gradient_signal import GradientSignal
 from keras_ext._engine._gradient_transform import GradientTransform
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._fit._fit_scope import FitScope
-from keras_ext._fit._replaced_method import Link
 from keras_ext._live._hyper_variable import HyperVariable
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
+from keras_ext._anatomy._linked_method import Link, link_method
 from keras_ext._core._checks import require
-from keras_ext._fit._replaced_method import Link, link_method
 from keras_ext._keras._model_runs import is_running, tell_when_runs_end
 from keras_ext._live._hyperparameter import Hyperparameter
 from keras_ext._live._live_value import LiveFloat, LiveValue

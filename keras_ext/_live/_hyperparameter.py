@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_ext._anatomy._linked_method import replace_method
 from keras_ext._core._paths import joined
 from keras_ext._keras._dropout_internals import inner_dropout, is_attention
 from keras_ext._live._dropout_kernel import LARGEST_RATE
@@ -96,15 +97,15 @@ def into(owner: Any, name: str) -> Callable[[Any], None]:
 
 def let_stand_in(owner: Any, name: str, method: Callable[..., Any]) -> None:
     """Puts a function in the place of a method, until the number is plain again."""
-    into(owner, name)(method)
-    replaced = vars(owner).get(_REPLACED, ())
-    into(owner, _REPLACED)((*replaced, name))
+    undo = vars(owner).get(_REPLACED, {})
+    # Two numbers of one object may need the same.
+    if name not in undo:
+        into(owner, _REPLACED)(undo | {name: replace_method(owner, name, method)})
 
 
 def _restore(owner: Any) -> None:
-    for name in vars(owner).get(_REPLACED, ()):
-        vars(owner).pop(name, None)
-    vars(owner).pop(_REPLACED, None)
+    for undo in vars(owner).pop(_REPLACED, {}).values():
+        undo()
     if is_attention(owner):
         _restore(inner_dropout(owner))
 

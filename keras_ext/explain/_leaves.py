@@ -1,7 +1,7 @@
 """The tensors that gradients are taken of: inputs, or embeddings of tokens."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ext._anatomy._linked_method import Link, Method, linked_calls
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor
-from keras_ext._fit._replaced_method import replace_method
 from keras_ext.explain._model_function import ModelFunction
 
 _HINT = 'Use a method that takes no gradients, such as "permutation".'
@@ -113,9 +113,7 @@ def _embedding_calls(
     found = [
         x for x in sublayers(function.model) if isinstance(x, keras.layers.Embedding)
     ]
-    with ExitStack() as stack:
-        for layer in found:
-            stack.callback(replace_method(layer, "call", _noting(layer, seen)))
+    with linked_calls(found, lambda layer: _noting(layer, seen)):
         if found:
             function([tf.convert_to_tensor(part) for part in example])
     calls = []
@@ -134,22 +132,22 @@ def _embedding_calls(
     return calls
 
 
-def _noting(layer: Any, seen: list[tuple[Any, np.ndarray]]) -> Any:
-    call = layer.call
+def _noting(layer: Any, seen: list[tuple[Any, np.ndarray]]) -> Link:
+    def link(call: Method) -> Method:
+        def note(inputs: Tensor) -> Tensor:
+            tokens = keras.ops.convert_to_numpy(keras.ops.cast(inputs, "int64"))
+            seen.append((layer, tokens))
+            return call(inputs)
 
-    def note(inputs: Tensor) -> Tensor:
-        tokens = keras.ops.convert_to_numpy(keras.ops.cast(inputs, "int64"))
-        seen.append((layer, tokens))
-        return call(inputs)
+        return note
 
-    return note
+    return link
 
 
-@contextmanager
-def _giving(calls: Sequence[_Call], leaves: Sequence[Tensor]) -> Iterator[None]:
+def _giving(
+    calls: Sequence[_Call], leaves: Sequence[Tensor]
+) -> AbstractContextManager[None]:
     """Lets embedding layers give these leaves, one call after the other."""
     waiting = iter(leaves)
-    with ExitStack() as stack:
-        for layer in {id(call.layer): call.layer for call in calls}.values():
-            stack.callback(replace_method(layer, "call", lambda _: next(waiting)))
-        yield
+    layers = {id(call.layer): call.layer for call in calls}.values()
+    return linked_calls(layers, lambda _: lambda _: lambda _: next(waiting))

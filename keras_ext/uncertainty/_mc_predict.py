@@ -1,7 +1,6 @@
 """Monte-Carlo prediction with dropout."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import keras
@@ -9,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from keras_ext._anatomy._linked_method import Link, linked_calls
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._checks import is_integer, require
 from keras_ext._core._typing import Tensor
-from keras_ext._fit._replaced_method import replace_method
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
 
 KINDS = ("values", "probabilities", "logits")
@@ -155,14 +154,9 @@ def _entropy(p: Tensor, kind: str) -> Tensor:
     return -ops.sum(p * ops.log(ops.maximum(p, _TINY)), axis=-1)
 
 
-@contextmanager
-def _dropping(model: keras.Model) -> Iterator[None]:
+def _dropping(model: keras.Model) -> AbstractContextManager[None]:
     """Makes the layers that drop do so in inference mode."""
-    with ExitStack() as stack:
-        for layer in sublayers(model):
-            if _drops(layer):
-                stack.callback(replace_method(layer, "call", _noisy_call(layer)))
-        yield
+    return linked_calls(filter(_drops, sublayers(model)), _noisily)
 
 
 def _drops(layer: Any) -> bool:
@@ -172,8 +166,9 @@ def _drops(layer: Any) -> bool:
     return isinstance(layer, kinds)
 
 
-def _noisy_call(layer: Any) -> Callable[..., Any]:
+def _noisily(layer: Any) -> Link:
     if isinstance(layer, NoiseLayer):
-        return lambda inputs, training=False: layer.sample(inputs)
-    call = layer.call
-    return lambda *args, **kwargs: call(*args, **{**kwargs, "training": True})
+        return lambda _: lambda inputs, training=False: layer.sample(inputs)
+    return lambda call: (
+        lambda *args, **kwargs: call(*args, **{**kwargs, "training": True})
+    )

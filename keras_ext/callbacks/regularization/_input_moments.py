@@ -1,7 +1,7 @@
 """Mean and variance of what layers get as input."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._kept_values import kept_values
+from keras_ext._anatomy._linked_method import Link, Method, linked_calls
 from keras_ext._core._typing import Tensor
-from keras_ext._fit._replaced_method import replace_method
 
 # Of each channel: how many values, their mean and their variance.
 Moments = tuple[Any, Any, Any]
@@ -68,34 +68,30 @@ class InputMoments:
         ]
 
 
-@contextmanager
 def _stand_ins(
     watched: Sequence[keras.Layer],
     training: Sequence[keras.Layer],
     records: list[Any],
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Replaces the `call` of layers while the model is called once."""
-    layers = list(dict.fromkeys([*watched, *training]))
-    with ExitStack() as stack:
-        for layer in layers:
-            options = {"training": True} if layer in training else {}
-            seen = records if layer in watched else None
-            call = _calling(layer, options, seen)
-            stack.callback(replace_method(layer, "call", call))
-        yield
+
+    def link_of(layer: keras.Layer) -> Link:
+        options = {"training": True} if layer in training else {}
+        return _calling(layer, options, records if layer in watched else None)
+
+    return linked_calls(dict.fromkeys([*watched, *training]), link_of)
 
 
-def _calling(
-    layer: Any, options: dict[str, Any], records: list[Any] | None
-) -> Callable[..., Tensor]:
-    call = layer.call
+def _calling(layer: Any, options: dict[str, Any], records: list[Any] | None) -> Link:
+    def link(call: Method) -> Method:
+        def stand_in(inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            if records is not None:
+                records.append((layer, (inputs, kwargs.get("mask"), layer.axis)))
+            return call(inputs, *args, **{**kwargs, **options})
 
-    def stand_in(inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if records is not None:
-            records.append((layer, (inputs, kwargs.get("mask"), layer.axis)))
-        return call(inputs, *args, **{**kwargs, **options})
+        return stand_in
 
-    return stand_in
+    return link
 
 
 def _of_tensors(records: Sequence[Any]) -> Any:

@@ -8,10 +8,10 @@ from typing import Any
 
 import keras
 
+from keras_ext._anatomy._linked_method import replace_method
 from keras_ext._core._checks import is_integer, require
 from keras_ext._core._typing import Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
-from keras_ext._fit._replaced_method import replace_method
 from keras_ext.callbacks.stopping._stopping_callback import (
     StoppingCallback,
     restore_weights,

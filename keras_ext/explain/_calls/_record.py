@@ -1,15 +1,14 @@
 """Which layers a model calls with what, noted while its graph is traced."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_ext._anatomy._linked_method import Link, linked_calls
 from keras_ext._core._typing import Tensor
-from keras_ext._fit._replaced_method import replace_method
 from keras_ext._keras._functional import is_functional
 from keras_ext.explain._model_function import ModelFunction
 
@@ -130,10 +129,7 @@ def record(
         What `run` returned, and the record.
     """
     found = Record(given)
-    with ExitStack() as stack:
-        for operation in operations(model):
-            note = _noting(operation, found)
-            stack.callback(replace_method(operation, "call", note))
+    with linked_calls(operations(model), lambda one: _noting(one, found)):
         output = run()
     return output, found
 
@@ -192,6 +188,7 @@ def _inside(member: Any) -> Sequence[Any] | None:
     return None
 
 
-def _noting(operation: Any, found: Record) -> Callable[..., Any]:
-    function = operation.call
-    return lambda *args, **kwargs: found.add(operation, function, args, kwargs)
+def _noting(operation: Any, found: Record) -> Link:
+    return lambda function: (
+        lambda *args, **kwargs: found.add(operation, function, args, kwargs)
+    )

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as keras_layers
 
+from keras_ext._anatomy._linked_method import Link, Method, linked_calls
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import is_integer, is_number, require
 from keras_ext._core._typing import Tensor
-from keras_ext._fit._replaced_method import replace_method
 from keras_ext.explain.maps._question import Question
 
 _HEADS = {"mean": tf.reduce_mean, "max": tf.reduce_max, "min": tf.reduce_min}
@@ -135,35 +134,36 @@ def _chosen(model: keras.Model, names: Any) -> list[keras.Layer]:
 def _attentions(layers: Sequence[keras.Layer], run: Callable[[], Any]) -> list[_Seen]:
     """What the layers attend to, in the order in which they are called."""
     seen: list[_Seen] = []
-    with ExitStack() as stack:
-        for layer in layers:
-            stack.callback(replace_method(layer, "call", _noting(layer, seen)))
+    with linked_calls(layers, lambda layer: _noting(layer, seen)):
         run()
     require(bool(seen), "layers", [x.name for x in layers], "called by the model")
     return seen
 
 
-def _noting(layer: Any, seen: list[_Seen]) -> Callable[..., Any]:
-    call, signature = layer.call, inspect.signature(layer.call)
+def _noting(layer: Any, seen: list[_Seen]) -> Link:
+    signature = inspect.signature(layer.call)
     rule = "layers that take `return_attention_scores`"
     known = "return_attention_scores" in signature.parameters
     require(known, "layers", layer.name, rule, "Leave it out.")
 
-    def note(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
-        wanted = bound.arguments.get("return_attention_scores", False)
-        bound.arguments["return_attention_scores"] = True
-        output, scores = call(*bound.args, **bound.kwargs)
-        scores = tf.cast(scores, tf.float32)
-        if scores.shape.rank == 3:  # a layer without heads
-            scores = scores[:, None]
-        mask = bound.arguments.get("query_mask", bound.arguments.get("mask"))
-        if isinstance(mask, list | tuple):
-            mask = mask[0]
-        seen.append(_Seen(layer.name, scores, mask))
-        return (output, scores) if wanted else output
+    def link(call: Method) -> Method:
+        def note(*args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind(*args, **kwargs)
+            wanted = bound.arguments.get("return_attention_scores", False)
+            bound.arguments["return_attention_scores"] = True
+            output, scores = call(*bound.args, **bound.kwargs)
+            scores = tf.cast(scores, tf.float32)
+            if scores.shape.rank == 3:  # a layer without heads
+                scores = scores[:, None]
+            mask = bound.arguments.get("query_mask", bound.arguments.get("mask"))
+            if isinstance(mask, list | tuple):
+                mask = mask[0]
+            seen.append(_Seen(layer.name, scores, mask))
+            return (output, scores) if wanted else output
 
-    return note
+        return note
+
+    return link
 
 
 def _require_same_tokens(seen: Sequence[_Seen]) -> None:

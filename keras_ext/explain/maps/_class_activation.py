@@ -1,17 +1,16 @@
 """Maps by the activations of a layer of an image model, and their gradients."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ext._anatomy._linked_method import Link, Method, linked_calls
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor
-from keras_ext._fit._replaced_method import replace_method
 from keras_ext.explain._problem import gathered
 from keras_ext.explain.maps._question import Question
 
@@ -41,11 +40,8 @@ def class_activation(
     def compute(parts: list[Tensor], which: Tensor) -> Tensor:
         seen: list[Tensor] = []
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            undo = replace_method(target, "call", _watching(target, seen, tape))
-            try:
+            with linked_calls([target], lambda layer: _watching(layer, seen, tape)):
                 columns = question.function(parts)
-            finally:
-                undo()
             columns = question.function.pick(columns, which)
             outputs = tf.unstack(columns, axis=1)
         activations = _last(seen, target)
@@ -77,20 +73,19 @@ def _last_of_images(question: Question) -> keras.Layer:
     """The layer of the model, or of one in it, that is the last to give images."""
     seen: list[keras.Layer] = []
 
-    def noting(layer: Any) -> Callable[..., Any]:
-        call = layer.call
+    def noting(layer: Any) -> Link:
+        def link(call: Method) -> Method:
+            def note(*args: Any, **kwargs: Any) -> Any:
+                output = call(*args, **kwargs)
+                if _is_image(output):
+                    seen.append(layer)
+                return output
 
-        def note(*args: Any, **kwargs: Any) -> Any:
-            output = call(*args, **kwargs)
-            if _is_image(output):
-                seen.append(layer)
-            return output
+            return note
 
-        return note
+        return link
 
-    with ExitStack() as stack:
-        for layer in _layers(question.function.model):
-            stack.callback(replace_method(layer, "call", noting(layer)))
+    with linked_calls(_layers(question.function.model), noting):
         question.function(gathered([part[:1] for part in question.parts]))
     rule = f"given for a model in which no layer gives an output {_IMAGE}"
     require(bool(seen), "layer", None, rule)
@@ -116,21 +111,22 @@ def _is_image(output: Any) -> bool:
     )
 
 
-def _watching(layer: Any, seen: list[Tensor], tape: tf.GradientTape) -> Any:
-    call = layer.call
+def _watching(layer: Any, seen: list[Tensor], tape: tf.GradientTape) -> Link:
+    def link(call: Method) -> Method:
+        def watch(*args: Any, **kwargs: Any) -> Any:
+            output = call(*args, **kwargs)
+            rank = output.shape.rank if tf.is_tensor(output) else None
+            rule = f"a layer whose output is of the form {_IMAGE}"
+            require(rank == 4, "layer", layer.name, rule)
+            # A layer may return what it was given, which is then not to be watched.
+            output = tf.identity(output)
+            tape.watch(output)
+            seen.append(output)
+            return output
 
-    def watch(*args: Any, **kwargs: Any) -> Any:
-        output = call(*args, **kwargs)
-        rank = output.shape.rank if tf.is_tensor(output) else None
-        rule = f"a layer whose output is of the form {_IMAGE}"
-        require(rank == 4, "layer", layer.name, rule)
-        # A layer may return what it was given, which is then not to be watched.
-        output = tf.identity(output)
-        tape.watch(output)
-        seen.append(output)
-        return output
+        return watch
 
-    return watch
+    return link
 
 
 def _last(seen: list[Any], layer: Any) -> Tensor:

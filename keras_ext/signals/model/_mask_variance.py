@@ -1,7 +1,7 @@
 """How far the masks of one dropout layer move the prediction."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._linked_method import Link, linked_calls
 from keras_ext._core._typing import Tensor
-from keras_ext._fit._replaced_method import replace_method
 from keras_ext._live._dropout_kernel import live_dropout
 from keras_ext._live.places._dropout import noise_shape
 
@@ -84,17 +84,13 @@ class MaskVariance:
         _, squares = ops.fori_loop(1, self._samples, add, start)
         return ops.mean(squares) / (self._samples - 1)
 
-    @contextmanager
-    def _dropping(self, rates: Sequence[Tensor]) -> Iterator[None]:
+    def _dropping(self, rates: Sequence[Tensor]) -> AbstractContextManager[None]:
         """Makes the layers drop at these rates in inference mode."""
-        with ExitStack() as stack:
-            for layer, rate in zip(self._dropouts, rates, strict=True):
-                call = self._call(layer, rate)
-                stack.callback(replace_method(layer, "call", call))
-            yield
+        rate_of = dict(zip(self._dropouts, rates, strict=True))
+        return linked_calls(rate_of, lambda layer: self._link(layer, rate_of[layer]))
 
-    def _call(self, layer: Any, rate: Tensor) -> Callable[..., Tensor]:
+    def _link(self, layer: Any, rate: Tensor) -> Link:
         def call(inputs: Tensor, training: bool = False) -> Tensor:
             return live_dropout(inputs, rate, noise_shape(layer, inputs), self._seeds)
 
-        return call
+        return lambda _: call

@@ -1,7 +1,8 @@
 """Methods of one object, with links around them that may leave in any order."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 _CHAINS = "_keras_ext_chains"
@@ -51,7 +52,7 @@ def link_method(
 
     Examples:
         >>> import keras
-        >>> from keras_ext._fit._replaced_method import link_method
+        >>> from keras_ext._anatomy._linked_method import link_method
         >>> layer = keras.layers.ReLU()
         >>> first = link_method(layer, "call", lambda call: lambda x: call(x) + 1)
         >>> second = link_method(layer, "call", lambda call: lambda x: 10 * call(x))
@@ -113,7 +114,7 @@ def replace_method(owner: Any, name: str, method: Method) -> Callable[[], None]:
 
     Examples:
         >>> import keras
-        >>> from keras_ext._fit._replaced_method import replace_method
+        >>> from keras_ext._anatomy._linked_method import replace_method
         >>> layer = keras.layers.ReLU()
         >>> undo = replace_method(layer, "call", lambda inputs: "nothing")
         >>> layer.call([1.0])
@@ -123,3 +124,29 @@ def replace_method(owner: Any, name: str, method: Method) -> Callable[[], None]:
         False
     """
     return link_method(owner, name, lambda _: method)
+
+
+@contextmanager
+def linked_calls(
+    layers: Iterable[Any], link_of: Callable[[Any], Link]
+) -> Iterator[None]:
+    """Puts links around the `call` of layers, for the time of a block.
+
+    Args:
+        layers: The layers or operations, each once.
+        link_of: Function from a layer to its link.
+
+    Examples:
+        >>> import keras
+        >>> from keras_ext._anatomy._linked_method import linked_calls
+        >>> layer = keras.layers.ReLU()
+        >>> with linked_calls([layer], lambda layer: lambda call: lambda x: "linked"):
+        ...     layer.call([1.0])
+        'linked'
+        >>> "call" in vars(layer)
+        False
+    """
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.callback(link_method(layer, "call", link_of(layer)))
+        yield

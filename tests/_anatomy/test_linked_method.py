@@ -6,7 +6,9 @@ import itertools
 import keras
 import pytest
 
-from keras_ext._fit._replaced_method import link_method, replace_method
+from keras_ext import make_live
+from keras_ext._anatomy._linked_method import link_method, linked_calls, replace_method
+from keras_ext._live._find_hyperparameters import find_hyperparameters
 
 
 class Owner:
@@ -82,3 +84,38 @@ def test_a_layer_is_itself_again():
     assert layer.call() == 2
     undo_second()
     assert layer.call.__func__ is keras.layers.ReLU.call
+
+
+def test_blocks_of_links_may_be_inside_one_another():
+    layer = keras.layers.ReLU()
+
+    def more(_):
+        return lambda call: lambda x: call(x) + 1
+
+    with linked_calls([layer], more), linked_calls([layer], more):
+        assert float(layer.call(2.0)) == 4.0
+    assert "call" not in vars(layer)
+
+
+def test_a_layer_may_become_live_and_plain_under_a_link():
+    layer = keras.layers.Dropout(0.0, name="dropout")
+    model = keras.Sequential([keras.Input((2,)), layer])
+    seen = []
+
+    def noting(call):
+        def note(*args, **kwargs):
+            seen.append(args)
+            return call(*args, **kwargs)
+
+        return note
+
+    undo = link_method(layer, "call", noting)
+    rate = make_live(model)["dropout/rate"]
+    rate.assign(0.9)
+    assert 0 in keras.ops.convert_to_numpy(layer(keras.ops.ones((9, 9)), training=True))
+    (found,) = find_hyperparameters(model)
+    found.make_plain()
+    layer(keras.ops.ones((1, 2)))
+    assert seen  # the link is there still
+    undo()
+    assert {"call", "get_config"}.isdisjoint(vars(layer))
