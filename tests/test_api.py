@@ -85,10 +85,8 @@ INSIDE = {
     "controllers/batch_size/_adascale_gain.py",
     "controllers/continuous/_overfit_guards.py",
     "controllers/stopping/_falling_by_chance.py",
-    "signals/gradients/_gradient_disagreement.py",
     "signals/losses/_slope_probe.py",
     "signals/machine/_peak_memory.py",
-    "signals/model/_mask_variance.py",
 }
 # These have rooms for the house alone.
 WITH_ROOMS = {"callbacks", "data", "distribute", "explain", "keras_ext"}

@@ -58,12 +58,6 @@ VARIANTS = {
         *data, target_gap=0.1, guards=False
     ),
 }
-PER_LAYER = {
-    f"adaptive, {rule}": lambda *data, rule=rule: kx.callbacks.AdaptiveDropout(
-        *data, per_layer=rule
-    )
-    for rule in ("capacity", "depth", "shallow", "disagreement", "variance")
-}
 
 
 def by_hypergradient(train, control):
@@ -169,7 +163,7 @@ def study(name, options):
     losses = {k: [r["loss"] for r in rows] for k, rows in runs.items()}
     best = min(losses.values(), key=statistics.mean)
     mean = [statistics.mean(row) for row in zip(*losses.values(), strict=True)]
-    adaptive = {**VARIANTS, **(PER_LAYER if regime.get("layers", 1) > 1 else {})}
+    adaptive = VARIANTS
     others = {
         **{name: (trainer, make) for name, make in adaptive.items()},
         "hypergradient": (Trainer(regime, x, y, "keras"), by_hypergradient),

@@ -59,7 +59,6 @@ REGIMES = {
 VARIANTS = {
     "pi": ("pi", 1),
     "hypergradient": ("hypergradient", 1),
-    "bandit": ("bandit", 1),
     "population, short": ("population", 1),
     "population": ("population", 4),
 }

@@ -99,9 +99,6 @@ def rules_without_validation(data):
         "gradient norm without trend": c.GradientNormEarlyStopping(
             trend=20, **SETTINGS
         ),
-        "signal/noise < 0": c.GradientVarianceEarlyStopping(**SETTINGS),
-        "signal/noise < 0.03": c.GradientVarianceEarlyStopping(0.03, **SETTINGS),
-        "signal/noise < 1": c.GradientVarianceEarlyStopping(1.0, **SETTINGS),
         "evidence": c.EvidenceBasedEarlyStopping(**SETTINGS),
         "disparity, patience 5": c.GradientDisparityEarlyStopping(data, **SETTINGS),
         "disparity, patience 3": c.GradientDisparityEarlyStopping(

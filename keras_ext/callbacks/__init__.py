@@ -33,9 +33,6 @@ from keras_ext.callbacks.stopping._gradient_disparity_early_stopping import (
 from keras_ext.callbacks.stopping._gradient_norm_early_stopping import (
     GradientNormEarlyStopping,
 )
-from keras_ext.callbacks.stopping._gradient_variance_early_stopping import (
-    GradientVarianceEarlyStopping,
-)
 from keras_ext.callbacks.stopping._label_wave_early_stopping import (
     LabelWaveEarlyStopping,
 )
@@ -57,7 +54,6 @@ __all__ = [
     "GradientDisparityEarlyStopping",
     "GradientMonitor",
     "GradientNormEarlyStopping",
-    "GradientVarianceEarlyStopping",
     "GradualUnfreezing",
     "HyperVariableScheduler",
     "LabelWaveEarlyStopping",

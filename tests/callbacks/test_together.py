@@ -348,7 +348,6 @@ def test_a_model_that_is_built_by_its_first_step(include):
         warmup_epochs=0,
         controller=More(),
         include=include,
-        per_layer="capacity",
         guards=False,
     )
     callbacks = [*(MAKE[name]() for name in ("clip", "stop", "batch")), drop]

@@ -18,7 +18,6 @@ from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._hyper_variable import HyperVariable
-from keras_ext.callbacks.regularization._dropout_shares import RULES, DropoutShares
 from keras_ext.controllers.continuous._overfit_guards import OverfitGuards
 from keras_ext.controllers.continuous._pi import PI
 from keras_ext.signals.losses._loss_probe import LossProbe
@@ -52,8 +51,7 @@ class AdaptiveDropout(ScopedCallback):
     no rate closes the gap, the rates stay at `max_rate`, and the logs show it.
 
     Logs `overfit_gap`, the smoothed gap, and `dropout_rate`, the mean rate that the
-    next epoch trains with; with `per_layer` also the rate of each layer under its path,
-    as `dropout/rate`.
+    next epoch trains with.
 
     Args:
         train_data: What `LossProbe` takes: `(x, y)`, `(x, y, sample_weight)`, or a
@@ -70,15 +68,6 @@ class AdaptiveDropout(ScopedCallback):
             path in the model, such as `"block1/dropout"`, a list of them, or a function
             from layer to bool. None means all.
         exclude: Which are not, in the same form. None means none.
-        per_layer: How the moves are shared out, in shares with a mean of 1:
-            `"capacity"`, as the root of the number of parameters of the layer that gets
-            the dropped values; `"depth"`, in proportion to the place in the order of
-            dropout layers, the last one most; `"shallow"`, the first one most;
-            `"disagreement"`, by how far the gradients of the training and the
-            validation loss point in different directions, `1 - cosine`, for the layer
-            that gets the dropped values; `"variance"`, as the standard deviation of the
-            prediction while this layer alone drops at the rate 0.5. The last two are
-            measured whenever the rates move. None means that all make the same moves.
         guards: Whether to also look at the losses themselves, as said above.
             Defaults to `True`.
         min_progress: Number >= 0; the validation loss falls if it does so by this share
@@ -127,7 +116,6 @@ class AdaptiveDropout(ScopedCallback):
         controller: Any = None,
         include: Pattern = None,
         exclude: Pattern = None,
-        per_layer: str | None = None,
         guards: bool = True,
         min_progress: float = 0.01,
         max_damage: float = 0.05,
@@ -161,14 +149,13 @@ class AdaptiveDropout(ScopedCallback):
         )
         check_pattern("include", include)
         check_pattern("exclude", exclude)
-        _check_guards(per_layer, guards, min_progress, max_damage, freeze_after)
+        _check_guards(guards, min_progress, max_damage, freeze_after)
         self.target_gap = target_gap
         self.max_rate = max_rate
         self.warmup_epochs = warmup_epochs
         self.controller = controller
         self.include = include
         self.exclude = exclude
-        self.per_layer = per_layer
         self.guards = guards
         self.min_progress = min_progress
         self.max_damage = max_damage
@@ -213,13 +200,6 @@ class AdaptiveDropout(ScopedCallback):
         self._gap = OverfitGap()
         self._controller = deepcopy(self.controller) or PI(self.target_gap)
         self._guards = OverfitGuards(self.min_progress, self.max_damage)
-        self._shares = DropoutShares(
-            self.model,
-            list(self._paths),
-            self.per_layer,
-            self._train_probe.data,
-            self._validation_probe.data,
-        )
         self.decisions = []
         self._positions = [_logit(max(_SMALLEST_RATE, float(x))) for x in self._rates]
         # A rate that starts above the largest one may stay there.
@@ -263,10 +243,8 @@ class AdaptiveDropout(ScopedCallback):
 
     def _move(self, change: float) -> None:
         lowest = _logit(_SMALLEST_RATE)
-        # Not before: a model may be built by its first step.
-        each = self._shares.measure()
         for i, rate in enumerate(self._rates):
-            position = self._positions[i] + each[i] * change
+            position = self._positions[i] + change
             position = min(max(position, lowest), self._highest[i])
             self._positions[i] = position
             if position > lowest:
@@ -278,9 +256,6 @@ class AdaptiveDropout(ScopedCallback):
         values = [float(rate) for rate in self._rates]
         logs["overfit_gap"] = gap
         logs["dropout_rate"] = float(np.mean(values))
-        if self.per_layer is not None:
-            paths = self._paths.values()
-            logs.update(zip((f"{p}/rate" for p in paths), values, strict=True))
 
 
 def _logit(rate: float) -> float:
@@ -298,14 +273,8 @@ def _check_data(**given: Any) -> None:
 
 
 def _check_guards(
-    per_layer: Any, guards: Any, min_progress: Any, max_damage: Any, freeze_after: Any
+    guards: Any, min_progress: Any, max_damage: Any, freeze_after: Any
 ) -> None:
-    require(
-        per_layer is None or per_layer in RULES,
-        "per_layer",
-        per_layer,
-        f"one of {RULES} or None",
-    )
     require(isinstance(guards, bool), "guards", guards, "True or False")
     require(
         is_number(min_progress) and min_progress >= 0,

@@ -17,7 +17,6 @@ from keras_ext._live._regularization_knobs import RegularizationKnobs, regulariz
 from keras_ext.callbacks.regularization._regularization_plot import draw
 from keras_ext.callbacks.regularization._regularization_report import report
 from keras_ext.callbacks.regularization._strategies import (
-    ByBandit,
     ByGap,
     ByHypergradient,
     ByPopulation,
@@ -27,7 +26,7 @@ from keras_ext.callbacks.regularization._strategies import (
 from keras_ext.signals.losses._loss_probe import LossProbe
 from keras_ext.signals.losses._overfit_gap import OverfitGap
 
-STRATEGIES = ("hypergradient", "pi", "bandit", "population")
+STRATEGIES = ("hypergradient", "pi", "population")
 
 
 class AdaptiveRegularization(ScopedCallback):
@@ -59,9 +58,6 @@ class AdaptiveRegularization(ScopedCallback):
       within the guards of `AdaptiveDropout`: no increase while the validation loss
       falls, and a decrease when the training loss shows that the model is kept from
       fitting. In the study it lost to doing nothing where a model overfitted.
-    - `"bandit"` chooses one of three strengths for each epoch, by `Bandit`: that under
-      which the validation loss fell more than it usually did. In the study it was worse
-      than doing nothing: it is there to be compared with.
     - `"population"` trains `members` copies of the model, an epoch each in turn, that
       begin with the same weights and with different values. After each round the worst
       goes on with the weights and, changed a little, the values of the best, by
@@ -92,7 +88,7 @@ class AdaptiveRegularization(ScopedCallback):
             Defaults to `4.0`.
         warmup_epochs: Integer >= 0; only measure in so many epochs first. In a
             population each member has so many. Defaults to `2`.
-        strategy: `"hypergradient"`, `"pi"`, `"bandit"` or `"population"`.
+        strategy: `"hypergradient"`, `"pi"` or `"population"`.
             Defaults to `"hypergradient"`.
         members: Integer >= 2, the size of the population. Defaults to `4`.
         seed: Integer, the seed of what strategies draw. None means random.
@@ -210,8 +206,6 @@ class AdaptiveRegularization(ScopedCallback):
     def _make_strategy(self) -> Strategy:
         if self.strategy == "hypergradient":
             return ByHypergradient(self.train_data, self.validation_data, self.seed)
-        if self.strategy == "bandit":
-            return ByBandit(self.seed)
         if self.strategy == "population":
             return ByPopulation(
                 self.members, self.warmup_epochs, self.seed, self.validation_data

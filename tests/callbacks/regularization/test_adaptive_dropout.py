@@ -208,9 +208,7 @@ def test_layers_are_chosen_by_their_path_in_the_model():
     model.compile("sgd", "mse")
     data = (np.ones((8, 8)),) * 2
     options = {"warmup_epochs": 0, "controller": Scripted([1.0]), "guards": False}
-    callback = AdaptiveDropout(
-        data, data, **options, include="^second/drop$", per_layer="depth"
-    )
+    callback = AdaptiveDropout(data, data, **options, include="^second/drop$")
     history = model.fit(*data, callbacks=[callback], verbose=0).history
     assert first.layers[1].rate == 0.2
     assert history["second/drop/rate"] == [pytest.approx(second.layers[1].rate)]
@@ -250,18 +248,7 @@ def moved(rate, change):
     return 1 / (1 + np.exp(-logit))
 
 
-@pytest.mark.parametrize(
-    ("rule", "shares"),
-    [
-        (None, [1.0, 1.0, 1.0]),
-        ("depth", [0.5, 1.0, 1.5]),
-        ("shallow", [1.5, 1.0, 0.5]),
-        # Of what gets the dropped values: 4 x 9, 9 x 16 and 16 x 1 parameters, the
-        # roots of which are 6, 12 and 4.
-        ("capacity", [18 / 22, 36 / 22, 12 / 22]),
-    ],
-)
-def test_layers_share_out_a_move(rule, shares):
+def test_all_layers_make_the_same_move():
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -288,27 +275,11 @@ def test_layers_share_out_a_move(rule, shares):
         warmup_epochs=0,
         controller=Scripted([0.5]),
         guards=False,
-        per_layer=rule,
         max_rate=0.9,
     )
     history = model.fit(*data, callbacks=[callback], verbose=0).history
-    expected = [moved(p, 0.5 * s) for p, s in zip([0.2, 0.3, 0.4], shares, strict=True)]
+    expected = [moved(p, 0.5) for p in (0.2, 0.3, 0.4)]
     assert history["dropout_rate"] == pytest.approx([np.mean(expected)])
-    paths = ["a/rate", "b/rate", "inner/c/rate"]
-    if rule is not None:
-        assert [history[path][0] for path in paths] == pytest.approx(expected)
-    else:
-        assert not set(paths) & set(history)
-
-
-def test_the_last_dropout_has_no_layer_after_it():
-    model = make_model(keras.layers.Dropout(0.2))
-    inputs = keras.Input((64,))
-    model = keras.Model(inputs, keras.layers.Dropout(0.2)(model(inputs)))
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    callback = AdaptiveDropout(TRAIN, VALIDATION, per_layer="capacity")
-    history = fit(model, callback, epochs=1)
-    assert history["dropout_rate"] == pytest.approx([0.2])
 
 
 class Losses:
@@ -421,7 +392,6 @@ def test_needs_a_dropout_layer():
         ({"max_rate": 1.0}, r"`max_rate` must be a number in \(0, 0\.95\]"),
         ({"warmup_epochs": -1}, r"`warmup_epochs` must be an integer >= 0"),
         ({"controller": 1}, r"`controller` must be an object with an update method"),
-        ({"per_layer": "width"}, r"`per_layer` must be one of \('capacity', 'depth', "),
         ({"guards": 1}, r"`guards` must be True or False"),
         ({"min_progress": -1}, r"`min_progress` must be a number >= 0"),
         ({"max_damage": 0}, r"`max_damage` must be a number > 0"),

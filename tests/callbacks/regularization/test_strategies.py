@@ -20,7 +20,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(70, 6)).astype("float32")
 Y = keras.utils.to_categorical(RNG.integers(0, 3, 70))
 TRAIN, VALIDATION = (X[:40], Y[:40]), (X[30:], Y[30:])
-STRATEGIES = ("pi", "hypergradient", "bandit", "population")
+STRATEGIES = ("pi", "hypergradient", "population")
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 START = {"l1": 0.02, "l2": 0.03, "activity": 0.05, "decay": 0.04, "smoothing": 0.1}
 KEYS = {
@@ -319,29 +319,6 @@ def decide(strategy, validation_loss, warming_up=False):
     from keras_ext.callbacks.regularization._strategies import Sensed
 
     return strategy.decide(Sensed(0.1, validation_loss, 0.3, warming_up))
-
-
-# The bandit.
-
-
-def test_bandit_prefers_the_level_under_which_the_loss_falls():
-    callback = adapt("bandit")
-    strategy = start(callback, model := plain_model())
-    noise = np.random.default_rng(1)
-    loss, levels = 1.0, [0.0]
-    for _ in range(300):
-        loss *= math.exp(-0.03 * (levels[-1] > 0) + 0.01 * noise.normal())
-        levels.append(decide(strategy, loss).offsets)
-    assert set(levels) == {-2.0, 0.0, 2.0}
-    assert np.mean(np.array(levels[-150:]) == 2.0) > 0.5
-    kx.detach(model)
-
-
-def test_bandit_takes_no_loss_for_failure():
-    strategy = start(adapt("bandit"), model := plain_model())
-    decide(strategy, 1.0)
-    assert decide(strategy, math.nan).details == {"reward": 0.0}
-    kx.detach(model)
 
 
 # All of them.

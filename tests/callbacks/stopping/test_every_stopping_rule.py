@@ -13,7 +13,6 @@ from keras_ext.callbacks import (
     EvidenceBasedEarlyStopping,
     GradientDisparityEarlyStopping,
     GradientNormEarlyStopping,
-    GradientVarianceEarlyStopping,
     LabelWaveEarlyStopping,
     LayerwiseAdaptiveClipping,
     LayerwiseGradientStopping,
@@ -34,14 +33,13 @@ VALIDATION = tf.data.Dataset.from_tensor_slices(DATA).batch(32)
 MAKE = {
     "grad_norm": lambda: GradientNormEarlyStopping(0.9, patience=1),
     "grad_norm, debiased": lambda: GradientNormEarlyStopping(0.9, debias=True),
-    "grad_snr": lambda: GradientVarianceEarlyStopping(1e9),
     "grad_evidence": lambda: EvidenceBasedEarlyStopping(),
     "gradient_disparity": lambda: GradientDisparityEarlyStopping(DATA, patience=1),
     "frozen_fraction": lambda: LayerwiseGradientStopping(),
     "generalization_loss": lambda: PrecheltEarlyStopping("gl"),
     "label_changes": lambda: LabelWaveEarlyStopping(DATA, window=1),
     "stop_votes": lambda: StopWhen(
-        "any", [GradientVarianceEarlyStopping(1e9), keras.callbacks.EarlyStopping()]
+        "any", [EvidenceBasedEarlyStopping(), keras.callbacks.EarlyStopping()]
     ),
 }
 every_rule = pytest.mark.parametrize("name", MAKE)

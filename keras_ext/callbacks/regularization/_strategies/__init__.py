@@ -1,6 +1,5 @@
 """What `AdaptiveRegularization` may decide by."""
 
-from keras_ext.callbacks.regularization._strategies._by_bandit import ByBandit
 from keras_ext.callbacks.regularization._strategies._by_gap import ByGap
 from keras_ext.callbacks.regularization._strategies._by_hypergradient import (
     ByHypergradient,
@@ -9,7 +8,6 @@ from keras_ext.callbacks.regularization._strategies._by_population import ByPopu
 from keras_ext.callbacks.regularization._strategies._strategy import Sensed, Strategy
 
 __all__ = [
-    "ByBandit",
     "ByGap",
     "ByHypergradient",
     "ByPopulation",
