@@ -276,7 +276,7 @@ def test_imports_are_seen_wherever_they_run(where):
 # progress bar show: by name, who writes it. Names are for ever.
 LOCAL = {"ElasticAveraging", "LocalSGD", "PostLocalSGD"}
 LOG_NAMES = {
-    "<path>": {"AdaptiveDropout", "AdaptiveRegularization", "HyperVariableScheduler"},
+    "<path>": {"AdaptiveRegularization", "HyperVariableScheduler"},
     "batch_size": {"BatchSizeFinder", "DynamicBatchSize"},
     "clip_threshold": {"LayerwiseAdaptiveClipping"},
     "clipped_fraction": {"LayerwiseAdaptiveClipping"},
@@ -331,7 +331,6 @@ COMPUTED = {
     "self.criterion": {name for name, _ in PRECHELT._RULES.values()},
     # The paths of hyperparameters.
     "values": {"<path>"},
-    "zip((f'{p}/rate' for p in paths), values, strict=True)": {"<path>"},
     "{p: float(hyper) for p, (hyper, _) in self._driven.items()}": {"<path>"},
 }
 CALLBACKS = {
