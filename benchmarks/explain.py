@@ -134,7 +134,7 @@ def predicting(model, shape):
 def exact(options):
     model, background, x = trained("perceptron 10", options)
     compiled = kx.explain.as_function(model, background)
-    explainer = kx.explain.Explainer(model, background, "exact")
+    explainer = kx.explain.Explainer(model, background, method="exact")
     theirs = shap.ExactExplainer(compiled, shap.maskers.Independent(background, 1000))
     found = race(
         {
@@ -170,8 +170,8 @@ def sampled_on(name, options):
     if name != "perceptron 30":
         x = x[:5]
     players, n = int(np.prod(x.shape[1:])), len(background)
-    explainer = kx.explain.Explainer(model, background, "permutation", seed=1)
-    many = kx.explain.Explainer(model, background, "permutation", seed=2)
+    explainer = kx.explain.Explainer(model, background, method="permutation", seed=1)
+    many = kx.explain.Explainer(model, background, method="permutation", seed=2)
     outputs = model.output_shape[-1]
     truth = flat(
         many(x, budget_of(options.truth, n, players), show_progress=False).values,
@@ -238,8 +238,10 @@ def gradients_on(name, options):
     model, background, x = trained(name, options)
     x = x if name == "perceptron 30" else x[:10]
     outputs = model.output_shape[-1]
-    explainer = kx.explain.Explainer(model, background, "expected_gradients", seed=1)
-    many = kx.explain.Explainer(model, background, "expected_gradients", seed=2)
+    explainer = kx.explain.Explainer(
+        model, background, method="expected_gradients", seed=1
+    )
+    many = kx.explain.Explainer(model, background, method="expected_gradients", seed=2)
     truth = flat(many(x, 64 * len(background), show_progress=False).values, outputs)
     theirs = shap.GradientExplainer(model, background)
     contestants = {
@@ -280,7 +282,7 @@ def deep(options):
 def deep_on(name, options):
     model, background, x = trained(name, options)
     outputs = model.output_shape[-1]
-    explainer = kx.explain.Explainer(model, background, "deep")
+    explainer = kx.explain.Explainer(model, background, method="deep")
     theirs = shap.DeepExplainer(model, background)
     found = race(
         {
@@ -305,7 +307,7 @@ def overhead(options):
         x = x if name == "perceptron 30" else x[:5]
         players, n = int(np.prod(x.shape[1:])), len(background)
         for method in ("permutation", "expected_gradients"):
-            explainer = kx.explain.Explainer(model, background, method)
+            explainer = kx.explain.Explainer(model, background, method=method)
             if method == "permutation":
                 passes = count_changes(x, background) * 2 * 2
                 bare = bare_passes(model, background, passes, False, explainer)
@@ -403,7 +405,7 @@ def sized(sizes):
     )
     background = rng.normal(size=(sizes["background"], sizes["features"]))
     x = rng.normal(size=(sizes["rows"], sizes["features"]))
-    return kx.explain.Explainer(model, background, "permutation"), x
+    return kx.explain.Explainer(model, background, method="permutation"), x
 
 
 def peak_of(rows):

@@ -107,13 +107,15 @@ def callbacks(x, y):
         ),
         "AdaptiveDropout": lambda: kx.callbacks.AdaptiveDropout(probe, probe),
         "DynamicBatchSize (listed)": lambda: kx.callbacks.DynamicBatchSize(
-            [(10**6, 2)], BATCH_SIZE
+            [(10**6, 2)], batch_size=BATCH_SIZE
         ),
     }
     return {
         **{name: [make()] for name, make in four.items()},
         "DynamicBatchSize (noise scale)": [
-            kx.callbacks.DynamicBatchSize("noise_scale", BATCH_SIZE, BATCH_SIZE)
+            kx.callbacks.DynamicBatchSize(
+                "noise_scale", batch_size=BATCH_SIZE, max_batch_size=BATCH_SIZE
+            )
         ],
         "these four (listed)": [make() for make in four.values()],
         "GradientMonitor(every=50)": [kx.callbacks.GradientMonitor(every=50)],
@@ -129,7 +131,7 @@ class Live(keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(model)
-        kx.make_live(model, self.include)
+        kx.make_live(model, include=self.include)
 
 
 def live(x, y):

@@ -55,16 +55,16 @@ def judge(model, background, x, methods):
     for method, groups in methods.items():
         name = method if groups is None else f"{method}, squares"
         explainer = kx.explain.Explainer(
-            model, background, method, outputs="top", groups=groups
+            model, background, method=method, outputs="top", groups=groups
         )
         found = explainer(x)
-        curve = kx.explain.metrics.insertion(found, explainer, x)
+        curve = kx.explain.metrics.insertion(found, explainer, x=x)
         print(f"{name:28}{found.compute_time:8.2f} s{curve.area.mean():12.3f}")
     rng = np.random.default_rng(0)
-    explainer = kx.explain.Explainer(model, background, "deep", outputs="top")
+    explainer = kx.explain.Explainer(model, background, method="deep", outputs="top")
     found = explainer(x)
     found.values = rng.normal(size=found.values.shape)
-    curve = kx.explain.metrics.insertion(found, explainer, x)
+    curve = kx.explain.metrics.insertion(found, explainer, x=x)
     print(f"{'at random':28}{'':10}{curve.area.mean():12.3f}")
 
 

@@ -51,9 +51,9 @@ def compare(model, background, x, budgets):
     """Explains the log-odds by each method; returns the explanations."""
     found = {}
     for method, budget in budgets.items():
-        explainer = kx.explain.Explainer(model, background, method, link="logit")
+        explainer = kx.explain.Explainer(model, background, method=method, link="logit")
         found[method] = explainer(x, budget)
-        area = kx.explain.metrics.deletion(found[method], explainer, x).area.mean()
+        area = kx.explain.metrics.deletion(found[method], explainer, x=x).area.mean()
         same = kx.explain.metrics.agreement(found["permutation"], found[method])
         print(
             f"{method:22}{found[method].compute_time:7.2f} s"

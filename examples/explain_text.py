@@ -117,10 +117,14 @@ def main():
     explanation = explainer(np.array([encode(r.split()) for r in reviews]))
     draw(explanation, reviews, "explain_text.png")
     words = [[WORDS[i] for i in encode(r.split())] for r in reviews]
-    Path("explain_text.html").write_text(kx.explain.plots.text_html(explanation, words))
+    Path("explain_text.html").write_text(
+        kx.explain.plots.text_html(explanation, tokens=words)
+    )
 
     # All coalitions of so many reviews would take minutes.
-    sampled = kx.explain.Explainer(model, background, "permutation", link="logit")
+    sampled = kx.explain.Explainer(
+        model, background, method="permutation", link="logit"
+    )
     some = test[: 20 if quick else 300]
     values = sampled(some).values
     rows, places = np.nonzero(some == WORDS.index("not"))

@@ -79,7 +79,9 @@ def four_callbacks(train, validation):
     return [
         kx.callbacks.LayerwiseAdaptiveClipping(clipping=0.05, exclude="head"),
         kx.callbacks.AdaptiveDropout(train, validation, target_gap=0.5),
-        kx.callbacks.DynamicBatchSize("noise_scale", BATCH_SIZE, max_batch_size=256),
+        kx.callbacks.DynamicBatchSize(
+            "noise_scale", batch_size=BATCH_SIZE, max_batch_size=256
+        ),
         kx.callbacks.GradientNormEarlyStopping(threshold=0.25),
     ]
 
@@ -88,7 +90,8 @@ def measure_gap(train, validation):
     """For the plain run: a callback that only measures the gap."""
     gap = kx.signals.OverfitGap()
     probes = [
-        kx.signals.LossProbe(data, len(validation[0])) for data in (train, validation)
+        kx.signals.LossProbe(data, max_rows=len(validation[0]))
+        for data in (train, validation)
     ]
 
     class MeasureGap(keras.callbacks.Callback):
@@ -165,7 +168,7 @@ def draw(runs, path):
         "val_loss": "validation loss",
         "overfit_gap": "overfitting gap",
         "dropout_rate": "dropout rate",
-        "grad_norm": "gradient norm",
+        "mean_gradient_norm": "gradient norm",
         "batch_size": "batch size",
     }
     figure, axes = pyplot.subplots(

@@ -48,7 +48,7 @@ def mechanism(transform):
         acts_on = "updates as a whole"
     elif transform.scales_updates:
         acts_on = "what the optimizer did"
-    elif isinstance(transform, g.NormClip):
+    elif isinstance(transform, g.ClipByGroupNorm):
         acts_on = "norms of groups"
     else:
         acts_on = "gradients"
@@ -123,12 +123,13 @@ TRANSFORMS = {
     "DelayGradients": [TransformCase(lambda **kw: g.DelayGradients(3, **kw))],
     "Freeze": [TransformCase(lambda **kw: _frozen_biases(**kw), representative=True)],
     "LayerwiseScale": [
-        TransformCase(lambda **kw: g.LayerwiseScale({"kernel": 0.3}, 0.0, **kw))
+        TransformCase(lambda **kw: g.LayerwiseScale({"kernel": 0.3}, default=0.0, **kw))
     ],
     "NormalizeByLayer": [
         TransformCase(lambda **kw: g.NormalizeByLayer(**kw)),
         TransformCase(
-            lambda **kw: g.NormalizeByLayer("weight", "unit", **kw), representative=True
+            lambda **kw: g.NormalizeByLayer("weight", per="unit", **kw),
+            representative=True,
         ),
     ],
     "SkipNonFinite": [
@@ -149,7 +150,7 @@ TRANSFORMS = {
     "ZClip": [
         TransformCase(lambda **kw: g.ZClip(warmup_steps=3, max_norm=None, **kw)),
         TransformCase(
-            lambda **kw: g.ZClip(warmup_steps=3, mode="mean", per="tensor", **kw)
+            lambda **kw: g.ZClip(warmup_steps=3, rule="mean", per="tensor", **kw)
         ),
     ],
 }
@@ -177,16 +178,16 @@ class LayerCase:
 
 # From the name of the class to the cases of it.
 LAYERS = {
-    "AdaptiveDropout": [LayerCase(lambda **kw: kl.AdaptiveDropout(0.4, **kw), (6,))],
+    "AdaptiveDropout": [LayerCase(lambda **kw: kl.LiveDropout(0.4, **kw), (6,))],
     "ConcreteDropout": [
         LayerCase(
-            lambda **kw: kl.ConcreteDropout(_dense(6, **kw), 0.4, **kw),
+            lambda **kw: kl.ConcreteDropout(_dense(6, **kw), initial_rate=0.4, **kw),
             (6,),
             quiet=None,
         ),
         LayerCase(
             lambda **kw: kl.ConcreteDropout(
-                _dense(6, **kw), 0.4, spatial=True, temperature=0.05, **kw
+                _dense(6, **kw), initial_rate=0.4, spatial=True, temperature=0.05, **kw
             ),
             (3, 6),
             quiet=None,
@@ -220,7 +221,7 @@ LAYERS = {
     ],
     "ScheduledDropout": [
         LayerCase(
-            lambda **kw: kl.ScheduledDropout(0.4, 10**6, "annealed", **kw),
+            lambda **kw: kl.ScheduledDropout(0.4, 10**6, schedule="annealed", **kw),
             (6,),
         ),
     ],
@@ -235,7 +236,7 @@ LAYERS = {
     ],
     "Standout": [
         LayerCase(
-            lambda **kw: kl.Standout("linear", 0.5, 0.1, **kw),
+            lambda **kw: kl.Standout("linear", alpha=0.5, beta=0.1, **kw),
             (6,),
             quiet=("beta", 1e3),
             is_identity=False,

@@ -53,7 +53,7 @@ POLICIES = {
     "InnerProductTest": lambda: policies.InnerProductTest(),
     "AdAdaGrad": lambda: policies.AdAdaGrad(eta=0.5),
     "CABS": lambda: policies.CABS(),
-    "AdaBatch": lambda: policies.AdaBatch(every=5),
+    "AdaBatch": lambda: policies.AdaBatch(every_epochs=5),
     "Staged": lambda: policies.Staged([(3, 2), (6, 4), (9, 8), (12, 16)]),
     "OnPlateau": lambda: policies.OnPlateau("loss", patience=1, min_delta=0.02),
 }

@@ -108,7 +108,7 @@ class Trainer:
         self.data = data
         optimizer = kx.optimizers.GradientPipeline(
             keras.optimizers.SGD(0.1, momentum=MOMENTUM),
-            transforms,
+            transforms=transforms,
             unit_axes=kx.optimizers.unit_axes(self.model),
         )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -97,11 +97,18 @@ class Trainer:
     def dropped(self, dense):
         """A layer that gets its inputs with some of them dropped."""
         if self.dropout == "adaptive":
-            return [kx.layers.AdaptiveDropout(0.0), dense]
+            return [kx.layers.LiveDropout(0.0), dense]
         if self.dropout == "keras":
             return [keras.layers.Dropout(FIRST_RATE), dense]
         rows = self.regime["rows"]
-        return [kx.layers.ConcreteDropout(dense, FIRST_RATE, 1e-4 / rows, 1 / rows)]
+        return [
+            kx.layers.ConcreteDropout(
+                dense,
+                initial_rate=FIRST_RATE,
+                weight_penalty=1e-4 / rows,
+                dropout_penalty=1 / rows,
+            )
+        ]
 
     def rates(self):
         return [float(x.rate) for x in self.model.layers if hasattr(x, "rate")]
@@ -121,7 +128,7 @@ class Trainer:
         for v, value in zip(self.model.optimizer.variables, self.fresh, strict=True):
             v.assign(value)
         for layer in self.model.layers:
-            if isinstance(layer, kx.layers.AdaptiveDropout | keras.layers.Dropout):
+            if isinstance(layer, kx.layers.LiveDropout | keras.layers.Dropout):
                 layer.rate = rate
 
     def run(self, rate, make_callback, seed):

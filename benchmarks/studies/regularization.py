@@ -158,7 +158,7 @@ class Trainer:
         train, control, test = split(self.data, self.regime["rows"], seed)
         self.restart(seed, FIRST)
         adapt = kx.callbacks.AdaptiveRegularization(
-            train, control, strategy=strategy, seed=seed
+            train, control, rule=strategy, seed=seed
         )
         self.model.fit(
             *train,

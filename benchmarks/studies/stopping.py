@@ -3,7 +3,7 @@
 Three tasks: the digits of scikit-learn with 250 rows to train on; 1,000 of them with
 40 % wrong labels; and logistic regression on the breast cancer data. On each, one
 training on all rows serves the rules that need no validation data, one on 80 % of the
-rows those that do, and one is left to `LayerwiseGradientStopping`, which interferes.
+rows those that do, and one is left to `FreezeConverged`, which interferes.
 The rules only watch: it is noted when each would have stopped, and training goes on.
 
 Printed per rule: the test loss at the stop, and its excess over the best epoch of the
@@ -209,7 +209,7 @@ def one_seed(task, seed):
         rules_with_validation(),
         validation_data=(x_held, y_held),
     )
-    layers = {"layers one by one": kx.callbacks.LayerwiseGradientStopping()}
+    layers = {"layers one by one": kx.callbacks.FreezeConverged()}
     alone = train(*settings, data, test, epochs, layers)
     best = min(whole[0])
     found = {"best epoch": row(whole[0], *[int(np.argmin(whole[0]))] * 2, best, True)}

@@ -267,7 +267,11 @@ def check(data, steps=48):
     rows = data.stream(10)[0][: steps * 2 * BATCH_SIZE]
     ours = {
         "local, 4": (2, lambda: [kx.callbacks.LocalSGD(4)], ()),
-        "local, 16, with momentum": (2, lambda: [kx.callbacks.LocalSGD(16, True)], ()),
+        "local, 16, with momentum": (
+            2,
+            lambda: [kx.callbacks.LocalSGD(16, average_state=True)],
+            (),
+        ),
         "post-local, 16": (2, lambda: [kx.callbacks.PostLocalSGD(16)], ()),
         "elastic, 10": (2, lambda: [kx.callbacks.ElasticAveraging()], ()),
         "delay 4": (1, list, (kx.gradients.DelayGradients(4),)),

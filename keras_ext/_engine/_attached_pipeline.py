@@ -76,7 +76,7 @@ class AttachedPipeline(GradientPipeline):
         """Lets the number of accumulation steps move between 1 and at least `most`."""
         most = max(most, int(self.accumulation_steps.bounds[1] or 1))
         self.accumulation_steps = HyperVariable(
-            1, "accumulation_steps", (1, most), "log", "int32"
+            1, "accumulation_steps", bounds=(1, most), scale="log", dtype="int32"
         )
         return self.accumulation_steps
 

@@ -108,6 +108,7 @@ class GradientPipeline(ForwardingOptimizer):
         self,
         optimizer: Any,
         transforms: Sequence[GradientTransform] = (),
+        *,
         accumulation_steps: int | HyperVariable = 1,
         signals: Sequence[GradientSignal] = (),
         unit_axes: Mapping[str, Axes] | None = None,
@@ -551,7 +552,9 @@ def _as_hyper_variable(steps: Any) -> HyperVariable:
 
 
 def _steps_variable(value: int, bounds: tuple[int | None, int | None]) -> HyperVariable:
-    return HyperVariable(value, "accumulation_steps", bounds, "log", "int32")
+    return HyperVariable(
+        value, "accumulation_steps", bounds=bounds, scale="log", dtype="int32"
+    )
 
 
 def _counter(name: str) -> Variable:

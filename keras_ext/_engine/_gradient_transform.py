@@ -57,7 +57,7 @@ class GradientTransform(LiveAttributes):
     # Tells `hyper_variables` to look inside.
     holds_hyper_variables: ClassVar[bool] = True
 
-    def __init__(self, include: Pattern = None, exclude: Pattern = None) -> None:
+    def __init__(self, *, include: Pattern = None, exclude: Pattern = None) -> None:
         check_pattern("include", include)
         check_pattern("exclude", exclude)
         self.include = include

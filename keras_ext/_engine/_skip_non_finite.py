@@ -84,6 +84,7 @@ class SkipNonFinite(GradientTransform):
     def __init__(
         self,
         max_consecutive: int = 20,
+        *,
         raise_in_step: bool = True,
         include: Pattern = None,
         exclude: Pattern = None,

@@ -28,7 +28,7 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
     Examples:
         >>> import keras
         >>> import keras_ext as kx
-        >>> dropout = kx.layers.AdaptiveDropout(0.2, name="dropout")
+        >>> dropout = kx.layers.LiveDropout(0.2, name="dropout")
         >>> model = keras.Sequential([keras.Input((4,)), dropout])
         >>> list(kx.hyper_variables(model))
         ['dropout/rate']

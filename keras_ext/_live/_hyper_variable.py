@@ -61,6 +61,7 @@ class HyperVariable:
         self,
         value: float,
         name: str,
+        *,
         bounds: tuple[float | None, float | None] = (None, None),
         scale: str = "linear",
         dtype: str = "float32",

@@ -10,7 +10,7 @@ from keras_ext._live._hyper_variable import HyperVariable
 
 
 def make_live(
-    model: keras.Model, include: Pattern = None, exclude: Pattern = None
+    model: keras.Model, *, include: Pattern = None, exclude: Pattern = None
 ) -> dict[str, HyperVariable]:
     """Makes the hyperparameters of a model that exists changeable while it trains.
 

@@ -2,6 +2,9 @@
 
 from keras_ext.callbacks.batch_size._batch_size_finder import BatchSizeFinder
 from keras_ext.callbacks.batch_size._dynamic_batch_size import DynamicBatchSize
+from keras_ext.callbacks.gradients._freeze_converged import (
+    FreezeConverged,
+)
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.gradients._gradient_monitor import GradientMonitor
 from keras_ext.callbacks.gradients._layerwise_adaptive_clipping import (
@@ -21,8 +24,8 @@ from keras_ext.callbacks.regularization._recalibrate_batch_norm import (
     RecalibrateBatchNorm,
 )
 from keras_ext.callbacks.schedules._gradual_unfreezing import GradualUnfreezing
-from keras_ext.callbacks.schedules._hyper_variable_scheduler import (
-    HyperVariableScheduler,
+from keras_ext.callbacks.schedules._hyperparameter_scheduler import (
+    HyperparameterScheduler,
 )
 from keras_ext.callbacks.stopping._evidence_based_early_stopping import (
     EvidenceBasedEarlyStopping,
@@ -35,9 +38,6 @@ from keras_ext.callbacks.stopping._gradient_norm_early_stopping import (
 )
 from keras_ext.callbacks.stopping._label_wave_early_stopping import (
     LabelWaveEarlyStopping,
-)
-from keras_ext.callbacks.stopping._layerwise_gradient_stopping import (
-    LayerwiseGradientStopping,
 )
 from keras_ext.callbacks.stopping._prechelt_early_stopping import PrecheltEarlyStopping
 from keras_ext.callbacks.stopping._stop_when import StopWhen
@@ -55,10 +55,10 @@ __all__ = [
     "GradientMonitor",
     "GradientNormEarlyStopping",
     "GradualUnfreezing",
-    "HyperVariableScheduler",
+    "HyperparameterScheduler",
     "LabelWaveEarlyStopping",
     "LayerwiseAdaptiveClipping",
-    "LayerwiseGradientStopping",
+    "FreezeConverged",
     "LocalSGD",
     "PostLocalSGD",
     "PrecheltEarlyStopping",

@@ -113,6 +113,7 @@ class DynamicBatches(DataAdapter):
         x: Any,
         y: Any = None,
         sample_weight: Any = None,
+        *,
         batch_size: int = 32,
         shuffle: bool | int = True,
         seed: int | None = None,

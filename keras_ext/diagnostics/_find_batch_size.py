@@ -82,6 +82,7 @@ def _speed(trial: BatchSizeTrial) -> float:
 def find_batch_size(
     model: keras.Model,
     data: Any,
+    *,
     sizes: Sequence[int] | None = None,
     steps: int = 10,
     memory_limit: float | None = None,
@@ -171,7 +172,9 @@ def _batches(
     if not isinstance(data, DynamicBatches):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         with strategy.scope():
-            data = DynamicBatches(x, y, weights, first, seed=0, max_batch_size=_LARGEST)
+            data = DynamicBatches(
+                x, y, weights, batch_size=first, seed=0, max_batch_size=_LARGEST
+            )
     sizes = list(data.sizes if sizes is None else sizes)
     valid = sizes and all(is_integer(s) and s >= 1 and s % replicas == 0 for s in sizes)
     expected = f"integers >= 1 that are divisible by the {replicas} replicas"

@@ -67,7 +67,7 @@ class MultiWorker:
     """
 
     def __init__(
-        self, strategy: Any = "auto", seed: int | None = None, timeout: float = 300.0
+        self, strategy: Any = "auto", *, seed: int | None = None, timeout: float = 300.0
     ) -> None:
         valid = isinstance(strategy, str | tf.distribute.Strategy)
         require(valid, "strategy", strategy, "a strategy or the kind of one")

@@ -14,6 +14,7 @@ _KINDS = ("auto", "mirrored", "multi_worker", "tpu", "one_device")
 
 def strategy(
     kind: str = "auto",
+    *,
     devices: Sequence[str] | None = None,
     workers: Sequence[str] | None = None,
     index: int | None = None,

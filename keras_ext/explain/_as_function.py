@@ -62,6 +62,7 @@ class FlatFunction:
 def as_function(
     model: keras.Model,
     example: Any,
+    *,
     outputs: Any = None,
     output_names: Sequence[str] | None = None,
     batch_size: int | str = "auto",

@@ -21,13 +21,14 @@ class ExplainDuringTraining(CopyableCallback):
     the loss no longer falls, or that a leaked one takes over.
 
     Logs `importance_<name>` of the players that mattered most when training began,
-    after the first epoch of a `fit` and then after each `every`-th; so they are in
-    `History`, too. Training itself is not changed.
+    after the first epoch of a `fit` and then after each `every_epochs`-th; so they are
+    in `History`, too. Training itself is not changed.
 
     Args:
         x: The rows to explain, as the model takes them. Some dozens are enough.
         background: The rows that they are compared with, as for `Explainer`.
-        every: Integer >= 1, the epochs between two explanations. Defaults to `1`.
+        every_epochs: Integer >= 1, the epochs between two explanations. Defaults to
+            `1`.
         budget: About how many evaluations of the model a row may take, or `"auto"`.
             Defaults to `"auto"`.
         num_logged: Integer >= 0, how many players are in the logs; all are in
@@ -51,7 +52,7 @@ class ExplainDuringTraining(CopyableCallback):
         >>> x = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         >>> model.compile("adam", "mse")
-        >>> watch = kx.explain.ExplainDuringTraining(x[:8], x[:20], every=2)
+        >>> watch = kx.explain.ExplainDuringTraining(x[:8], x[:20], every_epochs=2)
         >>> history = model.fit(x, x[:, 1], epochs=4, callbacks=[watch], verbose=0)
         >>> watch.history["epoch"], watch.history["importance"].shape
         (array([0, 1, 3]), (3, 3))
@@ -61,13 +62,19 @@ class ExplainDuringTraining(CopyableCallback):
         self,
         x: Any,
         background: Any,
-        every: int = 1,
+        *,
+        every_epochs: int = 1,
         budget: int | str = "auto",
         num_logged: int = 5,
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        require(is_integer(every) and every >= 1, "every", every, "an integer >= 1")
+        require(
+            is_integer(every_epochs) and every_epochs >= 1,
+            "every_epochs",
+            every_epochs,
+            "an integer >= 1",
+        )
         valid = is_integer(num_logged) and num_logged >= 0
         require(valid, "num_logged", num_logged, "an integer >= 0")
         known = list(inspect.signature(Explainer).parameters)[2:]
@@ -75,7 +82,7 @@ class ExplainDuringTraining(CopyableCallback):
         require(set(kwargs) <= set(known), "kwargs", list(kwargs), rule)
         self.x = x
         self.background = background
-        self.every = every
+        self.every_epochs = every_epochs
         self.budget = budget
         self.num_logged = num_logged
         self.kwargs = kwargs
@@ -92,7 +99,7 @@ class ExplainDuringTraining(CopyableCallback):
         self.explanation = None
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        if self._epochs and (epoch + 1) % self.every:
+        if self._epochs and (epoch + 1) % self.every_epochs:
             return
         self.explanation = self._explainer(
             self.x, budget=self.budget, show_progress=False

@@ -116,6 +116,7 @@ class Explainer:
         self,
         model: keras.Model,
         background: Any,
+        *,
         method: str = "auto",
         outputs: Any = None,
         groups: Any = None,

@@ -36,6 +36,7 @@ footer{color:#888;font-size:13px}
 def save_report(
     explanation: Any,
     path: Any,
+    *,
     title: str = "Explanation",
     max_rows: int = 5,
     max_features: int = 15,
@@ -92,7 +93,7 @@ def save_report(
     if tokens is not None:
         sections += _texts(explanation, shown, tokens, max_rows)
     elif shown.values.ndim == 5:
-        drawn = plots.image_grid(explanation, images, max_rows=max_rows)
+        drawn = plots.image_grid(explanation, images=images, max_rows=max_rows)
         sections.append(_section("Single images", _picture(drawn, "images")))
     else:
         sections += _single(explanation, shown, max_rows, max_features)
@@ -176,7 +177,9 @@ def _table(
 
 def _texts(explanation: Any, shown: Shown, tokens: Any, max_rows: int) -> Iterator[str]:
     for output in range(shown.num_outputs):
-        written = plots.text_html(explanation, tokens, output, max_rows)
+        written = plots.text_html(
+            explanation, tokens=tokens, output=output, max_rows=max_rows
+        )
         yield _section("Single texts", written)
 
 
@@ -189,7 +192,7 @@ def _single(
         for output in range(shown.num_outputs):
             caption = escape(shown.caption(row, output))
             if shown.values.ndim == 4:
-                figure = plots.sequence(explanation, row, output)
+                figure = plots.sequence(explanation, row=row, output=output)
             else:
                 figure = _waterfall(explanation, shown, row, output, max_features)
             content += f"<h3>{caption}</h3>{_picture(figure, caption)}"

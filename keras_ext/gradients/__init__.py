@@ -1,7 +1,7 @@
 """Gradient transforms, for `keras_ext.optimizers.GradientPipeline`."""
 
+from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._engine._gradient_transform import GradientTransform
-from keras_ext._engine._norm_clip import NormClip
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext.gradients.clip._ada_gc import AdaGC
 from keras_ext.gradients.clip._adaptive_clip import AdaptiveClip
@@ -36,7 +36,7 @@ __all__ = [
     "Freeze",
     "GradientTransform",
     "LayerwiseScale",
-    "NormClip",
+    "ClipByGroupNorm",
     "NormalizeByLayer",
     "SkipNonFinite",
     "SkipSpikes",

@@ -11,9 +11,13 @@ from keras_ext._core._typing import Pattern, Variable
 
 
 def attach(
-    model: keras.Model, pattern: Pattern, regularizer: keras.Regularizer | str | None
+    model: keras.Model,
+    regularizer: keras.Regularizer | str | None,
+    *,
+    include: Pattern = None,
+    exclude: Pattern = None,
 ) -> list[str]:
-    """Gives weights of a model that exists a regularizer.
+    """Gives weights of an existing model a regularizer.
 
     The losses of the model contain its penalty from then on; the next `fit` traces its
     step anew. It takes the place of a regularizer that a weight has. One that is live,
@@ -27,11 +31,12 @@ def attach(
 
     Args:
         model: A built model.
-        pattern: Which trainable weights: a regular expression that is searched in the
-            path within the model, such as `"block/dense/kernel"`, a list of them, or a
-            function of the variable. None means all.
         regularizer: The regularizer, or its name in Keras. None takes away those that
             are there.
+        include: Which trainable weights: a regular expression that is searched in the
+            path within the model, such as `"block/dense/kernel"`, a list of them, or a
+            function of the variable. None means all.
+        exclude: Which are left out, in the same form. None means none.
 
     Returns:
         The paths of the weights within the model.
@@ -44,12 +49,13 @@ def attach(
         >>> import keras_ext as kx
         >>> dense = keras.layers.Dense(3, kernel_initializer="ones", name="dense")
         >>> model = keras.Sequential([keras.Input((2,)), dense], name="model")
-        >>> kx.regularizers.attach(model, "kernel", kx.regularizers.L2(0.5))
+        >>> kx.regularizers.attach(model, kx.regularizers.L2(0.5), include="kernel")
         ['dense/kernel']
         >>> [float(loss) for loss in model.losses]
         [3.0]
     """
-    check_pattern("pattern", pattern)
+    check_pattern("include", include)
+    check_pattern("exclude", exclude)
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     require(model.built, "model.built", model.built, "True")
     regularizer = keras.regularizers.get(regularizer)
@@ -57,10 +63,10 @@ def attach(
     chosen = [
         id(v)
         for v in model.trainable_variables
-        if is_selected(v, pattern, None, paths[id(v)])
+        if is_selected(v, include, exclude, paths[id(v)])
     ]
     expected = f"a pattern that fits one of {sorted(paths.values())}"
-    require(bool(chosen), "pattern", pattern, expected)
+    require(bool(chosen), "include", include, expected)
     attach_to(model, set(chosen), regularizer)
     return [paths[i] for i in chosen]
 

@@ -26,7 +26,7 @@ class GroupLasso(LiveRegularizer):
 
     Args:
         strength: Number >= 0, the initial strength; it is live. Defaults to `0.01`.
-        group: What a group of a kernel belongs to: `"output"` for all weights of one
+        per: What a group of a kernel belongs to: `"output"` for all weights of one
             unit or filter, in the last axis, to thin out a layer; `"input"` for all
             weights of one input feature or channel, in the axis before, to select
             features. Weights with one axis have groups of one. Defaults to `"output"`.
@@ -37,7 +37,7 @@ class GroupLasso(LiveRegularizer):
     Examples:
         >>> import keras
         >>> import keras_ext as kx
-        >>> regularizer = kx.regularizers.GroupLasso(1.0, group="input")
+        >>> regularizer = kx.regularizers.GroupLasso(1.0, per="input")
         >>> kernel = keras.ops.array([[3.0, 4.0], [0.0, 0.0]])
         >>> float(regularizer(kernel))  # sqrt(2) * 5
         7.07...
@@ -47,16 +47,16 @@ class GroupLasso(LiveRegularizer):
         - [Scardapane et al., 2017](https://arxiv.org/abs/1607.00485), for networks
     """
 
-    def __init__(self, strength: float = 0.01, group: str = "output") -> None:
-        require(group in GROUPS, "group", group, '"output" or "input"')
+    def __init__(self, strength: float = 0.01, *, per: str = "output") -> None:
+        require(per in GROUPS, "per", per, '"output" or "input"')
         self.strength = self.live("strength", strength)
-        self.group = group
+        self.per = per
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.strength.value * norms_of_groups(x, self.group)
+        return self.strength.value * norms_of_groups(x, self.per)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "group": self.group}
+        return {**super().get_config(), "per": self.per}
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -71,7 +71,7 @@ class SparseGroupLasso(LiveRegularizer):
         strength: Number >= 0, the initial strength. Defaults to `0.01`.
         l1_ratio: Number in [0, 1], the initial share of the penalty of single weights.
             Defaults to `0.5`.
-        group: What a group belongs to, `"output"` or `"input"`, as in
+        per: What a group belongs to, `"output"` or `"input"`, as in
             `keras_ext.regularizers.GroupLasso`. Defaults to `"output"`.
 
     Raises:
@@ -91,21 +91,21 @@ class SparseGroupLasso(LiveRegularizer):
     """
 
     def __init__(
-        self, strength: float = 0.01, l1_ratio: float = 0.5, group: str = "output"
+        self, strength: float = 0.01, *, l1_ratio: float = 0.5, per: str = "output"
     ) -> None:
-        require(group in GROUPS, "group", group, '"output" or "input"')
+        require(per in GROUPS, "per", per, '"output" or "input"')
         self.strength = self.live("strength", strength)
         self.l1_ratio = self.live("l1_ratio", l1_ratio, 1.0, "logit")
-        self.group = group
+        self.per = per
 
     def __call__(self, x: Tensor) -> Tensor:
         ratio = self.l1_ratio.value
-        groups = norms_of_groups(x, self.group)
+        groups = norms_of_groups(x, self.per)
         penalty = (1.0 - ratio) * groups + ratio * absolute_sum(x)
         return self.strength.value * penalty
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "group": self.group}
+        return {**super().get_config(), "per": self.per}
 
 
 def norms_of_groups(x: Tensor, group: str) -> Tensor:

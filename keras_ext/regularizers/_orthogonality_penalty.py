@@ -36,7 +36,7 @@ class OrthogonalityPenalty(LiveRegularizer):
 
     Args:
         strength: Number >= 0, the initial strength. Defaults to `0.01`.
-        kind: One of the names above. Defaults to `"srip"`.
+        rule: One of the names above. Defaults to `"srip"`.
         iterations: Positive integer, the number of power iterations of `"srip"`.
             Defaults to `2`.
 
@@ -46,7 +46,7 @@ class OrthogonalityPenalty(LiveRegularizer):
     Examples:
         >>> import keras
         >>> import keras_ext as kx
-        >>> regularizer = kx.regularizers.OrthogonalityPenalty(1.0, "so")
+        >>> regularizer = kx.regularizers.OrthogonalityPenalty(1.0, rule="so")
         >>> float(regularizer(keras.ops.eye(3)))
         0.0
         >>> float(regularizer(2 * keras.ops.eye(3)))
@@ -57,9 +57,9 @@ class OrthogonalityPenalty(LiveRegularizer):
     """
 
     def __init__(
-        self, strength: float = 0.01, kind: str = "srip", iterations: int = 2
+        self, strength: float = 0.01, *, rule: str = "srip", iterations: int = 2
     ) -> None:
-        require(kind in KINDS, "kind", kind, f"one of {KINDS}")
+        require(rule in KINDS, "rule", rule, f"one of {KINDS}")
         require(
             is_integer(iterations) and iterations > 0,
             "iterations",
@@ -67,7 +67,7 @@ class OrthogonalityPenalty(LiveRegularizer):
             "a positive integer",
         )
         self.strength = self.live("strength", strength)
-        self.kind = kind
+        self.rule = rule
         self.iterations = iterations
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -82,12 +82,12 @@ class OrthogonalityPenalty(LiveRegularizer):
         return self.strength.value * self._penalty(difference, abs(inputs - units))
 
     def _penalty(self, difference: Tensor, surplus: int) -> Tensor:
-        if self.kind == "srip":
+        if self.rule == "srip":
             return self._largest_eigenvalue(difference)
-        if self.kind == "mc":
+        if self.rule == "mc":
             return ops.max(ops.absolute(difference))
         squares = ops.sum(ops.square(difference))
-        return squares if self.kind == "so" else 2.0 * squares + surplus
+        return squares if self.rule == "so" else 2.0 * squares + surplus
 
     def _largest_eigenvalue(self, matrix: Tensor) -> Tensor:
         # Always from the same vector, so that replicas and repetitions agree.
@@ -104,6 +104,6 @@ class OrthogonalityPenalty(LiveRegularizer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "kind": self.kind,
+            "rule": self.rule,
             "iterations": self.iterations,
         }

@@ -38,6 +38,7 @@ class MonteCarloPrediction(NamedTuple):
 def mc_predict(
     model: keras.Model,
     x: Any,
+    *,
     samples: int = 50,
     batch_size: int = 32,
     outputs: str = "values",
@@ -85,7 +86,7 @@ def mc_predict(
         ...     ]
         ... )
         >>> x = np.array([[1.0, 0.0], [3.0, 0.0]])
-        >>> prediction = kx.uncertainty.mc_predict(model, x, samples=1000)
+        >>> prediction = kx.uncertainty.mc_predict(model, x, num_samples=1000)
         >>> print(prediction.mean[:, 0].round(), prediction.variance[:, 0].round())
         [1. 3.] [1. 9.]
 

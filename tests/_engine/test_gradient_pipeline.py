@@ -219,7 +219,7 @@ class TestAccumulation:
             w -= 0.1 * np.mean(gradients, axis=0)
             start += size
 
-        steps = kx.HyperVariable(1, "accumulation_steps", (1, 8), dtype="int32")
+        steps = kx.HyperVariable(1, "accumulation_steps", bounds=(1, 8), dtype="int32")
         pipeline = GradientPipeline(keras.optimizers.SGD(0.1), accumulation_steps=steps)
         model = keras.Sequential(
             [keras.Input((4,)), keras.layers.Dense(1, "linear", False, "zeros")]
@@ -317,11 +317,13 @@ class TestAccumulation:
         """With a clip inside. The gradients of the replicas add up to the given one."""
         numbers = np.load(FIXTURES / "multi_steps.npz")
         strategy = strategies(replicas)
-        steps = kx.HyperVariable(1, "accumulation_steps", (1, 8), dtype="int32")
+        steps = kx.HyperVariable(1, "accumulation_steps", bounds=(1, 8), dtype="int32")
         with strategy.scope():
             weight = keras.Variable(numbers["start"])
             pipeline = GradientPipeline(
-                AS_IN_OPTAX[optimizer](), [ClipByGlobalNorm(0.5)], steps
+                AS_IN_OPTAX[optimizer](),
+                transforms=[ClipByGlobalNorm(0.5)],
+                accumulation_steps=steps,
             )
             pipeline.build([weight])
 
@@ -420,7 +422,8 @@ class TestLossScaling:
     def test_fixed_factor(self):
         weight = keras.Variable([1.0])
         pipeline = GradientPipeline(
-            keras.optimizers.SGD(0.1, loss_scale_factor=4.0), [AdaptiveClip(0.5)]
+            keras.optimizers.SGD(0.1, loss_scale_factor=4.0),
+            transforms=[AdaptiveClip(0.5)],
         )
         pipeline.apply(
             [tf.constant([8.0])], [weight]
@@ -504,11 +507,13 @@ class TestOutside:
 
         def fresh():
             model = make_model()
-            steps = kx.HyperVariable(3, "accumulation_steps", (1, 8), "log", "int32")
+            steps = kx.HyperVariable(
+                3, "accumulation_steps", bounds=(1, 8), scale="log", dtype="int32"
+            )
             pipeline = GradientPipeline(
                 keras.optimizers.AdamW(0.01),
-                [AdaptiveClip(0.02, exclude="bias")],
-                steps,
+                transforms=[AdaptiveClip(0.02, exclude="bias")],
+                accumulation_steps=steps,
                 unit_axes=kx.optimizers.unit_axes(model),
             )
             model.compile(pipeline, "mse")
@@ -532,7 +537,9 @@ class TestOutside:
     def test_config_round_trip(self):
         pipeline = GradientPipeline(
             keras.optimizers.LossScaleOptimizer(sgd()),
-            [AdaptiveClip(0.3, 0.1, include="kernel", exclude=["head", "x"])],
+            transforms=[
+                AdaptiveClip(0.3, epsilon=0.1, include="kernel", exclude=["head", "x"])
+            ],
             accumulation_steps=5,
             unit_axes={"a/kernel": (0, 1)},
             name="piped",
@@ -595,7 +602,7 @@ class TestTransforms:
         used, unused = keras.Variable([1.0]), keras.Variable([1.0])
         pipeline = GradientPipeline(
             keras.optimizers.SGD(1.0),
-            [AdaptiveClip(0.5)],
+            transforms=[AdaptiveClip(0.5)],
             accumulation_steps=2,
             signals=[kx.signals.GradientStatistics()],
         )
@@ -625,7 +632,7 @@ class TestTransforms:
         ({"accumulation_steps": 1.5}, r"Received: accumulation_steps=1\.5"),
         ({"accumulation_steps": True}, r"Received: accumulation_steps=True"),
         (
-            {"accumulation_steps": kx.HyperVariable(2, "n", (1, 4))},
+            {"accumulation_steps": kx.HyperVariable(2, "n", bounds=(1, 4))},
             r"HyperVariable of dtype 'int32'",
         ),
         (

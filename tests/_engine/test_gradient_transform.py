@@ -248,7 +248,7 @@ class TestUpdateFactor:
         statistics = GradientStatistics(("update_ratio",))
         pipeline = GradientPipeline(
             keras.optimizers.SGD(1.0),
-            [Factor(lambda move: 0.25)],
+            transforms=[Factor(lambda move: 0.25)],
             signals=[statistics],
         )
         pipeline.build([variable])
@@ -265,7 +265,8 @@ class TestUpdateFactor:
     def test_half_precision(self):
         variable = keras.Variable([1.0], dtype="float16", name="w")
         pipeline = GradientPipeline(
-            keras.optimizers.SGD(1.0), [Factor(lambda move: tf.constant(0.5))]
+            keras.optimizers.SGD(1.0),
+            transforms=[Factor(lambda move: tf.constant(0.5))],
         )
         pipeline.apply([tf.constant([0.5], "float16")], [variable])
         assert variable.dtype == "float16"
@@ -281,7 +282,7 @@ class TestUpdateFactor:
                 cut = Factor(lambda m: keras.ops.minimum(1.0, 0.02 / keras.ops.norm(m)))
                 adam = keras.optimizers.AdamW(0.05, weight_decay=0.1)
                 pipeline = GradientPipeline(
-                    adam, [cut], accumulation_steps=accumulation_steps
+                    adam, transforms=[cut], accumulation_steps=accumulation_steps
                 )
                 model.compile(pipeline, "mse")
             rng = np.random.default_rng(0)
@@ -342,7 +343,7 @@ class TestAdmits:
             count = CountUpdates()
             pipeline = GradientPipeline(
                 adam,
-                [veto, other],
+                transforms=[veto, other],
                 accumulation_steps=accumulation_steps,
                 signals=[count],
             )
@@ -386,7 +387,7 @@ class TestAdmits:
         for limits in ((4.0, 100.0), (100.0, 4.0)):
             variable = keras.Variable([0.0], name="w")
             vetoes = [Veto(limit) for limit in limits]
-            pipeline = GradientPipeline(keras.optimizers.SGD(1.0), vetoes)
+            pipeline = GradientPipeline(keras.optimizers.SGD(1.0), transforms=vetoes)
             for gradient in (1.0, 5.0, 20.0):
                 pipeline.apply([tf.constant([gradient])], [variable])
             assert float(variable[0]) == -1.0

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ext.gradients import NormClip
+from keras_ext.gradients import ClipByGroupNorm
 from keras_ext.optimizers import GradientPipeline
 from tests.streams import STREAM, norms_of, transformed, variables_of
 
 
-class AtMost(NormClip):
+class AtMost(ClipByGroupNorm):
     """Has a limit for each group, in their order, and keeps what it was given."""
 
     def __init__(self, limits, **kwargs):
@@ -149,7 +149,7 @@ def test_state_is_that_of_the_last_update_that_was_made():
 
 
 def test_limits_has_to_be_overridden():
-    class Forgetful(NormClip):
+    class Forgetful(ClipByGroupNorm):
         pass
 
     clip, variables = built(Forgetful(), {"w": np.ones(3)})
@@ -159,9 +159,9 @@ def test_limits_has_to_be_overridden():
 
 
 def test_config_has_the_kind_of_groups():
-    config = NormClip("layer", exclude="head").get_config()
+    config = ClipByGroupNorm("layer", exclude="head").get_config()
     assert config == {"per": "layer", "include": None, "exclude": "head"}
-    assert NormClip.from_config(config).get_config() == config
+    assert ClipByGroupNorm.from_config(config).get_config() == config
 
 
 def test_rejects_another_kind_of_groups():
@@ -170,4 +170,4 @@ def test_rejects_another_kind_of_groups():
         "Received: per='row'."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        NormClip(per="row")
+        ClipByGroupNorm(per="row")

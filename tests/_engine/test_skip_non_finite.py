@@ -212,7 +212,9 @@ class TestInFit:
         )
         transform = SkipNonFinite()
         model.compile(
-            GradientPipeline(scaler, [transform]), "mse", auto_scale_loss=False
+            GradientPipeline(scaler, transforms=[transform]),
+            "mse",
+            auto_scale_loss=False,
         )
         x, y = np.full((40, 1), 8.0), np.zeros((40, 1))
         model.fit(x, y, batch_size=1, verbose=0)

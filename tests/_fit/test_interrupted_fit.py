@@ -13,7 +13,7 @@ from keras_ext.callbacks import (
     GradientMonitor,
     GradientNormEarlyStopping,
     GradualUnfreezing,
-    HyperVariableScheduler,
+    HyperparameterScheduler,
     LayerwiseAdaptiveClipping,
 )
 from tests.thorough import MATRIX
@@ -29,13 +29,13 @@ MAKE = {
     "monitor": lambda: GradientMonitor(every=2),
     "dropout": lambda: AdaptiveDropout(PROBE, PROBE, warmup_epochs=0),
     "regularization": lambda: AdaptiveRegularization(
-        PROBE, PROBE, exclude="rate", strategy="pi", warmup_epochs=0
+        PROBE, PROBE, exclude="rate", rule="pi", warmup_epochs=0
     ),
     "batch": lambda: DynamicBatchSize(
         [(0, 2)], batch_size=8, learning_rate_scaling="sqrt", adjust_batch_norm=True
     ),
     "thaw": lambda: GradualUnfreezing([(1, "hidden")]),
-    "schedule": lambda: HyperVariableScheduler({"loss/label_smoothing": [(0, 0.1)]}),
+    "schedule": lambda: HyperparameterScheduler({"loss/label_smoothing": [(0, 0.1)]}),
 }
 HOOKS = [
     "set_model",
@@ -264,15 +264,15 @@ class TestTwoOwners:
     def test_of_one_value_are_an_error_that_names_both(self, order):
         model = make_model(eager=False)
         before = attributes(model)
-        both = [MAKE["dropout"](), HyperVariableScheduler({"*/rate": [(0, 0.3)]})]
+        both = [MAKE["dropout"](), HyperparameterScheduler({"/rate": [(0, 0.3)]})]
         with pytest.raises(ValueError, match=r"moves 'dropout/rate'") as error:
             fit(model, both[::order])
         assert "AdaptiveDropout" in str(error.value)
-        assert "HyperVariableScheduler" in str(error.value)
+        assert "HyperparameterScheduler" in str(error.value)
         assert attributes(model) == before
 
     def test_of_different_values_are_none(self):
-        schedule = HyperVariableScheduler({"optimizer/weight_decay": [(0, 0.3)]})
+        schedule = HyperparameterScheduler({"optimizer/weight_decay": [(0, 0.3)]})
         model = make_model(eager=False)
         fit(model, [MAKE["dropout"](), schedule])
         assert model.optimizer.weight_decay == pytest.approx(0.3)

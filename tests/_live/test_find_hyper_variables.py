@@ -5,7 +5,7 @@ from keras import layers
 
 from keras_ext import HyperVariable, hyper_variables
 from keras_ext.gradients import AdaptiveClip
-from keras_ext.layers import AdaptiveDropout
+from keras_ext.layers import LiveDropout
 from keras_ext.optimizers import GradientPipeline
 
 # Finding them.
@@ -35,10 +35,10 @@ def test_a_model_without_any_has_none():
 def test_finds_those_of_layers_in_nested_models():
     inputs = keras.Input((4,))
     inner = keras.Sequential(
-        [keras.Input((4,)), AdaptiveDropout(0.2, name="drop")], name="inner"
+        [keras.Input((4,)), LiveDropout(0.2, name="drop")], name="inner"
     )
-    timed = layers.TimeDistributed(AdaptiveDropout(0.3, name="each"), name="timed")
-    x = AdaptiveDropout(0.1, name="drop")(inner(inputs))
+    timed = layers.TimeDistributed(LiveDropout(0.3, name="each"), name="timed")
+    x = LiveDropout(0.1, name="drop")(inner(inputs))
     outputs = timed(layers.Reshape((2, 2))(x))
     assert rates(keras.Model(inputs, outputs, name="outer")) == {
         "drop/rate": 0.1,
@@ -52,7 +52,7 @@ class Block(layers.Layer):
 
     def __init__(self, name):
         super().__init__(name=name)
-        self.parts = [layers.Dense(4), AdaptiveDropout(0.2, name="drop")]
+        self.parts = [layers.Dense(4), LiveDropout(0.2, name="drop")]
 
     def call(self, inputs, training=False):
         for part in self.parts:
@@ -72,7 +72,7 @@ def test_finds_those_of_layers_in_custom_layers():
 
 
 def test_lists_a_shared_one_once():
-    shared = AdaptiveDropout(0.3, name="shared")
+    shared = LiveDropout(0.3, name="shared")
     strength = LiveL2(0.5)
     inputs = keras.Input((4,))
     x = layers.Dense(4, kernel_regularizer=strength, name="a")(shared(inputs))
@@ -86,14 +86,12 @@ def test_lists_a_shared_one_once():
 def test_gives_different_names_to_different_ones():
     def inner(name, rate):
         inputs = keras.Input((4,))
-        return keras.Model(
-            inputs, AdaptiveDropout(rate, name="drop")(inputs), name=name
-        )
+        return keras.Model(inputs, LiveDropout(rate, name="drop")(inputs), name=name)
 
     class Twice(layers.Layer):
         def __init__(self):
             super().__init__(name="twice")
-            self.parts = [AdaptiveDropout(rate, name="drop") for rate in (0.3, 0.4)]
+            self.parts = [LiveDropout(rate, name="drop") for rate in (0.3, 0.4)]
 
         def call(self, x):
             return self.parts[1](self.parts[0](x))
@@ -117,7 +115,8 @@ def test_finds_those_of_the_optimizer():
     steps = HyperVariable(2, "accumulation_steps", bounds=(1, 8), dtype="int32")
     transforms = [AdaptiveClip(0.1), AdaptiveClip(0.2, exclude="bias")]
     model.compile(
-        GradientPipeline("sgd", transforms, accumulation_steps=steps), loss="mse"
+        GradientPipeline("sgd", transforms, accumulation_steps=steps),
+        loss="mse",
     )
     assert rates(model) == {
         "dense/kernel_regularizer/strength": 0.5,

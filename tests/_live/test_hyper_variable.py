@@ -378,7 +378,7 @@ def test_every_replica_sees_the_new_value(strategies):
 
 
 def test_one_that_is_fixed_says_so():
-    fixed = HyperVariable(4, "steps", (4, 4), dtype="int32")
+    fixed = HyperVariable(4, "steps", bounds=(4, 4), dtype="int32")
     fixed.assign(4)
     with pytest.raises(ValueError, match="`steps` must be 4: it is fixed. Received"):
         fixed.assign(8)

@@ -34,7 +34,7 @@ HOLDERS = {
     "ElasticAveraging": kx.callbacks.ElasticAveraging,
     "GradientPipeline": lambda: kx.optimizers.GradientPipeline(
         "sgd",
-        accumulation_steps=HyperVariable(2, "steps", (1, 64), dtype="int32"),
+        accumulation_steps=HyperVariable(2, "steps", bounds=(1, 64), dtype="int32"),
     ),
 }
 
@@ -97,7 +97,7 @@ def _makes_one(node, makers):
 
 
 def test_a_variable_in_use_is_not_replaced():
-    layer = kx.layers.AdaptiveDropout(0.1)
+    layer = kx.layers.LiveDropout(0.1)
     new = HyperVariable(0.2, "rate")
     layer.rate = new  # nobody reads the old one yet
     assert layer.rate is new

@@ -19,7 +19,7 @@ from keras_ext.callbacks import (
     GradientMonitor,
     GradientNormEarlyStopping,
     GradualUnfreezing,
-    HyperVariableScheduler,
+    HyperparameterScheduler,
     LayerwiseAdaptiveClipping,
 )
 from tests.rewind import rewound
@@ -52,7 +52,7 @@ MAKE = {
 }
 LOGS = {
     "clip": {"clip_threshold", "clipped_fraction", "nonfinite_steps"},
-    "stop": {"grad_norm", "nonfinite_steps"},
+    "stop": {"mean_gradient_norm", "nonfinite_steps"},
     "monitor": {
         *("gradient_norm", "update_ratio", "vanishing_ratio", "dead_fraction"),
         *("gradient_cosine", "gradient_confusion", "nonfinite_steps"),
@@ -314,10 +314,8 @@ def test_callbacks_that_make_values_live_leave_those_of_the_others(first):
     model.layers[0].kernel_regularizer = keras.regularizers.L2(0.1)
     callbacks = [
         MAKE["drop"](),
-        HyperVariableScheduler({"optimizer/weight_decay": [(0, 0.2), (1, 0.3)]}),
-        AdaptiveRegularization(
-            PROBE, PROBE, include="l2", warmup_epochs=0, strategy="pi"
-        ),
+        HyperparameterScheduler({"optimizer/weight_decay": [(0, 0.2), (1, 0.3)]}),
+        AdaptiveRegularization(PROBE, PROBE, include="l2", warmup_epochs=0, rule="pi"),
     ]
     history = fit(model, callbacks[first:] + callbacks[:first], epochs=2).history
     (dropout,) = (x for x in model.layers if isinstance(x, keras.layers.Dropout))
@@ -366,7 +364,7 @@ def test_two_replicas_give_the_weights_of_one(strategies):
             model = make_model(rate=0.0)
         names = ("clip", "stop", "batch")
         history = fit(model, [MAKE[name]() for name in names], epochs=2).history
-        results.append((flat(model), history["grad_norm"]))
+        results.append((flat(model), history["mean_gradient_norm"]))
     np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-5)
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4)
 
@@ -393,7 +391,9 @@ def test_a_pipeline_in_compile_and_callbacks_add_up(strategies):
                 keras.optimizers.SGD(0.1), accumulation_steps=2
             )
             model = make_model(pipeline, rate=0.0)
-        fit(model, [DynamicBatchSize([(0, 2)], 16), MAKE["clip"]()], epochs=1)
+        fit(
+            model, [DynamicBatchSize([(0, 2)], batch_size=16), MAKE["clip"]()], epochs=1
+        )
         assert model.optimizer is pipeline
         assert int(keras.ops.convert_to_numpy(pipeline.iterations)) == 8 // 4
         results.append(flat(model))

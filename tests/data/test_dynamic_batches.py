@@ -218,9 +218,9 @@ def test_weights_are_the_same_on_two_replicas(strategies, in_scope):
         with strategies(replicas).scope():
             model = regression()
             if in_scope:
-                batches = DynamicBatches(X[:96] / N, Y[:96], None, 8, seed=3)
+                batches = DynamicBatches(X[:96] / N, Y[:96], None, batch_size=8, seed=3)
         if not in_scope:
-            batches = DynamicBatches(X[:96] / N, Y[:96], None, 8, seed=3)
+            batches = DynamicBatches(X[:96] / N, Y[:96], None, batch_size=8, seed=3)
 
         class Grow(keras.callbacks.Callback):
             def on_epoch_begin(self, epoch, logs=None):
@@ -244,7 +244,7 @@ def test_last_batch_of_one_sample_counts_once_on_two_replicas(strategies, weight
     for replicas in (1, 2):
         with strategies(replicas).scope():
             model = regression()
-            batches = DynamicBatches(X[:33] / N, Y[:33], weights, 8, seed=3)
+            batches = DynamicBatches(X[:33] / N, Y[:33], weights, batch_size=8, seed=3)
         model.fit(batches, epochs=2, verbose=0)
         results.append([*model.get_weights(), model.optimizer.iterations.numpy()])
     for one, two in zip(*results, strict=True):

@@ -162,7 +162,7 @@ def test_memory_is_what_the_tensors_of_a_step_need(repeats):
     model = model_of_known_size(repeats)
     model.train_on_batch(x, y)
     for _ in range(3):
-        for trial in find_batch_size(model, (x, y), [64, 512], steps=1).trials:
+        for trial in find_batch_size(model, (x, y), sizes=[64, 512], steps=1).trials:
             known = 16 * repeats * trial.batch_size
             # An allocator may hand out twice what it is asked for. With the step come
             # what it is compiled to and what its threads need.
@@ -192,7 +192,7 @@ def test_memory_is_measured_and_limited():
     assert 4 * wide * 512 < largest.memory < 20 * 4 * wide * 512
     for _ in range(2):  # Now the process has more memory than all sizes need.
         limited = find_batch_size(
-            model, (x, y), sizes, steps=1, memory_limit=4 * wide * 500
+            model, (x, y), sizes=sizes, steps=1, memory_limit=4 * wide * 500
         )
         assert limited.trials[-1].outcome in ("over the limit", "not tried")
         assert limited.trials[-1].memory > 4 * wide * 500

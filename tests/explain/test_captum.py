@@ -29,7 +29,10 @@ def network(name, activation):
 
 def test_integrated_gradients():
     explainer = Explainer(
-        network("smooth", "tanh"), BACKGROUND[:1], "integrated_gradients", outputs=1
+        network("smooth", "tanh"),
+        BACKGROUND[:1],
+        method="integrated_gradients",
+        outputs=1,
     )
     found = explainer(X, tolerance=1e-5)
     np.testing.assert_allclose(found.values, STORED["integrated"], atol=1e-5)
@@ -38,7 +41,11 @@ def test_integrated_gradients():
 @pytest.mark.parametrize("method", ["exact", "kernel"])
 def test_shapley_values_of_groups(method):
     explainer = Explainer(
-        network("smooth", "tanh"), BACKGROUND[:1], method, outputs=1, groups=GROUPS
+        network("smooth", "tanh"),
+        BACKGROUND[:1],
+        method=method,
+        outputs=1,
+        groups=GROUPS,
     )
     # captum gives each element of a group the value of the group.
     found = explainer(X).values[:, GROUPS]
@@ -46,5 +53,5 @@ def test_shapley_values_of_groups(method):
 
 
 def test_deep_lift_over_a_background():
-    explainer = Explainer(network("bent", "relu"), BACKGROUND, "deep", outputs=1)
+    explainer = Explainer(network("bent", "relu"), BACKGROUND, method="deep", outputs=1)
     np.testing.assert_allclose(explainer(X).values, STORED["deep"], atol=1e-5)

@@ -55,7 +55,7 @@ def test_is_what_shap_finds_where_shap_is_right(make):
     model = make()
     shape = model.input_shape[1:]
     x, background = normal(4, *shape, seed=1), normal(5, *shape, seed=2)
-    explainer = Explainer(model, background, "deep")
+    explainer = Explainer(model, background, method="deep")
     reference = shap.DeepExplainer(model, background).shap_values(x)
     found = explainer(x).values
     np.testing.assert_allclose(found, reference.reshape(found.shape), atol=1e-5)
@@ -68,7 +68,7 @@ def test_operations_between_layers_and_shared_layers():
     hidden = ops.concatenate([hidden, layers.Dropout(0.5)(inputs)], axis=-1)
     nested = keras.Sequential([keras.Input((12,)), layers.Dense(2), layers.ReLU()])
     model = keras.Model(inputs, nested(hidden))
-    explainer = Explainer(model, BACKGROUND, "deep")
+    explainer = Explainer(model, BACKGROUND, method="deep")
     assert_adds_up(explainer, model, X)
     assert "call" not in vars(shared)
     assert shared.activation is activations.tanh
@@ -99,7 +99,7 @@ def test_layers_without_a_rule_are_integrated(make):
     model = keras.Sequential(
         [keras.Input((5, 3)), make(), layers.Flatten(), layers.Dense(1)]
     )
-    explainer = Explainer(model, normal(4, 5, 3, seed=1), "deep")
+    explainer = Explainer(model, normal(4, 5, 3, seed=1), method="deep")
     assert_adds_up(explainer, model, normal(3, 5, 3), nodes=32)
 
 
@@ -109,7 +109,7 @@ def test_attention_on_tokens():
     hidden = hidden + layers.MultiHeadAttention(2, 4)(hidden, hidden)
     model = keras.Model(tokens, layers.Dense(2)(layers.GlobalMaxPooling1D()(hidden)))
     rng = np.random.default_rng(0)
-    explainer = Explainer(model, rng.integers(0, 9, (4, 6)), "deep")
+    explainer = Explainer(model, rng.integers(0, 9, (4, 6)), method="deep")
     x = rng.integers(0, 9, (5, 6))
     assert_adds_up(explainer, model, x, nodes=16)
     assert explainer(x).values.shape == (5, 6, 2)
@@ -122,14 +122,14 @@ def test_softmax_stays_tame_where_logits_coincide():
     for shift in (0.0, 1e-7, 1e-4, 1e-3):
         # The first logit is nearly the same, the second is not.
         x = np.array([[1.0 + shift, 1.0]])
-        values = Explainer(model, background, "deep")(x).values[0, :, 0]
+        values = Explainer(model, background, method="deep")(x).values[0, :, 0]
         np.testing.assert_allclose(values, [0.0, 0.5 - 0.880797], atol=1e-3)
 
 
 def test_log_odds_and_functions_of_outputs():
     model = perceptron(6, 3, "softmax")
     for kwargs in ({"link": "logit"}, {"outputs": lambda y: y[:, 0] * y[:, 1]}):
-        explainer = Explainer(model, BACKGROUND, "deep", **kwargs)
+        explainer = Explainer(model, BACKGROUND, method="deep", **kwargs)
         found = explainer(X)
         rows = explainer._rows(X)
         raw = explainer._explain._explain(rows, np.arange(5), 256).sum(axis=1)
@@ -197,7 +197,7 @@ def test_activations_have_rules():
 def test_convolutions_in_mixed_precision():
     keras.config.set_dtype_policy("mixed_float16")
     model = images()
-    explainer = Explainer(model, normal(4, 8, 8, 1), "deep")
+    explainer = Explainer(model, normal(4, 8, 8, 1), method="deep")
     found = explainer(normal(3, 8, 8, 1, seed=1))
     outputs = outputs_of(model, normal(3, 8, 8, 1, seed=1))
     total = found.values.sum(axis=(1, 2, 3)) + found.base_values
@@ -209,4 +209,4 @@ def test_says_which_layer_has_no_gradient():
     coded = layers.CategoryEncoding(4, name="coded")(tokens)
     model = keras.Model(tokens, layers.Dense(1)(coded))
     with pytest.raises(ValueError, match=r"'coded'.*\"permutation\""):
-        Explainer(model, np.zeros((2, 3), "int32"), "deep")
+        Explainer(model, np.zeros((2, 3), "int32"), method="deep")

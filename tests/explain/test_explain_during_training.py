@@ -44,7 +44,7 @@ def test_records_the_closed_form_of_a_linear_model(strategies, replicas):
 
 
 def test_logs_what_mattered_first_and_learns_what_matters():
-    watch = ExplainDuringTraining(X[:10], X[:20], every=3, num_logged=2)
+    watch = ExplainDuringTraining(X[:10], X[:20], every_epochs=3, num_logged=2)
     history = fit(model(), watch, epochs=8)
     assert watch.history["epoch"].tolist() == [0, 2, 5]
     importance = watch.history["importance"]
@@ -67,7 +67,7 @@ def test_training_is_what_it_is_without():
 
 
 def test_a_second_fit_begins_anew_and_counts_on_from_its_initial_epoch():
-    watch, trained = ExplainDuringTraining(X[:5], X[:9], every=2), model()
+    watch, trained = ExplainDuringTraining(X[:5], X[:9], every_epochs=2), model()
     fit(trained, watch, epochs=2)
     assert watch.history["epoch"].tolist() == [0, 1]
     fit(trained, watch, epochs=7, initial_epoch=2)

@@ -29,7 +29,7 @@ def explain(model, background, x, method, **kwargs):
         kwargs["groups"] = np.arange(np.size(background[0])).reshape(
             background.shape[1:]
         )
-    return Explainer(model, background, method, **kwargs)(x)
+    return Explainer(model, background, method=method, **kwargs)(x)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def exact(network):
-    return Explainer(network, BACKGROUND, "exact")(X)
+    return Explainer(network, BACKGROUND, method="exact")(X)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_estimates_are_within_their_standard_errors(method):
     kwargs = {"groups": np.arange(9)} if method == "owen" else {}
     inside, squares, variances = [], [], []
     for seed in range(12):
-        explainer = Explainer(model, background, method, seed=seed, **kwargs)
+        explainer = Explainer(model, background, method=method, seed=seed, **kwargs)
         found = explainer(x, budget)
         miss = np.abs(found.values - exact)
         inside.append(miss <= 3 * found.error_std)
@@ -110,7 +110,7 @@ def test_estimates_are_within_their_standard_errors(method):
 
 @pytest.mark.parametrize("method", ["permutation", "kernel"])
 def test_a_tolerance_is_met(network, exact, method):
-    explainer = Explainer(network, BACKGROUND, method)
+    explainer = Explainer(network, BACKGROUND, method=method)
     budget = 12 * 30
     rough = explainer(X, budget)
     fine = explainer(X, budget, tolerance=0.02)
@@ -119,7 +119,7 @@ def test_a_tolerance_is_met(network, exact, method):
 
 
 def test_kernel_with_all_coalitions_has_no_error(network, exact):
-    found = Explainer(network, BACKGROUND, "kernel")(X)
+    found = Explainer(network, BACKGROUND, method="kernel")(X)
     np.testing.assert_allclose(found.values, exact.values, atol=2e-6)
     assert found.error_std.max() == 0
 
@@ -130,14 +130,16 @@ def test_kernel_with_all_coalitions_has_no_error(network, exact):
 def test_gradients_are_integrated_along_straight_lines(method):
     # From 0 to x the integral of x0 ** 2 * x1 gives 2/3 to x0 and 1/3 to x1.
     model = Formula(lambda a, b: a**2 * b)
-    found = Explainer(model, np.zeros((1, 2)), method)(np.array([[2.0, 3.0]]), 400)
+    found = Explainer(model, np.zeros((1, 2)), method=method)(
+        np.array([[2.0, 3.0]]), 400
+    )
     atol = 0.1 if method == "expected_gradients" else 1e-5
     np.testing.assert_allclose(found.values, [[8.0, 4.0]], atol=atol)
 
 
 def test_expected_gradients_approach_the_mean_of_integrals(network):
-    many = Explainer(network, BACKGROUND, "integrated_gradients")(X, 30 * 512)
-    found = Explainer(network, BACKGROUND, "expected_gradients")(X, 3000)
+    many = Explainer(network, BACKGROUND, method="integrated_gradients")(X, 30 * 512)
+    found = Explainer(network, BACKGROUND, method="expected_gradients")(X, 3000)
     miss = np.abs(found.values - many.values)
     assert (miss <= 3 * found.error_std).mean() >= 0.99
     assert miss.max() < 0.1
@@ -156,7 +158,7 @@ def test_tokens_are_explained_through_their_embeddings():
     means = table[background].mean(axis=0)
     expected = ((table[x] - means) * kernel).sum(axis=-1)
     for method in ("exact", "expected_gradients", "integrated_gradients", "deep"):
-        found = Explainer(model, background, method)(x)
+        found = Explainer(model, background, method=method)(x)
         tolerance = 0.05 if method == "expected_gradients" else 1e-6
         np.testing.assert_allclose(found.values, expected, atol=tolerance)
         assert "call" not in vars(embedding)
@@ -175,7 +177,7 @@ def test_several_inputs_and_outputs(method, as_dictionary):
         pair = {"number": number, "tokens": tokens}
         return pair if as_dictionary else [number, tokens]
 
-    explainer = Explainer(model, rows(10), method)
+    explainer = Explainer(model, rows(10), method=method)
     x = rows(4)
     found = explainer(x)
     names = ["number[0]", "number[1]", "tokens[0]", "tokens[1]", "tokens[2]"]
@@ -243,7 +245,7 @@ def test_log_odds_of_probabilities():
 )
 def test_more_outputs_than_one_graph_goes_back_from(method):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(20)])
-    found = Explainer(model, np.zeros((1, 3)), method)(X[:4, :3])
+    found = Explainer(model, np.zeros((1, 3)), method=method)(X[:4, :3])
     expected = X[:4, :3, None] * model.get_weights()[0]
     np.testing.assert_allclose(found.values, expected, atol=1e-6)
 
@@ -265,7 +267,7 @@ def test_owen_values_by_their_definition():
     # v = a * b * c: the pair comes before or after `c`; `a` and `b` share its half.
     model = Formula(lambda a, b, c: a * b * c)
     explainer = Explainer(
-        model, np.zeros((1, 3)), "owen", groups={"pair": [0, 1], "single": [2]}
+        model, np.zeros((1, 3)), method="owen", groups={"pair": [0, 1], "single": [2]}
     )
     found = explainer(np.array([[1.0, 2.0, 6.0]]))
     assert (np.abs(found.values - [[3, 3, 6]]) <= 3 * found.error_std + 1e-5).all()
@@ -274,7 +276,7 @@ def test_owen_values_by_their_definition():
 def test_owen_values_of_a_group_are_its_shapley_value(network):
     labels = {"a": [0, 1], "b": [2], "c": [3, 4, 5]}
     together = Explainer(network, BACKGROUND, groups=labels)(X).values
-    owen = Explainer(network, BACKGROUND, "owen", groups=labels)
+    owen = Explainer(network, BACKGROUND, method="owen", groups=labels)
     single = owen(X, tolerance=0.01)
     sums = np.stack([single.values[:, i].sum(1) for i in labels.values()], axis=1)
     np.testing.assert_allclose(sums, together, atol=0.1)
@@ -323,13 +325,13 @@ def test_frames_give_names_and_words_may_be_explained():
 
 @pytest.mark.parametrize("method", ["permutation", "kernel", "expected_gradients"])
 def test_a_row_has_the_same_values_alone_and_among_others(network, method):
-    explainer, x = Explainer(network, BACKGROUND, method, batch_size=50), X[:5]
+    explainer, x = Explainer(network, BACKGROUND, method=method, batch_size=50), X[:5]
     state = np.random.get_state()[1].copy()
     together = explainer(x).values
     np.testing.assert_allclose(explainer(x[3:4]).values[0], together[3], atol=1e-5)
     np.testing.assert_array_equal(explainer(x).values, together)
     np.testing.assert_array_equal(np.random.get_state()[1], state)
-    other = Explainer(network, BACKGROUND, method, seed=1)(x, 30 * 20)
+    other = Explainer(network, BACKGROUND, method=method, seed=1)(x, 30 * 20)
     assert np.abs(other.values - together).max() > 1e-6
 
 
@@ -341,9 +343,13 @@ def test_a_row_has_the_same_values_alone_and_among_others(network, method):
 )
 def test_xla_and_small_chunks_change_nothing(network, method):
     budget = 40
-    usual = Explainer(network, BACKGROUND[:4], method)(X[:3], budget)
-    compiled = Explainer(network, BACKGROUND[:4], method, jit=True)(X[:3], budget)
-    chunks = Explainer(network, BACKGROUND[:4], method, batch_size=5)(X[:3], budget)
+    usual = Explainer(network, BACKGROUND[:4], method=method)(X[:3], budget)
+    compiled = Explainer(network, BACKGROUND[:4], method=method, jit=True)(
+        X[:3], budget
+    )
+    chunks = Explainer(network, BACKGROUND[:4], method=method, batch_size=5)(
+        X[:3], budget
+    )
     np.testing.assert_allclose(compiled.values, usual.values, atol=1e-5)
     np.testing.assert_allclose(chunks.values, usual.values, atol=1e-5)
 
@@ -358,7 +364,7 @@ def test_players_that_are_as_in_the_background_cost_nothing():
 
     x = np.ones((1, 20), "float32")
     x[0, :3] = 2.0
-    explainer = Explainer(Counting(), np.ones((1, 20)), "permutation")
+    explainer = Explainer(Counting(), np.ones((1, 20)), method="permutation")
     calls.clear()
     found = explainer(x, budget=40 * 19)
     assert np.flatnonzero(found.values[0]).tolist() == [0, 1, 2]
@@ -370,7 +376,7 @@ def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_float16")
     model = perceptron()
     for method in ("exact", "expected_gradients"):
-        found = Explainer(model, BACKGROUND, method)(X)
+        found = Explainer(model, BACKGROUND, method=method)(X)
         total = found.values.sum(axis=1) + found.base_values
         np.testing.assert_allclose(total, outputs_of(model, X)[:, 0], atol=5e-3)
 
@@ -452,9 +458,9 @@ def test_rejects_rows_of_another_kind(network):
     with pytest.raises(ValueError, match=r"`tolerance` must be a number > 0"):
         explainer(X, tolerance=0)
     with pytest.raises(ValueError, match=r"`players` must be <= 16.*permutation"):
-        Explainer(linear(np.ones(17)), np.zeros((1, 17)), "exact")
+        Explainer(linear(np.ones(17)), np.zeros((1, 17)), method="exact")
     with pytest.raises(ValueError, match=r"`budget` must be >= 360, twice"):
-        Explainer(network, BACKGROUND, "kernel")(X, budget=300)
+        Explainer(network, BACKGROUND, method="kernel")(X, budget=300)
 
 
 def test_says_which_input_has_no_gradient():
@@ -463,7 +469,7 @@ def test_says_which_input_has_no_gradient():
         number, keras.layers.Dense(1)(keras.ops.cast(number, "float32"))
     )
     with pytest.raises(ValueError, match=r"real numbers.*'codes'.*\"permutation\""):
-        Explainer(model, np.zeros((1, 2), int), "expected_gradients")
+        Explainer(model, np.zeros((1, 2), int), method="expected_gradients")
 
 
 class Failing(keras.layers.Layer):
@@ -485,13 +491,13 @@ def test_training_goes_on_after_failures(monkeypatch):
     )
     x = np.random.default_rng(0).integers(0, 5, (8, 3))
     methods = ("exact", "expected_gradients", "deep", "kernel")
-    explainers = {method: Explainer(model, x, method) for method in methods}
+    explainers = {method: Explainer(model, x, method=method) for method in methods}
     for attempt in range(80):
         method = methods[attempt % 4]
         if attempt % 10 == 0:
             monkeypatch.setattr(Failing, "broken", True)
             with pytest.raises(RuntimeError, match="broken"):
-                Explainer(model, x, method)
+                Explainer(model, x, method=method)
             monkeypatch.setattr(Failing, "broken", False)
         else:
             with pytest.raises(ValueError, match="`x` must be"):

@@ -71,7 +71,7 @@ def test_features_in_bars_dots_and_numbers(path):
 
 def test_what_explainers_return_with_errors_and_several_outputs(path):
     x = normal(5, 6)
-    found = Explainer(perceptron(6, 2), x, "permutation")(x)
+    found = Explainer(perceptron(6, 2), x, method="permutation")(x)
     save_report(found, path, max_rows=1)
     page = Page(path)
     assert page.heads == [
@@ -89,7 +89,7 @@ def test_sequences_and_images(path):
     assert page.heads[1:] == ["What matters", "Row 0", "Row 1"]
     assert len(page.images) == 3
     x = normal(3, 4, 4, 1)
-    found = Explainer(convnet(), x, "expected_gradients")(x)
+    found = Explainer(convnet(), x, method="expected_gradients")(x)
     save_report(found, path, images=np.repeat(x, 3, axis=-1))
     page = Page(path)
     assert page.heads[1:] == ["Single images"]

@@ -127,7 +127,7 @@ def test_values_add_up(name):
     outputs = keras.tree.flatten(outputs_of(model, x))
     outputs = np.concatenate([y.reshape(3, -1) for y in outputs], axis=1)
     for method in ("permutation", "expected_gradients", "deep"):
-        explainer = Explainer(model, background, method)
+        explainer = Explainer(model, background, method=method)
         found = explainer(x, *([8] if method != "deep" else []))
         assert np.isfinite(found.values).all(), method
         values = found.values.reshape(3, -1, outputs.shape[1])

@@ -14,7 +14,7 @@ from keras_ext.optimizers import GradientPipeline, unit_axes
 from tests.cases import TRANSFORMS, matrix, mechanism, parameters
 
 # Their subclasses are tested.
-ABSTRACT = {"GradientTransform", "NormClip"}
+ABSTRACT = {"GradientTransform", "ClipByGroupNorm"}
 every_transform = pytest.mark.parametrize("case", parameters(TRANSFORMS))
 every_mechanism = pytest.mark.parametrize("case", matrix(TRANSFORMS))
 
@@ -68,7 +68,7 @@ def compiled(model, transforms, strategy=None, **function_options):
     """The model with the transforms in its optimizer, and a step that applies them."""
     model.optimizer = GradientPipeline(
         keras.optimizers.SGD(0.1, momentum=0.9),
-        transforms,
+        transforms=transforms,
         unit_axes=unit_axes(model),
     )
     model.optimizer.build(model.trainable_variables)

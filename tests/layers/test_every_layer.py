@@ -18,7 +18,7 @@ every_layer = pytest.mark.parametrize("case", CASES)
 # One that draws a mask and is live, one that learns its rate and adds a loss, one that
 # counts steps, and one that pools.
 REPRESENTATIVE = {
-    "AdaptiveDropout",
+    "LiveDropout",
     "ConcreteDropout",
     "ScheduledDropout",
     "DropBlock2D",

@@ -34,7 +34,7 @@ def penalty(model, paths, strength):
 
 def test_the_losses_of_the_model_contain_it():
     model = make_model()
-    paths = attach(model, "kernel|gamma", L2(0.5))
+    paths = attach(model, L2(0.5), include="kernel|gamma", exclude="^nothing$")
     assert paths == [
         "conv/kernel",
         "separable/depthwise_kernel",
@@ -58,18 +58,18 @@ def test_a_compiled_model_trains_with_it_from_the_next_fit_on():
     model.compile(keras.optimizers.SGD(0.0), "mse")
     y = np.ones((4, 2))
     plain = model.fit(X, y, verbose=0).history["loss"][0]
-    paths = attach(model, None, keras.regularizers.L2(0.5))
+    paths = attach(model, keras.regularizers.L2(0.5))
     loss = model.fit(X, y, verbose=0).history["loss"][0]
     assert loss == pytest.approx(plain + penalty(model, paths, 0.5), rel=1e-4)
     assert model.evaluate(X, y, verbose=0) > 0.9 * penalty(model, paths, 0.5)
-    attach(model, None, None)
+    attach(model, None)
     assert model.losses == []
     assert model.fit(X, y, verbose=0).history["loss"][0] == pytest.approx(plain)
 
 
 def test_it_is_saved_and_cloned(tmp_path):
     model = make_model()
-    paths = attach(model, "kernel|gamma", keras.regularizers.L2(0.5))
+    paths = attach(model, keras.regularizers.L2(0.5), include="kernel|gamma")
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert float(sum(loaded.losses)) == pytest.approx(
@@ -82,20 +82,20 @@ def test_of_attention_layers_it_is_not_saved_but_can_be_attached_again(tmp_path)
     inputs = keras.Input((8, 6))
     attention = layers.MultiHeadAttention(2, 3, name="attention")
     model = keras.Model(inputs, attention(inputs, inputs))
-    attach(model, "query/kernel", L2(0.5))
+    attach(model, L2(0.5), include="query/kernel")
     assert len(model.losses) == 1
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.losses == []
-    attach(loaded, "query/kernel", L2(0.5))
+    attach(loaded, L2(0.5), include="query/kernel")
     np.testing.assert_allclose(loaded.losses, model.losses, rtol=1e-6)
 
 
 def test_make_live_finds_what_is_attached():
     model = make_model()
-    attach(model, "dense/kernel", keras.regularizers.L2(0.5))
+    attach(model, keras.regularizers.L2(0.5), include="dense/kernel")
     model.compile("sgd", "mse")
-    live = kx.make_live(model, "l2")
+    live = kx.make_live(model, include="l2")
     assert list(live) == ["dense/kernel_regularizer/l2"]
     live["dense/kernel_regularizer/l2"].assign(0.0)
     assert float(model.losses[0]) == 0
@@ -105,12 +105,12 @@ def test_make_live_finds_what_is_attached():
     ("arguments", "message"),
     [
         ({"model": 3}, "`model` must be a keras.Model"),
-        ({"pattern": "knl"}, "`pattern` must be a pattern that fits one of .*conv/ker"),
-        ({"pattern": 3}, "`pattern` must be a regular expression"),
+        ({"include": "knl"}, "`include` must be a pattern that fits one of .*conv/ker"),
+        ({"exclude": 3}, "`exclude` must be a regular expression"),
         ({"model": keras.Sequential([layers.Dense(1)])}, "`model.built` must be True"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):
-    arguments = {"model": make_model(), "pattern": None, **arguments}
+    arguments = {"model": make_model(), **arguments}
     with pytest.raises(ValueError, match=message):
         attach(**arguments, regularizer=None)

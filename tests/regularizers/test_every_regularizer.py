@@ -18,7 +18,7 @@ REGULARIZERS = {
     "L1L2": (lambda: r.L1L2(0.25, 0.125), "l1"),
     "L2": (lambda: r.L2(0.25), "l2"),
     "OrthogonalityPenalty": (lambda: r.OrthogonalityPenalty(0.25), "strength"),
-    "SparseGroupLasso": (lambda: r.SparseGroupLasso(0.25, 0.125), "strength"),
+    "SparseGroupLasso": (lambda: r.SparseGroupLasso(0.25, l1_ratio=0.125), "strength"),
 }
 every_regularizer = pytest.mark.parametrize(
     ("make", "name"), REGULARIZERS.values(), ids=REGULARIZERS

@@ -25,9 +25,9 @@ def norms(x, group):
 @pytest.mark.parametrize("group", ["output", "input"])
 def test_penalty_is_the_sum_of_the_norms(shape, group):
     x = RNG.normal(size=shape).astype("float32")
-    found = float(GroupLasso(0.5, group)(x))
+    found = float(GroupLasso(0.5, per=group)(x))
     assert found == pytest.approx(0.5 * norms(x, group), rel=1e-5)
-    found = float(SparseGroupLasso(0.5, 0.25, group)(x))
+    found = float(SparseGroupLasso(0.5, l1_ratio=0.25, per=group)(x))
     expected = 0.75 * norms(x, group) + 0.25 * np.abs(x).sum()
     assert found == pytest.approx(0.5 * expected, rel=1e-5)
 
@@ -46,7 +46,7 @@ def test_selects_the_features_that_matter():
     x = RNG.normal(size=(200, 6)).astype("float32")
     y = x[:, :2] @ RNG.normal(size=(2, 4)).astype("float32")
     dense = keras.layers.Dense(
-        4, kernel_regularizer=GroupLasso(0.05, "input"), use_bias=False
+        4, kernel_regularizer=GroupLasso(0.05, per="input"), use_bias=False
     )
     model = keras.Sequential([keras.Input((6,)), dense])
     model.compile(keras.optimizers.SGD(0.1), "mse")

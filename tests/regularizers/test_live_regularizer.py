@@ -50,8 +50,8 @@ def test_goes_through_a_schedule():
     dense = keras.layers.Dense(1, kernel_regularizer=Elastic(), name="dense")
     model = keras.Sequential([keras.Input((2,)), dense])
     model.compile("sgd", "mse")
-    schedule = kx.callbacks.HyperVariableScheduler(
-        {"*kernel_regularizer/strength": lambda epoch: 0.5**epoch}
+    schedule = kx.callbacks.HyperparameterScheduler(
+        {"kernel_regularizer/strength": lambda epoch: 0.5**epoch}
     )
     x = keras.ops.ones((2, 2))
     history = model.fit(x, x[:, :1], epochs=3, callbacks=[schedule], verbose=0).history

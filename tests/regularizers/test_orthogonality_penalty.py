@@ -28,7 +28,7 @@ def expected(x, kind):
 @pytest.mark.parametrize("kind", ["srip", "so", "dso", "mc"])
 def test_penalty_is_that_of_the_paper(shape, kind):
     x = RNG.normal(size=shape).astype("float32")
-    found = float(OrthogonalityPenalty(0.5, kind, iterations=200)(x))
+    found = float(OrthogonalityPenalty(0.5, rule=kind, iterations=200)(x))
     assert found == pytest.approx(0.5 * expected(x, kind), rel=1e-4)
 
 
@@ -50,7 +50,7 @@ def test_few_iterations_estimate_from_below():
 def test_descent_makes_units_orthonormal(kind, left, shape):
     kernel = keras.Variable(np.random.default_rng(1).normal(size=shape) * 0.5)
     before, optimizer = expected(np.asarray(kernel), "so"), keras.optimizers.SGD(0.01)
-    penalty = OrthogonalityPenalty(1.0, kind, iterations=10)
+    penalty = OrthogonalityPenalty(1.0, rule=kind, iterations=10)
 
     @tf.function(autograph=False)
     def step():

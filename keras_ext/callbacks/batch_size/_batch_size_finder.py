@@ -20,7 +20,7 @@ class BatchSizeFinder(CopyableCallback):
 
     Args:
         data: The `DynamicBatches` that `fit` is given too.
-        goal: `"fastest"` for the smallest size that reaches 95 % of the highest number
+        mode: `"fastest"` for the smallest size that reaches 95 % of the highest number
             of samples per second; `"largest"` for the largest that fits in memory.
             Defaults to `"fastest"`.
         sizes: List of integers, some of `data.sizes`, the sizes to try. None means all.
@@ -40,7 +40,7 @@ class BatchSizeFinder(CopyableCallback):
         >>> batches = kx.data.DynamicBatches(np.ones((100, 8)), np.ones((100, 1)))
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
         >>> model.compile("adam", "mse")
-        >>> finder = kx.callbacks.BatchSizeFinder(batches, goal="largest")
+        >>> finder = kx.callbacks.BatchSizeFinder(batches, mode="largest")
         >>> history = model.fit(batches, callbacks=[finder], verbose=0)
         >>> history.history["batch_size"]
         [64]
@@ -49,7 +49,8 @@ class BatchSizeFinder(CopyableCallback):
     def __init__(
         self,
         data: DynamicBatches,
-        goal: str = "fastest",
+        *,
+        mode: str = "fastest",
         sizes: Sequence[int] | None = None,
         steps: int = 10,
         memory_limit: float | None = None,
@@ -57,12 +58,12 @@ class BatchSizeFinder(CopyableCallback):
         super().__init__()
         is_dynamic = isinstance(data, DynamicBatches)
         require(is_dynamic, "data", type(data), "keras_ext.data.DynamicBatches")
-        known = goal in ("fastest", "largest")
-        require(known, "goal", goal, '"fastest" or "largest"')
+        known = mode in ("fastest", "largest")
+        require(known, "mode", mode, '"fastest" or "largest"')
         subset = sizes is None or set(sizes) <= set(data.sizes)
         require(subset, "sizes", sizes, f"some of data.sizes={data.sizes}")
         self.data = data
-        self.goal = goal
+        self.mode = mode
         self.sizes = sizes
         self.steps = steps
         self.memory_limit = memory_limit
@@ -70,9 +71,13 @@ class BatchSizeFinder(CopyableCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self.result = find_batch_size(
-            self.model, self.data, self.sizes, self.steps, self.memory_limit
+            self.model,
+            self.data,
+            sizes=self.sizes,
+            steps=self.steps,
+            memory_limit=self.memory_limit,
         )
-        best = getattr(self.result, self.goal)
+        best = getattr(self.result, self.mode)
         require(best is not None, "sizes", self.sizes, f"small enough\n{self.result}\n")
         self.data.batch_size = best
 

@@ -56,8 +56,8 @@ class DynamicBatchSize(GradientCallback):
     at the number of updates that there would have been with the initial batch size.
     The optimizer gets its own learning rate back at the end of training.
 
-    Logs `batch_size`; `noise_scale`, in samples (NaN while unknown), if that is
-    measured; `learning_rate_gain`, if the learning rate is multiplied; and
+    Logs `batch_size`; `gradient_noise_scale`, in samples (NaN while unknown), if that
+    is measured; `learning_rate_gain`, if the learning rate is multiplied; and
     `nonfinite_steps`, the updates left out so far.
 
     Args:
@@ -124,6 +124,7 @@ class DynamicBatchSize(GradientCallback):
     def __init__(  # noqa: PLR0913
         self,
         policy: Any,
+        *,
         batch_size: int | None = None,
         max_batch_size: int | None = None,
         mode: str = "accumulate",
@@ -256,7 +257,9 @@ class DynamicBatchSize(GradientCallback):
             for knob in find_hyperparameters(self.model)
             if isinstance(knob.owner, keras.layers.BatchNormalization)
         ]
-        return {live: float(live) for live in self.scope.make_live(chosen, self)}
+        return {
+            live: float(live) for live in self.scope.make_live(chosen, include=self)
+        }
 
     # Deciding.
 
@@ -360,7 +363,7 @@ class DynamicBatchSize(GradientCallback):
         if logs is not None:
             logs["batch_size"] = self._size
             if "noise" in self._signals:
-                logs["noise_scale"] = self._signals["noise"].read()
+                logs["gradient_noise_scale"] = self._signals["noise"].read()
             if self._rate is not None:
                 logs["learning_rate_gain"] = self._rate.gain
         super().on_epoch_end(epoch, logs)

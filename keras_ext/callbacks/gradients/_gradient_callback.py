@@ -31,7 +31,7 @@ class GradientCallback(ScopedCallback):
         FloatingPointError: With `"raise"`, if a gradient was not finite.
     """
 
-    def __init__(self, nonfinite: str = "skip") -> None:
+    def __init__(self, *, nonfinite: str = "skip") -> None:
         super().__init__()
         require(
             nonfinite in ("skip", "raise"), "nonfinite", nonfinite, '"skip" or "raise"'

@@ -117,6 +117,7 @@ class GradientMonitor(GradientCallback):
     def __init__(
         self,
         every: int = 50,
+        *,
         path: Any = None,
         tensorboard: Any = None,
         histograms: bool = False,

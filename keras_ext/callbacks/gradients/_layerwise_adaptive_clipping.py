@@ -10,8 +10,8 @@ from keras_ext._core._checks import require
 from keras_ext._core._pattern import matches
 from keras_ext._core._typing import Logs, Pattern, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._engine._gradient_transform import GradientTransform
-from keras_ext._engine._norm_clip import NormClip
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.gradients.clip._ada_gc import AdaGC
 from keras_ext.gradients.clip._adaptive_clip import AdaptiveClip
@@ -21,7 +21,7 @@ from keras_ext.gradients.clip._clip_by_norm import ClipByNorm
 from keras_ext.gradients.clip._z_clip import ZClip
 from keras_ext.signals.gradients._clip_statistics import ClipStatistics
 
-_RULES: dict[str, type[NormClip]] = {
+_RULES: dict[str, type[ClipByGroupNorm]] = {
     "agc": AdaptiveClip,
     "autoclip": AutoClip,
     "adagc": AdaGC,
@@ -45,7 +45,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
     clipped, smoothed over some twenty updates; `clip_threshold`, the mean of the norms
     that were allowed in the last update (NaN while there is no limit); and
     `nonfinite_steps`, the updates left out so far. The first two are left out for
-    a rule of your own that is no `NormClip`.
+    a rule of your own that is no `ClipByGroupNorm`.
 
     Args:
         clipping: Number >= 0, for `rule="agc"` the largest ratio of gradient norm to
@@ -64,7 +64,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             `kx.gradients.AutoClip(percentile=20)`, which also says itself what it
             includes. Each `fit` uses a fresh copy of it. Defaults to `"agc"`.
         per: What has a norm: `"unit"`, `"tensor"`, `"layer"` or `"global"`, as in
-            `NormClip`. None means what the rule was published with.
+            `ClipByGroupNorm`. None means what the rule was published with.
         exclude_head: Whether to leave out the last layer that has weights, the
             classifier, as the authors of AGC do. Defaults to `False`.
 
@@ -107,6 +107,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
     def __init__(
         self,
         clipping: float = 0.01,
+        *,
         epsilon: float = 1e-3,
         include: Pattern = None,
         exclude: Pattern = None,
@@ -142,7 +143,11 @@ class LayerwiseAdaptiveClipping(GradientCallback):
         if self.rule == "agc":
             per = "unit" if self.per is None else self.per
             return AdaptiveClip(
-                self.clipping, self.epsilon, self.include, self.exclude, per
+                self.clipping,
+                epsilon=self.epsilon,
+                include=self.include,
+                exclude=self.exclude,
+                per=per,
             )
         for name, value, default in (
             ("clipping", self.clipping, 0.01),
@@ -179,7 +184,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             self.transform.exclude = self._or_head(self.transform.exclude)
         pipeline.add_transform(self.transform)
         self._statistics = None
-        if isinstance(self.transform, NormClip):
+        if isinstance(self.transform, ClipByGroupNorm):
             self._statistics = ClipStatistics(self.transform)
             pipeline.add_signal(self._statistics)
 

@@ -58,12 +58,12 @@ class ElasticAveraging(LocalTraining):
         - [Zhang et al., 2015](https://arxiv.org/abs/1412.6651)
     """
 
-    def __init__(self, sync_every: int = 10, elasticity: float = 0.9) -> None:
+    def __init__(self, sync_every: int = 10, *, elasticity: float = 0.9) -> None:
         super().__init__()
         self.sync_every = steps_between(sync_every)
         valid = is_number(elasticity) and 0 < elasticity <= 1
         require(valid, "elasticity", elasticity, "a number in (0, 1]")
-        self.elasticity = HyperVariable(elasticity, "elasticity", (0.0, 1.0))
+        self.elasticity = HyperVariable(elasticity, "elasticity", bounds=(0.0, 1.0))
 
     def make_updates(self, scope: FitScope) -> ElasticUpdates:
         return ElasticUpdates(scope, self.sync_every, self.elasticity)

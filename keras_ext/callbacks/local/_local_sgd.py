@@ -69,7 +69,7 @@ class LocalSGD(LocalTraining):
         - [Stich, 2019](https://arxiv.org/abs/1805.09767)
     """
 
-    def __init__(self, sync_every: int = 8, average_state: bool = False) -> None:
+    def __init__(self, sync_every: int = 8, *, average_state: bool = False) -> None:
         super().__init__()
         self.sync_every = steps_between(sync_every)
         valid = isinstance(average_state, bool)
@@ -84,4 +84,6 @@ def steps_between(sync_every: int) -> HyperVariable:
     """The number of steps between two reductions, as something that can change."""
     valid = is_integer(sync_every) and sync_every >= 1
     require(valid, "sync_every", sync_every, "an integer >= 1")
-    return HyperVariable(sync_every, "sync_every", (1, None), "log", "int32")
+    return HyperVariable(
+        sync_every, "sync_every", bounds=(1, None), scale="log", dtype="int32"
+    )

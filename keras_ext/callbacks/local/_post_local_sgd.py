@@ -56,11 +56,12 @@ class PostLocalSGD(LocalSGD):
     def __init__(
         self,
         sync_every: int = 16,
+        *,
         start_epoch: int | None = None,
         average_state: bool = False,
     ) -> None:
         steps_between(sync_every)  # checks it
-        super().__init__(1, average_state)
+        super().__init__(1, average_state=average_state)
         valid = start_epoch is None or (is_integer(start_epoch) and start_epoch >= 0)
         require(valid, "start_epoch", start_epoch, "an integer >= 0, or None")
         self.later_sync_every = sync_every

@@ -42,7 +42,7 @@ class AdaptiveDropout(ScopedCallback):
     by a share of the validation loss, so that dropout keeps the model from fitting, the
     rates go down.
 
-    It works on `keras_ext.layers.AdaptiveDropout`, and on the `Dropout` and
+    It works on `keras_ext.layers.LiveDropout`, and on the `Dropout` and
     `SpatialDropout` layers of models that already exist, also those at rate 0. The
     model, saved at any time, is a plain one with the present rates. Dropout inside
     attention and recurrent layers is left alone.
@@ -110,6 +110,7 @@ class AdaptiveDropout(ScopedCallback):
         self,
         train_data: Any,
         validation_data: Any,
+        *,
         target_gap: float = 0.3,
         max_rate: float = 0.6,
         warmup_epochs: int = 2,
@@ -162,7 +163,9 @@ class AdaptiveDropout(ScopedCallback):
         self.freeze_after = freeze_after
         self.decisions: list[dict[str, Any]] = []
         self._validation_probe = LossProbe(validation_data)
-        self._train_probe = LossProbe(train_data, self._validation_probe.num_rows)
+        self._train_probe = LossProbe(
+            train_data, max_rows=self._validation_probe.num_rows
+        )
 
     def attach(self, scope: FitScope) -> None:
         model = scope.model
@@ -187,7 +190,7 @@ class AdaptiveDropout(ScopedCallback):
             "included and not excluded",
         )
         chosen = [of_keras[layer] for layer in self._paths if layer in of_keras]
-        live_rates = iter(scope.make_live(chosen, self))
+        live_rates = iter(scope.make_live(chosen, include=self))
         self._rates: list[HyperVariable] = [
             next(live_rates) if layer in of_keras else layer.rate
             for layer in self._paths
@@ -263,7 +266,7 @@ def _logit(rate: float) -> float:
 
 
 def _has_rate(layer: keras.Layer, of_keras: dict[keras.Layer, Any]) -> bool:
-    return layer in of_keras or isinstance(layer, layers.AdaptiveDropout)
+    return layer in of_keras or isinstance(layer, layers.LiveDropout)
 
 
 def _check_data(**given: Any) -> None:

@@ -16,12 +16,12 @@ from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._regularization_knobs import RegularizationKnobs, regularizes
 from keras_ext.callbacks.regularization._regularization_plot import draw
 from keras_ext.callbacks.regularization._regularization_report import report
-from keras_ext.callbacks.regularization._strategies import (
+from keras_ext.callbacks.regularization._rules import (
     ByGap,
     ByHypergradient,
     ByPopulation,
+    RegularizationRule,
     Sensed,
-    Strategy,
 )
 from keras_ext.signals.losses._loss_probe import LossProbe
 from keras_ext.signals.losses._overfit_gap import OverfitGap
@@ -43,7 +43,7 @@ class AdaptiveRegularization(ScopedCallback):
     After each epoch the loss is measured on a fixed part of the training data and on
     validation data, in inference mode, without the penalties and the label smoothing
     that are moved, which would hide their own effect. What is then done is up to the
-    `strategy`:
+    `rule`:
 
     - `"hypergradient"` moves each on its own, down the gradient of the validation loss
       after one more step of training, by `Hypergradient`: in closed form for penalties,
@@ -88,7 +88,7 @@ class AdaptiveRegularization(ScopedCallback):
             Defaults to `4.0`.
         warmup_epochs: Integer >= 0; only measure in so many epochs first. In a
             population each member has so many. Defaults to `2`.
-        strategy: `"hypergradient"`, `"pi"` or `"population"`.
+        rule: `"hypergradient"`, `"pi"` or `"population"`.
             Defaults to `"hypergradient"`.
         members: Integer >= 2, the size of the population. Defaults to `4`.
         seed: Integer, the seed of what strategies draw. None means random.
@@ -132,12 +132,13 @@ class AdaptiveRegularization(ScopedCallback):
         self,
         train_data: Any,
         validation_data: Any,
+        *,
         include: Pattern = None,
         exclude: Pattern = None,
         target_gap: float = 0.3,
         span: float = 4.0,
         warmup_epochs: int = 2,
-        strategy: str = "hypergradient",
+        rule: str = "hypergradient",
         members: int = 4,
         seed: int | None = None,
     ) -> None:
@@ -157,7 +158,7 @@ class AdaptiveRegularization(ScopedCallback):
             warmup_epochs,
             "an integer >= 0",
         )
-        require(strategy in STRATEGIES, "strategy", strategy, f"one of {STRATEGIES}")
+        require(rule in STRATEGIES, "rule", rule, f"one of {STRATEGIES}")
         require(
             is_integer(members) and members >= 2, "members", members, "an integer >= 2"
         )
@@ -171,7 +172,7 @@ class AdaptiveRegularization(ScopedCallback):
         self.target_gap = target_gap
         self.span = span
         self.warmup_epochs = warmup_epochs
-        self.strategy = strategy
+        self.rule = rule
         self.members = members
         self.seed = seed
         self.decisions: list[dict[str, Any]] = []
@@ -188,7 +189,7 @@ class AdaptiveRegularization(ScopedCallback):
             [knob.path for knob in every],
             "one with regularization that is included and not excluded",
         )
-        live = scope.make_live(chosen, self)
+        live = scope.make_live(chosen, include=self)
         self._knobs = RegularizationKnobs(chosen, live, self.span)
         self._not_moved = {k.path: float(k.value) for k in found if _rests(k, chosen)}
 
@@ -196,19 +197,27 @@ class AdaptiveRegularization(ScopedCallback):
         super().on_train_begin(logs)
         # They are traced with the live values of this `fit`.
         validation = LossProbe(self.validation_data)
-        self._probes = LossProbe(self.train_data, validation.num_rows), validation
+        self._probes = (
+            LossProbe(self.train_data, max_rows=validation.num_rows),
+            validation,
+        )
         self._strategy = self._make_strategy()
         self._gap = OverfitGap(self._strategy.smoothing)
         self._first_values = self._knobs.values()
         self._strategy.begin(self.model, self._knobs)
         self.decisions = []
 
-    def _make_strategy(self) -> Strategy:
-        if self.strategy == "hypergradient":
-            return ByHypergradient(self.train_data, self.validation_data, self.seed)
-        if self.strategy == "population":
+    def _make_strategy(self) -> RegularizationRule:
+        if self.rule == "hypergradient":
+            return ByHypergradient(
+                self.train_data, self.validation_data, seed=self.seed
+            )
+        if self.rule == "population":
             return ByPopulation(
-                self.members, self.warmup_epochs, self.seed, self.validation_data
+                self.members,
+                self.warmup_epochs,
+                seed=self.seed,
+                data=self.validation_data,
             )
         return ByGap(self.target_gap)
 

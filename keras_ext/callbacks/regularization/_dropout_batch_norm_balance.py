@@ -41,12 +41,12 @@ class DropoutBatchNormBalance(CopyableCallback):
     Logs `variance_ratio`, the smallest of all pairs, after each epoch.
 
     Args:
-        data: Training data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a dataset
-            that yields batches of these. Only `x` is used.
+        train_data: Training data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a
+            dataset that yields batches of these. Only `x` is used.
         max_rows: Integer >= 1; measure on so many rows of arrays, evenly spaced. The
             statistics are estimated on all rows. Defaults to `512`.
-        every: Integer >= 1; the epochs between two measurements; the logs in between
-            repeat the last. Defaults to `1`.
+        every_epochs: Integer >= 1; the epochs between two measurements; the logs in
+            between repeat the last. Defaults to `1`.
         recalibrate: Whether to estimate the statistics anew at the end of training.
             Defaults to `True`.
 
@@ -85,24 +85,25 @@ class DropoutBatchNormBalance(CopyableCallback):
 
     def __init__(
         self,
-        data: Any,
+        train_data: Any,
+        *,
         max_rows: int = 512,
-        every: int = 1,
+        every_epochs: int = 1,
         recalibrate: bool = True,
     ) -> None:
         super().__init__()
-        for name, count in (("max_rows", max_rows), ("every", every)):
+        for name, count in (("max_rows", max_rows), ("every_epochs", every_epochs)):
             require(is_integer(count) and count >= 1, name, count, "an integer >= 1")
         require(
             isinstance(recalibrate, bool), "recalibrate", recalibrate, "True or False"
         )
-        self.data = data
+        self.train_data = train_data
         self.max_rows = max_rows
-        self.every = every
+        self.every_epochs = every_epochs
         self.recalibrate = recalibrate
         self.ratios: dict[tuple[str, str], float] = {}
-        self._all_batches = FixedData(data)
-        self._batches = FixedData(data, max_rows)
+        self._all_batches = FixedData(train_data)
+        self._batches = FixedData(train_data, max_rows)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         model = self.model
@@ -119,7 +120,7 @@ class DropoutBatchNormBalance(CopyableCallback):
         self.ratios = {}
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        if self._epochs % self.every == 0:
+        if self._epochs % self.every_epochs == 0:
             self._measure()
         self._epochs += 1
         if logs is not None:

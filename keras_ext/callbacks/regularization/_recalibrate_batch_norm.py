@@ -17,7 +17,7 @@ class RecalibrateBatchNorm(CopyableCallback):
 
     While training, these statistics are a moving average over weights that change, and
     over activations that dropout before them has made more spread. In inference mode
-    neither is so. This goes through `data` in inference mode once for each
+    neither is so. This goes through `train_data` in inference mode once for each
     `BatchNormalization`, from input to output, and sets its moving mean and variance to
     those of what it really gets, over all rows. The weights stay as they are.
 
@@ -25,9 +25,9 @@ class RecalibrateBatchNorm(CopyableCallback):
     in a short training, or after weights were averaged.
 
     Args:
-        data: Training data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a dataset
-            that yields batches of these. Only `x` is used, and all of it.
-        every: Integer >= 1; do it also after every so many epochs, before the
+        train_data: Training data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a
+            dataset that yields batches of these. Only `x` is used, and all of it.
+        every_epochs: Integer >= 1; do it also after every so many epochs, before the
             validation of `fit` is made with the statistics. None means only at the end
             of training.
         max_rows: Integer >= 1; use so many rows of arrays, evenly spaced. None means
@@ -54,19 +54,23 @@ class RecalibrateBatchNorm(CopyableCallback):
     """
 
     def __init__(
-        self, data: Any, every: int | None = None, max_rows: int | None = None
+        self,
+        train_data: Any,
+        *,
+        every_epochs: int | None = None,
+        max_rows: int | None = None,
     ) -> None:
         super().__init__()
         require(
-            every is None or (is_integer(every) and every >= 1),
-            "every",
-            every,
+            every_epochs is None or (is_integer(every_epochs) and every_epochs >= 1),
+            "every_epochs",
+            every_epochs,
             "an integer >= 1 or None",
         )
-        self.data = data
-        self.every = every
+        self.train_data = train_data
+        self.every_epochs = every_epochs
         self.max_rows = max_rows
-        self._batches = FixedData(data, max_rows)
+        self._batches = FixedData(train_data, max_rows)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._norms = norms_of(self.model)
@@ -76,7 +80,9 @@ class RecalibrateBatchNorm(CopyableCallback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._epochs += 1
-        self._due = self.every is not None and self._epochs % self.every == 0
+        self._due = (
+            self.every_epochs is not None and self._epochs % self.every_epochs == 0
+        )
 
     def on_test_begin(self, logs: Logs = None) -> None:
         # The validation in `fit` comes before the end of the epoch.

@@ -62,7 +62,7 @@ class GradualUnfreezing(GradientCallback):
     """
 
     def __init__(
-        self, schedule: Sequence[tuple[int, Pattern]], nonfinite: str = "skip"
+        self, schedule: Sequence[tuple[int, Pattern]], *, nonfinite: str = "skip"
     ) -> None:
         super().__init__(nonfinite=nonfinite)
         require(

@@ -29,7 +29,7 @@ class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
     without variance, as those of dead units, are left out. Penalties of regularizers
     are part of the gradient.
 
-    Logs `grad_evidence`, the averaged criterion, and `nonfinite_steps`, the updates
+    Logs `gradient_evidence`, the averaged criterion, and `nonfinite_steps`, the updates
     left out so far.
 
     Args:
@@ -69,11 +69,12 @@ class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
         - [Mahsereci et al., 2017](https://arxiv.org/abs/1703.09580)
     """
 
-    criterion = "grad_evidence"
+    criterion = "gradient_evidence"
 
     def __init__(
         self,
         smoothing: float = 0.8,
+        *,
         patience: int = 3,
         min_epochs: int = 5,
         restore_best_weights: bool = False,

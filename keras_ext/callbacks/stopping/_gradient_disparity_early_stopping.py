@@ -74,6 +74,7 @@ class GradientDisparityEarlyStopping(StoppingCallback):
     def __init__(
         self,
         train_data: Any,
+        *,
         batches: int = 5,
         batch_size: int = 32,
         patience: int = 5,

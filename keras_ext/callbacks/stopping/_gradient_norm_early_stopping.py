@@ -28,12 +28,12 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
 
     A gradient of a batch of `B` samples is noisy, and its norm does not fall below the
     square root of the noise divided by `B`: with small batches a small threshold is
-    never reached. Watch `grad_norm` in the logs of a run to choose it, or measure with
-    `debias=True`: then the norm is that of the mean gradient of an epoch, less what the
-    noise adds to it, by `keras_ext.signals.GradientMoments`; 0 if nothing is left. It
-    takes at least two updates, or micro-batches, an epoch.
+    never reached. Watch `mean_gradient_norm` in the logs of a run to choose it, or
+    measure with `debias=True`: then the norm is that of the mean gradient of an epoch,
+    less what the noise adds to it, by `keras_ext.signals.GradientMoments`; 0 if
+    nothing is left. It takes at least two updates, or micro-batches, an epoch.
 
-    Logs `grad_norm`, and `nonfinite_steps`, the updates left out so far.
+    Logs `mean_gradient_norm`, and `nonfinite_steps`, the updates left out so far.
 
     Args:
         threshold: Number > 0; the norm, or its ratio to the peak, to stop at.
@@ -78,11 +78,12 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
         True
     """
 
-    criterion = "grad_norm"
+    criterion = "mean_gradient_norm"
 
     def __init__(
         self,
         threshold: float = 0.03,
+        *,
         relative: bool = True,
         patience: int = 3,
         min_epochs: int = 5,

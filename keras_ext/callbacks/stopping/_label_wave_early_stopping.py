@@ -75,6 +75,7 @@ class LabelWaveEarlyStopping(StoppingCallback):
     def __init__(
         self,
         train_data: Any,
+        *,
         window: int = 3,
         patience: int = 1,
         min_epochs: int = 5,

@@ -77,6 +77,7 @@ class PrecheltEarlyStopping(StoppingCallback):
     def __init__(
         self,
         rule: str = "gl",
+        *,
         threshold: float | None = None,
         monitor: str = "val_loss",
         train_monitor: str = "loss",

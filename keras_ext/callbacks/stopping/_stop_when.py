@@ -75,6 +75,7 @@ class StopWhen(CopyableCallback):
         self,
         rule: str,
         callbacks: Sequence[keras.callbacks.Callback],
+        *,
         min_epochs: int = 0,
     ) -> None:
         super().__init__()

@@ -11,9 +11,9 @@ from keras_ext.controllers.batch_size._dont_decay_learning_rate import (
     DontDecayLearningRate,
 )
 from keras_ext.controllers.batch_size._gradient_diversity import GradientDiversity
-from keras_ext.controllers.batch_size._gradient_noise_scale import GradientNoiseScale
 from keras_ext.controllers.batch_size._inner_product_test import InnerProductTest
 from keras_ext.controllers.batch_size._interleaved import Interleaved
+from keras_ext.controllers.batch_size._noise_scale import NoiseScale
 from keras_ext.controllers.batch_size._norm_test import NormTest
 from keras_ext.controllers.batch_size._on_plateau import OnPlateau
 from keras_ext.controllers.batch_size._staged import Staged
@@ -25,7 +25,7 @@ __all__ = [
     "CABS",
     "DontDecayLearningRate",
     "GradientDiversity",
-    "GradientNoiseScale",
+    "NoiseScale",
     "InnerProductTest",
     "Interleaved",
     "Measured",

@@ -22,7 +22,7 @@ class AdAdaGrad(BatchSizePolicy):
     Args:
         eta: Number > 0, the relative error allowed. The code of the authors has 0.1 for
             MNIST and ImageNet, and 0.25 or 0.5 for CIFAR. Defaults to `0.1`.
-        per: `"norm"` or `"element"`. Defaults to `"norm"`.
+        rule: `"norm"` or `"element"`. Defaults to `"norm"`.
         shrink: Whether the batch may also be halved, when a quarter of it would do.
             Defaults to `False`.
 
@@ -41,19 +41,19 @@ class AdAdaGrad(BatchSizePolicy):
     """
 
     def __init__(
-        self, eta: float = 0.1, per: str = "norm", shrink: bool = False
+        self, eta: float = 0.1, *, rule: str = "norm", shrink: bool = False
     ) -> None:
         super().__init__(shrink)
-        require(per in ("norm", "element"), "per", per, '"norm" or "element"')
+        require(rule in ("norm", "element"), "rule", rule, '"norm" or "element"')
         self.eta = positive(eta, "eta")
-        self.per = per
+        self.rule = rule
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"noise" if self.per == "norm" else "gsnr"})
+        return frozenset({"noise" if self.rule == "norm" else "gsnr"})
 
     def wanted(self, measured: Measured) -> float:
-        if self.per == "norm":
+        if self.rule == "norm":
             norm = measured.squared_norm
             known = norm > 0 and measured.noise > 0
             return measured.noise / (self.eta**2 * norm) if known else math.nan

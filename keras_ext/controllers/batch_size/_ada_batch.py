@@ -16,7 +16,7 @@ class AdaBatch(BatchSizePolicy):
     batch is at its largest, the learning rate falls by all of `decay`.
 
     Args:
-        every: Integer >= 1, the epochs between two doublings. Defaults to `20`.
+        every_epochs: Integer >= 1, the epochs between two doublings. Defaults to `20`.
         decay: Number in (0, 1], what the learning rate of a small batch would be
             multiplied by. Defaults to `0.375`.
 
@@ -26,7 +26,7 @@ class AdaBatch(BatchSizePolicy):
     Examples:
         >>> import keras_ext as kx
         >>> from keras_ext.controllers.batch_size import Measured
-        >>> policy = kx.controllers.batch_size.AdaBatch(every=10)
+        >>> policy = kx.controllers.batch_size.AdaBatch(every_epochs=10)
         >>> late = Measured(batch_size=64, initial_batch_size=32, epoch=20)
         >>> policy.update(late), policy.learning_rate_gain(late, 128)
         (128, 0.5625)
@@ -37,20 +37,25 @@ class AdaBatch(BatchSizePolicy):
 
     sets_learning_rate = True
 
-    def __init__(self, every: int = 20, decay: float = 0.375) -> None:
+    def __init__(self, every_epochs: int = 20, *, decay: float = 0.375) -> None:
         super().__init__()
-        require(is_integer(every) and every >= 1, "every", every, "an integer >= 1")
+        require(
+            is_integer(every_epochs) and every_epochs >= 1,
+            "every_epochs",
+            every_epochs,
+            "an integer >= 1",
+        )
         require(
             is_number(decay) and 0 < decay <= 1, "decay", decay, "a number in (0, 1]"
         )
-        self.every = every
+        self.every_epochs = every_epochs
         self.decay = decay
 
     def update(self, measured: Measured) -> float:
-        doublings = min(int(measured.epoch) // self.every, 1000)
+        doublings = min(int(measured.epoch) // self.every_epochs, 1000)
         wanted = measured.initial_batch_size * 2**doublings
         return min(wanted, measured.max_batch_size)
 
     def learning_rate_gain(self, measured: Measured, batch_size: float) -> float | None:
-        intervals = int(measured.epoch) // self.every
+        intervals = int(measured.epoch) // self.every_epochs
         return self.decay**intervals * batch_size / measured.initial_batch_size

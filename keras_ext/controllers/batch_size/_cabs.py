@@ -20,7 +20,7 @@ class CABS(BatchSizePolicy):
 
     Args:
         scale: Number > 0, what to multiply the wanted size by. Defaults to `1.0`.
-        floor: Number, the smallest loss that is possible. Defaults to `0.0`.
+        min_loss: Number, the smallest loss that is possible. Defaults to `0.0`.
         shrink: Whether the batch may also be halved, when at most half of it is
             wanted. Defaults to `True`.
 
@@ -44,16 +44,16 @@ class CABS(BatchSizePolicy):
     doubles_at = 2.0
 
     def __init__(
-        self, scale: float = 1.0, floor: float = 0.0, shrink: bool = True
+        self, scale: float = 1.0, *, min_loss: float = 0.0, shrink: bool = True
     ) -> None:
         super().__init__(shrink)
         self.scale = positive(scale, "scale")
-        require(is_number(floor), "floor", floor, "a number")
-        self.floor = floor
+        require(is_number(min_loss), "min_loss", min_loss, "a number")
+        self.min_loss = min_loss
 
     def wanted(self, measured: Measured) -> float:
         rate = measured.learning_rate * measured.gain
-        loss = measured.log("loss") - self.floor
+        loss = measured.log("loss") - self.min_loss
         if not measured.noise > 0 or not loss > 0:
             return math.nan
         return self.scale * rate * measured.noise / loss

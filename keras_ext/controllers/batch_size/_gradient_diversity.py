@@ -38,7 +38,7 @@ class GradientDiversity(BatchSizePolicy):
     needs = frozenset({"noise"})
     doubles_at = 2.0
 
-    def __init__(self, fraction: float = 1.0, shrink: bool = False) -> None:
+    def __init__(self, fraction: float = 1.0, *, shrink: bool = False) -> None:
         super().__init__(shrink)
         self.fraction = positive(fraction, "fraction")
 

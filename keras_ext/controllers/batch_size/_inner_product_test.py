@@ -52,7 +52,7 @@ class InnerProductTest(BatchSizePolicy):
     """
 
     def __init__(
-        self, theta: float = 0.9, nu: float | None = 5.84, shrink: bool = False
+        self, theta: float = 0.9, *, nu: float | None = 5.84, shrink: bool = False
     ) -> None:
         super().__init__(shrink)
         self.theta = positive(theta, "theta")

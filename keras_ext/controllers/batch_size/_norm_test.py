@@ -40,7 +40,7 @@ class NormTest(BatchSizePolicy):
 
     needs = frozenset({"noise"})
 
-    def __init__(self, theta: float = 0.9, shrink: bool = False) -> None:
+    def __init__(self, theta: float = 0.9, *, shrink: bool = False) -> None:
         super().__init__(shrink)
         self.theta = positive(theta, "theta")
 

@@ -41,6 +41,7 @@ class OnPlateau(BatchSizePolicy):
     def __init__(
         self,
         monitor: str = "val_loss",
+        *,
         patience: int = 3,
         cooldown: int = 0,
         min_delta: float = 0.0,
@@ -54,7 +55,9 @@ class OnPlateau(BatchSizePolicy):
             "a non-empty text",
         )
         self.monitor = monitor
-        self._plateau = Plateau(2, patience, cooldown, min_delta, mode)
+        self._plateau = Plateau(
+            2, patience=patience, cooldown=cooldown, min_delta=min_delta, mode=mode
+        )
 
     def update(self, measured: Measured) -> float:
         value = measured.log(self.monitor)

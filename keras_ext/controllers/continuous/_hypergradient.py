@@ -55,6 +55,7 @@ class Hypergradient:
     def __init__(
         self,
         step: float = 0.05,
+        *,
         rule: str = "adam",
         smoothing: float = 0.9,
         square_smoothing: float = 0.99,

@@ -38,6 +38,7 @@ class PI:
     def __init__(
         self,
         target: float,
+        *,
         proportional: float = 2.0,
         integral: float = 1.0,
         dead_band: float = 0.02,

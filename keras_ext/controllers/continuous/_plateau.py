@@ -42,6 +42,7 @@ class Plateau:
     def __init__(
         self,
         factor: float = 0.5,
+        *,
         patience: int = 3,
         cooldown: int = 0,
         min_delta: float = 0.0,

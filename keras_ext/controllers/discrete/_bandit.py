@@ -57,6 +57,7 @@ class Bandit:
     def __init__(
         self,
         arms: Sequence[Any],
+        *,
         learning_rate: float = 0.2,
         exploration: float = 0.1,
         forgetting: float = 0.98,

@@ -56,6 +56,7 @@ class PopulationBased:
     def __init__(
         self,
         settings: Sequence[Mapping[str, float]],
+        *,
         truncation: float = 0.2,
         factors: Sequence[float] = (0.8, 1.2),
         resample: Mapping[str, Callable[[Any], float]] | None = None,

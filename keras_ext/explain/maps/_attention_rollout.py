@@ -28,6 +28,7 @@ _KINDS = (
 def attention_rollout(
     model: keras.Model,
     x: Any,
+    *,
     query: int | str = "mean",
     heads: str = "mean",
     residual: float = 0.5,

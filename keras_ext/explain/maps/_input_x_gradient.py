@@ -13,6 +13,7 @@ from keras_ext.explain.maps._question import Map, Question
 def input_x_gradient(
     model: keras.Model,
     x: Any,
+    *,
     outputs: Any = "top",
     batch_size: int | str = "auto",
     jit: bool = False,

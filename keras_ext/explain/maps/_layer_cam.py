@@ -14,6 +14,7 @@ from keras_ext.explain.maps._question import Question
 def layer_cam(
     model: keras.Model,
     x: Any,
+    *,
     outputs: Any = "top",
     layer: Any = None,
     resize: bool = True,

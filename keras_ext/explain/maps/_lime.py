@@ -13,6 +13,7 @@ from keras_ext.explain.maps._question import Map, Question
 def lime(  # noqa: PLR0913
     model: keras.Model,
     x: Any,
+    *,
     outputs: Any = "top",
     background: Any = None,
     groups: Any = None,

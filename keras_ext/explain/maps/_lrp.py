@@ -26,6 +26,7 @@ _OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid", "LogSigmoid")
 def lrp(  # noqa: PLR0913
     model: keras.Model,
     x: Any,
+    *,
     outputs: Any = "top",
     rule: str | Callable[[Any], str] = "epsilon",
     epsilon: float = 1e-6,

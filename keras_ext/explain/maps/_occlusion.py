@@ -18,6 +18,7 @@ Window = tuple[slice, ...]
 def occlusion(
     model: keras.Model,
     x: Any,
+    *,
     outputs: Any = "top",
     size: Any = None,
     stride: Any = None,

@@ -18,6 +18,7 @@ from keras_ext.explain.maps._question import Map, Question, places
 def rise(  # noqa: PLR0913
     model: keras.Model,
     x: Any,
+    *,
     outputs: Any = "top",
     num_masks: int = 4000,
     cells: int = 7,

@@ -13,6 +13,7 @@ from keras_ext.explain.maps._question import Map, Question
 def saliency(
     model: keras.Model,
     x: Any,
+    *,
     outputs: Any = "top",
     absolute: bool = True,
     batch_size: int | str = "auto",

@@ -16,6 +16,7 @@ from keras_ext.explain.maps._question import Map, Question
 def smooth_grad(
     model: keras.Model,
     x: Any,
+    *,
     outputs: Any = "top",
     noise: float = 0.15,
     num_samples: int = 50,

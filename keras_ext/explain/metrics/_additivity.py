@@ -9,7 +9,7 @@ from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._subject import Subject
 
 
-def additivity(explanation: Any, explainer: Explainer, x: Any) -> np.ndarray:
+def additivity(explanation: Any, explainer: Explainer, *, x: Any) -> np.ndarray:
     """Measures what the base value and all values together miss the output by.
 
     It is relative to the largest size that the output has in the rows and in the
@@ -34,7 +34,7 @@ def additivity(explanation: Any, explainer: Explainer, x: Any) -> np.ndarray:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         >>> explainer = kx.explain.Explainer(model, background=np.zeros((1, 3)))
         >>> x = np.ones((2, 3))
-        >>> miss = kx.explain.metrics.additivity(explainer(x), explainer, x)
+        >>> miss = kx.explain.metrics.additivity(explainer(x), explainer, x=x)
         >>> print(miss.shape, miss.max() < 1e-5)
         (2,) True
     """

@@ -8,7 +8,7 @@ from keras_ext._core._checks import is_integer, require
 from keras_ext.explain._values import by_player, has_outputs, rank_correlation
 
 
-def agreement(first: Any, second: Any, top: int = 5) -> dict[str, np.ndarray]:
+def agreement(first: Any, second: Any, *, top: int = 5) -> dict[str, np.ndarray]:
     """Compares two explanations of the same rows, by two methods or two models.
 
     Args:
@@ -32,8 +32,10 @@ def agreement(first: Any, second: Any, top: int = 5) -> dict[str, np.ndarray]:
         >>> import keras_ext as kx
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         >>> x, background = np.ones((1, 3)), np.zeros((1, 3))
-        >>> exact = kx.explain.Explainer(model, background, "exact")(x)
-        >>> deep = kx.explain.Explainer(model, background, "integrated_gradients")(x)
+        >>> exact = kx.explain.Explainer(model, background, method="exact")(x)
+        >>> deep = kx.explain.Explainer(
+        ...     model, background, method="integrated_gradients"
+        ... )(x)
         >>> kx.explain.metrics.agreement(exact, deep, top=2)["top_overlap"]
         array([1.])
 

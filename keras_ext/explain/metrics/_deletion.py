@@ -9,6 +9,7 @@ from keras_ext.explain.metrics._curve import Curve, curve_of
 def deletion(
     explanation: Any,
     explainer: Explainer,
+    *,
     x: Any,
     steps: int = 50,
     background: Any = None,
@@ -42,7 +43,7 @@ def deletion(
         >>> model.set_weights([np.array([[1.0], [3.0], [2.0]]), np.zeros(1)])
         >>> explainer = kx.explain.Explainer(model, background=np.zeros((1, 3)))
         >>> x = np.ones((1, 3))
-        >>> curve = kx.explain.metrics.deletion(explainer(x), explainer, x)
+        >>> curve = kx.explain.metrics.deletion(explainer(x), explainer, x=x)
         >>> print(curve.outputs, curve.area.round(2))
         [[6. 3. 1. 0.]] [2.33]
 

@@ -14,6 +14,7 @@ from keras_ext.explain._subject import Subject
 def infidelity(
     explanation: Any,
     explainer: Explainer,
+    *,
     x: Any,
     perturbations: Any = None,
     num_samples: int = 200,
@@ -57,7 +58,7 @@ def infidelity(
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         >>> explainer = kx.explain.Explainer(model, background=np.zeros((1, 3)))
         >>> x = np.ones((2, 3))
-        >>> found = kx.explain.metrics.infidelity(explainer(x), explainer, x)
+        >>> found = kx.explain.metrics.infidelity(explainer(x), explainer, x=x)
         >>> print(found.shape, found.max() < 1e-6)
         (2,) True
 

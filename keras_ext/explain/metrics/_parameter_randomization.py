@@ -16,6 +16,7 @@ from keras_ext.explain._values import rank_correlation
 def parameter_randomization(
     explanation: Any,
     explainer: Explainer,
+    *,
     x: Any,
     absolute: bool = False,
     cascading: bool = True,
@@ -59,7 +60,7 @@ def parameter_randomization(
         >>> explainer = kx.explain.Explainer(model, background=np.zeros((1, 5)))
         >>> x = np.ones((2, 5))
         >>> found = kx.explain.metrics.parameter_randomization(
-        ...     explainer(x), explainer, x
+        ...     explainer(x), explainer, x=x
         ... )
         >>> list(found), found["head"].shape
         (['head', 'hidden'], (2,))

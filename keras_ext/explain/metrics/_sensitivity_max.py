@@ -14,6 +14,7 @@ from keras_ext.explain._subject import Subject
 def sensitivity_max(
     explanation: Any,
     explainer: Explainer,
+    *,
     x: Any,
     radius: float = 0.02,
     num_samples: int = 10,
@@ -55,7 +56,7 @@ def sensitivity_max(
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         >>> explainer = kx.explain.Explainer(model, background=np.zeros((1, 3)))
         >>> x = np.ones((2, 3))
-        >>> found = kx.explain.metrics.sensitivity_max(explainer(x), explainer, x)
+        >>> found = kx.explain.metrics.sensitivity_max(explainer(x), explainer, x=x)
         >>> print(found.shape, found.max() <= 0.021)
         (2,) True
 

@@ -13,6 +13,7 @@ _FORM = "of the shape (rows, height, width), with channels or outputs behind, or
 
 def image_grid(
     explanation: Any,
+    *,
     images: Any = None,
     titles: Sequence[str] | None = None,
     max_rows: int = 6,

@@ -24,6 +24,7 @@ _MOST_LABELS = 25
 
 def sequence(
     explanation: Any,
+    *,
     row: int = 0,
     output: Any = None,
     feature_names: Sequence[str] | None = None,

@@ -15,6 +15,7 @@ _STRONGEST = 0.75
 
 def text_html(
     explanation: Any,
+    *,
     tokens: Sequence[Sequence[str]] | None = None,
     output: Any = None,
     max_rows: int = 10,
@@ -43,7 +44,7 @@ def text_html(
         >>> import keras_ext as kx
         >>> values = np.array([[0.5, -0.2]])
         >>> explanation = shap.Explanation(values, base_values=np.array([0.1]))
-        >>> html = kx.explain.plots.text_html(explanation, [["good", "<film>"]])
+        >>> html = kx.explain.plots.text_html(explanation, tokens=[["good", "<film>"]])
         >>> "&lt;film&gt;" in html
         True
     """

@@ -9,12 +9,12 @@ from keras import ops
 
 from keras_ext._core._checks import is_integer, is_number, require
 from keras_ext._core._typing import Pattern, Tensor, Variable
-from keras_ext._engine._norm_clip import NormClip
+from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._live._hyper_variable import HyperVariable
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class AdaGC(NormClip):
+class AdaGC(ClipByGroupNorm):
     """Clips the gradient of each weight relative to its own recent norms.
 
     In the warm-up all gradients are scaled together to a joint norm of at most
@@ -37,14 +37,14 @@ class AdaGC(NormClip):
             that may change while training. Defaults to `1.0`.
         relative: Number > 0, the largest ratio of a norm to the average of its own. A
             `HyperVariable` too. Defaults to `1.05`.
-        beta: Number in [0, 1), the weight of the past in the average.
+        smoothing: Number in [0, 1), the weight of the past in the average.
             Defaults to `0.98`.
         warmup_steps: Integer >= 0, the number of updates of the warm-up.
             Defaults to `100`.
-        floor: Number >= 0, the smallest average that counts, as a share of an equal
+        epsilon: Number >= 0, the smallest average that counts, as a share of an equal
             part of `absolute`; 0 is the published rule. Defaults to `0.001`.
         per: What has a norm, and an average: `"unit"`, `"tensor"`, `"layer"` or
-            `"global"`, as in `NormClip`. Defaults to `"tensor"`.
+            `"global"`, as in `ClipByGroupNorm`. Defaults to `"tensor"`.
         include: Which variables are clipped: a regular expression that is searched
             in `variable.path`, a list of them, or a function. None means all.
         exclude: Which are not, in the same form. None means none.
@@ -55,7 +55,7 @@ class AdaGC(NormClip):
     Examples:
         >>> import keras
         >>> import keras_ext as kx
-        >>> clip = kx.gradients.AdaGC(relative=1.5, beta=0.0, warmup_steps=1)
+        >>> clip = kx.gradients.AdaGC(relative=1.5, smoothing=0.0, warmup_steps=1)
         >>> optimizer = kx.optimizers.GradientPipeline(
         ...     keras.optimizers.SGD(1.0), [clip]
         ... )
@@ -74,10 +74,11 @@ class AdaGC(NormClip):
     def __init__(
         self,
         absolute: float = 1.0,
+        *,
         relative: float = 1.05,
-        beta: float = 0.98,
+        smoothing: float = 0.98,
         warmup_steps: int = 100,
-        floor: float = 1e-3,
+        epsilon: float = 1e-3,
         per: str = "tensor",
         include: Pattern = None,
         exclude: Pattern = None,
@@ -85,19 +86,30 @@ class AdaGC(NormClip):
         super().__init__(per=per, include=include, exclude=exclude)
         for name, value in (("absolute", absolute), ("relative", relative)):
             require(is_number(value) and value > 0, name, value, "a number > 0")
-        require(is_number(beta) and 0 <= beta < 1, "beta", beta, "a number in [0, 1)")
+        require(
+            is_number(smoothing) and 0 <= smoothing < 1,
+            "smoothing",
+            smoothing,
+            "a number in [0, 1)",
+        )
         require(
             is_integer(warmup_steps) and warmup_steps >= 0,
             "warmup_steps",
             warmup_steps,
             "an integer >= 0",
         )
-        require(is_number(floor) and floor >= 0, "floor", floor, "a number >= 0")
-        self.absolute = HyperVariable(absolute, "absolute", (0.0, None), "log")
-        self.relative = HyperVariable(relative, "relative", (0.0, None), "log")
-        self.beta = beta
+        require(
+            is_number(epsilon) and epsilon >= 0, "epsilon", epsilon, "a number >= 0"
+        )
+        self.absolute = HyperVariable(
+            absolute, "absolute", bounds=(0.0, None), scale="log"
+        )
+        self.relative = HyperVariable(
+            relative, "relative", bounds=(0.0, None), scale="log"
+        )
+        self.smoothing = smoothing
         self.warmup_steps = warmup_steps
-        self.floor = floor
+        self.epsilon = epsilon
 
     def build_state(self, num_groups: int) -> None:
         # Zero means that there was no gradient yet.
@@ -114,7 +126,7 @@ class AdaGC(NormClip):
         changed = ops.where(
             starting,
             ops.minimum(clipped, ops.where(averages > 0, averages, clipped)),
-            averages + (1.0 - self.beta) * (clipped - averages),
+            averages + (1.0 - self.smoothing) * (clipped - averages),
         )
         self._averages.assign(ops.where(clipped > 0, changed, averages))
         # Where float32 stops counting, the warm-up is long over.
@@ -127,15 +139,15 @@ class AdaGC(NormClip):
         return norms * ops.minimum(1.0, self.absolute.value / floored)
 
     def _own_limits(self, averages: Tensor) -> Tensor:
-        floor = self.floor * self.absolute.value / math.sqrt(len(self.groups))
+        floor = self.epsilon * self.absolute.value / math.sqrt(len(self.groups))
         return self.relative.value * ops.maximum(averages, floor)
 
     def get_config(self) -> dict[str, Any]:
         return {
             "absolute": float(self.absolute),
             "relative": float(self.relative),
-            "beta": self.beta,
+            "smoothing": self.smoothing,
             "warmup_steps": self.warmup_steps,
-            "floor": self.floor,
+            "epsilon": self.epsilon,
             **super().get_config(),
         }

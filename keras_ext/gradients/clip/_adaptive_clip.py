@@ -8,12 +8,12 @@ from keras import ops
 
 from keras_ext._core._checks import is_number, require
 from keras_ext._core._typing import Pattern, Tensor, Variable
-from keras_ext._engine._norm_clip import NormClip
+from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._live._hyper_variable import HyperVariable
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class AdaptiveClip(NormClip):
+class AdaptiveClip(ClipByGroupNorm):
     """Clips the gradient of every unit relative to the norm of its weights (AGC).
 
     For a unit with weights `w` and gradient `g`, the gradient is multiplied by
@@ -37,7 +37,7 @@ class AdaptiveClip(NormClip):
             in `variable.path`, a list of them, or a function. None means all.
         exclude: Which are not, in the same form. None means none.
         per: What has a norm: `"unit"`, `"tensor"`, `"layer"` or `"global"`, as in
-            `NormClip`. Defaults to `"unit"`.
+            `ClipByGroupNorm`. Defaults to `"unit"`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -63,6 +63,7 @@ class AdaptiveClip(NormClip):
     def __init__(
         self,
         clipping: float = 0.01,
+        *,
         epsilon: float = 1e-3,
         include: Pattern = None,
         exclude: Pattern = None,

@@ -8,12 +8,12 @@ from keras import ops
 
 from keras_ext._core._checks import is_integer, is_number, require
 from keras_ext._core._typing import Pattern, Tensor, Variable
-from keras_ext._engine._norm_clip import NormClip
+from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._live._hyper_variable import HyperVariable
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class AutoClip(NormClip):
+class AutoClip(ClipByGroupNorm):
     """Clips gradients to a percentile of the norms that they have had.
 
     The limit is the percentile of the last `history` norms, the present one included,
@@ -32,7 +32,7 @@ class AutoClip(NormClip):
             bytes, and they are sorted at every update; with `per="unit"` that is
             much. Defaults to `1000`.
         per: What has a norm, and a history: `"unit"`, `"tensor"`, `"layer"` or
-            `"global"`, as in `NormClip`. Defaults to `"global"`.
+            `"global"`, as in `ClipByGroupNorm`. Defaults to `"global"`.
         include: Which variables are clipped: a regular expression that is searched
             in `variable.path`, a list of them, or a function. None means all.
         exclude: Which are not, in the same form. None means none.
@@ -62,6 +62,7 @@ class AutoClip(NormClip):
     def __init__(
         self,
         percentile: float = 10.0,
+        *,
         history: int = 1000,
         per: str = "global",
         include: Pattern = None,

@@ -47,10 +47,11 @@ class ClipByGlobalNorm(ClipByNorm):
     def __init__(
         self,
         max_norm: float = 1.0,
+        *,
         include: Pattern = None,
         exclude: Pattern = None,
     ) -> None:
-        super().__init__(max_norm, "global", include, exclude)
+        super().__init__(max_norm, per="global", include=include, exclude=exclude)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

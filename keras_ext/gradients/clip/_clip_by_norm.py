@@ -8,12 +8,12 @@ from keras import ops
 
 from keras_ext._core._checks import is_number, require
 from keras_ext._core._typing import Pattern, Tensor, Variable
-from keras_ext._engine._norm_clip import NormClip
+from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._live._hyper_variable import HyperVariable
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class ClipByNorm(NormClip):
+class ClipByNorm(ClipByGroupNorm):
     """Scales every gradient down to a fixed norm if it is longer.
 
     It is the `clipnorm` of Keras optimizers for the gradient of the whole batch: Keras
@@ -24,7 +24,7 @@ class ClipByNorm(NormClip):
         max_norm: Number >= 0, the largest norm. A `HyperVariable` that may change while
             training. Defaults to `1.0`.
         per: What has a norm: `"unit"`, `"tensor"`, `"layer"` or `"global"`, as in
-            `NormClip`. Defaults to `"tensor"`.
+            `ClipByGroupNorm`. Defaults to `"tensor"`.
         include: Which variables are clipped: a regular expression that is searched
             in `variable.path`, a list of them, or a function. None means all.
         exclude: Which are not, in the same form. None means none.
@@ -50,6 +50,7 @@ class ClipByNorm(NormClip):
     def __init__(
         self,
         max_norm: float = 1.0,
+        *,
         per: str = "tensor",
         include: Pattern = None,
         exclude: Pattern = None,

@@ -45,6 +45,7 @@ class ClipByValue(GradientTransform):
     def __init__(
         self,
         max_value: float,
+        *,
         include: Pattern = None,
         exclude: Pattern = None,
     ) -> None:

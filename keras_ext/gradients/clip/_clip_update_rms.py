@@ -57,6 +57,7 @@ class ClipUpdateRMS(GradientTransform):
     def __init__(
         self,
         max_rms: float = 1.0,
+        *,
         include: Pattern = None,
         exclude: Pattern = None,
     ) -> None:

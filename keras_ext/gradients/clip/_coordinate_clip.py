@@ -65,6 +65,7 @@ class CoordinateClip(GradientTransform):
     def __init__(
         self,
         beta_1: float = 0.9,
+        *,
         beta_2: float = 0.99,
         alpha: float = 1.0,
         epsilon: float = 1e-5,

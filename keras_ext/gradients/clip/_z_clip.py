@@ -9,14 +9,14 @@ from keras import ops
 
 from keras_ext._core._checks import is_integer, is_number, require
 from keras_ext._core._typing import Pattern, Tensor, Variable
-from keras_ext._engine._norm_clip import NormClip
+from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._live._hyper_variable import HyperVariable
 
 MODES = ("adaptive", "mean")
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class ZClip(NormClip):
+class ZClip(ClipByGroupNorm):
     """Clips gradients whose norm is an outlier among the recent ones.
 
     It keeps a running mean and standard deviation of the norm. A norm that is more than
@@ -33,7 +33,7 @@ class ZClip(NormClip):
         z_threshold: Number > 0, the score above which a norm is an outlier, in
             standard deviations. A `HyperVariable` that may change while training.
             Defaults to `2.5`.
-        alpha: Number in [0, 1), the weight of the past in the averages.
+        smoothing: Number in [0, 1), the weight of the past in the averages.
             Defaults to `0.97`.
         warmup_steps: Integer >= 2, over how many updates the first mean and deviation
             are taken; until then only `max_norm` clips. Defaults to `25`.
@@ -41,10 +41,10 @@ class ZClip(NormClip):
             in the authors' code there is one, since the warm-up has no other
             protection; it has to suit the model. None means no such limit.
             Defaults to `1.0`.
-        mode: What outliers are clipped to: `"adaptive"` as above, or `"mean"` to the
+        rule: What outliers are clipped to: `"adaptive"` as above, or `"mean"` to the
             mean. Defaults to `"adaptive"`.
         per: What has a norm, and statistics: `"unit"`, `"tensor"`, `"layer"` or
-            `"global"`, as in `NormClip`. Defaults to `"global"`.
+            `"global"`, as in `ClipByGroupNorm`. Defaults to `"global"`.
         include: Which variables are clipped: a regular expression that is searched
             in `variable.path`, a list of them, or a function. None means all.
         exclude: Which are not, in the same form. None means none.
@@ -77,10 +77,11 @@ class ZClip(NormClip):
     def __init__(
         self,
         z_threshold: float = 2.5,
-        alpha: float = 0.97,
+        *,
+        smoothing: float = 0.97,
         warmup_steps: int = 25,
         max_norm: float | None = 1.0,
-        mode: str = "adaptive",
+        rule: str = "adaptive",
         per: str = "global",
         include: Pattern = None,
         exclude: Pattern = None,
@@ -93,7 +94,10 @@ class ZClip(NormClip):
             "a number > 0",
         )
         require(
-            is_number(alpha) and 0 <= alpha < 1, "alpha", alpha, "a number in [0, 1)"
+            is_number(smoothing) and 0 <= smoothing < 1,
+            "smoothing",
+            smoothing,
+            "a number in [0, 1)",
         )
         require(
             is_integer(warmup_steps) and warmup_steps >= 2,
@@ -107,14 +111,18 @@ class ZClip(NormClip):
             max_norm,
             "a number >= 0 or None",
         )
-        require(mode in MODES, "mode", mode, f"one of {MODES}")
-        self.z_threshold = HyperVariable(z_threshold, "z_threshold", (0.0, None), "log")
-        self.alpha = alpha
+        require(rule in MODES, "rule", rule, f"one of {MODES}")
+        self.z_threshold = HyperVariable(
+            z_threshold, "z_threshold", bounds=(0.0, None), scale="log"
+        )
+        self.smoothing = smoothing
         self.warmup_steps = warmup_steps
         self.max_norm = None
         if max_norm is not None:
-            self.max_norm = HyperVariable(max_norm, "max_norm", (0.0, None), "log")
-        self.mode = mode
+            self.max_norm = HyperVariable(
+                max_norm, "max_norm", bounds=(0.0, None), scale="log"
+            )
+        self.rule = rule
 
     def build_state(self, num_groups: int) -> None:
         self._mean = self.add_state((num_groups,), "mean")
@@ -130,7 +138,7 @@ class ZClip(NormClip):
             self._count.value >= self.warmup_steps, scores > threshold
         )
         target = mean
-        if self.mode == "adaptive":
+        if self.rule == "adaptive":
             floored = ops.maximum(scores, threshold)
             target = mean + threshold * (threshold / floored) * deviation
         self._remember(ops.where(is_outlier, target, norms))
@@ -145,7 +153,7 @@ class ZClip(NormClip):
         )
         # In the warm-up all norms have the same weight.
         warming = count < self.warmup_steps
-        share = ops.where(warming, 1.0 / (count + 1.0), 1.0 - self.alpha)
+        share = ops.where(warming, 1.0 / (count + 1.0), 1.0 - self.smoothing)
         new_mean = mean + share * (norms - mean)
         square = ops.where(warming, norms - mean, norms - new_mean) * (norms - new_mean)
         new_variance = (1.0 - share) * variance + share * square
@@ -158,9 +166,9 @@ class ZClip(NormClip):
     def get_config(self) -> dict[str, Any]:
         return {
             "z_threshold": float(self.z_threshold),
-            "alpha": self.alpha,
+            "smoothing": self.smoothing,
             "warmup_steps": self.warmup_steps,
             "max_norm": None if self.max_norm is None else float(self.max_norm),
-            "mode": self.mode,
+            "rule": self.rule,
             **super().get_config(),
         }

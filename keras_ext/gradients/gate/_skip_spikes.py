@@ -19,10 +19,11 @@ class SkipSpikes(SkipNonFinite):
 
     A spike is a norm, over all chosen weights, above both `mean + z_threshold * std`
     and `smallest_ratio * mean`, with the mean and the standard deviation of the norms
-    before it, averaged with the weight `beta` for the past. The update is left out as a
-    whole, unlike with clipping: weights, optimizer and loss scale stay as they are, as
-    if the batch had not been there. Use it where single bad batches, of broken data for
-    example, throw the training back; where large gradients are the rule, clip.
+    before it, averaged with the weight `smoothing` for the past. The update is left
+    out as a whole, unlike with clipping: weights, optimizer and loss scale stay as
+    they are, as if the batch had not been there. Use it where single bad batches, of
+    broken data for example, throw the training back; where large gradients are the
+    rule, clip.
 
     In the first `warmup_steps` updates every finite norm is accepted, since at the
     start gradients change quickly and there is nothing to compare with. A norm that is
@@ -38,11 +39,11 @@ class SkipSpikes(SkipNonFinite):
         z_threshold: Number > 0; by how many standard deviations above the mean a norm
             is a spike. A `HyperVariable` that may change while training.
             Defaults to `6.0`.
-        beta: Number in [0, 1), the weight of the past in the averages.
+        smoothing: Number in [0, 1), the weight of the past in the averages.
             Defaults to `0.98`.
         warmup_steps: Integer >= 1; so many updates are accepted at the start.
             Defaults to `100`.
-        smallest_ratio: Number >= 1; a norm of less than so many times the mean is no
+        min_ratio: Number >= 1; a norm of less than so many times the mean is no
             spike, however small the standard deviation. A `HyperVariable`.
             Defaults to `2.0`.
         max_consecutive: Integer >= 0; more skipped updates in a row are an error. A
@@ -82,22 +83,33 @@ class SkipSpikes(SkipNonFinite):
     def __init__(
         self,
         z_threshold: float = 6.0,
-        beta: float = 0.98,
+        *,
+        smoothing: float = 0.98,
         warmup_steps: int = 100,
-        smallest_ratio: float = 2.0,
+        min_ratio: float = 2.0,
         max_consecutive: int = 20,
         raise_in_step: bool = True,
         include: Pattern = None,
         exclude: Pattern = None,
     ) -> None:
-        super().__init__(max_consecutive, raise_in_step, include, exclude)
+        super().__init__(
+            max_consecutive,
+            raise_in_step=raise_in_step,
+            include=include,
+            exclude=exclude,
+        )
         require(
             is_number(z_threshold) and z_threshold > 0,
             "z_threshold",
             z_threshold,
             "a number > 0",
         )
-        require(is_number(beta) and 0 <= beta < 1, "beta", beta, "a number in [0, 1)")
+        require(
+            is_number(smoothing) and 0 <= smoothing < 1,
+            "smoothing",
+            smoothing,
+            "a number in [0, 1)",
+        )
         require(
             is_integer(warmup_steps) and warmup_steps >= 1,
             "warmup_steps",
@@ -105,18 +117,18 @@ class SkipSpikes(SkipNonFinite):
             "an integer >= 1",
         )
         require(
-            is_number(smallest_ratio) and smallest_ratio >= 1,
-            "smallest_ratio",
-            smallest_ratio,
+            is_number(min_ratio) and min_ratio >= 1,
+            "min_ratio",
+            min_ratio,
             "a number >= 1",
         )
         self.z_threshold = HyperVariable(
             z_threshold, "z_threshold", bounds=(0.0, None), scale="log"
         )
-        self.beta = beta
+        self.smoothing = smoothing
         self.warmup_steps = warmup_steps
-        self.smallest_ratio = HyperVariable(
-            smallest_ratio, "smallest_ratio", bounds=(1.0, None), scale="log"
+        self.min_ratio = HyperVariable(
+            min_ratio, "min_ratio", bounds=(1.0, None), scale="log"
         )
 
     def build(
@@ -133,7 +145,7 @@ class SkipSpikes(SkipNonFinite):
         count, _, mean, variance = ops.unstack(statistics)
         limit = ops.maximum(
             mean + self.z_threshold.value * ops.sqrt(variance),
-            self.smallest_ratio.value * mean,
+            self.min_ratio.value * mean,
         )
         # Nothing can be compared with a mean of zero.
         known = ops.logical_and(count >= self.warmup_steps, mean > 0)
@@ -147,7 +159,7 @@ class SkipSpikes(SkipNonFinite):
     def _updated(self, statistics: Tensor, norm: Tensor) -> Tensor:
         """The exponentially weighted mean and variance, without a bias at the start."""
         count, weight, mean, variance = ops.unstack(statistics)
-        weight = self.beta * weight + 1.0
+        weight = self.smoothing * weight + 1.0
         step = norm - mean
         mean = mean + step / weight
         variance = (1.0 - 1.0 / weight) * (variance + ops.square(step) / weight)
@@ -160,8 +172,8 @@ class SkipSpikes(SkipNonFinite):
     def get_config(self) -> dict[str, Any]:
         return {
             "z_threshold": float(self.z_threshold),
-            "beta": self.beta,
+            "smoothing": self.smoothing,
             "warmup_steps": self.warmup_steps,
-            "smallest_ratio": float(self.smallest_ratio),
+            "min_ratio": float(self.min_ratio),
             **super().get_config(),
         }

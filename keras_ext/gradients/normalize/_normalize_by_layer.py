@@ -34,11 +34,11 @@ class NormalizeByLayer(GradientTransform):
         scale: `"unit"` for gradients of length 1, `"weight"` for the length of the
             weights. Defaults to `"unit"`.
         per: What has a length: `"unit"`, `"tensor"`, `"layer"` or `"global"`, as in
-            `NormClip`. Defaults to `"layer"`.
+            `ClipByGroupNorm`. Defaults to `"layer"`.
         epsilon: Number > 0 that is added to the length of the gradient: those far
             smaller than it stay small. A `HyperVariable` that may change while
             training. Defaults to `1e-12`.
-        smallest_weight: Number > 0, the smallest length of weights that counts, with
+        min_weight_norm: Number > 0, the smallest length of weights that counts, with
             `scale="weight"`: biases start at zero, and would never move. A
             `HyperVariable`. Defaults to `0.001`.
         include: Which variables are transformed: a regular expression that is
@@ -67,9 +67,10 @@ class NormalizeByLayer(GradientTransform):
     def __init__(
         self,
         scale: str = "unit",
+        *,
         per: str = "layer",
         epsilon: float = 1e-12,
-        smallest_weight: float = 1e-3,
+        min_weight_norm: float = 1e-3,
         include: Pattern = None,
         exclude: Pattern = None,
     ) -> None:
@@ -78,15 +79,15 @@ class NormalizeByLayer(GradientTransform):
         require(per in KINDS, "per", per, f"one of {KINDS}")
         for name, value in (
             ("epsilon", epsilon),
-            ("smallest_weight", smallest_weight),
+            ("min_weight_norm", min_weight_norm),
         ):
             require(is_number(value) and value > 0, name, value, "a number > 0")
         self.scale = scale
         self.per = per
         bounds = (1e-30, None)
-        self.epsilon = HyperVariable(epsilon, "epsilon", bounds, "log")
-        self.smallest_weight = HyperVariable(
-            smallest_weight, "smallest_weight", bounds, "log"
+        self.epsilon = HyperVariable(epsilon, "epsilon", bounds=bounds, scale="log")
+        self.min_weight_norm = HyperVariable(
+            min_weight_norm, "min_weight_norm", bounds=bounds, scale="log"
         )
 
     def build(
@@ -105,7 +106,7 @@ class NormalizeByLayer(GradientTransform):
         factors = 1.0 / (norms + self.epsilon.value)
         if self.scale == "weight":
             lengths = self._groups.norms([v.value for v in variables], variables)
-            factors = factors * ops.maximum(lengths, self.smallest_weight.value)
+            factors = factors * ops.maximum(lengths, self.min_weight_norm.value)
         return self._groups.scaled(gradients, variables, factors)
 
     def get_config(self) -> dict[str, Any]:
@@ -113,6 +114,6 @@ class NormalizeByLayer(GradientTransform):
             "scale": self.scale,
             "per": self.per,
             "epsilon": float(self.epsilon),
-            "smallest_weight": float(self.smallest_weight),
+            "min_weight_norm": float(self.min_weight_norm),
             **super().get_config(),
         }

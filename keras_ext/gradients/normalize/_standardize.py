@@ -58,6 +58,7 @@ class Standardize(GradientTransform):
     def __init__(
         self,
         epsilon: float = 1e-10,
+        *,
         include: Pattern = None,
         exclude: Pattern = None,
     ) -> None:

@@ -64,6 +64,7 @@ class AddNoise(GradientTransform):
     def __init__(
         self,
         scale: float = 0.01,
+        *,
         decay: float = 0.55,
         seed: int | None = None,
         include: Pattern = None,

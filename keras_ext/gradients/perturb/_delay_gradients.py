@@ -61,6 +61,7 @@ class DelayGradients(GradientTransform):
     def __init__(
         self,
         steps: int = 1,
+        *,
         include: Pattern = None,
         exclude: Pattern = None,
     ) -> None:

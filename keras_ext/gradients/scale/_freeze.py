@@ -68,6 +68,7 @@ class Freeze(GradientTransform):
 
     def __init__(
         self,
+        *,
         include: Pattern = None,
         exclude: Pattern = None,
         frozen: bool = True,

@@ -75,6 +75,7 @@ class LayerwiseScale(GradientTransform):
     def __init__(
         self,
         factors: Mapping[str, float],
+        *,
         default: float = 1.0,
         include: Pattern = None,
         exclude: Pattern = None,

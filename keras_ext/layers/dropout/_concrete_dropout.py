@@ -82,6 +82,7 @@ class ConcreteDropout(NoiseLayer, keras.layers.Wrapper):
     def __init__(
         self,
         layer: keras.layers.Layer,
+        *,
         initial_rate: float = 0.1,
         weight_penalty: float = 1e-6,
         dropout_penalty: float = 1e-5,

@@ -159,7 +159,7 @@ class DropBlock2D(DropBlock):
     such that `rate` of the inputs would be dropped if blocks did not overlap. The
     others are scaled to the same sum of the mask as without dropping. The rate is live
     and is best raised slowly from 0, by
-    `keras_ext.callbacks.HyperVariableScheduler`; at rate 0 the inputs pass unchanged,
+    `keras_ext.callbacks.HyperparameterScheduler`; at rate 0 the inputs pass unchanged,
     to the bit.
 
     Blocks lie within the inputs, so that positions at the border are dropped less

@@ -57,6 +57,7 @@ class GroupDropout(DroppingLayer):
         self,
         rate: float,
         groups: Any,
+        *,
         axis: int = -1,
         seed: int | None = None,
         **kwargs: Any,

@@ -37,7 +37,7 @@ class ScheduledDropout(DroppingLayer):
 
     `rate` is live, too: assign it to change the height of the schedule. For any other
     schedule, and for the layers of Keras, take
-    `keras_ext.callbacks.HyperVariableScheduler`.
+    `keras_ext.callbacks.HyperparameterScheduler`.
 
     A batch counts once for every time the layer is called on it. Masking: the mask is
     passed on unchanged.
@@ -48,7 +48,7 @@ class ScheduledDropout(DroppingLayer):
         schedule: One of the names above. Defaults to `"linear"`.
         cutoff: Number in (0, 1], the part of `total_steps` at which `"early"` ends and
             `"late"` begins. None means a sixth.
-        noise_shape: Shape of the mask, as in `keras_ext.layers.AdaptiveDropout`. None
+        noise_shape: Shape of the mask, as in `keras_ext.layers.LiveDropout`. None
             means one mask value per input.
         seed: Integer seed of the mask. None means random.
         **kwargs: `name`, `dtype` and `trainable`, as in `keras.layers.Layer`.
@@ -83,6 +83,7 @@ class ScheduledDropout(DroppingLayer):
         self,
         rate: float,
         total_steps: int,
+        *,
         schedule: str = "linear",
         cutoff: float | None = None,
         noise_shape: Any = None,

@@ -35,7 +35,7 @@ class SparseVariationalDense(NoiseLayer):
         kl_weight: Number >= 0, the factor of the divergence in the loss; it is live.
             One over the number of training examples is right for a loss that is a mean
             log-likelihood. Raise it from 0 over the first 5 to 10 epochs, with
-            `keras_ext.callbacks.HyperVariableScheduler`, or too many weights are lost
+            `keras_ext.callbacks.HyperparameterScheduler`, or too many weights are lost
             before they have formed.
         activation: Activation, as in `keras.layers.Dense`. None means none.
         use_bias: Whether there is a bias; it has no noise. Defaults to `True`.
@@ -75,6 +75,7 @@ class SparseVariationalDense(NoiseLayer):
         self,
         units: int,
         kl_weight: float,
+        *,
         activation: Any = None,
         use_bias: bool = True,
         threshold: float = 3.0,

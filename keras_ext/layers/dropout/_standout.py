@@ -59,6 +59,7 @@ class Standout(NoiseLayer):
     def __init__(
         self,
         activation: Any = "relu",
+        *,
         alpha: float = 1.0,
         beta: float = 0.0,
         seed: int | None = None,

@@ -51,7 +51,7 @@ class UniformOut(NoiseLayer):
     """
 
     def __init__(
-        self, beta: float = 0.1, seed: int | None = None, **kwargs: Any
+        self, beta: float = 0.1, *, seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(seed, **kwargs)
         require(is_number(beta) and 0 <= beta <= 1, "beta", beta, "a number in [0, 1]")

@@ -33,7 +33,7 @@ class VariationalDropout(NoiseLayer):
         kl_weight: Number >= 0, the factor of the divergence in the loss; it is live.
             One over the number of training examples is right for a loss that is a mean
             log-likelihood; raising it from 0 over the first epochs, with
-            `keras_ext.callbacks.HyperVariableScheduler`, lets the weights form first.
+            `keras_ext.callbacks.HyperparameterScheduler`, lets the weights form first.
         initial_alpha: Number in (0, 1], the variance to begin with. Defaults to
             `0.25`.
         per: `"feature"` for a variance for each feature of the last axis, `"layer"`
@@ -66,6 +66,7 @@ class VariationalDropout(NoiseLayer):
     def __init__(
         self,
         kl_weight: float,
+        *,
         initial_alpha: float = 0.25,
         per: str = "feature",
         seed: int | None = None,

@@ -8,8 +8,8 @@ from keras import ops
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import is_number, require
 from keras_ext._core._typing import Tensor, Variable
+from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._engine._gradient_signal import GradientSignal, Update
-from keras_ext._engine._norm_clip import NormClip
 
 
 class ClipStatistics(GradientSignal):
@@ -19,7 +19,7 @@ class ClipStatistics(GradientSignal):
     among its `transforms`.
 
     Args:
-        transform: The `NormClip` to watch.
+        transform: The `ClipByGroupNorm` to watch.
         smoothing: Number in [0, 1), the weight of the past in the average of the
             clipped fraction over updates. Defaults to `0.95`.
 
@@ -40,9 +40,14 @@ class ClipStatistics(GradientSignal):
         0.5
     """
 
-    def __init__(self, transform: Any, smoothing: float = 0.95) -> None:
+    def __init__(self, transform: Any, *, smoothing: float = 0.95) -> None:
         super().__init__()
-        require(isinstance(transform, NormClip), "transform", transform, "a NormClip")
+        require(
+            isinstance(transform, ClipByGroupNorm),
+            "transform",
+            transform,
+            "a ClipByGroupNorm",
+        )
         require(
             is_number(smoothing) and 0 <= smoothing < 1,
             "smoothing",

@@ -95,7 +95,7 @@ class GradientMoments(GradientSignal):
         - [Mahsereci et al., 2017](https://arxiv.org/abs/1703.09580) (evidence)
     """
 
-    def __init__(self, window: int | None = 16, every: int = 1) -> None:
+    def __init__(self, window: int | None = 16, *, every: int = 1) -> None:
         super().__init__()
         require(
             window is None or (is_integer(window) and window >= 2),

@@ -69,7 +69,7 @@ class GradientNoiseScale(GradientSignal):
     local_shapes = ((),)
 
     def __init__(
-        self, every: int = 10, smoothing: float = 0.95, minimum_samples: int = 10
+        self, every: int = 10, *, smoothing: float = 0.95, minimum_samples: int = 10
     ) -> None:
         super().__init__()
         require(is_integer(every) and every >= 2, "every", every, "an integer >= 2")

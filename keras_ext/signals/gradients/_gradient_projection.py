@@ -27,10 +27,10 @@ class GradientProjection(GradientSignal):
 
     Args:
         every: Integer >= 3; measure once in so many updates, and once in three until
-            there are `minimum_samples` measurements. Defaults to `10`.
+            there are `min_samples` measurements. Defaults to `10`.
         smoothing: Number in [0, 1), the weight of the past in the averages.
             Defaults to `0.95`.
-        minimum_samples: Integer >= 1; before so many measurements `read` returns NaN.
+        min_samples: Integer >= 1; before so many measurements `read` returns NaN.
             Defaults to `10`.
 
     Raises:
@@ -39,7 +39,7 @@ class GradientProjection(GradientSignal):
     Examples:
         >>> import keras
         >>> import keras_ext as kx
-        >>> projection = kx.signals.GradientProjection(every=3, minimum_samples=1)
+        >>> projection = kx.signals.GradientProjection(every=3, min_samples=1)
         >>> optimizer = kx.optimizers.GradientPipeline(
         ...     keras.optimizers.SGD(0.0), signals=[projection]
         ... )
@@ -57,7 +57,7 @@ class GradientProjection(GradientSignal):
     local_shapes = ((),)
 
     def __init__(
-        self, every: int = 10, smoothing: float = 0.95, minimum_samples: int = 10
+        self, every: int = 10, *, smoothing: float = 0.95, min_samples: int = 10
     ) -> None:
         super().__init__()
         require(is_integer(every) and every >= 3, "every", every, "an integer >= 3")
@@ -68,14 +68,14 @@ class GradientProjection(GradientSignal):
             "a number in [0, 1)",
         )
         require(
-            is_integer(minimum_samples) and minimum_samples >= 1,
-            "minimum_samples",
-            minimum_samples,
+            is_integer(min_samples) and min_samples >= 1,
+            "min_samples",
+            min_samples,
             "an integer >= 1",
         )
         self.every = every
         self.smoothing = smoothing
-        self.minimum_samples = minimum_samples
+        self.min_samples = min_samples
         self.unit = HyperVariable(1.0, "unit", bounds=(0.0, None))
 
     def build(
@@ -115,7 +115,7 @@ class GradientProjection(GradientSignal):
         tf.cond(waiting[0] > 0, lambda: self._measure(update), lambda: None)
         # Nobody can act before enough is known: at first the pauses are as short as
         # they can be.
-        is_new = self._numbers.value[2] < self.minimum_samples
+        is_new = self._numbers.value[2] < self.min_samples
         pause = ops.where(is_new, 3, self.every)
         is_due = ops.equal(ops.mod(update.iteration, pause), 0)
         tf.cond(is_due, lambda: self._keep(update), lambda: None)
@@ -167,7 +167,7 @@ class GradientProjection(GradientSignal):
             return float("nan"), float("nan")
         numbers = ops.convert_to_numpy(self._numbers).astype("float64")
         mean, variance, samples = numbers
-        if samples < self.minimum_samples:
+        if samples < self.min_samples:
             return float("nan"), float("nan")
         # The averages began at zero.
         weight = 1.0 - self.smoothing**samples

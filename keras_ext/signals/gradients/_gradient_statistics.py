@@ -63,6 +63,7 @@ class GradientStatistics(GradientSignal):
     def __init__(
         self,
         quantities: Sequence[str] = QUANTITIES,
+        *,
         every: int = 1,
         smoothing: float = 0.9,
     ) -> None:

@@ -12,8 +12,8 @@ from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
 from keras_ext._core._checks import is_integer, require
 from keras_ext._core._paths import layer_path
 from keras_ext._core._typing import Tensor, Variable
+from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._engine._gradient_signal import GradientSignal, Update
-from keras_ext._engine._norm_clip import NormClip
 from keras_ext._keras._replica import squared_norms
 
 # `update_ratio` comes last: it is known after the update, the others before it.
@@ -47,8 +47,9 @@ class LayerStatistics(GradientSignal):
       transforms.
     - `weight_norm`: norm of the weights before the update.
     - `update_ratio`: norm of the update divided by that of the weights.
-    - `clipped_fraction`: share of what has a norm in the `NormClip` transforms of the
-      pipeline (units, weights or layers) that was above its limit. NaN without any.
+    - `clipped_fraction`: share of what has a norm in the `ClipByGroupNorm` transforms
+      of the pipeline (units, weights or layers) that was above its limit. NaN without
+      any.
     - `threshold`: the norm that these limits leave the layer at most, the root of the
       sum of their squares. A limit on the global norm has no part for a layer, and is
       NaN there.
@@ -78,8 +79,8 @@ class LayerStatistics(GradientSignal):
         histograms: Whether to count the elements of the gradient of each layer by
             their size, in 32 bins of half a decade from 1e-12 to 1e4. Defaults to
             `False`.
-        transforms: Where to look for `NormClip`s, the `transforms` of the pipeline.
-            Defaults to `()`.
+        transforms: Where to look for `ClipByGroupNorm`s, the `transforms` of the
+            pipeline. Defaults to `()`.
         rows: Integer >= 1, how many rows to keep on the device. Defaults to `1`.
 
     Raises:
@@ -106,6 +107,7 @@ class LayerStatistics(GradientSignal):
     def __init__(
         self,
         every: int = 50,
+        *,
         pairs: int = 5,
         histograms: bool = False,
         transforms: Sequence[Any] = (),
@@ -365,7 +367,7 @@ class LayerStatistics(GradientSignal):
         clipped = ops.full((columns,), math.nan)
         thresholds = ops.full((columns,), math.nan)
         for rule in self.transforms:
-            if not isinstance(rule, NormClip) or not len(rule.groups):
+            if not isinstance(rule, ClipByGroupNorm) or not len(rule.groups):
                 continue
             exceeds = ops.cast(ops.greater(rule.norms, rule.last_limits), "float32")
             squares = ops.square(rule.last_limits)
@@ -384,7 +386,7 @@ class LayerStatistics(GradientSignal):
             thresholds = _combined(ops.minimum, thresholds, ops.sqrt(limits))
         return clipped, thresholds
 
-    def _layers_of(self, rule: NormClip) -> list[str]:
+    def _layers_of(self, rule: ClipByGroupNorm) -> list[str]:
         """The layer of each number that a rule has."""
         names = rule.groups.names
         return names if rule.per == "layer" else [layer_path(name) for name in names]

@@ -39,7 +39,7 @@ class LossProbe:
         1.0
     """
 
-    def __init__(self, data: Any, max_rows: int | None = None) -> None:
+    def __init__(self, data: Any, *, max_rows: int | None = None) -> None:
         self.data = FixedData(data, max_rows)
         self._compiled: list[Any] = []
         self._loss: Any = None

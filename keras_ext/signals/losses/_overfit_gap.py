@@ -31,7 +31,7 @@ class OverfitGap:
         0.5833
     """
 
-    def __init__(self, smoothing: float = 0.7, epsilon: float = 1e-7) -> None:
+    def __init__(self, smoothing: float = 0.7, *, epsilon: float = 1e-7) -> None:
         require(
             is_number(smoothing) and 0 <= smoothing < 1,
             "smoothing",

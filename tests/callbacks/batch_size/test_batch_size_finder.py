@@ -24,7 +24,7 @@ def make_batches(**arguments):
 def test_takes_the_largest_that_fits():
     model = model_without_room(40)
     batches = make_batches()
-    finder = BatchSizeFinder(batches, goal="largest", steps=1)
+    finder = BatchSizeFinder(batches, mode="largest", steps=1)
     history = model.fit(batches, epochs=2, callbacks=[finder], verbose=0)
     assert batches.batch_size == finder.result.largest == 32
     assert history.history["batch_size"] == [32, 32]
@@ -45,7 +45,7 @@ def test_training_is_as_with_the_size_from_the_beginning():
     for search in (False, True):
         model = make_model()
         batches = make_batches(batch_size=8 if search else 32, sizes=[8, 32])
-        finder = BatchSizeFinder(batches, goal="largest", steps=1)
+        finder = BatchSizeFinder(batches, mode="largest", steps=1)
         callbacks = [kx.callbacks.LayerwiseAdaptiveClipping()]
         callbacks += [finder] if search else []
         model.fit(batches, epochs=2, callbacks=callbacks, verbose=0)
@@ -58,7 +58,7 @@ def test_works_on_two_replicas(strategies):
     with strategies(2).scope():
         model = make_model()
         batches = make_batches(sizes=[8, 48])
-    finder = BatchSizeFinder(batches, goal="largest", steps=1)
+    finder = BatchSizeFinder(batches, mode="largest", steps=1)
     model.fit(batches, epochs=1, callbacks=[finder], verbose=0)
     assert batches.batch_size == 48
     assert keras.ops.convert_to_numpy(model.optimizer.iterations) == 2
@@ -75,7 +75,7 @@ def test_says_so_if_nothing_fits():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_obeys_the_limit_of_memory():
     batches = make_batches()
-    finder = BatchSizeFinder(batches, memory_limit=1.0, steps=1, goal="largest")
+    finder = BatchSizeFinder(batches, memory_limit=1.0, steps=1, mode="largest")
     with pytest.raises(ValueError, match="over the limit"):
         make_model(20_000).fit(batches, callbacks=[finder], verbose=0)
 
@@ -87,7 +87,7 @@ def test_obeys_the_limit_when_the_process_has_the_memory_already():
     x, y = np.repeat(X, 6, axis=0), np.repeat(Y, 6, axis=0)
     batches = kx.data.DynamicBatches(x, y, batch_size=512, seed=0, sizes=[64, 512])
     model = model_of_known_size(20_000)
-    finder = BatchSizeFinder(batches, "largest", steps=1, memory_limit=1.5e8)
+    finder = BatchSizeFinder(batches, mode="largest", steps=1, memory_limit=1.5e8)
     model.fit(batches, verbose=0)
     for _ in range(2):
         model.fit(batches, callbacks=[finder], verbose=0)
@@ -97,7 +97,7 @@ def test_obeys_the_limit_when_the_process_has_the_memory_already():
 
 def test_a_copy_moves_the_same_batches():
     batches = make_batches(sizes=[8, 64])
-    copied = copy.deepcopy(BatchSizeFinder(batches, goal="largest", steps=1))
+    copied = copy.deepcopy(BatchSizeFinder(batches, mode="largest", steps=1))
     make_model().fit(batches, callbacks=[copied], verbose=0)
     assert batches.batch_size == 64
 

@@ -85,7 +85,9 @@ def test_grows_with_the_noise_scale_up_to_the_limit():
             *noisy_data(1.0),
             batch_size=16,
             epochs=6,
-            callbacks=[DynamicBatchSize("noise_scale", 16, max_batch_size=100)],
+            callbacks=[
+                DynamicBatchSize("noise_scale", batch_size=16, max_batch_size=100)
+            ],
             verbose=0,
         )
         .history
@@ -95,7 +97,7 @@ def test_grows_with_the_noise_scale_up_to_the_limit():
     assert sizes[-1] == 96
     assert set(sizes) <= {16, 32, 64, 96}
     assert all(a <= b <= 2 * a for a, b in zip(sizes, sizes[1:], strict=False))
-    assert history["noise_scale"][-1] > 64
+    assert history["gradient_noise_scale"][-1] > 64
 
 
 def test_noise_scale_is_not_invented():
@@ -103,10 +105,10 @@ def test_noise_scale_is_not_invented():
         X[:16],
         Y[:16],
         batch_size=8,
-        callbacks=[DynamicBatchSize("noise_scale", 8)],
+        callbacks=[DynamicBatchSize("noise_scale", batch_size=8)],
         verbose=0,
     )
-    assert np.isnan(history.history["noise_scale"][0])
+    assert np.isnan(history.history["gradient_noise_scale"][0])
     assert history.history["batch_size"] == [8]
 
 
@@ -158,7 +160,11 @@ def test_is_the_large_batch_also_when_it_changes_in_mid_epoch(
         Y,
         batch_size=8,
         shuffle=False,
-        callbacks=[DynamicBatchSize(Interleaved([(1, 1), (2, 1), (4, 1)]), 8, every=4)],
+        callbacks=[
+            DynamicBatchSize(
+                Interleaved([(1, 1), (2, 1), (4, 1)]), batch_size=8, every=4
+            )
+        ],
         verbose=0,
     )
     ends = np.cumsum([8] * 4 + [16] * 2 + [32])
@@ -226,7 +232,7 @@ def test_batches_count_by_their_samples_however_the_step_is_run(way):
 
 def test_weights_do_not_show_in_the_loss_and_the_noise_scale():
     losses = []
-    for callbacks in ([], [DynamicBatchSize("noise_scale", 40)]):
+    for callbacks in ([], [DynamicBatchSize("noise_scale", batch_size=40)]):
         history = make_model(rate=0.0).fit(
             X, Y, batch_size=40, shuffle=False, callbacks=callbacks, verbose=0
         )
@@ -291,7 +297,7 @@ def test_what_is_left_at_the_end_of_an_epoch_is_kept_or_flushed(remainder, updat
         Y[:24],
         batch_size=8,
         epochs=2,
-        callbacks=[DynamicBatchSize([(0, 2)], 8, remainder=remainder)],
+        callbacks=[DynamicBatchSize([(0, 2)], batch_size=8, remainder=remainder)],
         verbose=0,
     )
     assert int(model.optimizer.iterations) == updates
@@ -406,7 +412,7 @@ def test_policies_are_told_the_latest_logs(strategies, replicas):
         batch_size=8,
         epochs=2,
         shuffle=False,
-        callbacks=[DynamicBatchSize(Ask(), 8, every=9)],
+        callbacks=[DynamicBatchSize(Ask(), batch_size=8, every=9)],
         verbose=0,
     ).history
     assert [epoch for epoch, _, _ in told] == [0, 0, 1]
@@ -443,7 +449,7 @@ def test_noise_scale_is_in_samples_whatever_the_size_of_the_batch():
     grow.policy = Staged([*grow.policy, (20, GradientNoiseScale())])
     history = model.fit(batches, epochs=12, callbacks=[grow], verbose=0).history
     assert history["batch_size"][-1] == 32
-    assert history["noise_scale"][-1] == pytest.approx(truth, rel=0.5)
+    assert history["gradient_noise_scale"][-1] == pytest.approx(truth, rel=0.5)
 
 
 def test_all_together_on_two_replicas(strategies):
@@ -464,7 +470,7 @@ def test_all_together_on_two_replicas(strategies):
     history = model.fit(batches, epochs=6, callbacks=[grow], verbose=0).history
     assert history["batch_size"][:4] == [8, 16, 32, 32]
     assert batches.drawn_sizes == (8, 16)
-    assert history["noise_scale"][-1] > 0
+    assert history["gradient_noise_scale"][-1] > 0
     gains = history["learning_rate_gain"]
     assert gains[0] == 1.0
     assert all(
@@ -502,7 +508,9 @@ def test_learning_rate_is_scaled_and_given_back(scaling, gains):
         batch_size=4,
         epochs=3,
         callbacks=[
-            DynamicBatchSize([(1, 4), (2, 16)], 4, learning_rate_scaling=scaling),
+            DynamicBatchSize(
+                [(1, 4), (2, 16)], batch_size=4, learning_rate_scaling=scaling
+            ),
             rates,
         ],
         verbose=0,
@@ -524,7 +532,10 @@ def test_a_schedule_is_read_where_the_small_batches_would_be():
         shuffle=False,
         callbacks=[
             DynamicBatchSize(
-                Interleaved([(1, 1), (4, 9)]), 8, every=4, learning_rate_scaling="sqrt"
+                Interleaved([(1, 1), (4, 9)]),
+                batch_size=8,
+                every=4,
+                learning_rate_scaling="sqrt",
             ),
             rates,
         ],
@@ -548,7 +559,10 @@ def test_growth_takes_the_place_of_decay():
         Y,
         batch_size=4,
         epochs=3,
-        callbacks=[DynamicBatchSize(DontDecayLearningRate(), 4, 16), rates],
+        callbacks=[
+            DynamicBatchSize(DontDecayLearningRate(), batch_size=4, max_batch_size=16),
+            rates,
+        ],
         verbose=0,
     ).history
     # The third size would be 32.
@@ -564,7 +578,10 @@ def test_growth_takes_the_place_of_the_decay_on_plateau():
         Y,
         batch_size=4,
         epochs=4,
-        callbacks=[DynamicBatchSize(DontDecayLearningRate(), 4, 16), reduce],
+        callbacks=[
+            DynamicBatchSize(DontDecayLearningRate(), batch_size=4, max_batch_size=16),
+            reduce,
+        ],
         verbose=0,
     ).history
     # Reduced at the end of the second epoch, and of each one after it.
@@ -579,7 +596,10 @@ def test_ada_batch_sets_the_learning_rate_too():
         Y,
         batch_size=8,
         epochs=3,
-        callbacks=[DynamicBatchSize(AdaBatch(every=1), 8, 16), rates],
+        callbacks=[
+            DynamicBatchSize(AdaBatch(every_epochs=1), batch_size=8, max_batch_size=16),
+            rates,
+        ],
         verbose=0,
     )
     # Doubled once, and then at its largest.
@@ -611,7 +631,9 @@ def test_gain_of_adascale_is_that_of_the_closed_form():
         batch_size=16,
         epochs=2,
         callbacks=[
-            DynamicBatchSize([(0, 4)], 16, learning_rate_scaling="adascale", every=500)
+            DynamicBatchSize(
+                [(0, 4)], batch_size=16, learning_rate_scaling="adascale", every=500
+            )
         ],
         verbose=0,
     ).history
@@ -639,7 +661,7 @@ def test_learning_rate_is_given_back_after_an_interruption():
             raise KeyboardInterrupt
 
     model = make_model()
-    grow = DynamicBatchSize([(0, 2)], 8, learning_rate_scaling="linear")
+    grow = DynamicBatchSize([(0, 2)], batch_size=8, learning_rate_scaling="linear")
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, batch_size=8, callbacks=[grow, Stop()], verbose=0)
     assert seen == [pytest.approx(0.1)]
@@ -692,9 +714,9 @@ POLICIES = {
     "CABS": CABS(scale=2e4),
     "NormTest": NormTest(),
     "InnerProductTest": InnerProductTest(),
-    "AdAdaGrad": AdAdaGrad(per="element"),
+    "AdAdaGrad": AdAdaGrad(rule="element"),
     "GradientDiversity": GradientDiversity(),
-    "OnPlateau": OnPlateau("loss", 1, min_delta=1e9),
+    "OnPlateau": OnPlateau("loss", patience=1, min_delta=1e9),
 }
 
 
@@ -709,7 +731,9 @@ def test_every_policy_grows_the_batch_at_the_optimum(policy):
 
     model = make_model(rate=1e-4)
     model.set_weights([optimum[:4], optimum[4]])
-    grow = DynamicBatchSize(POLICIES[policy], 4, 32, every=128)
+    grow = DynamicBatchSize(
+        POLICIES[policy], batch_size=4, max_batch_size=32, every=128
+    )
     history = model.fit(
         x,
         y,
@@ -722,7 +746,7 @@ def test_every_policy_grows_the_batch_at_the_optimum(policy):
 
 
 def test_copy_is_new():
-    grow = DynamicBatchSize(Interleaved([(1, 1), (2, 1)]), 8)
+    grow = DynamicBatchSize(Interleaved([(1, 1), (2, 1)]), batch_size=8)
     make_model().fit(X, Y, batch_size=8, callbacks=[grow], verbose=0)
     for callback in (grow, deepcopy(grow)):
         history = make_model().fit(

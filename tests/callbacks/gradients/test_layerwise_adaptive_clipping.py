@@ -37,7 +37,7 @@ def test_is_the_transform_in_compile():
         if not by_callback:
             pipeline = kx.optimizers.GradientPipeline(
                 keras.optimizers.SGD(1.0),
-                [kx.gradients.AdaptiveClip(0.02, exclude="head")],
+                transforms=[kx.gradients.AdaptiveClip(0.02, exclude="head")],
                 unit_axes=kx.optimizers.unit_axes(model),
             )
             model.compile(pipeline, "mse")
@@ -107,7 +107,7 @@ def test_per_and_patterns_reach_the_transform(rule):
     assert transform.exclude == "depth"
 
 
-class NoLimit(kx.gradients.NormClip):
+class NoLimit(kx.gradients.ClipByGroupNorm):
     def limits(self, norms, variables):
         return np.inf * keras.ops.ones_like(norms)
 

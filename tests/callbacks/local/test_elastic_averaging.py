@@ -17,7 +17,7 @@ def test_is_the_algorithm_of_the_paper(sync_every, elasticity, strategies):
     look = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: centers.append(model.get_weights()[0])
     )
-    elastic = ElasticAveraging(sync_every, elasticity)
+    elastic = ElasticAveraging(sync_every, elasticity=elasticity)
     history = fit(model, [look, elastic], epochs=3).history
     for center, (oracle, _, _) in zip(centers, wanted, strict=True):
         np.testing.assert_allclose(center, oracle, rtol=1e-5)

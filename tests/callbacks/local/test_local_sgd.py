@@ -44,7 +44,7 @@ def copies(model):
 def test_is_what_workers_do_alone(sync_every, average_state, strategies):
     model = linear(strategies(2))
     wanted = workers.local_sgd(model.get_weights()[0], 2, sync_every, average_state)
-    history = fit(model, [LocalSGD(sync_every, average_state)]).history
+    history = fit(model, [LocalSGD(sync_every, average_state=average_state)]).history
     weights, momenta, _ = wanted[-1]
     for replica in copies(model):
         np.testing.assert_allclose(replica, weights, rtol=1e-5)

@@ -59,7 +59,7 @@ def test_lowers_the_rate_of_a_model_that_does_not():
 MAKE = {
     "zero": lambda: keras.layers.Dropout(0.0, seed=0),
     "noise_shape": lambda: keras.layers.Dropout(0.3, noise_shape=(None, 1), seed=0),
-    "ours": lambda: kx.layers.AdaptiveDropout(0.0, seed=0),
+    "ours": lambda: kx.layers.LiveDropout(0.0, seed=0),
 }
 
 
@@ -237,7 +237,15 @@ def test_two_replicas_see_the_new_rate(strategies):
         model = keras.Model(inputs, identity()(dropout(inputs)))
         model.compile(keras.optimizers.SGD(0.0), "mse")
     data = (np.ones((64, 8)), np.zeros((64, 8)))
-    callback = AdaptiveDropout(data, data, 0.1, 0.9, 0, Scripted([99.0]), guards=False)
+    callback = AdaptiveDropout(
+        data,
+        data,
+        target_gap=0.1,
+        max_rate=0.9,
+        warmup_epochs=0,
+        controller=Scripted([99.0]),
+        guards=False,
+    )
     history = model.fit(*data, 64, epochs=2, callbacks=[callback], verbose=0).history
     assert history["loss"][0] == pytest.approx(1.0)
     assert history["loss"][1] == pytest.approx(10.0, rel=0.5)
@@ -260,7 +268,7 @@ def test_all_layers_make_the_same_move():
                 [
                     keras.Input((9,)),
                     keras.layers.Dense(16),
-                    kx.layers.AdaptiveDropout(0.4, name="c"),
+                    kx.layers.LiveDropout(0.4, name="c"),
                 ],
                 name="inner",
             ),

@@ -138,7 +138,7 @@ def test_measuring_changes_nothing_about_the_training():
             AdaptiveRegularization(TRAIN, VALIDATION, warmup_epochs=9)
             if with_callback
             # What is live has a kernel of its own, with other random numbers.
-            else kx.callbacks.HyperVariableScheduler({"dropout/rate": [(0, 0.1)]})
+            else kx.callbacks.HyperparameterScheduler({"dropout/rate": [(0, 0.1)]})
         )
         fit(model, callback)
         weights.append(model.get_weights())
@@ -148,7 +148,7 @@ def test_measuring_changes_nothing_about_the_training():
 
 def test_regularizes_a_model_that_overfits_and_says_so():
     model = make_model(width=64)
-    callback = AdaptiveRegularization(TRAIN, VALIDATION, target_gap=0.1, strategy="pi")
+    callback = AdaptiveRegularization(TRAIN, VALIDATION, target_gap=0.1, rule="pi")
     history = fit(model, callback, epochs=40, batch_size=8)
     assert history["regularization_strength"][-1] > 0.5
     assert history["dropout/rate"][-1] > 0.15

@@ -43,7 +43,7 @@ def shift(rate):
     [
         lambda rate: keras.layers.Dropout(rate, name="drop"),
         lambda rate: keras.layers.GaussianDropout(rate, name="drop"),
-        lambda rate: kx.layers.AdaptiveDropout(rate, name="drop"),
+        lambda rate: kx.layers.LiveDropout(rate, name="drop"),
     ],
     ids=["Dropout", "GaussianDropout", "AdaptiveDropout"],
 )
@@ -111,7 +111,7 @@ def test_recalibrates_at_the_end_only_if_asked():
 
 def test_every_so_many_epochs_the_logs_repeat_the_last():
     model = make_model(keras.layers.Dropout(0.5), norm())
-    ratios = fit(model, DropoutBatchNormBalance((X, Y), every=2), epochs=3)
+    ratios = fit(model, DropoutBatchNormBalance((X, Y), every_epochs=2), epochs=3)
     first, second, third = ratios["variance_ratio"]
     assert first == second != third
 
@@ -136,7 +136,9 @@ def test_a_rate_of_zero_has_no_influence():
 
 def test_follows_a_rate_that_is_live():
     model = make_model(keras.layers.Dropout(0.0, name="drop"), norm())
-    scheduler = kx.callbacks.HyperVariableScheduler({"drop/rate": [(0, 0.0), (1, 0.5)]})
+    scheduler = kx.callbacks.HyperparameterScheduler(
+        {"drop/rate": [(0, 0.0), (1, 0.5)]}
+    )
     callback = DropoutBatchNormBalance((X, Y), max_rows=3000)
     history = model.fit(
         X, Y, 500, epochs=2, callbacks=[scheduler, callback], verbose=0

@@ -79,7 +79,7 @@ def test_statistics_are_those_of_the_inputs_of_each_layer(options):
 
 def test_the_validation_of_the_epoch_is_made_with_the_new_statistics():
     model = make_model(norm())
-    callback = RecalibrateBatchNorm((X, Y), every=2)
+    callback = RecalibrateBatchNorm((X, Y), every_epochs=2)
     history = fit(
         model, callback, epochs=2, validation_data=(X, Y), validation_batch_size=600
     ).history
@@ -100,7 +100,7 @@ def test_every_epoch_without_validation():
             mean = inputs_of(self.model, layer).mean(0)
             seen.append(np.allclose(layer.moving_mean, mean, rtol=1e-4, atol=1e-5))
 
-    callbacks = [RecalibrateBatchNorm((X, Y), every=2), Look()]
+    callbacks = [RecalibrateBatchNorm((X, Y), every_epochs=2), Look()]
     model.fit(X, Y, epochs=4, callbacks=callbacks, verbose=0)
     assert seen == [False, True, False, True]
 

@@ -11,11 +11,11 @@ import tensorflow as tf
 from keras_ext.callbacks import (
     DynamicBatchSize,
     EvidenceBasedEarlyStopping,
+    FreezeConverged,
     GradientDisparityEarlyStopping,
     GradientNormEarlyStopping,
     LabelWaveEarlyStopping,
     LayerwiseAdaptiveClipping,
-    LayerwiseGradientStopping,
     PrecheltEarlyStopping,
     StopWhen,
 )
@@ -31,11 +31,11 @@ BATCHES = tf.data.Dataset.from_tensor_slices(DATA).batch(8)
 VALIDATION = tf.data.Dataset.from_tensor_slices(DATA).batch(32)
 
 MAKE = {
-    "grad_norm": lambda: GradientNormEarlyStopping(0.9, patience=1),
-    "grad_norm, debiased": lambda: GradientNormEarlyStopping(0.9, debias=True),
-    "grad_evidence": lambda: EvidenceBasedEarlyStopping(),
+    "mean_gradient_norm": lambda: GradientNormEarlyStopping(0.9, patience=1),
+    "mean_gradient_norm, debiased": lambda: GradientNormEarlyStopping(0.9, debias=True),
+    "gradient_evidence": lambda: EvidenceBasedEarlyStopping(),
     "gradient_disparity": lambda: GradientDisparityEarlyStopping(DATA, patience=1),
-    "frozen_fraction": lambda: LayerwiseGradientStopping(),
+    "frozen_fraction": lambda: FreezeConverged(),
     "generalization_loss": lambda: PrecheltEarlyStopping("gl"),
     "label_changes": lambda: LabelWaveEarlyStopping(DATA, window=1),
     "stop_votes": lambda: StopWhen(
@@ -127,7 +127,7 @@ def assert_like_the_first(name, history, stopped_by):
 
 
 # One that measures in the step, one with data of its own, and one of several.
-REPRESENTATIVE = ("grad_norm", "gradient_disparity", "stop_votes")
+REPRESENTATIVE = ("mean_gradient_norm", "gradient_disparity", "stop_votes")
 
 
 @pytest.mark.parametrize("name", thorough_but(REPRESENTATIVE, MAKE))
@@ -141,7 +141,7 @@ def test_a_copy_and_a_second_fit_are_like_the_first(name, used):
 
 
 # Of the others the replicas are samples: see the tests of GradientMoments.
-SAME = ["grad_norm", "gradient_disparity", "frozen_fraction", "label_changes"]
+SAME = ["mean_gradient_norm", "gradient_disparity", "frozen_fraction", "label_changes"]
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,11 @@ def test_all_of_them_in_mixed_precision(policy):
     history = fit(
         make_model(), *callbacks, epochs=3, validation_data=VALIDATION
     ).history
-    for name in ("grad_norm", "grad_snr", "gradient_disparity", "grad_evidence"):
+    for name in (
+        "mean_gradient_norm",
+        "gradient_disparity",
+        "gradient_evidence",
+    ):
         assert np.isfinite(history[name]).all()
 
 

@@ -49,7 +49,7 @@ def test_equals_the_definition(jit_compile):
     stop = EvidenceBasedEarlyStopping()
     history = fit(make_model(jit_compile=jit_compile), stop, epochs=2).history
     expected = evidence(batch_gradients(np.zeros((INPUTS, 1))))
-    assert history["grad_evidence"] == pytest.approx([expected] * 2, rel=1e-4)
+    assert history["gradient_evidence"] == pytest.approx([expected] * 2, rel=1e-4)
     assert expected < -5
 
 
@@ -64,7 +64,7 @@ def test_two_replicas_are_two_samples(strategies):
     variance = np.sum((pairs[:, 0] - pairs[:, 1]) ** 2 / 2, axis=0) / degrees
     ratios = len(halves) * halves.mean(axis=0) ** 2 / variance
     expected = 1 - np.mean(ratios) * (degrees - 2) / degrees
-    assert history["grad_evidence"] == pytest.approx([expected], rel=1e-4)
+    assert history["gradient_evidence"] == pytest.approx([expected], rel=1e-4)
 
 
 def test_is_positive_at_the_minimum_of_the_training_loss_and_not_far_from_it():
@@ -89,7 +89,7 @@ def test_stops_while_training_and_says_why():
         X, Y, batch_size=8, epochs=60, callbacks=[Remember(), stop], verbose=0
     )
     assert history.epoch[-1] == stop.stopped_epoch < 59
-    logged = np.array(history.history["grad_evidence"])
+    logged = np.array(history.history["gradient_evidence"])
     assert (logged[-3:] > 0).all()
     assert logged[-4] <= 0 or len(logged) == 5
     assert re.fullmatch(
@@ -113,13 +113,13 @@ def test_is_averaged_over_epochs():
     ).history
     a, b, c = (evidence(batch_gradients(kernel)) for kernel in kernels)
     expected = [a, (a + 2 * b) / 3, (a + 2 * b + 4 * c) / 7]
-    assert history["grad_evidence"] == pytest.approx(expected, rel=1e-3)
+    assert history["gradient_evidence"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_one_batch_an_epoch_decides_nothing():
     stop = EvidenceBasedEarlyStopping(min_epochs=0)
     history = fit(make_model(), stop, epochs=1, batch_size=ROWS).history
-    assert np.isnan(history["grad_evidence"]).all()
+    assert np.isnan(history["gradient_evidence"]).all()
 
 
 def test_a_second_fit_starts_from_nothing():
@@ -128,8 +128,8 @@ def test_a_second_fit_starts_from_nothing():
     model.set_weights([KERNEL])
     second = fit(model, stop, epochs=1).history
     expected = evidence(batch_gradients(KERNEL))
-    assert second["grad_evidence"] == pytest.approx([expected], rel=1e-3)
-    assert first["grad_evidence"][0] < second["grad_evidence"][0]
+    assert second["gradient_evidence"] == pytest.approx([expected], rel=1e-3)
+    assert first["gradient_evidence"][0] < second["gradient_evidence"][0]
 
 
 @pytest.mark.parametrize(

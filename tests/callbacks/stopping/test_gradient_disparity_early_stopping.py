@@ -78,7 +78,7 @@ def test_two_replicas(strategies):
 def test_equal_losses_are_not_scaled():
     # The loss of each row is (w - 1)**2: no spread. The gradients are equal.
     x = np.ones((8, 3), "float32")
-    stop = GradientDisparityEarlyStopping((x, x[:, :2]), 2, batch_size=4)
+    stop = GradientDisparityEarlyStopping((x, x[:, :2]), batches=2, batch_size=4)
     assert fit(stop, epochs=1)["gradient_disparity"] == [0.0]
 
 

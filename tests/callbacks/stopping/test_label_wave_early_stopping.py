@@ -110,7 +110,9 @@ def test_datasets_and_rows():
     _, history = fit(LabelWaveEarlyStopping(data, window=1), CHANGES)
     assert history["label_changes"][1:3] == pytest.approx([0.5, 0.4])
     # Of the rows 0, 6, 13 and 19, one changes first, and then all but the last.
-    _, history = fit(LabelWaveEarlyStopping((X, X), 1, max_rows=4), [6, 14, 1, 2])
+    _, history = fit(
+        LabelWaveEarlyStopping((X, X), window=1, max_rows=4), [6, 14, 1, 2]
+    )
     assert history["label_changes"][1:3] == pytest.approx([0.25, 0.75])
 
 
@@ -119,7 +121,7 @@ def test_two_replicas(strategies):
     logged = []
     for replicas in (1, 2):
         with strategies(replicas).scope():
-            _, history = fit(LabelWaveEarlyStopping((X, X), 1), CHANGES[:4])
+            _, history = fit(LabelWaveEarlyStopping((X, X), window=1), CHANGES[:4])
         logged.append(history["label_changes"])
     np.testing.assert_array_equal(*logged)
 

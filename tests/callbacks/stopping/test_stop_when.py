@@ -238,7 +238,7 @@ def test_members_that_need_the_gradient():
     optimizer = model.optimizer
     _, history = fit(stop, model=model, validation_data=(X, 0 * X))
     assert stop.stopped_epoch == 2
-    assert {"grad_norm", "generalization_loss", "stop_votes"} <= history.keys()
+    assert {"mean_gradient_norm", "generalization_loss", "stop_votes"} <= history.keys()
     assert model.optimizer is optimizer
 
 

@@ -20,7 +20,7 @@ def test_per_element_it_ends_where_every_element_may_err(eta):
     """With elements that are all equally noisy, so that none hides behind others."""
     gradient = np.array([0.1, 1.0, 10.0])
     deviations = 3.0 * gradient
-    policy, size = AdAdaGrad(eta, per="element"), 2
+    policy, size = AdAdaGrad(eta, rule="element"), 2
     gsnr = np.mean(gradient**2 / deviations**2)
     while policy.update(Measured(size, 8, gsnr=gsnr)) > size:
         size *= 2
@@ -36,14 +36,14 @@ def test_per_element_it_ends_where_every_element_may_err(eta):
 
 def test_measures_only_what_it_needs():
     assert AdAdaGrad().needs == {"noise"}
-    assert AdAdaGrad(per="element").needs == {"gsnr"}
+    assert AdAdaGrad(rule="element").needs == {"gsnr"}
 
 
 def test_edges():
     for per in ("norm", "element"):
-        assert AdAdaGrad(per=per, shrink=True).update(Measured(16, 8)) == 16
+        assert AdAdaGrad(rule=per, shrink=True).update(Measured(16, 8)) == 16
     noise_alone = Measured(16, 8, gsnr=-0.5)
-    assert AdAdaGrad(per="element").update(noise_alone) == 32
+    assert AdAdaGrad(rule="element").update(noise_alone) == 32
 
 
 @pytest.mark.parametrize(

@@ -29,14 +29,14 @@ def test_takes_the_course_of_the_paper():
 
 def test_learning_rate_over_batch_size_is_that_of_the_small_batch():
     """Also when the batch cannot grow any more."""
-    policy = AdaBatch(every=3, decay=0.5)
+    policy = AdaBatch(every_epochs=3, decay=0.5)
     for epoch, (size, gain) in enumerate(course(policy, range(20), most=100)):
         assert size == min(32 * 2 ** (epoch // 3), 100)
         assert gain / size == pytest.approx(0.5 ** (epoch // 3) / 32)
 
 
 def test_no_number_overflows_in_a_long_training():
-    ((size, gain),) = course(AdaBatch(every=1, decay=0.5), [100_000], most=64)
+    ((size, gain),) = course(AdaBatch(every_epochs=1, decay=0.5), [100_000], most=64)
     assert size == 64
     assert gain == 0.0
 

@@ -28,7 +28,7 @@ def test_counts_the_gain_of_the_learning_rate():
     assert CABS().wanted(Measured(8, 8, **arguments)) == 20.0
     assert CABS().wanted(Measured(8, 8, gain=2.0, **arguments)) == 40.0
     assert CABS(scale=3.0).wanted(Measured(8, 8, **arguments)) == pytest.approx(60.0)
-    assert CABS(floor=0.25).wanted(Measured(8, 8, **arguments)) == 40.0
+    assert CABS(min_loss=0.25).wanted(Measured(8, 8, **arguments)) == 40.0
 
 
 @pytest.mark.parametrize(

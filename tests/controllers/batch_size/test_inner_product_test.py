@@ -34,7 +34,7 @@ def test_wants_a_batch_whose_sampled_gradients_point_the_right_way(theta):
 @pytest.mark.parametrize("nu", [0.5, 0.2])
 def test_wants_a_batch_whose_sampled_gradients_stray_no_further_sideways(nu):
     # Where it is large, the norm that a batch measures is that of the true gradient.
-    size = round(InnerProductTest(0.9, nu).wanted(measured(1e9)))
+    size = round(InnerProductTest(0.9, nu=nu).wanted(measured(1e9)))
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(100_000, 3)) * DEVIATIONS / math.sqrt(size)
     sideways = np.mean(np.sum(noise[:, 1:] ** 2, axis=1))

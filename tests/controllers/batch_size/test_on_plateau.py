@@ -21,12 +21,12 @@ def test_doubles_when_the_loss_stands_still():
 
 def test_more_can_be_better():
     values = [0.1, 0.2, 0.2, 0.3, 0.1]
-    found = sizes(OnPlateau("accuracy", 1, mode="max"), "accuracy", values)
+    found = sizes(OnPlateau("accuracy", patience=1, mode="max"), "accuracy", values)
     assert found == [8, 8, 16, 16, 32]
 
 
 def test_waits_after_a_doubling():
-    found = sizes(OnPlateau("loss", 1, cooldown=2), "loss", [1.0] * 6)
+    found = sizes(OnPlateau("loss", patience=1, cooldown=2), "loss", [1.0] * 6)
     assert found == [8, 16, 16, 32, 32, 64]
 
 

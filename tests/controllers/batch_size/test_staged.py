@@ -5,8 +5,8 @@ import pytest
 
 from keras_ext.controllers.batch_size import (
     AdaBatch,
-    GradientNoiseScale,
     Measured,
+    NoiseScale,
     Staged,
 )
 
@@ -40,11 +40,11 @@ def test_depends_on_the_epoch_alone():
 
 def test_knows_its_largest_factor():
     assert Staged([(0, 8), (2, 16), (5, 2)]).largest_factor == 16
-    assert Staged([(0, 8), (2, GradientNoiseScale())]).largest_factor == math.inf
+    assert Staged([(0, 8), (2, NoiseScale())]).largest_factor == math.inf
 
 
 def test_hands_over_to_another_policy():
-    policy = Staged([(0, 2), (1, GradientNoiseScale()), (9, AdaBatch(every=9))])
+    policy = Staged([(0, 2), (1, NoiseScale()), (9, AdaBatch(every_epochs=9))])
     assert policy.needs == {"noise"}
     assert policy.sets_learning_rate
     assert not Staged([(0, 2)]).sets_learning_rate

@@ -140,7 +140,7 @@ def test_what_is_no_number_is_forgotten(nothing):
     st.floats(1e-3, 10),
 )
 def test_no_step_is_longer_than_the_longest(values, proportional, integral, longest):
-    controller = PI(0.1, proportional, integral, max_step=longest)
+    controller = PI(0.1, proportional=proportional, integral=integral, max_step=longest)
     assert all(abs(controller.update(v)) <= longest for v in values)
 
 

@@ -31,7 +31,12 @@ def test_weights_are_those_of_exp3():
     """Auer et al. multiply a weight by exp(gamma * reward / (probability * K))."""
     gamma, num_arms = 0.2, 4
     bandit = Bandit(
-        range(num_arms), gamma / num_arms, gamma, forgetting=1.0, baseline=0.0, seed=0
+        range(num_arms),
+        learning_rate=gamma / num_arms,
+        exploration=gamma,
+        forgetting=1.0,
+        baseline=0.0,
+        seed=0,
     )
     weights = np.ones(num_arms)
     rng = np.random.default_rng(1)

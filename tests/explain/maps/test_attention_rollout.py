@@ -55,9 +55,9 @@ def test_queries_heads_and_small_batches():
     model = of_torch("functional")
     expected = REFERENCE["rollout"]
     for query, wanted in {"mean": expected.mean(axis=1), -1: expected[:, -1]}.items():
-        found = attention_rollout(model, X, query, batch_size=2)
+        found = attention_rollout(model, X, query=query, batch_size=2)
         np.testing.assert_allclose(found, wanted, atol=1e-5)
-    found = attention_rollout(model, X, "all", heads="max", jit=True)
+    found = attention_rollout(model, X, query="all", heads="max", jit=True)
     np.testing.assert_allclose(found, REFERENCE["rollout_max"], atol=1e-5)
 
 
@@ -65,11 +65,12 @@ def test_chosen_layers_and_the_part_that_goes_around():
     model = of_torch("blocks")
     paths = ["block0/block0_attention", "block1/block1_attention"]
     one, two = (
-        attention_rollout(model, X, "all", residual=0.0, layers=[p]) for p in paths
+        attention_rollout(model, X, query="all", residual=0.0, layers=[p])
+        for p in paths
     )
-    both = attention_rollout(model, X, "all", residual=0.0)
+    both = attention_rollout(model, X, query="all", residual=0.0)
     np.testing.assert_allclose(both, two @ one, atol=1e-6)
-    alone = attention_rollout(model, X, "all", residual=1.0)
+    alone = attention_rollout(model, X, query="all", residual=1.0)
     np.testing.assert_array_equal(alone, np.tile(np.eye(5), (3, 1, 1)))
 
 
@@ -97,8 +98,8 @@ def test_padding_changes_nothing(kind):
     model = encoder(kind)
     short, padded = np.array([[1, 2, 3]]), np.array([[1, 2, 3, 0, 0]])
     for query in ("mean", 0):
-        expected = attention_rollout(model, short, query)
-        found = attention_rollout(model, padded, query)
+        expected = attention_rollout(model, short, query=query)
+        found = attention_rollout(model, padded, query=query)
         np.testing.assert_allclose(found[:, :3], expected, atol=1e-6)
         np.testing.assert_array_equal(found[:, 3:], 0)
 
@@ -108,7 +109,7 @@ def test_a_causal_model_knows_nothing_of_what_comes_later():
     attend = layers.GroupQueryAttention(4, 4, 2)
     outputs = attend(inputs, inputs, use_causal_mask=True)
     model = keras.Model(inputs, outputs)
-    found = attention_rollout(model, normal(3, 4, 8), "all")
+    found = attention_rollout(model, normal(3, 4, 8), query="all")
     assert (found[:, *np.triu_indices(4, 1)] == 0).all()
     np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-6)
 

@@ -51,10 +51,14 @@ def test_closed_form_in_models_of_any_kind(make):
     weights = model.get_weights()[-1]
     activations = conv(X).numpy()
     expected = np.maximum(np.einsum("rhwc,co->rhwo", activations, weights) / 36, 0)
-    found = grad_cam(model, X, None)
+    found = grad_cam(model, X, outputs=None)
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    np.testing.assert_allclose(grad_cam(model, X, None, "conv"), found, atol=1e-6)
-    np.testing.assert_allclose(grad_cam(model, X, None, conv), found, atol=1e-6)
+    np.testing.assert_allclose(
+        grad_cam(model, X, outputs=None, layer="conv"), found, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        grad_cam(model, X, outputs=None, layer=conv), found, atol=1e-6
+    )
     assert "call" not in vars(conv)
 
 
@@ -71,9 +75,9 @@ def test_attention_within_a_layer_is_no_image():
 
 def test_chunks_and_xla_change_nothing():
     model = captum.model()
-    whole = grad_cam(model, captum.X, None)
+    whole = grad_cam(model, captum.X, outputs=None)
     assert whole.shape == (3, 8, 8, 3)
-    chunks = grad_cam(model, captum.X, None, batch_size=3, jit=True)
+    chunks = grad_cam(model, captum.X, outputs=None, batch_size=3, jit=True)
     np.testing.assert_allclose(chunks, whole, atol=1e-6)
 
 

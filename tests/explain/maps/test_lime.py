@@ -41,7 +41,9 @@ def test_groups_have_one_coefficient():
     pairs = (WEIGHTS * x).reshape(3, 2, 2).sum(axis=2)
     np.testing.assert_allclose(found, np.repeat(pairs, 2, axis=1), atol=1e-5)
     squares = groups.grid((4, 4, 1), 2)
-    found = lime(convnet(), normal(2, 4, 4, 1), None, groups=squares, num_samples=40)
+    found = lime(
+        convnet(), normal(2, 4, 4, 1), outputs=None, groups=squares, num_samples=40
+    )
     assert found.shape == (2, 4, 4, 1, 3)
     assert (found[:, 0, 0] == found[:, 1, 1]).all()
 
@@ -57,7 +59,7 @@ def test_a_row_has_the_same_map_alone_and_among_others():
 def test_several_inputs():
     rng = np.random.default_rng(0)
     x = {"number": normal(3, 2), "tokens": rng.integers(0, 7, (3, 3))}
-    found = lime(two_inputs(), x, "kind", num_samples=30)
+    found = lime(two_inputs(), x, outputs="kind", num_samples=30)
     assert {name: a.shape for name, a in found.items()} == {
         "number": (3, 2, 2),
         "tokens": (3, 3, 2),

@@ -21,7 +21,7 @@ RULES = ["epsilon", "gamma", "alpha_beta"]
     ],
 )
 def test_is_that_of_captum(rule, jit):
-    found = lrp(captum.model(), captum.X, captum.TARGET, rule, jit=jit)
+    found = lrp(captum.model(), captum.X, outputs=captum.TARGET, rule=rule, jit=jit)
     np.testing.assert_allclose(found, captum.REFERENCE[f"lrp_{rule}"], atol=1e-6)
 
 
@@ -51,8 +51,8 @@ def branched(use_bias, normalized=True):
 
 def test_small_epsilon_in_a_network_of_relus_is_the_input_times_the_gradient():
     model = branched(use_bias=True)
-    found = lrp(model, IMAGES, None, epsilon=1e-9)
-    expected = input_x_gradient(model, IMAGES, None)
+    found = lrp(model, IMAGES, outputs=None, epsilon=1e-9)
+    expected = input_x_gradient(model, IMAGES, outputs=None)
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
@@ -67,7 +67,9 @@ def test_small_epsilon_in_a_network_of_relus_is_the_input_times_the_gradient():
 def test_without_biases_the_map_adds_up_to_the_output(rule, alpha):
     model = branched(use_bias=False, normalized=False)
     images = np.abs(IMAGES)
-    found = lrp(model, images, None, rule, 1e-9, alpha=alpha).sum(axis=(1, 2, 3))
+    found = lrp(model, images, outputs=None, rule=rule, epsilon=1e-9, alpha=alpha).sum(
+        axis=(1, 2, 3)
+    )
     outputs = outputs_of(model, images)
     atol = 1e-3 * np.abs(outputs).max()
     np.testing.assert_allclose(found, outputs, atol=atol)
@@ -152,7 +154,7 @@ def test_several_inputs_among_them_tokens():
     model = two_inputs()
     rng = np.random.default_rng(0)
     x = {"number": normal(3, 2), "tokens": rng.integers(0, 7, (3, 3))}
-    found = lrp(model, x, None, batch_size=5)
+    found = lrp(model, x, outputs=None, batch_size=5)
     assert found["tokens"].shape == (3, 3, 3)
     total = sum(array.sum(axis=1) for array in found.values())
     outputs = outputs_of(model, x)
@@ -162,8 +164,8 @@ def test_several_inputs_among_them_tokens():
 
 def test_a_difference_of_outputs():
     model = captum.model()
-    found = lrp(model, captum.X, lambda y: y[:, 2] - y[:, 0])
-    every = lrp(model, captum.X, None)
+    found = lrp(model, captum.X, outputs=lambda y: y[:, 2] - y[:, 0])
+    every = lrp(model, captum.X, outputs=None)
     np.testing.assert_allclose(found, every[..., 2] - every[..., 0], atol=1e-6)
 
 
@@ -192,11 +194,11 @@ def test_scaling_and_constants_pass_relevance_on():
 def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_float16")
     model = branched(use_bias=True)
-    found = lrp(model, IMAGES, 0, "gamma")
+    found = lrp(model, IMAGES, outputs=0, rule="gamma")
     keras.config.set_dtype_policy("float32")
     exact = branched(use_bias=True)
     exact.set_weights(model.get_weights())
-    expected = lrp(exact, IMAGES, 0, "gamma")
+    expected = lrp(exact, IMAGES, outputs=0, rule="gamma")
     np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
 
 

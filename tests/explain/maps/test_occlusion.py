@@ -13,7 +13,7 @@ def test_is_that_of_captum(batch_size):
     found = occlusion(
         captum.model(),
         captum.X,
-        captum.TARGET,
+        outputs=captum.TARGET,
         size=3,
         stride=(2, 2),
         background=background,
@@ -41,7 +41,7 @@ def test_one_of_several_inputs_is_hidden_at_a_time():
     model = two_inputs()
     rng = np.random.default_rng(0)
     x = {"number": normal(3, 2), "tokens": rng.integers(0, 7, (3, 3))}
-    found = occlusion(model, x, "size", size=9)
+    found = occlusion(model, x, outputs="size", size=9)
     whole = outputs_of(model, x)["size"]
     for name, array in x.items():
         hidden = x | {name: np.zeros_like(array)}

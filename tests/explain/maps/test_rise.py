@@ -25,7 +25,16 @@ def masks_by_resizing(masks, size):
 def test_brute_force(batch_size):
     model, x = convnet(), normal(3, 4, 4, 1)
     masks = masks_by_resizing(Masks((4, 4), 40, 3, 0.4, 5), 4)
-    found = rise(model, x, None, 40, 3, 0.4, batch_size, seed=5)
+    found = rise(
+        model,
+        x,
+        outputs=None,
+        num_masks=40,
+        cells=3,
+        rate=0.4,
+        batch_size=batch_size,
+        seed=5,
+    )
     expected = np.zeros((3, 4, 4, 1, 3))
     for mask in masks:
         outputs = model(x * mask[..., None]).numpy()
@@ -50,7 +59,7 @@ def test_a_row_has_the_same_map_alone_and_among_others():
 
 def test_channels_are_hidden_together():
     model = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten()])
-    found = rise(model, normal(2, 5, 3), 0, num_masks=20)
+    found = rise(model, normal(2, 5, 3), outputs=0, num_masks=20)
     np.testing.assert_array_equal(found[..., 0], found[..., 2])
 
 

@@ -11,7 +11,7 @@ from tests.explain.models import linear, normal, outputs_of, perceptron, two_inp
 @pytest.mark.parametrize("batch_size", ["auto", 4])
 def test_is_that_of_captum(batch_size):
     model = captum.model()
-    found = saliency(model, captum.X, captum.TARGET, batch_size=batch_size)
+    found = saliency(model, captum.X, outputs=captum.TARGET, batch_size=batch_size)
     np.testing.assert_allclose(found, captum.REFERENCE["saliency"], atol=1e-6)
 
 
@@ -25,12 +25,12 @@ def test_several_inputs_and_outputs():
     model = two_inputs()
     tokens = np.random.default_rng(0).integers(0, 7, (5, 3))
     x = {"number": normal(5, 2), "tokens": tokens}
-    found = saliency(model, x, None)
+    found = saliency(model, x, outputs=None)
     assert {name: a.shape for name, a in found.items()} == {
         "number": (5, 2, 3),
         "tokens": (5, 3, 3),
     }
-    kind = saliency(model, x, ("top", 1))
+    kind = saliency(model, x, outputs=("top", 1))
     top = np.argmax(np.concatenate(list(outputs(model, x)), axis=1), axis=1)
     for row, column in enumerate(top):
         np.testing.assert_allclose(
@@ -45,7 +45,7 @@ def outputs(model, x):
 
 def test_more_outputs_than_one_graph_goes_back_from():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(20)])
-    found = saliency(model, normal(2, 3), None, absolute=False)
+    found = saliency(model, normal(2, 3), outputs=None, absolute=False)
     np.testing.assert_allclose(found[1], model.get_weights()[0], atol=1e-6)
 
 

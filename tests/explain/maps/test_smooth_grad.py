@@ -34,9 +34,9 @@ def test_tokens_get_noise_in_their_embeddings():
     rng = np.random.default_rng(0)
     x = {"number": normal(3, 2), "tokens": rng.integers(0, 7, (3, 3))}
     model = two_inputs()
-    found = smooth_grad(model, x, "size", num_samples=4)
+    found = smooth_grad(model, x, outputs="size", num_samples=4)
     assert found["tokens"].shape == (3, 3)
-    without = smooth_grad(model, x, "size", num_samples=4, noise=0.0)
+    without = smooth_grad(model, x, outputs="size", num_samples=4, noise=0.0)
     assert not np.allclose(found["tokens"], without["tokens"])
 
 

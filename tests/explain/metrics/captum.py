@@ -17,7 +17,7 @@ def explainer(method="integrated_gradients"):
     layers = [keras.layers.Dense(8, "tanh"), keras.layers.Dense(2)]
     model = keras.Sequential([keras.Input((6,)), *layers])
     model.set_weights([d["w1"], d["b1"], d["w2"], d["b2"]])
-    return Explainer(model, d["baseline"], method, outputs=1)
+    return Explainer(model, d["baseline"], method=method, outputs=1)
 
 
 def explanation(name):

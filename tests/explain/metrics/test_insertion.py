@@ -12,15 +12,15 @@ def test_a_linear_model_gains_its_values_one_after_the_other():
     found = explainer(X)
     falling = -np.sort(-found.values, axis=1)
     gained = np.concatenate([np.zeros((4, 1)), np.cumsum(falling, axis=1)], axis=1)
-    outputs = insertion(found, explainer, X).outputs
+    outputs = insertion(found, explainer, x=X).outputs
     np.testing.assert_allclose(outputs, found.base_values[:, None] + gained, atol=1e-5)
 
 
 def test_it_is_deletion_in_the_opposite_order():
     explainer = Explainer(perceptron(), BACKGROUND)
     found = explainer(X)
-    inserted = insertion(found, explainer, X)
+    inserted = insertion(found, explainer, x=X)
     found.values = -found.values
-    deleted = deletion(found, explainer, X)
+    deleted = deletion(found, explainer, x=X)
     np.testing.assert_allclose(inserted.outputs, deleted.outputs[:, ::-1], atol=1e-6)
     np.testing.assert_allclose(inserted.area, deleted.area, atol=1e-6)

@@ -41,7 +41,7 @@ def test_correlations_are_those_of_the_shuffled_model():
     explainer = Explainer(model, np.zeros((1, 6)))
     explanation = explainer(X)
     spy = Spy(explainer)
-    found = parameter_randomization(explanation, explainer, X)
+    found = parameter_randomization(explanation, explainer, x=X)
     ((kernel, _),) = spy.kernels
     assert sorted(kernel[:, 0]) == weights.tolist()
     assert kernel[:, 0].tolist() != weights.tolist()
@@ -60,7 +60,7 @@ def test_layers_are_shuffled_from_the_last_to_the_first(cascading):
     explainer = Explainer(model, np.zeros((1, 6)))
     explanation = explainer(X)
     spy = Spy(explainer)
-    found = parameter_randomization(explanation, explainer, X, cascading=cascading)
+    found = parameter_randomization(explanation, explainer, x=X, cascading=cascading)
     assert list(found) == ["c", "b", "inner/a"]
     paths = [w.path.split("/")[-2] for w in model.weights]
     for step, kernels in enumerate(spy.kernels):
@@ -83,7 +83,7 @@ def test_weights_are_restored_after_an_error():
     explanation = explainer(X)
     Spy(explainer, fail_at=1)
     with pytest.raises(RuntimeError):
-        parameter_randomization(explanation, explainer, X)
+        parameter_randomization(explanation, explainer, x=X)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -91,13 +91,13 @@ def test_weights_are_restored_after_an_error():
 def test_an_explanation_of_the_model_changes_and_one_without_signs_can_be_asked_for():
     model = perceptron(outputs=2)
     explainer = Explainer(model, normal(8, 6, seed=3))
-    found = parameter_randomization(explainer(X), explainer, X, absolute=True)
+    found = parameter_randomization(explainer(X), explainer, x=X, absolute=True)
     first = list(found.values())[-1]
     assert first.shape == (4, 2)
     assert np.abs(first).mean() < 0.7
-    again = parameter_randomization(explainer(X), explainer, X, absolute=True)
+    again = parameter_randomization(explainer(X), explainer, x=X, absolute=True)
     np.testing.assert_array_equal(list(again.values())[-1], first)
-    other = parameter_randomization(explainer(X), explainer, X, seed=3)
+    other = parameter_randomization(explainer(X), explainer, x=X, seed=3)
     assert (list(other.values())[-1] != first).any()
 
 
@@ -109,4 +109,4 @@ def test_rejects_bad_arguments():
         ({"seed": 0.5}, r"`seed` must be a non-negative integer"),
     ):
         with pytest.raises(ValueError, match=message):
-            parameter_randomization(explainer(X), explainer, X, **kwargs)
+            parameter_randomization(explainer(X), explainer, x=X, **kwargs)

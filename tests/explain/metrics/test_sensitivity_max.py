@@ -12,7 +12,7 @@ D = captum.REFERENCE
 def test_is_that_of_captum():
     explainer = captum.explainer()
     found = sensitivity_max(
-        explainer(D["x"]), explainer, D["x"], perturbations=D["nearby"]
+        explainer(D["x"]), explainer, x=D["x"], perturbations=D["nearby"]
     )
     np.testing.assert_allclose(found, D["sensitivity_max"], rtol=1e-3)
 
@@ -21,7 +21,7 @@ def test_values_of_a_linear_model_move_with_the_row():
     weights, x = np.array([1.0, -2.0, 3.0]), normal(4, 3)
     explainer = Explainer(linear(weights), np.zeros((1, 3)))
     change = np.array([[0.01, 0.02, -0.01], [0.0, 0.001, 0.0]])
-    found = sensitivity_max(explainer(x), explainer, x, perturbations=change)
+    found = sensitivity_max(explainer(x), explainer, x=x, perturbations=change)
     size = np.linalg.norm(weights * change[0])
     expected = size / np.linalg.norm(weights * x, axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
@@ -31,9 +31,9 @@ def test_grows_with_the_radius_and_the_samples():
     explainer = Explainer(perceptron(), normal(5, 6, seed=1))
     x = normal(3, 6)
     found = explainer(x)
-    usual = sensitivity_max(found, explainer, x, num_samples=2)
-    assert (sensitivity_max(found, explainer, x, num_samples=6) >= usual).all()
-    assert (sensitivity_max(found, explainer, x, radius=0.2) > usual).all()
+    usual = sensitivity_max(found, explainer, x=x, num_samples=2)
+    assert (sensitivity_max(found, explainer, x=x, num_samples=6) >= usual).all()
+    assert (sensitivity_max(found, explainer, x=x, radius=0.2) > usual).all()
     assert (usual > 0).all()
 
 
@@ -42,8 +42,10 @@ def test_explains_the_same_output_where_another_becomes_the_highest():
     kwargs = {"radius": 3.0, "num_samples": 3, "budget": 50}
     found = []
     for outputs in ("top", None):
-        explainer = Explainer(model, x[:2], "expected_gradients", outputs=outputs)
-        found.append(sensitivity_max(explainer(x, 50), explainer, x, **kwargs))
+        explainer = Explainer(
+            model, x[:2], method="expected_gradients", outputs=outputs
+        )
+        found.append(sensitivity_max(explainer(x, 50), explainer, x=x, **kwargs))
     highest = outputs_of(model, x).argmax(axis=1)
     np.testing.assert_allclose(found[0], found[1][range(6), highest], rtol=1e-3)
 
@@ -62,4 +64,4 @@ def test_rejects_bad_arguments(kwargs, message):
     explainer = Explainer(linear(np.ones(3)), np.zeros((1, 3)))
     x = normal(2, 3)
     with pytest.raises(ValueError, match=message):
-        sensitivity_max(explainer(x), explainer, x, **kwargs)
+        sensitivity_max(explainer(x), explainer, x=x, **kwargs)

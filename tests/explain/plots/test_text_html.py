@@ -34,7 +34,7 @@ def explanation(values, **kwargs):
 
 
 def test_tokens_have_the_color_of_their_values():
-    html = text_html(explanation([[0.4, -0.2, 0.0]]), [["good", "bad", "film"]])
+    html = text_html(explanation([[0.4, -0.2, 0.0]]), tokens=[["good", "bad", "film"]])
     good, bad, film = Spans(html).found
     assert good == ("good", "255,0,81,0.750", "+0.400")
     assert bad[1].startswith("0,139,251,0.37")
@@ -44,11 +44,11 @@ def test_tokens_have_the_color_of_their_values():
 
 def test_text_is_escaped_and_padding_left_out():
     words = [["<script>alert(1)</script>", "&", ""]]
-    spans = Spans(text_html(explanation([[1.0, 2.0, 0.0]]), words))
+    spans = Spans(text_html(explanation([[1.0, 2.0, 0.0]]), tokens=words))
     assert [text for text, *_ in spans.found] == [words[0][0], "&"]
     assert spans.tags == {"div", "span"}
     named = explanation([[1.0]], output_names=["<b>"])
-    assert Spans(text_html(named, [["x"]])).tags == {"div", "span"}
+    assert Spans(text_html(named, tokens=[["x"]])).tags == {"div", "span"}
 
 
 def test_writes_the_data_where_no_tokens_are_given():
@@ -62,7 +62,7 @@ def test_one_of_several_outputs_and_a_limit_of_rows():
     values = np.zeros((4, 2, 2))
     values[..., 1] = 1.0
     found = explanation(values, output_names=["a", "b"])
-    html = text_html(found, [["x", "y"]] * 4, output="b", max_rows=3)
+    html = text_html(found, tokens=[["x", "y"]] * 4, output="b", max_rows=3)
     assert len(Spans(html).found) == 6
     assert html.count("b: 0.50") == 3
 

@@ -24,7 +24,7 @@ def norms_after(clip, norms):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_equals_the_reference_over_a_stream_of_gradients(jit_compile):
-    clip = AdaGC(**SETTINGS, floor=0.0)
+    clip = AdaGC(**SETTINGS, epsilon=0.0)
     assert_equal_streams(transformed(clip, jit_compile=jit_compile), REFERENCE)
 
 
@@ -61,7 +61,7 @@ def test_the_joint_norm_counts_in_the_warm_up():
 
 def test_zero_gradients_leave_the_average_as_it_is():
     norms = [1.0, 0.9, *[0.0] * 500, 5.0]
-    after = norms_after(AdaGC(relative=2.0, beta=0.9, warmup_steps=2), norms)
+    after = norms_after(AdaGC(relative=2.0, smoothing=0.9, warmup_steps=2), norms)
     np.testing.assert_allclose(after[-1], 1.8, rtol=1e-6)
 
 
@@ -75,16 +75,16 @@ def test_a_weight_that_wakes_up_after_the_warm_up_is_not_locked(warmup_steps):
 
 def test_a_weight_with_next_to_no_gradient_in_the_warm_up_is_not_locked():
     norms = [1e-12] * 100 + [0.5] * 20
-    after = norms_after(AdaGC(floor=0.01), norms)
+    after = norms_after(AdaGC(epsilon=0.01), norms)
     # The floor is a hundredth of `absolute`.
     np.testing.assert_allclose(after[100:], 1.05 * 0.01, rtol=1e-6)
-    locked = norms_after(AdaGC(floor=0.0), norms)
+    locked = norms_after(AdaGC(epsilon=0.0), norms)
     assert locked[-1] < 1e-11
 
 
 def test_the_floor_is_shared_by_the_weights():
     weights = [keras.Variable([0.0], name=name) for name in "abcd"]
-    clip = AdaGC(relative=1.0, warmup_steps=1, floor=0.01)
+    clip = AdaGC(relative=1.0, warmup_steps=1, epsilon=0.01)
     clip.build(weights, {})
     for size in (1e-9, 1.0):
         clipped = clip([tf.constant([size])] * 4, weights)
@@ -98,7 +98,7 @@ def test_the_limit_of_growing_gradients_follows_slowly():
 
 
 def test_thresholds_can_change_while_training():
-    clip = AdaGC(absolute=1.0, relative=2.0, beta=0.0, warmup_steps=1)
+    clip = AdaGC(absolute=1.0, relative=2.0, smoothing=0.0, warmup_steps=1)
     optimizer = GradientPipeline(keras.optimizers.SGD(1.0), [clip])
     weight = keras.Variable([0.0], name="weight")
     optimizer.build([weight])

@@ -116,7 +116,7 @@ def test_equals_optax_for_the_weights_of_every_kind_of_layer(kind):
     assert {v.path for v in variables} == {
         path for path in FIXTURE if path.split("/")[0] == kind
     }
-    clip = built(AdaptiveClip(CLIPPING, EPSILON), variables, unit_axes(model))
+    clip = built(AdaptiveClip(CLIPPING, epsilon=EPSILON), variables, unit_axes(model))
     weights, gradients, expected = zip(
         *(FIXTURE[v.path] for v in variables), strict=True
     )
@@ -134,7 +134,7 @@ def test_the_pipeline_moves_the_weights_by_what_optax_says(kind):
     variables = model.trainable_variables
     optimizer = GradientPipeline(
         keras.optimizers.SGD(1.0),
-        [AdaptiveClip(CLIPPING, EPSILON)],
+        transforms=[AdaptiveClip(CLIPPING, epsilon=EPSILON)],
         unit_axes=unit_axes(model),
     )
     weights, gradients, expected = zip(
@@ -291,7 +291,7 @@ def test_a_compiled_step_follows_the_clipping(jit_compile):
 
 
 def test_config_keeps_every_argument():
-    clip = AdaptiveClip(0.2, 1e-4, include=["a", "b"], exclude="c")
+    clip = AdaptiveClip(0.2, epsilon=1e-4, include=["a", "b"], exclude="c")
     config = clip.get_config()
     assert config == {
         "clipping": 0.2,

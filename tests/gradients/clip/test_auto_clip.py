@@ -34,7 +34,7 @@ def clipped_by(limits, norms, gradients):
 def test_equals_numpy_over_a_stream_of_gradients(percentile, history):
     limits = limits_of(GLOBAL_NORMS, percentile, history)
     expected = {n: clipped_by(limits, GLOBAL_NORMS, g) for n, g in STREAM.items()}
-    assert_equal_streams(transformed(AutoClip(percentile, history)), expected)
+    assert_equal_streams(transformed(AutoClip(percentile, history=history)), expected)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -43,7 +43,7 @@ def test_each_weight_has_a_history_of_its_own(jit_compile):
     for name, gradients in STREAM.items():
         norms = norms_of(gradients)
         expected[name] = clipped_by(limits_of(norms, 25.0, 9), norms, gradients)
-    clip = AutoClip(25.0, 9, per="tensor")
+    clip = AutoClip(25.0, history=9, per="tensor")
     assert_equal_streams(transformed(clip, jit_compile=jit_compile), expected)
 
 
@@ -56,7 +56,7 @@ def test_units_have_histories_of_their_own():
         limits = limits_of(norms, 10.0, 20)
         expected[:, :, unit] = clipped_by(limits, norms, column)
     stream = {"hidden/kernel": kernels}
-    clipped = transformed(AutoClip(10.0, 20, per="unit"), stream)
+    clipped = transformed(AutoClip(10.0, history=20, per="unit"), stream)
     assert_equal_streams(clipped, {"hidden/kernel": expected})
 
 
@@ -65,7 +65,7 @@ def test_is_exact_to_the_last_place_in_a_long_history():
     rng = np.random.default_rng(0)
     norms = np.float32(np.exp(rng.normal(scale=5.0, size=700)))
     stream = {"weight": norms.reshape(-1, 1)}
-    clip = AutoClip(99.9, 600)
+    clip = AutoClip(99.9, history=600)
     clipped = transformed(clip, stream, {"weight": np.zeros(1, "float32")})["weight"]
     # The percentile as the device has it.
     limits = limits_of(np.float64(norms), np.float64(np.float32(99.9)), 600)

@@ -185,7 +185,7 @@ def test_the_loss_scale_does_not_mind_a_spike_but_nan(strategies, replicas):
             keras.optimizers.SGD(1.0), initial_scale=64.0, dynamic_growth_steps=4
         )
         transform = SkipSpikes(warmup_steps=2, max_consecutive=0, raise_in_step=False)
-        optimizer = GradientPipeline(scaler, [transform])
+        optimizer = GradientPipeline(scaler, transforms=[transform])
         optimizer.build([kernel])
 
     @tf.function(autograph=False)
@@ -219,7 +219,9 @@ def test_accumulated_batches_are_judged_together(strategies, replicas):
         kernel = keras.Variable([0.0], name="kernel")
         transform = SkipSpikes(warmup_steps=2)
         optimizer = GradientPipeline(
-            keras.optimizers.SGD(1.0, momentum=0.5), [transform], accumulation_steps=2
+            keras.optimizers.SGD(1.0, momentum=0.5),
+            transforms=[transform],
+            accumulation_steps=2,
         )
         optimizer.build([kernel])
 

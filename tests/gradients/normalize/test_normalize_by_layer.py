@@ -22,7 +22,7 @@ def test_equals_optax_over_a_stream_of_gradients(scale):
 @pytest.mark.parametrize("per", ["unit", "tensor", "layer", "global"])
 @pytest.mark.parametrize("scale", ["unit", "weight"])
 def test_every_group_has_the_length_that_it_should_have(scale, per):
-    actual = transformed(NormalizeByLayer(scale, per))
+    actual = transformed(NormalizeByLayer(scale, per=per))
     t = 33  # a spike in one weight
     squares = {name: np.square(np.float64(g[t])) for name, g in actual.items()}
     wanted = {name: np.square(np.float64(w)) for name, w in WEIGHTS.items()}
@@ -55,7 +55,7 @@ def test_a_gradient_of_zero_stays_zero():
 
 def test_weights_of_zero_are_moved_by_the_floor():
     bias = keras.Variable([0.0, 0.0], name="bias")
-    transform = NormalizeByLayer("weight", smallest_weight=0.01)
+    transform = NormalizeByLayer("weight", min_weight_norm=0.01)
     optimizer = GradientPipeline(keras.optimizers.SGD(1.0), [transform])
     optimizer.apply([tf.constant([30.0, 40.0])], [bias])
     np.testing.assert_allclose(bias.numpy(), [-0.006, -0.008], rtol=1e-6)

@@ -26,7 +26,9 @@ def noise(transform, size=2000, updates=1, names=("a",), **function_options):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_is_normal_with_the_variance_of_the_paper(jit_compile):
-    (rows,) = noise(AddNoise(0.3, 0.55, seed=1), 5000, 40, jit_compile=jit_compile)
+    (rows,) = noise(
+        AddNoise(0.3, decay=0.55, seed=1), 5000, 40, jit_compile=jit_compile
+    )
     for t, row in enumerate(rows):
         deviation = np.sqrt(0.3 / (1 + t) ** 0.55)
         assert stats.kstest(row / deviation, "norm").pvalue > 1e-3 / len(rows)
@@ -38,7 +40,7 @@ def test_is_normal_with_the_variance_of_the_paper(jit_compile):
 
 
 def test_updates_weights_and_numbers_are_independent():
-    one, two = noise(AddNoise(1.0, 0.0, seed=1), 4000, 2, names=("a", "b"))
+    one, two = noise(AddNoise(1.0, decay=0.0, seed=1), 4000, 2, names=("a", "b"))
     rows = [*one, *two, one[0][::-1]]
     for i, a in enumerate(rows):
         for b in rows[:i]:

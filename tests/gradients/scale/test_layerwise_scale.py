@@ -226,7 +226,7 @@ def test_a_pattern_that_never_counts_is_an_error(factors):
         (lambda: LayerwiseScale({"a": -1}), r"to numbers >= 0\. Received: factors="),
         (lambda: LayerwiseScale({1: 1.0}), r"`factors` must be a dictionary"),
         (lambda: LayerwiseScale({"(": 1.0}), r"`factors` must be .*'\(' fails"),
-        (lambda: LayerwiseScale({}, -1), r"`default` must be a number >= 0"),
+        (lambda: LayerwiseScale({}, default=-1), r"`default` must be a number >= 0"),
         (lambda: LayerwiseScale.by_depth(["a"], 0), r"`decay` must be a number > 0"),
         (
             lambda: LayerwiseScale.by_depth(keras.Sequential()),

@@ -39,7 +39,7 @@ def test_mask_is_that_of_the_paper():
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_spatial_drops_channels(data_format):
     conv = keras.layers.Conv2D(2, 1, data_format=data_format, use_bias=False)
-    layer = ConcreteDropout(conv, 0.3, spatial=True, seed=5)
+    layer = ConcreteDropout(conv, initial_rate=0.3, spatial=True, seed=5)
     shape = (5, 4, 3, 3) if data_format == "channels_last" else (5, 3, 4, 3)
     mask_shape = (5, 1, 1, 3) if data_format == "channels_last" else (5, 3, 1, 1)
     layer.build(shape)

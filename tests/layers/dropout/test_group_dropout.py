@@ -8,7 +8,7 @@ from keras_ext.layers import GroupDropout
 
 def kept(groups, shape, axis=-1, draws=2000):
     x = np.random.default_rng(0).normal(size=(draws, *shape)).astype("float32")
-    y = np.asarray(GroupDropout(0.25, groups, axis, seed=1)(x, training=True))
+    y = np.asarray(GroupDropout(0.25, groups, axis=axis, seed=1)(x, training=True))
     np.testing.assert_allclose(y[y != 0], x[y != 0] / 0.75, rtol=1e-6)
     return y != 0
 
@@ -67,4 +67,4 @@ def test_rejects_bad_arguments(arguments, message):
 )
 def test_rejects_inputs_that_do_not_fit(groups, axis, message):
     with pytest.raises(ValueError, match=message):
-        GroupDropout(0.5, groups, axis).build((None, 4))
+        GroupDropout(0.5, groups, axis=axis).build((None, 4))

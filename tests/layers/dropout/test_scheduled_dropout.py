@@ -101,14 +101,14 @@ def test_replicas_count_batches_once(strategies, tmp_path):
 
 
 def test_the_height_is_live():
-    layer = ScheduledDropout(0.5, 4, "annealed")
+    layer = ScheduledDropout(0.5, 4, schedule="annealed")
     layer(ONES, training=True)
     layer.rate = 0.4
     assert layer.present_rate == 0.3
 
 
 def test_noise_shape_drops_whole_axes():
-    layer = ScheduledDropout(0.5, 4, "annealed", noise_shape=[None, 1], seed=0)
+    layer = ScheduledDropout(0.5, 4, schedule="annealed", noise_shape=[None, 1], seed=0)
     outputs = np.asarray(layer(ONES, training=True))
     assert set(outputs.min(axis=1)) == {0.0, 2.0}
     np.testing.assert_array_equal(outputs.min(axis=1), outputs.max(axis=1))

@@ -12,7 +12,7 @@ Z = np.array([-4.0, -1.0, 0.0, 0.5, 3.0], "float32")
 
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (0.5, -1.0), (0.0, 1.0)])
 def test_units_are_kept_by_their_input(alpha, beta):
-    layer = Standout("linear", alpha, beta, seed=1)
+    layer = Standout("linear", alpha=alpha, beta=beta, seed=1)
     z = np.tile(Z, (4000, 1)) + 1e-3
     y = np.asarray(layer(z, training=True))
     np.testing.assert_array_equal(y[y != 0], z[y != 0])
@@ -23,12 +23,12 @@ def test_units_are_kept_by_their_input(alpha, beta):
 
 
 def test_inference_is_the_expected_value():
-    y = Standout("relu", 2.0, 0.5)(Z)
+    y = Standout("relu", alpha=2.0, beta=0.5)(Z)
     np.testing.assert_allclose(y, np.maximum(Z, 0) * expit(2 * Z + 0.5), rtol=1e-6)
 
 
 def test_saves_its_activation():
-    layer = Standout(keras.activations.tanh, 2.0, 0.5)
+    layer = Standout(keras.activations.tanh, alpha=2.0, beta=0.5)
     config = layer.get_config()
     assert config["activation"] == "tanh"
     np.testing.assert_array_equal(Standout.from_config(config)(Z), layer(Z))

@@ -32,14 +32,14 @@ def test_divergence_is_that_of_the_integral(alpha):
 
 
 def test_noise_is_normal_around_one():
-    layer = VariationalDropout(0.0, 0.25, seed=1)
+    layer = VariationalDropout(0.0, initial_alpha=0.25, seed=1)
     y = np.asarray(layer(np.full((5000, 1), 2.0, "float32"), training=True))
     assert stats.kstest(y[:, 0], stats.norm(2, 1).cdf).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("per", ["feature", "layer"])
 def test_the_loss_gets_the_divergence_of_every_feature(per):
-    layer = VariationalDropout(0.1, 0.5, per)
+    layer = VariationalDropout(0.1, initial_alpha=0.5, per=per)
     layer(np.ones((2, 3), "float32"))
     expected = 0.1 * 3 * (divergence(0.5) - divergence(1.0))
     assert float(layer.losses[0]) == pytest.approx(expected, abs=0.005)
@@ -52,7 +52,7 @@ def test_features_that_matter_get_less_noise():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 3)).astype("float32")
     y = 3 * x[:, 0]
-    layer = VariationalDropout(1 / 400, 0.3, seed=1)
+    layer = VariationalDropout(1 / 400, initial_alpha=0.3, seed=1)
     model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(1)])
     model.compile(keras.optimizers.Adam(0.05), "mse")
     batches = tf.data.Dataset.from_tensors((x, y)).repeat(100)

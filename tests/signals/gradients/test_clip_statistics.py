@@ -15,7 +15,7 @@ from tests.streams import STREAM, WEIGHTS, norms_of, variables_of
 
 
 def run(clip, smoothing=0.95, stream=STREAM, **function_options):
-    statistics = ClipStatistics(clip, smoothing)
+    statistics = ClipStatistics(clip, smoothing=smoothing)
     optimizer = GradientPipeline(
         keras.optimizers.SGD(0.0), [clip], signals=[statistics]
     )
@@ -151,7 +151,10 @@ def test_a_rule_for_no_weight_has_nothing_to_say():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((ClipByValue(1.0),), "`transform` must be a NormClip. Received: transform=<"),
+        (
+            (ClipByValue(1.0),),
+            "`transform` must be a ClipByGroupNorm. Received: transform=<",
+        ),
         (
             (ClipByNorm(), 1.0),
             "`smoothing` must be a number in [0, 1). Received: smoothing=1.0.",

@@ -50,7 +50,7 @@ def averaged(measurements, smoothing):
 
 @pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 def test_micro_batches_are_multiplied_with_the_gradient_before(jit_compile):
-    projection = GradientProjection(every=3, smoothing=0.6, minimum_samples=2)
+    projection = GradientProjection(every=3, smoothing=0.6, min_samples=2)
     gradients = sampled(4 * 5)
     run(projection, gradients, 4, jit_compile)
     updates = gradients.astype("float64").reshape(5, 4, -1)
@@ -61,7 +61,7 @@ def test_micro_batches_are_multiplied_with_the_gradient_before(jit_compile):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_two_successive_gradients_are_multiplied_with_the_one_before(jit_compile):
-    projection = GradientProjection(every=4, smoothing=0.6, minimum_samples=2)
+    projection = GradientProjection(every=4, smoothing=0.6, min_samples=2)
     gradients = sampled(8 + 3)
     run(projection, gradients, 1, jit_compile)
     g = gradients.astype("float64")
@@ -73,7 +73,7 @@ def test_two_successive_gradients_are_multiplied_with_the_one_before(jit_compile
 
 def test_replicas_are_multiplied_with_the_gradient_before(strategies):
     strategy = strategies(2)
-    projection = GradientProjection(every=3, smoothing=0.0, minimum_samples=1)
+    projection = GradientProjection(every=3, smoothing=0.0, min_samples=1)
     gradients = sampled(2 * 2).reshape(2, 2, -1)
     with strategy.scope():
         weight = keras.Variable(np.zeros(DIMENSION), dtype="float32", name="weight")
@@ -123,7 +123,7 @@ def test_estimates_the_truth(count):
 def test_unit_makes_it_the_variance_of_samples():
     found = []
     for unit in (1.0, 32.0):
-        projection = GradientProjection(every=3, smoothing=0.6, minimum_samples=1)
+        projection = GradientProjection(every=3, smoothing=0.6, min_samples=1)
         projection.unit.assign(unit)
         run(projection, sampled(8), 4)
         found.append(projection.read())
@@ -132,7 +132,7 @@ def test_unit_makes_it_the_variance_of_samples():
 
 
 def test_is_nan_until_there_are_enough_samples():
-    projection = GradientProjection(every=3, minimum_samples=2)
+    projection = GradientProjection(every=3, min_samples=2)
     assert np.isnan(projection.read()).all()
     run(projection, sampled(4))
     assert np.isnan(projection.read()).all()

@@ -92,7 +92,7 @@ def averaged(history, quantity, smoothing):
 def pipeline(statistics, clipping=CLIPPING):
     return GradientPipeline(
         keras.optimizers.SGD(LEARNING_RATE, MOMENTUM),
-        [AdaptiveClip(clipping)],
+        transforms=[AdaptiveClip(clipping)],
         signals=[statistics],
     )
 
@@ -185,7 +185,10 @@ def test_counts_the_clipped_units_by_the_axes_of_the_layer():
     # Rows are units here, as in an embedding: one of four is clipped.
     statistics = GradientStatistics(("clipped_fraction",))
     optimizer = GradientPipeline(
-        "sgd", [AdaptiveClip(0.5)], signals=[statistics], unit_axes={"rows": (1,)}
+        "sgd",
+        transforms=[AdaptiveClip(0.5)],
+        signals=[statistics],
+        unit_axes={"rows": (1,)},
     )
     rows = keras.Variable(np.ones((4, 2)), dtype="float32", name="rows")
     bias = keras.Variable(np.ones(7), dtype="float32", name="bias")
@@ -318,7 +321,9 @@ def test_two_replicas_measure_the_gradient_that_they_agreed_on(strategies):
     with strategy.scope():
         weight = keras.Variable([3.0, 4.0], name="weight")
         optimizer = GradientPipeline(
-            keras.optimizers.SGD(0.5), [AdaptiveClip(0.1)], signals=[statistics]
+            keras.optimizers.SGD(0.5),
+            transforms=[AdaptiveClip(0.1)],
+            signals=[statistics],
         )
         optimizer.build([weight])
 

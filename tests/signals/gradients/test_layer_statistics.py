@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_ext as kx
-from keras_ext.gradients import AdaptiveClip, ClipByGlobalNorm, NormClip
+from keras_ext.gradients import AdaptiveClip, ClipByGlobalNorm, ClipByGroupNorm
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import LayerStatistics
 
@@ -36,7 +36,7 @@ def train(*statistics, transforms=(), accumulation=1, **options):
     model = make_model()
     optimizer = GradientPipeline(
         keras.optimizers.SGD(RATE, momentum=0.5),
-        transforms,
+        transforms=transforms,
         accumulation_steps=accumulation,
         signals=statistics,
         unit_axes=kx.optimizers.unit_axes(model),
@@ -215,7 +215,7 @@ class TestClipping:
             with keras.name_scope(path.rpartition("/")[0] or "b"):
                 variables.append(keras.Variable(value, name=path.rpartition("/")[2]))
         optimizer = GradientPipeline(
-            keras.optimizers.SGD(0.0), list(rules), signals=[statistics]
+            keras.optimizers.SGD(0.0), transforms=list(rules), signals=[statistics]
         )
         gradients = [[[3.0, 0.0], [4.0, 0.0]], [0.0, 0.0], [12.0]]
         optimizer.apply([tf.constant(g) for g in gradients], variables)
@@ -257,7 +257,7 @@ class TestClipping:
         assert read["global"]["clipped_fraction"] == 1.0
 
     def test_of_layers(self):
-        class Half(NormClip):
+        class Half(ClipByGroupNorm):
             def limits(self, norms, variables):
                 return norms / 2
 

@@ -229,7 +229,7 @@ def test_uses_rows_that_are_spread_evenly(max_rows, used):
     model.compile(loss="mse")
     # Powers of two: the loss says which rows it was made of.
     x = np.sqrt(2.0 ** np.arange(10))[:, None]
-    probe = LossProbe((x, np.zeros((10, 1))), max_rows)
+    probe = LossProbe((x, np.zeros((10, 1))), max_rows=max_rows)
     assert probe.num_rows == len(used)
     loss = probe.measure(model)
     assert loss * len(used) == pytest.approx(sum(2**i for i in used), rel=1e-6)
@@ -337,7 +337,7 @@ def test_a_copy_shares_the_data_and_forgets_the_model():
     copied = copy.deepcopy(probe)
     assert copied.measure(second) == pytest.approx(evaluated(second, x, y), rel=1e-5)
     assert copied.measure(first) == probe.measure(first) == expected
-    assert copy.deepcopy(LossProbe((x, y), 7)).num_rows == 7
+    assert copy.deepcopy(LossProbe((x, y), max_rows=7)).num_rows == 7
 
 
 EXPECTED = "a tuple (x, y) or (x, y, sample_weight), a Dataset or a PyDataset"

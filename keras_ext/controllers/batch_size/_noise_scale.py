@@ -7,7 +7,7 @@ from keras_ext.controllers.batch_size._batch_size_policy import (
 )
 
 
-class GradientNoiseScale(BatchSizePolicy):
+class NoiseScale(BatchSizePolicy):
     """Grows the batch towards a multiple of the gradient noise scale.
 
     At a batch as large as the noise scale, the noise in the gradient is as strong as
@@ -28,7 +28,7 @@ class GradientNoiseScale(BatchSizePolicy):
     Examples:
         >>> import keras_ext as kx
         >>> from keras_ext.controllers.batch_size import Measured
-        >>> policy = kx.controllers.batch_size.GradientNoiseScale()
+        >>> policy = kx.controllers.batch_size.NoiseScale()
         >>> [policy.update(Measured(32, 32, signal=1.0, noise=n))
         ...  for n in (60.0, 64.0, 900.0)]
         [32, 64, 64]
@@ -40,7 +40,7 @@ class GradientNoiseScale(BatchSizePolicy):
     needs = frozenset({"noise"})
     doubles_at = 2.0
 
-    def __init__(self, fraction: float = 1.0, shrink: bool = False) -> None:
+    def __init__(self, fraction: float = 1.0, *, shrink: bool = False) -> None:
         super().__init__(shrink)
         self.fraction = positive(fraction, "fraction")
 

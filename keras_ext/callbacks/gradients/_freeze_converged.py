@@ -16,7 +16,7 @@ from keras_ext.signals.gradients._gradient_statistics import GradientStatistics
 _SHARE = 0.1
 
 
-class LayerwiseGradientStopping(StoppingCallback, GradientCallback):
+class FreezeConverged(StoppingCallback, GradientCallback):
     """Freezes each weight when its gradient has become small, and stops with the last.
 
     The parts of a model do not converge at the same time, least of all when a
@@ -68,7 +68,7 @@ class LayerwiseGradientStopping(StoppingCallback, GradientCallback):
         >>> y = x @ [[1.0], [2.0]]
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
         >>> model.compile(keras.optimizers.SGD(0.1), "mse")
-        >>> stop = kx.callbacks.LayerwiseGradientStopping(grace=0.1)
+        >>> stop = kx.callbacks.FreezeConverged(grace=0.1)
         >>> history = model.fit(x, y, epochs=99, callbacks=[stop], verbose=0)
         >>> len(history.epoch) < 99
         True
@@ -84,6 +84,7 @@ class LayerwiseGradientStopping(StoppingCallback, GradientCallback):
     def __init__(
         self,
         threshold: float | None = None,
+        *,
         grace: float = 0.5,
         include: Pattern = None,
         exclude: Pattern = None,
@@ -116,7 +117,7 @@ class LayerwiseGradientStopping(StoppingCallback, GradientCallback):
         self._history: dict[str, list[float]] = {}
 
     def install(self, pipeline: AttachedPipeline) -> None:
-        self._freeze = Freeze(self.include, self.exclude, frozen=False)
+        self._freeze = Freeze(include=self.include, exclude=self.exclude, frozen=False)
         pipeline.add_transform(self._freeze)
         self._statistics = GradientStatistics(("gradient_norm",), smoothing=0.9)
         pipeline.add_signal(self._statistics)

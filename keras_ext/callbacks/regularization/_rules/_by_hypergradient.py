@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from keras_ext.callbacks.regularization._strategies._strategy import (
+from keras_ext.callbacks.regularization._rules._regularization_rule import (
     Decision,
+    RegularizationRule,
     Sensed,
-    Strategy,
 )
 from keras_ext.controllers.continuous._hypergradient import Hypergradient
 from keras_ext.signals.losses._slope_probe import SlopeProbe
 
 
-class ByHypergradient(Strategy):
+class ByHypergradient(RegularizationRule):
     """Moves each by how a step of training with more of it changes validation loss.
 
     Args:
@@ -20,7 +20,9 @@ class ByHypergradient(Strategy):
         seed: The seed of the perturbations.
     """
 
-    def __init__(self, train_data: Any, validation_data: Any, seed: int | None) -> None:
+    def __init__(
+        self, train_data: Any, validation_data: Any, *, seed: int | None
+    ) -> None:
         self._probe = SlopeProbe(train_data, validation_data, seed)
         # There is one measurement an epoch: the steps are larger, and the memory
         # shorter, than for one that is made every few steps of training.

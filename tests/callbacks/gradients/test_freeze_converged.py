@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ext.callbacks import DynamicBatchSize, LayerwiseGradientStopping
+from keras_ext.callbacks import DynamicBatchSize, FreezeConverged
 from tests.thorough import MATRIX, thorough_but
 
 
@@ -59,7 +59,7 @@ def first_below(norms, limit, grace):
 @pytest.mark.parametrize("threshold", [0.05, None])
 @pytest.mark.parametrize("jit_compile", thorough_but([False], [False, True]))
 def test_freezes_where_the_closed_form_says(threshold, jit_compile):
-    stop = LayerwiseGradientStopping(threshold, grace=0.1)
+    stop = FreezeConverged(threshold, grace=0.1)
     model = make_model(jit_compile=jit_compile)
     history = fit(model, stop).history
     # Ten epochs of grace. Limits: a tenth of the medians over these.
@@ -75,20 +75,20 @@ def test_freezes_where_the_closed_form_says(threshold, jit_compile):
 
 
 def test_nothing_is_frozen_in_the_grace_period():
-    stop = LayerwiseGradientStopping(1e9, grace=0.5)
+    stop = FreezeConverged(1e9, grace=0.5)
     history = fit(make_model(), stop, epochs=10).history
     assert history["frozen_fraction"] == [0.0] * 5 + [1.0]
 
 
 def test_the_grace_period_counts_the_epochs_of_this_fit():
-    stop = LayerwiseGradientStopping(1e9, grace=0.5)
+    stop = FreezeConverged(1e9, grace=0.5)
     history = fit(make_model(), stop, epochs=10, initial_epoch=6)
     assert history.epoch == [6, 7, 8]
     assert stop.stopped_epoch == 8
 
 
 def test_what_is_excluded_goes_on_and_is_not_waited_for():
-    stop = LayerwiseGradientStopping(0.05, grace=0.1, exclude="/b$")
+    stop = FreezeConverged(0.05, grace=0.1, exclude="/b$")
     history = fit(make_model(), stop).history
     end = first_below(A, 0.05, 10)
     assert stop.stopped_epoch == end
@@ -103,7 +103,7 @@ def test_frozen_weights_keep_every_bit_with_momentum_and_decay():
             self.seen.append(self.model.get_weights()[0])
 
     remember = Remember()
-    stop = LayerwiseGradientStopping(grace=0.1)
+    stop = FreezeConverged(grace=0.1)
     model = make_model(sgd={"momentum": 0.1, "weight_decay": 0.01})
     history = fit(model, stop, remember).history
     start = int(np.flatnonzero(np.array(history["frozen_fraction"]) > 0.5)[0])
@@ -113,7 +113,7 @@ def test_frozen_weights_keep_every_bit_with_momentum_and_decay():
 
 
 def test_a_second_fit_starts_thawed():
-    stop = LayerwiseGradientStopping(1e9, grace=0.5)
+    stop = FreezeConverged(1e9, grace=0.5)
     model = make_model()
     for _ in range(2):
         history = fit(model, stop, epochs=4).history
@@ -126,7 +126,7 @@ def test_two_replicas_with_accumulation(strategies):
     for replicas in (1, 2):
         with strategies(replicas).scope():
             model = make_model()
-        stop = LayerwiseGradientStopping(1.0, grace=0.1)
+        stop = FreezeConverged(1.0, grace=0.1)
         grow = DynamicBatchSize([(0, 2)], batch_size=2)
         fit(model, stop, grow, epochs=15, batch_size=2)
         results.append((stop.stopped_epoch, *model.get_weights()))
@@ -145,4 +145,4 @@ def test_two_replicas_with_accumulation(strategies):
 )
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        LayerwiseGradientStopping(**arguments)
+        FreezeConverged(**arguments)

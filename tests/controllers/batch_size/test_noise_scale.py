@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from keras_ext.controllers.batch_size import GradientNoiseScale, Measured
+from keras_ext.controllers.batch_size import Measured, NoiseScale
 
 GRADIENT = np.array([0.3, -0.2, 0.5])
 COVARIANCE = np.diag([4.0, 1.0, 3.0])
@@ -25,14 +25,14 @@ def test_at_the_wanted_size_a_step_does_half_of_what_it_could():
         signal = GRADIENT @ GRADIENT
         return np.max(rates * signal - rates**2 / 2 * (signal + noise))
 
-    wanted = GradientNoiseScale().wanted(measured())
+    wanted = NoiseScale().wanted(measured())
     assert best_decrease(wanted) == pytest.approx(best_decrease(1e12) / 2, rel=1e-4)
 
 
 def test_doubles_while_the_noise_scale_is_twice_the_batch():
     size, sizes = 8, []
     for _ in range(4):
-        size = GradientNoiseScale().update(measured(size))
+        size = NoiseScale().update(measured(size))
         sizes.append(size)
     scale = np.trace(COVARIANCE) / (GRADIENT @ GRADIENT)
     assert scale == pytest.approx(21.05, abs=0.01)
@@ -41,23 +41,23 @@ def test_doubles_while_the_noise_scale_is_twice_the_batch():
 
 @pytest.mark.parametrize(("fraction", "expected"), [(0.7, 8), (0.8, 16), (4.0, 16)])
 def test_aims_at_a_fraction_of_the_noise_scale(fraction, expected):
-    assert GradientNoiseScale(fraction).update(measured()) == expected
+    assert NoiseScale(fraction).update(measured()) == expected
 
 
 def test_shrinks_if_asked_to():
-    assert GradientNoiseScale().update(measured(64)) == 64
-    assert GradientNoiseScale(shrink=True).update(measured(64)) == 32
-    assert GradientNoiseScale(shrink=True).update(measured(32)) == 32
+    assert NoiseScale().update(measured(64)) == 64
+    assert NoiseScale(shrink=True).update(measured(64)) == 32
+    assert NoiseScale(shrink=True).update(measured(32)) == 32
 
 
 def test_keeps_the_size_while_the_noise_scale_is_unknown():
-    assert GradientNoiseScale(shrink=True).update(Measured(8, 8)) == 8
+    assert NoiseScale(shrink=True).update(Measured(8, 8)) == 8
     hidden = Measured(8, 8, signal=-0.1, noise=10.0)
-    assert math.isnan(GradientNoiseScale().wanted(hidden))
-    assert GradientNoiseScale(shrink=True).update(hidden) == 8
+    assert math.isnan(NoiseScale().wanted(hidden))
+    assert NoiseScale(shrink=True).update(hidden) == 8
 
 
 def test_rejects_bad_arguments():
     message = "`fraction` must be a number > 0. Received: fraction=0."
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        GradientNoiseScale(fraction=0)
+        NoiseScale(fraction=0)

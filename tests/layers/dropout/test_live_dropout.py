@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ext.layers import AdaptiveDropout
+from keras_ext.layers import LiveDropout
 
 ONES = np.ones((200, 50), "float32")
 
 
 def test_keeps_the_mean_and_drops_the_share():
-    outputs = np.asarray(AdaptiveDropout(0.25, seed=1)(ONES, training=True))
+    outputs = np.asarray(LiveDropout(0.25, seed=1)(ONES, training=True))
     # 10,000 inputs: a standard error of 0.0043.
     assert (outputs == 0).mean() == pytest.approx(0.25, abs=0.02)
     assert set(np.unique(outputs)) == {0.0, np.float32(1 / 0.75)}
@@ -19,12 +19,12 @@ def test_keeps_the_mean_and_drops_the_share():
 def test_rate_zero_is_the_identity_to_the_bit(training):
     x = np.random.default_rng(0).normal(size=(50, 7)).astype("float32")
     x[0, 0], x[1, 1] = np.inf, np.nan
-    np.testing.assert_array_equal(AdaptiveDropout(0.0)(x, training=training), x)
+    np.testing.assert_array_equal(LiveDropout(0.0)(x, training=training), x)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_compiled_function_follows_the_rate(jit_compile):
-    layer, traces = AdaptiveDropout(0.0, seed=0), []
+    layer, traces = LiveDropout(0.0, seed=0), []
 
     @tf.function(jit_compile=jit_compile)
     def dropped(x):
@@ -41,7 +41,7 @@ def test_a_compiled_function_follows_the_rate(jit_compile):
 
 
 def test_dropped_inputs_get_no_gradient_even_if_infinite():
-    layer = AdaptiveDropout(0.5, seed=0)
+    layer = LiveDropout(0.5, seed=0)
     x = tf.Variable(np.full((1, 100), np.inf, "float32"))
     with tf.GradientTape() as tape:
         y = layer(x, training=True)
@@ -51,14 +51,16 @@ def test_dropped_inputs_get_no_gradient_even_if_infinite():
 
 
 def test_noise_shape_drops_whole_axes():
-    outputs = np.asarray(AdaptiveDropout(0.5, (None, 1), seed=0)(ONES, training=True))
+    outputs = np.asarray(
+        LiveDropout(0.5, noise_shape=(None, 1), seed=0)(ONES, training=True)
+    )
     assert set(outputs.min(axis=1)) == {0.0, 2.0}
     np.testing.assert_array_equal(outputs.min(axis=1), outputs.max(axis=1))
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_small_rates_survive_half_precision(policy):
-    layer = AdaptiveDropout(0.001, seed=0, dtype=policy)
+    layer = LiveDropout(0.001, seed=0, dtype=policy)
     outputs = layer(np.ones((1000, 1000), "float32"), training=True)
     assert keras.backend.standardize_dtype(outputs.dtype) == policy[6:]
     # A million inputs: 1000 are expected, with a standard deviation of 32.
@@ -68,7 +70,7 @@ def test_small_rates_survive_half_precision(policy):
 
 
 def test_saves_the_present_rate(tmp_path):
-    model = keras.Sequential([keras.Input((4,)), AdaptiveDropout(0.1, name="drop")])
+    model = keras.Sequential([keras.Input((4,)), LiveDropout(0.1, name="drop")])
     model.layers[0].rate = 0.4
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -80,9 +82,9 @@ def test_saves_the_present_rate(tmp_path):
 
 
 def test_config_round_trip():
-    layer = AdaptiveDropout(0.3, noise_shape=[None, 1], seed=7, name="drop")
+    layer = LiveDropout(0.3, noise_shape=[None, 1], seed=7, name="drop")
     config = layer.get_config()
-    again = AdaptiveDropout.from_config(config)
+    again = LiveDropout.from_config(config)
     assert again.get_config() == config
     assert config["rate"] == 0.3
     assert config["noise_shape"] == (None, 1)
@@ -90,7 +92,7 @@ def test_config_round_trip():
 
 def test_passes_the_mask_on():
     model = keras.Sequential(
-        [keras.layers.Masking(), AdaptiveDropout(0.5), keras.layers.LSTM(2)]
+        [keras.layers.Masking(), LiveDropout(0.5), keras.layers.LSTM(2)]
     )
     x = np.ones((1, 3, 2), "float32")
     padded = np.concatenate([x, np.zeros((1, 2, 2), "float32")], axis=1)
@@ -113,9 +115,9 @@ def test_passes_the_mask_on():
 )
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        AdaptiveDropout(**{"rate": 0.5, **arguments})
+        LiveDropout(**{"rate": 0.5, **arguments})
 
 
 def test_rejects_a_noise_shape_of_another_rank():
     with pytest.raises(ValueError, match="as long as the inputs have axes, 2"):
-        AdaptiveDropout(0.5, noise_shape=(None, 1, 1))(ONES, training=True)
+        LiveDropout(0.5, noise_shape=(None, 1, 1))(ONES, training=True)

@@ -1,6 +1,6 @@
 """Moves any hyperparameter by a schedule."""
 
-import fnmatch
+import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._pattern import check_pattern
 from keras_ext._core._typing import Logs
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
@@ -16,7 +17,7 @@ from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._hyper_variable import HyperVariable
 
 
-class HyperVariableScheduler(ScopedCallback):
+class HyperparameterScheduler(ScopedCallback):
     """Sets hyperparameters by schedules while a model trains.
 
     What is scheduled may be anything that `keras_ext.make_live` finds in a model
@@ -28,13 +29,13 @@ class HyperVariableScheduler(ScopedCallback):
     Logs each value at the end of an epoch, under its path.
 
     Args:
-        schedules: Dictionary from the path of hyperparameters, in which `*` stands for
-            anything (`"*dropout*/rate"`), to a schedule: a function from the number
+        schedules: Dictionary from the path of hyperparameters, a regular expression
+            that is searched in it (`"dropout.*/rate"`), to a schedule: a function from the number
             of the epoch, or step, to the value; a
             `keras.optimizers.schedules.LearningRateSchedule`; or a list of pairs
             `(first, value)`, the value to have from this epoch, or step, on. A
-            hyperparameter that several paths fit follows the first.
-        per: `"epoch"` to count epochs from 0, as `fit` does, and set the values when
+            hyperparameter that several expressions fit follows the first.
+        every: `"epoch"` to count epochs from 0, as `fit` does, and set the values when
             one begins; `"step"` to count batches, over the epochs of this `fit`, and
             set them before each batch. Defaults to `"epoch"`.
 
@@ -53,8 +54,8 @@ class HyperVariableScheduler(ScopedCallback):
         ...     ]
         ... )
         >>> model.compile("sgd", "mse")
-        >>> schedule = kx.callbacks.HyperVariableScheduler(
-        ...     {"*dropout*/rate": [(0, 0.0), (2, 0.25)]}
+        >>> schedule = kx.callbacks.HyperparameterScheduler(
+        ...     {"dropout.*/rate": [(0, 0.0), (2, 0.25)]}
         ... )
         >>> x, y = np.ones((8, 2)), np.ones((8, 1))
         >>> history = model.fit(x, y, epochs=3, callbacks=[schedule], verbose=0)
@@ -64,7 +65,7 @@ class HyperVariableScheduler(ScopedCallback):
         0.25
     """
 
-    def __init__(self, schedules: Mapping[str, Any], per: str = "epoch") -> None:
+    def __init__(self, schedules: Mapping[str, Any], *, every: str = "epoch") -> None:
         super().__init__()
         require(
             isinstance(schedules, Mapping)
@@ -74,7 +75,8 @@ class HyperVariableScheduler(ScopedCallback):
             schedules,
             "a dictionary from paths to schedules",
         )
-        require(per in ("epoch", "step"), "per", per, '"epoch" or "step"')
+        check_pattern("schedules", list(schedules))
+        require(every in ("epoch", "step"), "every", every, '"epoch" or "step"')
         for path, schedule in schedules.items():
             require(
                 callable(schedule) or _is_table(schedule),
@@ -84,21 +86,21 @@ class HyperVariableScheduler(ScopedCallback):
                 "begins at 0, in order",
             )
         self.schedules = dict(schedules)
-        self.per = per
+        self.every = every
 
     def attach(self, scope: FitScope) -> None:
         model = scope.model
         chosen = [
             knob for knob in find_hyperparameters(model) if self._path_for(knob.path)
         ]
-        scope.make_live(chosen, self)
+        scope.make_live(chosen, include=self)
         self._driven = self._all_driven(model)
         for path, (hyper, _) in self._driven.items():
             scope.claim(hyper, path, self)
 
     def _path_for(self, path: str) -> str | None:
         """The first of the given paths that fits."""
-        fits = (p for p in self.schedules if fnmatch.fnmatchcase(path, p))
+        fits = (p for p in self.schedules if re.search(p, path))
         return next(fits, None)
 
     def _all_driven(
@@ -112,7 +114,7 @@ class HyperVariableScheduler(ScopedCallback):
                 {*found, *(knob.path for knob in find_hyperparameters(model))}
             )
             require(
-                False, "schedules", unused, f"paths of which each fits one of {known}"
+                False, "schedules", unused, f"expressions of which each fits one of {known}"
             )
         return {
             path: (found[path], _as_function(self.schedules[given]))
@@ -125,11 +127,11 @@ class HyperVariableScheduler(ScopedCallback):
         self._steps = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        if self.per == "epoch":
+        if self.every == "epoch":
             self._assign(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        if self.per == "step":
+        if self.every == "step":
             self._assign(self._steps)
             # With several steps per execution, batches are counted where they begin.
             self._steps += self.model.steps_per_execution

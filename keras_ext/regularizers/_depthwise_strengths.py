@@ -16,7 +16,7 @@ from keras_ext.regularizers._l1_l2 import L2
 RULES = ("linear", "geometric")
 
 
-class LayerwiseSchedule:
+class DepthwiseStrengths:
     """Regularizes each layer of a model with a strength that follows from its depth.
 
     One rule for the whole model in the place of a number for every layer: stronger near
@@ -37,7 +37,7 @@ class LayerwiseSchedule:
         >>> import keras_ext as kx
         >>> layers = [keras.layers.Dense(2, name=name) for name in "abc"]
         >>> model = keras.Sequential([keras.Input((2,)), *layers], name="m")
-        >>> schedule = kx.regularizers.LayerwiseSchedule(1e-4, 1e-2)
+        >>> schedule = kx.regularizers.DepthwiseStrengths(1e-4, 1e-2)
         >>> schedule.strengths(model)
         {'a': 0.0001, 'b': 0.001, 'c': 0.01}
         >>> list(schedule.attach(model))
@@ -46,7 +46,7 @@ class LayerwiseSchedule:
         {'l2': 0.001}
     """
 
-    def __init__(self, first: float, last: float, rule: str = "geometric") -> None:
+    def __init__(self, first: float, last: float, *, rule: str = "geometric") -> None:
         require(rule in RULES, "rule", rule, f"one of {RULES}")
         above = "> 0" if rule == "geometric" else ">= 0"
         for name, value in (("first", first), ("last", last)):
@@ -73,7 +73,9 @@ class LayerwiseSchedule:
         self,
         model: keras.Model,
         regularizer: Callable[[float], keras.Regularizer] = L2,
-        pattern: Pattern = "kernel|embeddings",
+        *,
+        include: Pattern = "kernel|embeddings",
+        exclude: Pattern = None,
     ) -> dict[str, keras.Regularizer]:
         """Attaches to each layer a regularizer of its strength.
 
@@ -81,13 +83,15 @@ class LayerwiseSchedule:
             model: A built model.
             regularizer: Makes a regularizer of a strength, for example a class.
                 Defaults to `keras_ext.regularizers.L2`.
-            pattern: Which weights, as in `keras_ext.regularizers.attach`. Defaults to
+            include: Which weights, as in `keras_ext.regularizers.attach`. Defaults to
                 kernels and embeddings.
+            exclude: Which are left out, in the same form. None means none.
 
         Returns:
             The regularizers, from the path of the layer.
         """
-        check_pattern("pattern", pattern)
+        check_pattern("include", include)
+        check_pattern("exclude", exclude)
         require(callable(regularizer), "regularizer", regularizer, "a function")
         attached: dict[str, keras.Regularizer] = {}
         paths, of_weights = layer_paths(model), weight_paths(model)
@@ -96,7 +100,7 @@ class LayerwiseSchedule:
             chosen = {
                 id(v)
                 for v in variables
-                if is_selected(v, pattern, None, of_weights[id(v)])
+                if is_selected(v, include, exclude, of_weights[id(v)])
             }
             if chosen:
                 made = regularizer(strength)

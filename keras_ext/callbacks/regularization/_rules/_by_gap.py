@@ -1,15 +1,15 @@
 """One strength for all, by the overfitting gap."""
 
-from keras_ext.callbacks.regularization._strategies._strategy import (
+from keras_ext.callbacks.regularization._rules._regularization_rule import (
     Decision,
+    RegularizationRule,
     Sensed,
-    Strategy,
 )
 from keras_ext.controllers.continuous._overfit_guards import OverfitGuards
 from keras_ext.controllers.continuous._pi import PI
 
 
-class ByGap(Strategy):
+class ByGap(RegularizationRule):
     """Moves all by the same offset, so that the gap comes to its target.
 
     Args:

@@ -10,7 +10,7 @@ from keras_ext.layers.dropout._noise_layer import DroppingLayer, checked_noise_s
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class AdaptiveDropout(DroppingLayer):
+class LiveDropout(DroppingLayer):
     """Drops inputs at a rate that can change while training.
 
     It computes what `keras.layers.Dropout` does: while training, every input is set
@@ -46,7 +46,7 @@ class AdaptiveDropout(DroppingLayer):
     Examples:
         >>> import numpy as np
         >>> import keras_ext as kx
-        >>> layer = kx.layers.AdaptiveDropout(0.0, seed=0)
+        >>> layer = kx.layers.LiveDropout(0.0, seed=0)
         >>> ones = np.ones((1, 1000), "float32")
         >>> float(np.mean(layer(ones, training=True) == 0))
         0.0
@@ -61,6 +61,7 @@ class AdaptiveDropout(DroppingLayer):
     def __init__(
         self,
         rate: float,
+        *,
         noise_shape: Any = None,
         seed: int | None = None,
         **kwargs: Any,

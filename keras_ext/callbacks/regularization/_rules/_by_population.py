@@ -8,10 +8,10 @@ import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._live._regularization_knobs import RegularizationKnobs
-from keras_ext.callbacks.regularization._strategies._strategy import (
+from keras_ext.callbacks.regularization._rules._regularization_rule import (
     Decision,
+    RegularizationRule,
     Sensed,
-    Strategy,
 )
 from keras_ext.controllers.discrete._population_based import PopulationBased
 
@@ -19,7 +19,7 @@ from keras_ext.controllers.discrete._population_based import PopulationBased
 _FACTORS = (0.6, 1.0, 1.6)
 
 
-class ByPopulation(Strategy):
+class ByPopulation(RegularizationRule):
     """Trains members in turn, an epoch each; the worst take over from the best.
 
     All begin with the same weights: the first with the hyperparameters of the model,
@@ -36,7 +36,7 @@ class ByPopulation(Strategy):
     smoothing = 0.0
 
     def __init__(
-        self, members: int, warmup_rounds: int, seed: int | None, data: Any
+        self, members: int, warmup_rounds: int, *, seed: int | None, data: Any
     ) -> None:
         self._count = members
         self._warmup_rounds = warmup_rounds

@@ -43,7 +43,7 @@ class Decision:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-class Strategy:
+class RegularizationRule:
     """Decides once per epoch where the hyperparameters go."""
 
     # The weight of the past in the gap.

@@ -133,7 +133,9 @@ def test_slopes_are_plain_when_gradients_are_transformed():
     """The moments of clipped gradients say nothing about those that are not."""
     model = plain_model(keras.optimizers.Adam, l1=0.0, activity=0.0, smoothing=0.0)
     clipping = [kx.gradients.ClipByNorm(1e-3)]
-    model.compile(kx.optimizers.GradientPipeline(model.optimizer, clipping), model.loss)
+    model.compile(
+        kx.optimizers.GradientPipeline(model.optimizer, transforms=clipping), model.loss
+    )
     model.train_on_batch(*TRAIN)
     kernel = keras.ops.convert_to_numpy(model.get_layer("hidden").kernel)
     gradient = gradients(model, VALIDATION, penalties=False)[0]
@@ -239,7 +241,7 @@ def test_the_best_ridge_is_found(strategy, epochs, first):
     model = keras.Sequential([keras.Input((20,)), dense])
     model.compile(keras.optimizers.SGD(0.1), "mse")
     callback = AdaptiveRegularization(
-        train, validation, strategy=strategy, span=6.0, seed=0
+        train, validation, rule=strategy, span=6.0, seed=0
     )
     options = {"epochs": epochs, "batch_size": 24, "verbose": 0}
     model.fit(*train, callbacks=[callback], **options)
@@ -316,7 +318,7 @@ def start(callback, model):
 
 
 def decide(strategy, validation_loss, warming_up=False):
-    from keras_ext.callbacks.regularization._strategies import Sensed
+    from keras_ext.callbacks.regularization._rules import Sensed
 
     return strategy.decide(Sensed(0.1, validation_loss, 0.3, warming_up))
 

@@ -13,7 +13,7 @@ from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
 
 
-class NormClip(GradientTransform):
+class ClipByGroupNorm(GradientTransform):
     """Scales gradients down whose norm is above a limit.
 
     A subclass overrides `limits`: the largest norms allowed, from the norms that there
@@ -36,7 +36,7 @@ class NormClip(GradientTransform):
         >>> import keras
         >>> import keras_ext as kx
         >>> @keras.saving.register_keras_serializable("my_package")
-        ... class AtMostOne(kx.gradients.NormClip):
+        ... class AtMostOne(kx.gradients.ClipByGroupNorm):
         ...     def limits(self, norms, variables):
         ...         return keras.ops.ones_like(norms)
         >>> optimizer = kx.optimizers.GradientPipeline(
@@ -52,7 +52,7 @@ class NormClip(GradientTransform):
     smallest_norm = 1e-30
 
     def __init__(
-        self, per: str = "tensor", include: Pattern = None, exclude: Pattern = None
+        self, per: str = "tensor", *, include: Pattern = None, exclude: Pattern = None
     ) -> None:
         super().__init__(include=include, exclude=exclude)
         require(per in KINDS, "per", per, f"one of {KINDS}")

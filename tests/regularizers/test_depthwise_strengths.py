@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_ext as kx
-from keras_ext.regularizers import GroupLasso, LayerwiseSchedule
+from keras_ext.regularizers import DepthwiseStrengths, GroupLasso
 
 
 def make_model():
@@ -26,21 +26,21 @@ def make_model():
 
 
 def test_linear_and_geometric_rules():
-    strengths = LayerwiseSchedule(0.0, 1.0, "linear").strengths(make_model())
+    strengths = DepthwiseStrengths(0.0, 1.0, rule="linear").strengths(make_model())
     assert list(strengths.values()) == [0.0, 0.0, 0.5, 1.0]
     assert strengths["norm"] == strengths["a"]
-    strengths = LayerwiseSchedule(1.0, 0.01).strengths(make_model())
+    strengths = DepthwiseStrengths(1.0, 0.01).strengths(make_model())
     assert list(strengths.values()) == [1.0, 1.0, 0.1, 0.01]
 
 
 def test_one_layer_has_the_last_strength():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="a")])
-    assert LayerwiseSchedule(0.0, 0.5, "linear").strengths(model) == {"a": 0.5}
+    assert DepthwiseStrengths(0.0, 0.5, rule="linear").strengths(model) == {"a": 0.5}
 
 
 def test_attaches_a_live_strength_to_each_layer():
     model = make_model()
-    attached = LayerwiseSchedule(1.0, 0.01).attach(model)
+    attached = DepthwiseStrengths(1.0, 0.01).attach(model)
     assert [float(r.l2) for r in attached.values()] == [1.0, 0.1, 0.01]
     kernels = [v for v in model.trainable_variables if v.name == "kernel"]
     expected = [
@@ -57,8 +57,8 @@ def test_attaches_a_live_strength_to_each_layer():
 
 def test_takes_any_regularizer_and_any_weights():
     model = make_model()
-    attached = LayerwiseSchedule(1.0, 0.01).attach(
-        model, lambda s: GroupLasso(s, "input"), "gamma|bias"
+    attached = DepthwiseStrengths(1.0, 0.01).attach(
+        model, lambda s: GroupLasso(s, per="input"), "gamma|bias"
     )
     assert len(attached) == 4
     assert len(model.losses) == 4
@@ -75,9 +75,9 @@ def test_takes_any_regularizer_and_any_weights():
 )
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        LayerwiseSchedule(**{"first": 0.1, "last": 0.1, **arguments})
+        DepthwiseStrengths(**{"first": 0.1, "last": 0.1, **arguments})
 
 
 def test_rejects_a_regularizer_that_is_made_already():
     with pytest.raises(ValueError, match="`regularizer` must be a function"):
-        LayerwiseSchedule(0.1, 0.1).attach(make_model(), "l2")
+        DepthwiseStrengths(0.1, 0.1).attach(make_model(), "l2")
