@@ -16,15 +16,13 @@ from keras_ext.callbacks.batch_size._batch_size_actuator import BatchSizeActuato
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.controllers.batch_size import (
     BatchSizePolicy,
-    GradientNoiseScale,
     Measured,
+    NoiseScale,
     Staged,
 )
 from keras_ext.controllers.batch_size._adascale_gain import adascale_gain
 from keras_ext.signals.gradients._gradient_moments import GradientMoments
-from keras_ext.signals.gradients._gradient_noise_scale import (
-    GradientNoiseScale as GradientNoiseScaleSignal,
-)
+from keras_ext.signals.gradients._gradient_noise_scale import GradientNoiseScale
 from keras_ext.signals.gradients._gradient_projection import GradientProjection
 
 _MODES = ("accumulate", "rebatch", "auto")
@@ -239,7 +237,7 @@ class DynamicBatchSize(GradientCallback):
         if self.learning_rate_scaling == "adascale":
             needs.add("noise")
         make = {
-            "noise": GradientNoiseScaleSignal,
+            "noise": GradientNoiseScale,
             "projection": GradientProjection,
             "gsnr": GradientMoments,
         }
@@ -373,7 +371,7 @@ def _as_policy(policy: Any) -> BatchSizePolicy:
     if isinstance(policy, list | tuple):
         return Staged(policy)
     if policy == "noise_scale":
-        return GradientNoiseScale()
+        return NoiseScale()
     require(
         isinstance(policy, BatchSizePolicy),
         "policy",
