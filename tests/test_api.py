@@ -32,7 +32,7 @@ every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__nam
 SAVED_NAMES = {
     "keras_ext>AdaGC",
     "keras_ext>AdaptiveClip",
-    "keras_ext>AdaptiveDropout",
+    "keras_ext>LiveDropout",
     "keras_ext>AddNoise",
     "keras_ext>AutoClip",
     "keras_ext>Centralize",

@@ -3,6 +3,7 @@
 import math
 import numbers
 import reprlib
+from collections.abc import Sequence
 from typing import Any
 
 # Together a message of a few lines, whatever came: never an array written out.
@@ -94,3 +95,129 @@ def is_number(value: Any) -> bool:
 def is_integer(value: Any) -> bool:
     """Whether `value` is an integer; `True` and `False` are not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def number(
+    value: Any,
+    name: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    optional: bool = False,
+) -> Any:
+    """Returns a finite real number, as one of Python's; raises unless it is one.
+
+    Args:
+        value: What the caller passed.
+        name: The argument.
+        low: The smallest value that is allowed.
+        above: What it has to be larger than.
+        high: The largest value that is allowed.
+        below: What it has to be smaller than.
+        optional: Whether None is allowed, too.
+
+    Raises:
+        ValueError: If it is not, with the range in words.
+
+    Examples:
+        >>> from keras_ext._core._checks import number
+        >>> number(0.5, "rate", low=0, below=1)
+        0.5
+        >>> number(1.0, "rate", low=0, below=1)
+        Traceback (most recent call last):
+        ValueError: `rate` must be a number in [0, 1). Received: rate=1.0.
+    """
+    if optional and value is None:
+        return None
+    within = is_number(value) and _is_within(value, low, above, high, below)
+    expected = f"a number{_interval(low, above, high, below)}"
+    require(within, name, value, expected + (" or None" if optional else ""))
+    return value if type(value) in (int, float) else float(value)
+
+
+def integer(
+    value: Any,
+    name: str,
+    *,
+    low: int | None = None,
+    high: int | None = None,
+    optional: bool = False,
+) -> Any:
+    """Returns an integer, as one of Python's; raises unless it is one.
+
+    Args:
+        value: What the caller passed.
+        name: The argument.
+        low: The smallest value that is allowed.
+        high: The largest value that is allowed.
+        optional: Whether None is allowed, too.
+
+    Raises:
+        ValueError: If it is not, with the range in words.
+    """
+    if optional and value is None:
+        return None
+    within = is_integer(value) and _is_within(value, low, None, high, None)
+    expected = f"an integer{_interval(low, None, high, None)}"
+    require(within, name, value, expected + (" or None" if optional else ""))
+    return int(value)
+
+
+def flag(value: Any, name: str) -> bool:
+    """Returns True or False, also of NumPy's; raises if it is neither."""
+    # Not by `==`: an array has no truth, and 1 is no flag.
+    is_flag = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
+    require(is_flag, name, value, "True or False")
+    return bool(value)
+
+
+def choice(
+    value: Any, name: str, words: Sequence[str], *, optional: bool = False
+) -> Any:
+    """Returns one of some words; raises if it is none of them.
+
+    Args:
+        value: What the caller passed.
+        name: The argument.
+        words: What is allowed.
+        optional: Whether None is allowed, too.
+
+    Raises:
+        ValueError: If it is none of them, with all of them.
+    """
+    if optional and value is None:
+        return None
+    quoted = [f'"{word}"' for word in words] + (["None"] if optional else [])
+    *first, last = quoted
+    expected = f"{', '.join(first)} or {last}" if first else last
+    require(isinstance(value, str) and value in words, name, value, expected)
+    return value
+
+
+def _is_within(
+    value: float,
+    low: float | None,
+    above: float | None,
+    high: float | None,
+    below: float | None,
+) -> bool:
+    return (
+        (low is None or value >= low)
+        and (above is None or value > above)
+        and (high is None or value <= high)
+        and (below is None or value < below)
+    )
+
+
+def _interval(
+    low: float | None, above: float | None, high: float | None, below: float | None
+) -> str:
+    """The end of "a number ...", such as " in [0, 1)"."""
+    least = f"[{low}" if low is not None else f"({above}"
+    most = f"{high}]" if high is not None else f"{below})"
+    if "None" not in least + most:
+        return f" in {least}, {most}"
+    ends = ((">=", low), (">", above), ("<=", high), ("<", below))
+    return "".join(f" {sign} {end}" for sign, end in ends if end is not None)

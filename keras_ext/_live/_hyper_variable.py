@@ -202,7 +202,9 @@ class HyperVariable:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         value = int(self) if self.dtype == "int32" else float(self)
-        copied = type(self)(value, self.name, self.bounds, self.scale, self.dtype)
+        copied = type(self)(
+            value, self.name, bounds=self.bounds, scale=self.scale, dtype=self.dtype
+        )
         memo[id(self)] = copied
         return copied
 

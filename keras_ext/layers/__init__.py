@@ -12,13 +12,13 @@ from keras_ext.layers.dropout._uniform_out import UniformOut
 from keras_ext.layers.dropout._variational_dropout import VariationalDropout
 
 __all__ = [
-    "LiveDropout",
     "ConcreteDropout",
     "DropBlock1D",
     "DropBlock2D",
     "DropBlock3D",
     "DropPath",
     "GroupDropout",
+    "LiveDropout",
     "ScheduledDropout",
     "SparseVariationalDense",
     "Standout",

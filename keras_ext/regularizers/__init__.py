@@ -8,11 +8,11 @@ from keras_ext.regularizers._live_regularizer import LiveRegularizer
 from keras_ext.regularizers._orthogonality_penalty import OrthogonalityPenalty
 
 __all__ = [
+    "DepthwiseStrengths",
     "GroupLasso",
     "L1",
     "L1L2",
     "L2",
-    "DepthwiseStrengths",
     "LiveRegularizer",
     "OrthogonalityPenalty",
     "SparseGroupLasso",

@@ -11,7 +11,7 @@ from keras_ext._core._typing import Tensor
 from keras_ext.regularizers._l1_l2 import absolute_sum
 from keras_ext.regularizers._live_regularizer import LiveRegularizer
 
-GROUPS = ("output", "input")
+GROUPS = ("unit", "input")
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -26,10 +26,10 @@ class GroupLasso(LiveRegularizer):
 
     Args:
         strength: Number >= 0, the initial strength; it is live. Defaults to `0.01`.
-        per: What a group of a kernel belongs to: `"output"` for all weights of one
+        per: What a group of a kernel belongs to: `"unit"` for all weights of one
             unit or filter, in the last axis, to thin out a layer; `"input"` for all
             weights of one input feature or channel, in the axis before, to select
-            features. Weights with one axis have groups of one. Defaults to `"output"`.
+            features. Weights with one axis have groups of one. Defaults to `"unit"`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -47,8 +47,8 @@ class GroupLasso(LiveRegularizer):
         - [Scardapane et al., 2017](https://arxiv.org/abs/1607.00485), for networks
     """
 
-    def __init__(self, strength: float = 0.01, *, per: str = "output") -> None:
-        require(per in GROUPS, "per", per, '"output" or "input"')
+    def __init__(self, strength: float = 0.01, *, per: str = "unit") -> None:
+        require(per in GROUPS, "per", per, '"unit" or "input"')
         self.strength = self.live("strength", strength)
         self.per = per
 
@@ -71,8 +71,8 @@ class SparseGroupLasso(LiveRegularizer):
         strength: Number >= 0, the initial strength. Defaults to `0.01`.
         l1_ratio: Number in [0, 1], the initial share of the penalty of single weights.
             Defaults to `0.5`.
-        per: What a group belongs to, `"output"` or `"input"`, as in
-            `keras_ext.regularizers.GroupLasso`. Defaults to `"output"`.
+        per: What a group belongs to, `"unit"` or `"input"`, as in
+            `keras_ext.regularizers.GroupLasso`. Defaults to `"unit"`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -91,9 +91,9 @@ class SparseGroupLasso(LiveRegularizer):
     """
 
     def __init__(
-        self, strength: float = 0.01, *, l1_ratio: float = 0.5, per: str = "output"
+        self, strength: float = 0.01, *, l1_ratio: float = 0.5, per: str = "unit"
     ) -> None:
-        require(per in GROUPS, "per", per, '"output" or "input"')
+        require(per in GROUPS, "per", per, '"unit" or "input"')
         self.strength = self.live("strength", strength)
         self.l1_ratio = self.live("l1_ratio", l1_ratio, 1.0, "logit")
         self.per = per
@@ -111,7 +111,7 @@ class SparseGroupLasso(LiveRegularizer):
 def norms_of_groups(x: Tensor, group: str) -> Tensor:
     """Sum over the groups of the norm times the root of the size."""
     ndim = len(x.shape)
-    kept = ndim - 1 if group == "output" or ndim == 1 else ndim - 2
+    kept = ndim - 1 if group == "unit" or ndim == 1 else ndim - 2
     axes = tuple(i for i in range(ndim) if i != kept)
     squares = ops.sum(ops.square(ops.cast(x, "float32")), axis=axes)
     size = math.prod(x.shape[i] for i in axes)

@@ -58,7 +58,7 @@ def test_attaches_a_live_strength_to_each_layer():
 def test_takes_any_regularizer_and_any_weights():
     model = make_model()
     attached = DepthwiseStrengths(1.0, 0.01).attach(
-        model, lambda s: GroupLasso(s, per="input"), "gamma|bias"
+        model, lambda s: GroupLasso(s, per="input"), include="gamma|bias"
     )
     assert len(attached) == 4
     assert len(model.losses) == 4

@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 def groups_of(x, group):
     if x.ndim == 1:
         return x.reshape(-1, 1)
-    axis = -1 if group == "output" else -2
+    axis = -1 if group == "unit" else -2
     return np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
 
 
@@ -22,7 +22,7 @@ def norms(x, group):
 
 
 @pytest.mark.parametrize("shape", [(5,), (4, 3), (3, 2, 4, 5)])
-@pytest.mark.parametrize("group", ["output", "input"])
+@pytest.mark.parametrize("group", ["unit", "input"])
 def test_penalty_is_the_sum_of_the_norms(shape, group):
     x = RNG.normal(size=shape).astype("float32")
     found = float(GroupLasso(0.5, per=group)(x))
@@ -59,8 +59,8 @@ def test_selects_the_features_that_matter():
 
 @pytest.mark.parametrize("kind", [GroupLasso, SparseGroupLasso])
 def test_rejects_bad_arguments(kind):
-    with pytest.raises(ValueError, match='`group` must be "output" or "input"'):
-        kind(group="unit")
+    with pytest.raises(ValueError, match='`per` must be "unit" or "input"'):
+        kind(per="output")
     if kind is SparseGroupLasso:
         with pytest.raises(ValueError, match=r"`l1_ratio` must be a number in \[0, 1"):
             kind(l1_ratio=1.5)

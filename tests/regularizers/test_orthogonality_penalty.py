@@ -67,7 +67,7 @@ def test_descent_makes_units_orthonormal(kind, left, shape):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "SRIP"}, r"`kind` must be one of \('srip', 'so', 'dso', 'mc'\)"),
+        ({"kind": "SRIP"}, r"`rule` must be one of \('srip', 'so', 'dso', 'mc'\)"),
         ({"iterations": 0}, "`iterations` must be a positive integer"),
     ],
 )

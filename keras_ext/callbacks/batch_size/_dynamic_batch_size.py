@@ -54,8 +54,8 @@ class DynamicBatchSize(GradientCallback):
     at the number of updates that there would have been with the initial batch size.
     The optimizer gets its own learning rate back at the end of training.
 
-    Logs `batch_size`; `gradient_noise_scale`, in samples (NaN while unknown), if that
-    is measured; `learning_rate_gain`, if the learning rate is multiplied; and
+    Logs `batch_size`; `gradient_noise_scale`, in samples (NaN while unknown), if it is
+    measured; `learning_rate_gain`, if the learning rate is multiplied; and
     `nonfinite_steps`, the updates left out so far.
 
     Args:
@@ -255,9 +255,7 @@ class DynamicBatchSize(GradientCallback):
             for knob in find_hyperparameters(self.model)
             if isinstance(knob.owner, keras.layers.BatchNormalization)
         ]
-        return {
-            live: float(live) for live in self.scope.make_live(chosen, include=self)
-        }
+        return {live: float(live) for live in self.scope.make_live(chosen, self)}
 
     # Deciding.
 

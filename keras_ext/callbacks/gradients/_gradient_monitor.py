@@ -8,13 +8,14 @@ import numpy as np
 from keras import ops
 
 from keras_ext._core._checks import is_integer, require
-from keras_ext._core._extras import import_extra
 from keras_ext._core._paths import layer_path
 from keras_ext._core._typing import Logs, Shape
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
+from keras_ext.callbacks.gradients._gradient_plot import draw
 from keras_ext.callbacks.gradients._gradient_records import Writer, open_writers
+from keras_ext.diagnostics._diagnose import recorded
 from keras_ext.distribute._is_chief import is_chief
 from keras_ext.signals.gradients._gradient_moments import GradientMoments
 from keras_ext.signals.gradients._layer_statistics import (
@@ -305,11 +306,13 @@ class GradientMonitor(GradientCallback):
             path: Where to save the picture. None means nowhere.
 
         Returns:
-            A Matplotlib figure. Layers whose gradient was zero are left white.
-        """
-        from keras_ext.callbacks.gradients._gradient_plot import draw
+            A Matplotlib figure, which pyplot does not keep open. Layers whose gradient
+            was zero are left white.
 
-        figure = draw(import_extra("matplotlib.pyplot", "telemetry"), self.history)
+        Raises:
+            ValueError: If nothing was recorded yet.
+        """
+        figure = draw(recorded(self.history))
         if path is not None:
             figure.savefig(path)
         return figure

@@ -4,20 +4,23 @@ from typing import Any
 
 import numpy as np
 
+from keras_ext._core._extras import import_extra
+from keras_ext._core._figures import new_figure, plain
 from keras_ext.diagnostics._diagnose import HEALTHY_UPDATE_RATIO
 
+_EXTRA = "telemetry"
 _MOST_LABELS = 25
 
 
-def draw(pyplot: Any, history: dict[str, Any]) -> Any:
+def draw(history: dict[str, Any]) -> Any:
     """Returns a figure of the history of a monitor."""
-    figure, (upper, lower) = pyplot.subplots(
-        2, figsize=(9, 7), sharex=True, layout="constrained"
-    )
-    updates, layers = history["update"], history["layers"]
+    figure, (upper, lower) = new_figure(2, extra=_EXTRA, size=(9, 7), sharex=True)
+    updates = history["update"]
+    layers = [plain(layer) for layer in history["layers"]]
     _draw_norms(figure, upper, history)
     ratios = history["per_layer"]["update_ratio"]
-    colors = pyplot.get_cmap("viridis")(np.linspace(0, 0.9, max(len(layers), 1)))
+    viridis = import_extra("matplotlib", _EXTRA).colormaps["viridis"]
+    colors = viridis(np.linspace(0, 0.9, max(len(layers), 1)))
     for i, layer in enumerate(layers):
         values = np.where(ratios[:, i] > 0, ratios[:, i], np.nan)
         lower.plot(updates, values, color=colors[i], label=layer, linewidth=1)
@@ -38,17 +41,17 @@ def draw(pyplot: Any, history: dict[str, Any]) -> Any:
 
 
 def _draw_norms(figure: Any, axes: Any, history: dict[str, Any]) -> None:
-    updates, layers = history["update"], history["layers"]
+    updates = history["update"]
+    layers = [plain(layer) for layer in history["layers"]]
     norms = history["per_layer"]["gradient_norm"]
     axes.set(ylabel="layer", title="Gradient norm (white: zero or not finite)")
     logs = np.log10(np.where(norms > 0, norms, np.nan))
-    if len(updates):
-        # Every row is drawn up to the next one.
-        starts = [*updates, updates[-1] + np.diff(updates).max(initial=1)]
-        image = axes.pcolormesh(
-            starts, np.arange(len(layers) + 1) - 0.5, np.ma.masked_invalid(logs).T
-        )
-        figure.colorbar(image, ax=axes, label="log10 of the norm")
+    # Every row is drawn up to the next one.
+    starts = [*updates, updates[-1] + np.diff(updates).max(initial=1)]
+    image = axes.pcolormesh(
+        starts, np.arange(len(layers) + 1) - 0.5, np.ma.masked_invalid(logs).T
+    )
+    figure.colorbar(image, ax=axes, label="log10 of the norm")
     step = -(-len(layers) // _MOST_LABELS) or 1
     axes.set_yticks(range(0, len(layers), step), layers[::step], fontsize="x-small")
     axes.invert_yaxis()

@@ -190,7 +190,7 @@ class AdaptiveDropout(ScopedCallback):
             "included and not excluded",
         )
         chosen = [of_keras[layer] for layer in self._paths if layer in of_keras]
-        live_rates = iter(scope.make_live(chosen, include=self))
+        live_rates = iter(scope.make_live(chosen, self))
         self._rates: list[HyperVariable] = [
             next(live_rates) if layer in of_keras else layer.rate
             for layer in self._paths

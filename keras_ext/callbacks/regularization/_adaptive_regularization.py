@@ -7,7 +7,6 @@ import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import is_integer, is_number, require
-from keras_ext._core._extras import import_extra
 from keras_ext._core._pattern import check_pattern, is_selected
 from keras_ext._core._typing import Logs, Pattern
 from keras_ext._fit._fit_scope import FitScope
@@ -189,7 +188,7 @@ class AdaptiveRegularization(ScopedCallback):
             [knob.path for knob in every],
             "one with regularization that is included and not excluded",
         )
-        live = scope.make_live(chosen, include=self)
+        live = scope.make_live(chosen, self)
         self._knobs = RegularizationKnobs(chosen, live, self.span)
         self._not_moved = {k.path: float(k.value) for k in found if _rests(k, chosen)}
 
@@ -278,9 +277,16 @@ class AdaptiveRegularization(ScopedCallback):
         """Draws the losses, the gap and all hyperparameters over the epochs.
 
         Returns:
-            A `matplotlib.figure.Figure`.
+            A `matplotlib.figure.Figure`, which pyplot does not keep open.
+
+        Raises:
+            ValueError: If nothing was decided yet.
         """
-        return draw(import_extra("matplotlib.pyplot", "examples"), self.decisions)
+        hint = "Nothing was decided: pass the callback to a `fit` before."
+        require(
+            bool(self.decisions), "decisions", [], "those of an epoch or more", hint
+        )
+        return draw(self.decisions)
 
 
 def _rests(knob: Any, chosen: Any) -> bool:

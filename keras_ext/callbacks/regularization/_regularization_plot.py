@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
+from keras_ext._core._figures import new_figure, plain
 
-def draw(pyplot: Any, decisions: Sequence[dict[str, Any]]) -> Any:
+
+def draw(decisions: Sequence[dict[str, Any]]) -> Any:
     """Returns a figure of what was sensed, and of what was changed."""
-    figure, (losses, gaps, values) = pyplot.subplots(
-        3, figsize=(9, 9), sharex=True, layout="constrained"
+    figure, (losses, gaps, values) = new_figure(
+        3, extra="examples", size=(9, 9), sharex=True
     )
     epochs = [row["epoch"] for row in decisions]
     # Those of different members of a population are no line.
-    style = "." if decisions and "member" in decisions[0] else "-"
+    style = "." if "member" in decisions[0] else "-"
     for name in ("training_loss", "validation_loss"):
         losses.plot(epochs, [row[name] for row in decisions], style, label=name)
     losses.set(title="Loss, without penalties", yscale="log")
@@ -20,10 +22,9 @@ def draw(pyplot: Any, decisions: Sequence[dict[str, Any]]) -> Any:
     gaps.plot(epochs, [row["strength"] for row in decisions], style, label="strength")
     gaps.set(title="Gap, and strength of regularization")
     gaps.legend(fontsize="small")
-    for path in decisions[0]["values"] if decisions else ():
-        values.plot(
-            epochs, [row["values"][path] for row in decisions], style, label=path
-        )
+    for path in decisions[0]["values"]:
+        found = [row["values"][path] for row in decisions]
+        values.plot(epochs, found, style, label=plain(path))
     # What is 0 has a place, too.
     values.set_yscale("symlog", linthresh=1e-6)
     values.set(title="Hyperparameters", xlabel="epoch")

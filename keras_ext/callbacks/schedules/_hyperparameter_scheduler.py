@@ -30,8 +30,8 @@ class HyperparameterScheduler(ScopedCallback):
 
     Args:
         schedules: Dictionary from the path of hyperparameters, a regular expression
-            that is searched in it (`"dropout.*/rate"`), to a schedule: a function from the number
-            of the epoch, or step, to the value; a
+            that is searched in it (`"dropout.*/rate"`), to a schedule: a function from
+            the number of the epoch, or step, to the value; a
             `keras.optimizers.schedules.LearningRateSchedule`; or a list of pairs
             `(first, value)`, the value to have from this epoch, or step, on. A
             hyperparameter that several expressions fit follows the first.
@@ -93,7 +93,7 @@ class HyperparameterScheduler(ScopedCallback):
         chosen = [
             knob for knob in find_hyperparameters(model) if self._path_for(knob.path)
         ]
-        scope.make_live(chosen, include=self)
+        scope.make_live(chosen, self)
         self._driven = self._all_driven(model)
         for path, (hyper, _) in self._driven.items():
             scope.claim(hyper, path, self)
@@ -114,7 +114,10 @@ class HyperparameterScheduler(ScopedCallback):
                 {*found, *(knob.path for knob in find_hyperparameters(model))}
             )
             require(
-                False, "schedules", unused, f"expressions of which each fits one of {known}"
+                False,
+                "schedules",
+                unused,
+                f"expressions of which each fits one of {known}",
             )
         return {
             path: (found[path], _as_function(self.schedules[given]))

@@ -164,5 +164,7 @@ def test_rejects_bad_schedules(schedules, message):
 
 
 def test_rejects_a_bad_period():
-    with pytest.raises(ValueError, match=r'`every` must be "epoch" or "step".*\'batch\''):
+    with pytest.raises(
+        ValueError, match=r'`every` must be "epoch" or "step".*\'batch\''
+    ):
         HyperparameterScheduler({"a": [(0, 1.0)]}, every="batch")

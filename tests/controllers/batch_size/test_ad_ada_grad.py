@@ -50,7 +50,7 @@ def test_edges():
     ("kwargs", "message"),
     [
         ({"eta": 0}, "`eta` must be a number > 0. Received: eta=0."),
-        ({"per": "x"}, '`per` must be "norm" or "element". Received: per=\'x\'.'),
+        ({"per": "x"}, '`rule` must be "norm" or "element". Received: rule=\'x\'.'),
     ],
 )
 def test_rejects_bad_arguments(kwargs, message):

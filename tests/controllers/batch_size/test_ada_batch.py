@@ -44,7 +44,10 @@ def test_no_number_overflows_in_a_long_training():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"every": 0}, "`every` must be an integer >= 1. Received: every=0."),
+        (
+            {"every": 0},
+            "`every_epochs` must be an integer >= 1. Received: every_epochs=0.",
+        ),
         ({"decay": 0}, "`decay` must be a number in (0, 1]. Received: decay=0."),
         ({"decay": 1.1}, "`decay` must be a number in (0, 1]. Received: decay=1.1."),
     ],

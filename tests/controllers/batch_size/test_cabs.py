@@ -56,7 +56,7 @@ def test_shrinks_unless_told_not_to():
     ("kwargs", "message"),
     [
         ({"scale": 0}, "`scale` must be a number > 0. Received: scale=0."),
-        ({"floor": None}, "`floor` must be a number. Received: floor=None."),
+        ({"floor": None}, "`min_loss` must be a number. Received: min_loss=None."),
     ],
 )
 def test_rejects_bad_arguments(kwargs, message):

@@ -14,6 +14,6 @@ __all__ = [
     "ByGap",
     "ByHypergradient",
     "ByPopulation",
-    "Sensed",
     "RegularizationRule",
+    "Sensed",
 ]
