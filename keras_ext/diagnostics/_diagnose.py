@@ -97,7 +97,7 @@ def diagnose(history: Any) -> list[Finding]:
         has `kind`, `message`, `advice`, `layers` and `numbers`.
 
     Raises:
-        ValueError: If `history` is neither.
+        ValueError: If `history` is neither, or nothing was recorded in it.
 
     Examples:
         >>> import keras, numpy as np
@@ -122,19 +122,27 @@ def diagnose(history: Any) -> list[Finding]:
     history = getattr(history, "history", history)
     valid = isinstance(history, Mapping) and all(key in history for key in _NEEDED)
     require(valid, "history", type(history), "a GradientMonitor or its history")
+    recorded(history)
     findings = Findings()
-    if len(history["update"]):
-        for rule in (
-            _nonfinite,
-            _exploding,
-            _vanishing,
-            _dead_layers,
-            _dead_units,
-            _learning_rate,
-            _always_clipping,
-        ):
-            findings += rule(history)
+    for rule in (
+        _nonfinite,
+        _exploding,
+        _vanishing,
+        _dead_layers,
+        _dead_units,
+        _learning_rate,
+        _always_clipping,
+    ):
+        findings += rule(history)
     return findings
+
+
+def recorded(history: Any) -> Any:
+    """The history, if anything was recorded in it; a `ValueError` if not."""
+    count = len(history["update"])
+    hint = "Nothing was recorded: pass the GradientMonitor to a `fit` before."
+    require(count > 0, "history", f"{count} rows", "of one row or more", hint)
+    return history
 
 
 def _late(values: np.ndarray) -> np.ndarray:

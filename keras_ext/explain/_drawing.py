@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_ext._core._checks import is_integer, require
 from keras_ext._core._extras import import_extra
+from keras_ext._core._figures import new_figure
 from keras_ext.explain._values import has_outputs, values_of
 
 # Those of shap, so that pictures of both can stand side by side.
@@ -16,9 +17,14 @@ INK, FAINT = "#333333", "#999999"
 _PERCENTILE = 99.5
 
 
-def pyplot() -> Any:
-    """Matplotlib, imported when something is drawn."""
-    return import_extra("matplotlib.pyplot", "explain")
+def drawing(rows: int = 1, columns: int = 1, *, size: Any, **axes: Any) -> Any:
+    """A figure of that size in inches and its axes, as `new_figure` makes them."""
+    return new_figure(rows, columns, extra="explain", size=size, **axes)
+
+
+def colormap(name: str) -> Any:
+    """A colormap of Matplotlib."""
+    return import_extra("matplotlib", "explain").colormaps[name]
 
 
 def diverging() -> Any:
@@ -82,6 +88,7 @@ class Shown:
         )
         self.data = getattr(explanation, "data", None)
         self._names = _names(getattr(explanation, "output_names", None), shape)
+        self._features = getattr(explanation, "feature_names", None)
 
     @property
     def num_outputs(self) -> int:
@@ -91,6 +98,29 @@ class Shown:
     def name(self, row: int, output: int) -> str:
         """The name of an output of a row, if it has one."""
         return str(self._names[row][output])
+
+    def title(self, output: int) -> str:
+        """The name of an output for all rows, of which each may have its own."""
+        names = {row[output] for row in self._names}
+        if len(names) > 1:  # of `outputs=("top", k)`
+            return f"output {output + 1}, from the highest"
+        return str(names.pop()) or f"output {output}"
+
+    def features(self, row: int | None = None) -> list[str]:
+        """The names of the last axis of a row, or of all rows."""
+        count = self.values.shape[-2]
+        numbered = [f"feature {i}" for i in range(count)]
+        if self._features is None:
+            return numbered
+        names = np.asarray(self._features, object)
+        if names.ndim > 1:
+            if names.shape[-1] != count or len(names) != len(self.values):
+                return numbered
+            names = names.reshape(len(names), -1, count)[:, 0]
+            if row is None and (names != names[:1]).any():
+                return numbered
+            names = names[row or 0]
+        return [str(name) for name in names] if names.shape == (count,) else numbered
 
     def reached(self, row: int, output: int) -> float:
         """The output that the values add up to."""

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import is_integer, require
+from keras_ext._core._figures import plain
 from keras_ext._core._typing import Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
-from keras_ext.explain._drawing import FAINT, INK, pyplot
+from keras_ext.explain._drawing import FAINT, INK, colormap, drawing
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._values import by_player
 
@@ -135,8 +136,14 @@ class ExplainDuringTraining(CopyableCallback):
                 any epoch. Defaults to 8.
 
         Returns:
-            A Matplotlib figure.
+            A Matplotlib figure, which pyplot does not keep open.
+
+        Raises:
+            ValueError: If nothing was explained yet.
         """
+        hint = "Nothing was explained: pass the callback to a `fit` before."
+        rule = "with an explanation or more"
+        require(self.explanation is not None, "history", "0 epochs", rule, hint)
         figure = _draw(self.history, top)
         if path is not None:
             figure.savefig(path)
@@ -144,15 +151,14 @@ class ExplainDuringTraining(CopyableCallback):
 
 
 def _draw(history: dict[str, Any], top: int) -> Any:
-    plt = pyplot()
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axes = drawing(size=(8, 4))
     epochs, importance = history["epoch"] + 1, history["importance"]
     order = np.argsort(-importance.max(axis=0, initial=0.0), kind="stable")
     for i in order[top:]:
         axes.plot(epochs, importance[:, i], color=FAINT, linewidth=0.7, alpha=0.5)
-    colors = plt.get_cmap("tab10")
+    colors = colormap("tab10")
     # In the order in which the lines end.
-    last = importance[-1] if len(importance) else np.zeros(len(order))
+    last = importance[-1]
     for place, i in enumerate(sorted(order[:top], key=lambda i: -last[i])):
         axes.plot(
             epochs,
@@ -161,7 +167,7 @@ def _draw(history: dict[str, Any], top: int) -> Any:
             linewidth=1.8,
             marker="o",
             markersize=3.5 if len(epochs) <= 50 else 0,
-            label=history["players"][i],
+            label=plain(history["players"][i]),
         )
     axes.set_xlabel("epoch", color=INK)
     axes.set_ylabel("mean |value|", color=INK)
@@ -169,8 +175,5 @@ def _draw(history: dict[str, Any], top: int) -> Any:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(colors=INK, labelsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(order):
-        axes.legend(
-            fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5)
-        )
+    axes.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

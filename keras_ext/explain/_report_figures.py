@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._extras import import_extra
-from keras_ext.explain._drawing import FAINT, INK, LOWERS, RAISES, pyplot
+from keras_ext._core._figures import plain
+from keras_ext.explain._drawing import FAINT, INK, LOWERS, RAISES, drawing
 
 _BAR = 0.32  # inches
 _NEUTRAL = "#5a6b8c"
@@ -16,12 +17,10 @@ _BINS = 60
 
 def draw_importances(names: Sequence[str], means: np.ndarray, others: int) -> Any:
     """Bars of mean absolute values, the largest on top."""
-    figure, axes = pyplot().subplots(
-        figsize=(7, _BAR * len(names) + 0.8), layout="constrained"
-    )
+    figure, axes = drawing(size=(7, _BAR * len(names) + 0.8))
     places = np.arange(len(names))
     axes.barh(places, means, color=_NEUTRAL, height=0.68)
-    axes.set_yticks(places, names, fontsize=9)
+    axes.set_yticks(places, [plain(name) for name in names], fontsize=9)
     if others:
         axes.get_yticklabels()[-1].set_color(FAINT)
         axes.patches[-1].set_color(FAINT)
@@ -38,9 +37,7 @@ def draw_swarm(names: Sequence[str], values: np.ndarray, data: Any) -> Any:
         values: `(rows, features)`.
         data: The same shape, numbers or anything else, or None.
     """
-    figure, axes = pyplot().subplots(
-        figsize=(7, 1.25 * _BAR * len(names) + 0.9), layout="constrained"
-    )
+    figure, axes = drawing(size=(7, 1.25 * _BAR * len(names) + 0.9))
     step = -(-len(values) // _DOTS)
     dots = None
     for i in range(len(names)):
@@ -50,7 +47,7 @@ def draw_swarm(names: Sequence[str], values: np.ndarray, data: Any) -> Any:
         drawn = axes.scatter(x, i + _spread(x), s=9, lw=0, alpha=0.85, **color)
         dots = dots if known is None else drawn
     axes.axvline(0, color=FAINT, linewidth=0.8, zorder=0)
-    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_yticks(range(len(names)), [plain(name) for name in names], fontsize=9)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel("value: what it adds to the output", fontsize=9, color=INK)
     _finish(axes)

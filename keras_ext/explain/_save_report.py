@@ -11,9 +11,12 @@ import numpy as np
 
 from keras_ext._core._checks import is_integer, require
 from keras_ext._core._extras import import_extra
+from keras_ext._core._figures import plain
 from keras_ext.explain import plots
-from keras_ext.explain._drawing import Shown, numbers, pyplot
+from keras_ext.explain._drawing import Shown, numbers
 from keras_ext.explain._report_figures import draw_importances, draw_swarm
+from keras_ext.explain._report_words import table, words_of
+from keras_ext.explain.plots._image_grid import image_figures
 
 _FORM = "of features, sequences or images, (rows, ...), with or without outputs"
 _STYLE = """
@@ -87,15 +90,14 @@ def save_report(
     )
     shown = Shown(explanation, (1, 2, 3), _FORM)
     sections: list[str] = []
-    if shown.values.ndim < 5:
-        for output in range(shown.num_outputs):
-            sections += _overall(explanation, shown, output, max_features)
     if tokens is not None:
+        sections += _words(shown, tokens, max_features)
         sections += _texts(explanation, shown, tokens, max_rows)
     elif shown.values.ndim == 5:
-        drawn = plots.image_grid(explanation, images=images, max_rows=max_rows)
-        sections.append(_section("Single images", _picture(drawn, "images")))
+        sections += _images(explanation, shown, images, max_rows)
     else:
+        for output in range(shown.num_outputs):
+            sections.append(_overall(explanation, shown, output, max_features))
         sections += _single(explanation, shown, max_rows, max_features)
     facts = escape(" · ".join(_facts(explanation, shown)))
     page = f"""<!DOCTYPE html>
@@ -120,43 +122,42 @@ def _facts(explanation: Any, shown: Shown) -> Iterator[str]:
         yield f"computed in {explanation.compute_time:.2g} s"
 
 
-def _overall(
-    explanation: Any, shown: Shown, output: int, max_features: int
-) -> Iterator[str]:
+def _overall(explanation: Any, shown: Shown, output: int, max_features: int) -> str:
     """Features over all rows: bars, dots and numbers."""
     values = shown.values[..., output]
     # Of sequences, the steps of a feature are added up.
     sizes = np.abs(values).reshape(len(values), -1, values.shape[-1]).sum(axis=1)
     means = sizes.mean(axis=0)
-    names = _feature_names(explanation, len(means), values.ndim)
+    names = shown.features()
     order = np.argsort(-means, kind="stable")[:max_features]
-    others = len(means) - len(order)
     labels = [names[i] for i in order]
-    bars = list(means[order])
-    if others:
-        labels.append(f"{others} others")
-        bars.append(means.sum() - means[order].sum())
-    name = shown.name(0, output) if shown.num_outputs > 1 else ""
-    of = f" for {name}" if name else ""
-    picture = draw_importances(labels, np.asarray(bars), others)
-    content = _picture(picture, "mean absolute values")
+    content = _bars(labels, means[order], len(means), means.sum())
     if values.ndim == 2:
         data = None if shown.data is None else np.asarray(shown.data)[:, order]
-        swarm = draw_swarm(labels[: len(order)], values[:, order], data)
+        swarm = draw_swarm(labels, values[:, order], data)
         content += _picture(swarm, "values of all rows")
-        content += _table(explanation, names, order, values, output)
-    yield _section(f"What matters{of}", content)
+        content += _table(explanation, labels, order, values, output)
+    return _section(f"What matters{_of(shown, output)}", content)
 
 
-def _feature_names(explanation: Any, count: int, ndim: int) -> list[str]:
-    names = explanation.feature_names
-    if names is None or ndim != 2 or len(names) != count:
-        return [f"feature {i}" for i in range(count)]
-    return [str(name) for name in names]
+def _bars(labels: list[str], means: np.ndarray, count: int, total: float) -> str:
+    """The largest as bars, and one for all others."""
+    others = count - len(labels)
+    bars = list(means)
+    if others:
+        labels = [*labels, f"{others} others"]
+        bars.append(total - means.sum())
+    picture = draw_importances(labels, np.asarray(bars), others)
+    return _picture(picture, "mean absolute values")
+
+
+def _of(shown: Shown, output: int) -> str:
+    """Of which output a title speaks, where there are several."""
+    return f" for {shown.title(output)}" if shown.num_outputs > 1 else ""
 
 
 def _table(
-    explanation: Any, names: list[str], order: np.ndarray, values: np.ndarray, k: int
+    explanation: Any, labels: list[str], order: np.ndarray, values: np.ndarray, k: int
 ) -> str:
     heads = ["feature", "mean |value|", "mean value", "lowest", "highest"]
     chosen = values[:, order]
@@ -166,13 +167,23 @@ def _table(
         error = np.asarray(explanation.error_std)
         error = error[..., k] if error.ndim > 2 else error
         columns.append(error[:, order].mean(axis=0))
-    cells = [
-        "".join(f"<td>{text}</td>" for text in (escape(names[i]), *numbers(*row)))
-        for i, row in zip(order, zip(*columns, strict=True), strict=True)
-    ]
-    head = "".join(f"<th>{text}</th>" for text in heads)
-    body = "".join(f"<tr>{row}</tr>" for row in cells)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    rows = [numbers(*row) for row in zip(*columns, strict=True)]
+    return table(heads, labels, rows)
+
+
+def _words(shown: Shown, tokens: Any, max_features: int) -> Iterator[str]:
+    """Words over all texts: bars and numbers. Of a position, a mean says nothing."""
+    for output in range(shown.num_outputs):
+        words = words_of(tokens, shown, output)
+        best = words[:max_features]
+        sums = np.array([word.mean_size for word in best])
+        labels = [word.text for word in best]
+        total = sum(word.mean_size for word in words)
+        content = _bars(labels, sums, len(words), total)
+        heads = ["word", "times", "mean |value| of a text", "mean value of a word"]
+        rows = [[str(len(w.values)), *numbers(w.mean_size, w.mean)] for w in best]
+        content += table(heads, labels, rows)
+        yield _section(f"What matters{_of(shown, output)}", content)
 
 
 def _texts(explanation: Any, shown: Shown, tokens: Any, max_rows: int) -> Iterator[str]:
@@ -180,7 +191,16 @@ def _texts(explanation: Any, shown: Shown, tokens: Any, max_rows: int) -> Iterat
         written = plots.text_html(
             explanation, tokens=tokens, output=output, max_rows=max_rows
         )
-        yield _section("Single texts", written)
+        yield _section(f"Single texts{_of(shown, output)}", written)
+
+
+def _images(explanation: Any, shown: Shown, images: Any, most: int) -> Iterator[str]:
+    """A picture for each row: with all rows in one, many outputs cannot be read."""
+    rows = range(min(most, len(shown.values)))
+    drawn = image_figures(explanation, images, [[row] for row in rows])
+    for row, figure in zip(rows, drawn, strict=True):
+        captions = [shown.caption(row, i) for i in range(shown.num_outputs)]
+        yield _section(f"Row {row}", _picture(figure, "; ".join(captions)))
 
 
 def _single(
@@ -190,35 +210,50 @@ def _single(
     for row in range(min(max_rows, len(shown.values))):
         content = ""
         for output in range(shown.num_outputs):
-            caption = escape(shown.caption(row, output))
+            caption = shown.caption(row, output)
             if shown.values.ndim == 4:
                 figure = plots.sequence(explanation, row=row, output=output)
+                figure.suptitle("")  # it stands above the picture
             else:
                 figure = _waterfall(explanation, shown, row, output, max_features)
-            content += f"<h3>{caption}</h3>{_picture(figure, caption)}"
+            content += f"<h3>{escape(caption)}</h3>{_picture(figure, caption)}"
         yield _section(f"Row {row}", content)
 
 
 def _waterfall(
     explanation: Any, shown: Shown, row: int, output: int, max_features: int
 ) -> Any:
-    kind = type(explanation)
-    alone = kind(
+    alone = type(explanation)(
         shown.values[row, :, output],
         base_values=float(np.nan_to_num(shown.base[row, output])),
-        data=None if shown.data is None else np.asarray(shown.data)[row],
-        feature_names=_feature_names(explanation, shown.values.shape[1], 2),
+        data=_written(shown.data, row),
+        feature_names=[plain(name) for name in shown.features(row)],
     )
-    pyplot().figure()
-    shap = import_extra("shap", "explain")
-    return shap.plots.waterfall(alone, max_display=max_features, show=False).figure
+    pyplot = import_extra("matplotlib.pyplot", "explain")
+    # shap draws on what pyplot has open.
+    figure = pyplot.figure()
+    try:
+        shap = import_extra("shap", "explain")
+        shap.plots.waterfall(alone, max_display=max_features, show=False)
+    finally:
+        pyplot.close(figure)
+    return figure
+
+
+def _written(data: Any, row: int) -> Any:
+    """The data of a row, with texts such that they can be drawn."""
+    if data is None:
+        return None
+    cells = np.asarray(data)[row]
+    if cells.dtype.kind in "biuf":
+        return cells
+    return np.array([plain(c) if isinstance(c, str) else c for c in cells], object)
 
 
 def _picture(figure: Any, text: str) -> str:
-    """A figure as an image that is in the page itself; the figure is closed."""
+    """A figure as an image that is in the page itself."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, bbox_inches="tight", facecolor="white")
-    pyplot().close(figure)
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
 

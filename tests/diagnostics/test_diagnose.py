@@ -271,8 +271,11 @@ def test_names_the_first_and_last_of_many_layers():
     assert "m/dense, m/dense_1, ..., m/dense_6" in finding.message
 
 
-def test_nothing_recorded():
-    assert diagnose(GradientMonitor()) == []
+@pytest.mark.parametrize("of", [lambda m: m, lambda m: m.history])
+def test_what_recorded_nothing_is_not_called_healthy(of):
+    message = r"`history` must be of one row or more.*=0 rows.*pass the GradientMonitor"
+    with pytest.raises(ValueError, match=message.replace("=0 rows", "='0 rows'")):
+        diagnose(of(GradientMonitor()))
 
 
 @pytest.mark.parametrize("history", [None, {}, {"layers": []}])

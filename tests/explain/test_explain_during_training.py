@@ -108,6 +108,8 @@ def test_frames_and_groups_and_several_outputs():
 def test_draws_the_largest_in_color(tmp_path):
     watch = ExplainDuringTraining(X[:5], X[:9])
     assert watch.history["importance"].shape == (0, 0)
+    with pytest.raises(ValueError, match="Nothing was explained: pass the callback"):
+        watch.plot()
     fit(model(), watch, epochs=3)
     figure = watch.plot(tmp_path / "importances.png", top=2)
     (axes,) = figure.axes
@@ -117,7 +119,7 @@ def test_draws_the_largest_in_color(tmp_path):
     assert set(labels) == {f"feature {i}" for i in order}
     assert axes.lines[0].get_xdata().tolist() == [1, 2, 3]
     assert (tmp_path / "importances.png").stat().st_size > 0
-    mpl.pyplot.close(figure)
+    assert mpl.pyplot.get_fignums() == []
 
 
 @pytest.mark.parametrize(

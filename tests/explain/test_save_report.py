@@ -5,6 +5,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import shap
+from matplotlib.figure import Figure
 
 from keras_ext.explain import Explainer, save_report
 from tests.explain.models import convnet, normal, perceptron
@@ -17,7 +18,8 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.images, self.heads, self.cells, self.tags = [], [], [], set()
+        self.images, self.alts, self.heads, self.subheads = [], [], [], []
+        self.cells, self.tags = [], set()
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
@@ -26,10 +28,13 @@ class Page(HTMLParser):
         assert not {"href", "srcset"} & attributes.keys()
         if "src" in attributes:
             self.images.append(attributes["src"])
+            self.alts.append(attributes["alt"])
 
     def handle_data(self, data):
         if self.lasttag in ("h1", "h2") and data.strip():
             self.heads.append(data)
+        if self.lasttag == "h3":
+            self.subheads.append(data)
         if self.lasttag == "td":
             self.cells.append(data)
 
@@ -92,15 +97,79 @@ def test_sequences_and_images(path):
     found = Explainer(convnet(), x, method="expected_gradients")(x)
     save_report(found, path, images=np.repeat(x, 3, axis=-1))
     page = Page(path)
-    assert page.heads[1:] == ["Single images"]
-    assert len(page.images) == 1
+    assert page.heads[1:] == ["Row 0", "Row 1", "Row 2"]
+    assert len(page.images) == 3
 
 
-def test_texts(path):
+def test_ten_outputs_of_images_can_be_read(path, monkeypatch):
+    """Every picture keeps a width on the page that its title fits in."""
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda f, *a, **k: drawn.append(f) or save(f, *a, **k)
+    )
+    names = [f"class {i} of ten" for i in range(10)]
+    save_report(explanation(1, 4, 4, 1, 10, names=names), path)
+    assert drawn
+    for figure in drawn:
+        assert figure.get_figwidth() < 12
+        titles = [axes.title for axes in figure.axes if axes.get_title()]
+        assert [t.get_text().partition(":")[0] for t in titles] == names
+        boxes = [title.get_window_extent() for title in titles]
+        assert not any(
+            a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :]
+        )
+
+
+def test_texts_rank_words_wherever_they_stand(path):
     found = explanation(2, 3, 2, names=["bad", "good"])
-    save_report(found, path, tokens=[["it", "is", "<b>"]] * 2)
-    assert path.read_text(encoding="utf-8").count("&lt;b&gt;") == 4
-    assert Page(path).heads.count("Single texts") == 2
+    found.values[..., 0] = [[1.0, 0.25, -3.0], [-1.5, 7.0, 0.5]]
+    save_report(found, path, tokens=[["it", "is", "<b>"], ["<b>", "", "it"]])
+    page = Page(path)
+    assert page.heads[1:] == [
+        *(f"What matters for {name}" for name in ("bad", "good")),
+        *(f"Single texts for {name}" for name in ("bad", "good")),
+    ]
+    # How often, what a text has of it, what a word has; the empty one is padding.
+    assert page.cells[:12] == [
+        *("<b>", "2", "2.25", "\N{MINUS SIGN}2.25"),
+        *("it", "2", "0.750", "0.750"),
+        *("is", "1", "0.125", "0.250"),
+    ]
+    assert "feature" not in path.read_text(encoding="utf-8").partition("</style>")[2]
+    assert len(page.images) == 2
+
+
+@pytest.mark.parametrize("name", ["US$ per A$", "$\\frac$"])
+def test_names_and_data_with_dollars(path, name):
+    found = shap.Explanation(
+        normal(4, 2),
+        np.zeros(4),
+        data=np.array([[name, "b"]] * 4, object),
+        feature_names=[name, "b"],
+    )
+    save_report(found, path, max_rows=1)
+    assert {*Page(path).cells[::5]} == {name, "b"}
+
+
+def test_pictures_are_described_and_titled_once(path):
+    found = explanation(2, 5, 3, 2, names=["a < b", "c & d"])
+    found.feature_names = None
+    save_report(found, path, max_rows=1)
+    page = Page(path)
+    captions = [alt for alt in page.alts if "\N{RIGHTWARDS ARROW}" in alt]
+    assert [alt.partition(":")[0] for alt in captions] == ["a < b", "c & d"]
+    assert page.subheads == captions
+
+
+def test_outputs_that_differ_by_row_are_told_by_rank(path):
+    x = normal(6, 3)
+    found = Explainer(perceptron(3, 4), x, outputs=("top", 2))(x)
+    save_report(found, path, max_rows=1)
+    heads = Page(path).heads
+    assert heads[1:3] == [
+        f"What matters for output {i}, from the highest" for i in "12"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,18 @@
 """Images, and what in them has raised or lowered each output."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_ext._core._checks import is_integer, require
-from keras_ext.explain._drawing import FAINT, INK, Shown, diverging, limit, pyplot
+from keras_ext._core._extras import import_extra
+from keras_ext._core._figures import plain
+from keras_ext.explain._drawing import FAINT, INK, Shown, diverging, drawing, limit
 
 _FORM = "of the shape (rows, height, width), with channels or outputs behind, or both"
+_MOST_IN_A_LINE = 5
+_LONG_TITLE = 24
 
 
 def image_grid(
@@ -31,7 +35,7 @@ def image_grid(
         max_rows: Positive integer; only so many rows are drawn. Defaults to `6`.
 
     Returns:
-        A Matplotlib figure.
+        A Matplotlib figure, which pyplot does not keep open.
 
     Raises:
         ValueError: If an argument is not of this form.
@@ -48,36 +52,75 @@ def image_grid(
     """
     valid = is_integer(max_rows) and max_rows > 0
     require(valid, "max_rows", max_rows, "a positive integer")
+    (figure,) = image_figures(explanation, images, [range(max_rows)], titles)
+    return figure
+
+
+def image_figures(
+    explanation: Any,
+    images: Any,
+    groups: Sequence[Sequence[int]],
+    titles: Sequence[str] | None = None,
+) -> Iterator[Any]:
+    """Draws a figure for each group of rows, all with one scale."""
     shown = Shown(explanation, (2, 3), _FORM)
     values = shown.values
     heat = values if values.ndim == 4 else values.sum(axis=3)
     pictures = _pictures(shown.data if images is None else images, heat.shape[:3])
-    count, columns = min(max_rows, len(heat)), 1 + shown.num_outputs
+    drawn = [[row for row in rows if row < len(heat)] for rows in groups]
+    count = max(map(len, drawn))
     valid = titles is None or len(titles) >= count
     require(valid, "titles", titles, f"{count} titles, one for each row")
-    plt = pyplot()
-    height, width = heat.shape[1:3]
-    wide = 1.9 * min(max(width / height, 0.5), 2.0)
-    figure, axes = plt.subplots(
-        count,
-        columns,
-        figsize=(max(wide * columns, 3.6), 2.25 * count + 0.7),
-        layout="constrained",
-        squeeze=False,
+    grid = _Grid(
+        shown, heat, pictures, limit(heat[[i for rows in drawn for i in rows]])
     )
-    most = limit(heat[:count])
-    for row in range(count):
-        _draw_picture(axes[row, 0], pictures[row], faint=False)
-        title = "" if titles is None else str(titles[row])
-        axes[row, 0].set_title(title, fontsize=9, color=INK)
-        for output in range(shown.num_outputs):
-            cell = axes[row, 1 + output]
-            _draw_picture(cell, pictures[row], faint=True)
-            overlay = _overlay(heat[row, :, :, output], most)
+    for rows in drawn:
+        yield grid.draw(rows, titles)
+
+
+class _Grid:
+    """Draws rows of pictures; many outputs take several lines."""
+
+    def __init__(
+        self, shown: Shown, heat: np.ndarray, pictures: np.ndarray, most: float
+    ) -> None:
+        self._shown, self._heat, self._pictures = shown, heat, pictures
+        self._most = most
+        self._lines = -(-shown.num_outputs // _MOST_IN_A_LINE)
+        self._in_a_line = -(-shown.num_outputs // self._lines)
+
+    def draw(self, rows: Sequence[int], titles: Sequence[str] | None) -> Any:
+        height, width = self._heat.shape[1:3]
+        wide = 1.9 * min(max(width / height, 0.5), 2.0)
+        lines, columns = len(rows) * self._lines, 1 + self._in_a_line
+        size = (max(wide * columns, 3.6), 2.25 * lines + 0.7)
+        figure, axes = drawing(lines, columns, size=size, squeeze=False)
+        for place, row in enumerate(rows):
+            own = axes[place * self._lines : (place + 1) * self._lines]
+            title = "" if titles is None else str(titles[place])
+            self._draw_row(row, own, title)
+        _draw_scale(figure, axes, self._most)
+        return figure
+
+    def _draw_row(self, row: int, axes: Any, title: str) -> None:
+        picture = self._pictures[row]
+        _draw_picture(axes[0, 0], picture, faint=False)
+        _title(axes[0, 0], title)
+        cells = axes[:, 1:].ravel()
+        for output in range(self._shown.num_outputs):
+            cell = cells[output]
+            _draw_picture(cell, picture, faint=True)
+            overlay = _overlay(self._heat[row, :, :, output], self._most)
             cell.imshow(overlay, interpolation="nearest")
-            cell.set_title(shown.caption(row, output), fontsize=9, color=INK)
-    _draw_scale(plt, figure, axes, most)
-    return figure
+            _title(cell, self._shown.caption(row, output))
+        for empty in (*axes[1:, 0], *cells[self._shown.num_outputs :]):
+            empty.set_axis_off()
+
+
+def _title(axes: Any, text: str) -> None:
+    if len(text) > _LONG_TITLE:  # it would reach into the next one
+        text = text.replace(": ", ":\n", 1)
+    axes.set_title(plain(text), fontsize=9, color=INK)
 
 
 def _pictures(given: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -111,9 +154,10 @@ def _overlay(heat: np.ndarray, most: float) -> np.ndarray:
     return np.asarray(colors)
 
 
-def _draw_scale(plt: Any, figure: Any, axes: Any, most: float) -> None:
-    norm = plt.Normalize(-most, most)
-    scale = plt.cm.ScalarMappable(norm=norm, cmap=diverging())
+def _draw_scale(figure: Any, axes: Any, most: float) -> None:
+    norm = import_extra("matplotlib.colors", "explain").Normalize(-most, most)
+    color = import_extra("matplotlib.cm", "explain")
+    scale = color.ScalarMappable(norm=norm, cmap=diverging())
     bar = figure.colorbar(
         scale, ax=axes, location="bottom", shrink=0.9, aspect=35, pad=0.02
     )

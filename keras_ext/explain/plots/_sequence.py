@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import require
+from keras_ext._core._figures import plain
 from keras_ext.explain._drawing import (
     FAINT,
     INK,
     LOWERS,
     RAISES,
     Shown,
+    colormap,
     diverging,
+    drawing,
     limit,
-    pyplot,
 )
 
 _FORM = "of the shape (rows, steps) or (rows, steps, features), with or without outputs"
@@ -38,10 +40,11 @@ def sequence(
         explanation: A `shap.Explanation` of sequences, or an array of values.
         row: Which row. Defaults to `0`.
         output: The number or name of an output. None where there is only one.
-        feature_names: The names of the features of a step. None numbers them.
+        feature_names: The names of the features of a step. None takes those of the
+            explanation, or numbers them.
 
     Returns:
-        A Matplotlib figure.
+        A Matplotlib figure, which pyplot does not keep open.
 
     Raises:
         ValueError: If an argument is not of this form.
@@ -63,7 +66,7 @@ def sequence(
     values = shown.values[row, ..., which]
     values = values if values.ndim == 2 else values[:, None]
     count = values.shape[1]
-    names = [f"feature {i}" for i in range(count)]
+    names = shown.features(row) if count > 1 else ["feature 0"]
     if feature_names is not None:
         names = [str(name) for name in feature_names]
         rule = f"{count} names, one for each feature"
@@ -75,7 +78,7 @@ def sequence(
     if count > 1:
         _draw_values(figure, panels["values"], values, names)
     _draw_sums(panels["sums"], values.sum(axis=1))
-    figure.suptitle(shown.caption(row, which), fontsize=11, color=INK)
+    figure.suptitle(plain(shown.caption(row, which)), fontsize=11, color=INK)
     return figure
 
 
@@ -84,11 +87,10 @@ def _panels(has_data: bool, features: int) -> tuple[Any, dict[str, Any]]:
     if features > 1:
         heights["values"] = min(max(0.25 * features, 1.2), 5.0)
     heights["sums"] = 1.3
-    figure, axes = pyplot().subplots(
+    figure, axes = drawing(
         len(heights),
-        figsize=(8, sum(heights.values()) + 0.9),
+        size=(8, sum(heights.values()) + 0.9),
         sharex=True,
-        layout="constrained",
         gridspec_kw={"height_ratios": list(heights.values())},
         squeeze=False,
     )
@@ -107,12 +109,11 @@ def _draw_data(axes: Any, data: np.ndarray, names: list[str]) -> None:
         axes.set_yticks([])
         return
     steps = np.arange(len(data))
-    colors = pyplot().get_cmap("viridis")(np.linspace(0.1, 0.85, data.shape[1]))
+    colors = colormap("viridis")(np.linspace(0.1, 0.85, data.shape[1]))
     for i, name in enumerate(names):
         marker = "o" if len(data) <= 40 else None
-        axes.plot(
-            steps, data[:, i], color=colors[i], lw=1.4, marker=marker, ms=3, label=name
-        )
+        style = {"color": colors[i], "lw": 1.4, "marker": marker, "ms": 3}
+        axes.plot(steps, data[:, i], label=plain(name), **style)
     if data.shape[1] > 1:
         axes.legend(
             fontsize=8,
@@ -135,7 +136,8 @@ def _draw_values(figure: Any, axes: Any, values: np.ndarray, names: list[str]) -
         interpolation="nearest",
     )
     step = -(-len(names) // _MOST_LABELS)
-    axes.set_yticks(range(0, len(names), step), names[::step], fontsize=8)
+    labels = [plain(name) for name in names[::step]]
+    axes.set_yticks(range(0, len(names), step), labels, fontsize=8)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=12)
     bar.set_label("value", fontsize=8, color=INK)

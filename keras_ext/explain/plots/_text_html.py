@@ -53,16 +53,17 @@ def text_html(
     shown = Shown(explanation, (1,), _FORM)
     which = shown.output(output)
     values = shown.values[:max_rows, :, which]
-    written = _written(shown.data if tokens is None else tokens, shown.values.shape)
+    words = written(shown.data if tokens is None else tokens, shown.values.shape)
     most = limit(values)
     rows = [
-        _row(shown.caption(row, which), written[row], values[row], most)
+        _row(shown.caption(row, which), words[row], values[row], most)
         for row in range(len(values))
     ]
     return f'<div style="font-family:system-ui,sans-serif">{"".join(rows)}</div>'
 
 
-def _written(given: Any, shape: tuple[int, ...]) -> list[list[str]]:
+def written(given: Any, shape: tuple[int, ...]) -> list[list[str]]:
+    """What is to be written for the tokens of each row."""
     rule = f"{shape[0]} rows of {shape[1]} tokens each"
     rows = [] if given is None else [list(row) for row in given]
     valid = len(rows) == shape[0] and all(len(row) == shape[1] for row in rows)

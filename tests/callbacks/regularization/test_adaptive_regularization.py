@@ -164,10 +164,10 @@ def test_regularizes_a_model_that_overfits_and_says_so():
     moved = [line for line in lines if "; gap; " in line]
     assert all(path in moved[-1] for path in PATHS)
     figure = callback.plot()
+    assert mpl.pyplot.get_fignums() == []
     drawn = {line.get_label(): line.get_ydata() for line in figure.axes[2].lines}
     assert set(drawn) == set(PATHS)
     np.testing.assert_allclose(drawn["dropout/rate"], history["dropout/rate"])
-    mpl.pyplot.close(figure)
 
 
 @pytest.mark.parametrize("effect", [0.1, 0.2])

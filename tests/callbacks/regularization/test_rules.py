@@ -370,8 +370,8 @@ def test_explains_itself_and_leaves_a_plain_model(strategy, tmp_path):
     assert all(path in callback.report() for path in paths)
     assert len({str(row["values"]) for row in callback.decisions}) > 1
     figure = callback.plot()
+    assert mpl.pyplot.get_fignums() == []
     assert {line.get_label() for line in figure.axes[2].lines} == paths
-    mpl.pyplot.close(figure)
     assert type(model.get_layer("dropout").rate) is float
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(

@@ -11,9 +11,9 @@ mpl.use("agg")
 
 
 @pytest.fixture(autouse=True)
-def _close():
+def _leaves_no_figure_open():
     yield
-    mpl.pyplot.close("all")
+    assert mpl.pyplot.get_fignums() == []
 
 
 def explanation(outputs=()):

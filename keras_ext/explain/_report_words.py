@@ -1,0 +1,58 @@
+"""Words and numbers of a report, as text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from keras_ext.explain._drawing import Shown
+from keras_ext.explain.plots._text_html import written
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word, wherever it stands in the texts.
+
+    Attributes:
+        text: The word.
+        values: Its values, one for each time that it stands there.
+        num_texts: How many texts there are.
+    """
+
+    text: str
+    values: np.ndarray
+    num_texts: int
+
+    @property
+    def mean_size(self) -> float:
+        """How much it moves a text in the mean, whatever the direction."""
+        return float(np.abs(self.values).sum() / self.num_texts)
+
+    @property
+    def mean(self) -> float:
+        """Its mean value, where it stands."""
+        return float(self.values.mean())
+
+
+def words_of(tokens: Any, shown: Shown, output: int) -> list[Word]:
+    """The words of texts, first those that move them most; no padding."""
+    values = shown.values[..., output]
+    found: dict[str, list[float]] = {}
+    for row, words in zip(values, written(tokens, values.shape), strict=True):
+        for value, word in zip(row, words, strict=True):
+            if word:
+                found.setdefault(word, []).append(float(value))
+    words = [Word(text, np.array(of), len(values)) for text, of in found.items()]
+    return sorted(words, key=lambda word: -word.mean_size)
+
+
+def table(heads: Sequence[str], labels: Sequence[str], rows: Any) -> str:
+    """A table in HTML, of rows of texts with labels before them."""
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in (label, *row)) + "</tr>"
+        for label, row in zip(labels, rows, strict=True)
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,27 @@
+import matplotlib as mpl
+import pytest
+
+from keras_ext._core._figures import new_figure, plain
+
+mpl.use("agg")
+
+
+def test_pyplot_knows_nothing_of_the_figure(tmp_path):
+    open_before = mpl.pyplot.get_fignums()
+    figure, axes = new_figure(2, 3, extra="explain", size=(4, 3), squeeze=False)
+    assert mpl.pyplot.get_fignums() == open_before
+    assert axes.shape == (2, 3)
+    assert figure.get_size_inches().tolist() == [4, 3]
+    figure.savefig(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "name", ["cost ($)", "US$ per A$", "$\\frac$", "a_$1^$", "$$", "\\$", "a"]
+)
+def test_dollars_are_drawn_as_they_are(name):
+    figure, axes = new_figure(extra="explain", size=(3, 2))
+    title = axes.set_title(plain(name))
+    figure.canvas.draw()  # a formula that is none would end here
+    drawn, is_formula = title._preprocess_math(title.get_text())
+    assert (drawn, bool(is_formula)) == (name, False)
