@@ -2,14 +2,16 @@
 
     python -m keras_ext.distribute.launch --workers 2 script.py [arguments]
 
-Each process gets its own TF_CONFIG, with free ports of 127.0.0.1. Their output comes
-line by line, with the number of the worker before it. If one fails, the others are
-ended, and its exit status is returned.
+Each process gets its own TF_CONFIG, with free ports of 127.0.0.1, and all the same
+KERAS_EXT_TOKEN, by which they know each other. Their output comes line by line, with
+the number of the worker before it. If one fails, the others are ended, and its exit
+status is returned. No worker outlives this process, in whatever way it ends.
 """
 
 import argparse
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,13 +19,18 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
 # How long a process may take to end when it is asked to, in seconds.
 _GRACE = 5.0
 _POLL = 0.05
+_KEEPER = Path(__file__).with_name("_keeper.py")
+# What ends a process that does not expect it, and lets it end others first. SIGHUP
+# comes from a terminal that is closed. SIGKILL lets it do nothing: see `_keeper.py`.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,18 +85,44 @@ def _at_least(least: int) -> Any:
 
 
 def _run(options: argparse.Namespace) -> int:
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(options.workers)]
-    command = [sys.executable, options.script, *options.arguments]
     processes: list[subprocess.Popen[str]] = []
     with ExitStack() as stack:
+        # Open as long as this process lives; no worker inherits the end for writing.
+        watched, held = os.pipe()
+        stack.callback(os.close, held)
         stack.callback(_end, processes)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            stack.callback(signal.signal, number, signal.signal(number, _interrupted))
+        for number in _SIGNALS:
+            # What nohup, or a shell for what runs in the background, ignores stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before = signal.signal(number, _interrupted)
+                stack.callback(signal.signal, number, before)
+        _start(options, processes, watched)
+        readers = _forward(processes)
+        status = _wait(processes, options.timeout)
+        _end(processes)
+        for reader in readers:
+            reader.join(_GRACE)
+    return status
+
+
+def _start(
+    options: argparse.Namespace,
+    processes: list[subprocess.Popen[str]],
+    watched: int,
+) -> None:
+    """Adds the processes one by one; each ends with the pipe that it watches."""
+    addresses = [f"127.0.0.1:{port}" for port in _free_ports(options.workers)]
+    token = os.environ.get("KERAS_EXT_TOKEN") or secrets.token_hex(16)
+    keeper = [sys.executable, "-I", "-S", str(_KEEPER), str(watched)]
+    command = [*keeper, sys.executable, options.script, *options.arguments]
+    try:
         for index in range(options.workers):
+            environment = _environment(addresses, index, options.gpus_per_worker)
             processes.append(
                 subprocess.Popen(
                     command,
-                    env=_environment(addresses, index, options.gpus_per_worker),
+                    env=dict(environment, KERAS_EXT_TOKEN=token),
+                    pass_fds=[watched],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -99,12 +132,8 @@ def _run(options: argparse.Namespace) -> int:
                     start_new_session=True,
                 )
             )
-        readers = _forward(processes)
-        status = _wait(processes, options.timeout)
-        _end(processes)
-        for reader in readers:
-            reader.join(_GRACE)
-    return status
+    finally:
+        os.close(watched)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -159,9 +188,12 @@ def _forward_lines(source: Any, target: TextIO, index: int) -> None:
 
 
 def _say(target: TextIO, line: str) -> None:
-    # In one piece, so that lines of two threads do not mix.
-    target.write(line + "\n")
-    target.flush()
+    # Nobody may be listening any more, after `| head` or a closed terminal. To go on
+    # reading is what lets the workers write.
+    with suppress(OSError):
+        # In one piece, so that lines of two threads do not mix.
+        target.write(line + "\n")
+        target.flush()
 
 
 def _wait(processes: list[subprocess.Popen[str]], timeout: float | None) -> int:

@@ -130,17 +130,92 @@ def test_restarts(launch):
     assert "status 3; starting all again (2 of 2)" in done.stderr
 
 
-def test_ends_its_workers_when_it_is_ended(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(HEAD + "time.sleep(600)")
-    process = subprocess.Popen(
-        [sys.executable, LAUNCH, "--workers", "2", script, tmp_path]
-    )
-    pids = [tmp_path / f"pid-{index}" for index in (0, 1)]
-    wait_until(lambda: all(p.exists() and p.read_text() for p in pids))
-    process.terminate()
-    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+@pytest.fixture
+def started(tmp_path):
+    """Returns a function that starts two workers with this code, and does not wait."""
+    launchers = []
+
+    def start(code, **arguments):
+        script = tmp_path / "script.py"
+        script.write_text(HEAD + code)
+        # As a shell has it: one that runs tests in the background may ignore some.
+        found = [(n, signal.signal(n, signal.SIG_DFL)) for n in ENDING]
+        command = [sys.executable, LAUNCH, "--workers", "2", script, tmp_path]
+        launchers.append(subprocess.Popen(command, **arguments))
+        for number, handler in found:
+            signal.signal(number, handler)
+        pids = [tmp_path / f"pid-{index}" for index in (0, 1)]
+        wait_until(lambda: all(p.exists() and p.read_text() for p in pids))
+        return launchers[-1], pids
+
+    yield start
+    for launcher in launchers:
+        launcher.kill()
+        launcher.wait()
+
+
+ENDING = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT]
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_ends_its_workers_when_it_is_ended(started, number):
+    launcher, pids = started("time.sleep(600)")
+    launcher.send_signal(number)
+    assert launcher.wait(PATIENCE) == 128 + number
     assert not any(is_alive(p) for p in pids)
+
+
+def test_workers_end_with_a_launcher_that_could_do_nothing(started):
+    launcher, pids = started("time.sleep(600)")
+    launcher.kill()
+    launcher.wait()
+    # They are buried by process 1, when it comes to it.
+    states = [Path("/proc", path.read_text(), "stat") for path in pids]
+    wait_until(
+        lambda: not any(s.exists() and " Z " not in s.read_text() for s in states)
+    )
+
+
+def test_what_a_shell_ignores_stays_ignored(tmp_path):
+    """With nohup a training goes on when the terminal is closed."""
+    code = "wait_for('go')"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        script = tmp_path / "script.py"
+        script.write_text(HEAD + code)
+        command = [sys.executable, LAUNCH, "--workers", "1", script, tmp_path]
+        launcher = subprocess.Popen(command)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    pid = tmp_path / "pid-0"
+    wait_until(lambda: pid.exists() and pid.read_text())
+    launcher.send_signal(signal.SIGHUP)
+    (tmp_path / "go").write_text("on")
+    assert launcher.wait(PATIENCE) == 0
+
+
+def test_workers_go_on_when_nobody_reads_what_they_write(started, tmp_path):
+    """As after `| head`: a worker that cannot write would wait for ever."""
+    launcher, _ = started(
+        "for _ in range(20_000):\n    print('x' * 50)\n"
+        "(here / f'done-{index}').touch()",
+        stdout=subprocess.PIPE,
+    )
+    launcher.stdout.close()
+    launcher.wait(PATIENCE)
+    assert len(list(tmp_path.glob("done-*"))) == 2
+
+
+def test_one_token_for_all_that_the_environment_may_give(launch, monkeypatch):
+    code = "print(os.environ['KERAS_EXT_TOKEN'])"
+    found = [
+        {line.partition("] ")[2] for line in launch(code).stdout.splitlines()}
+        for _ in range(2)
+    ]
+    assert [len(tokens) for tokens in found] == [1, 1]
+    assert found[0] != found[1]
+    monkeypatch.setenv("KERAS_EXT_TOKEN", "of the cluster")
+    assert launch(code, workers=1).stdout == "[worker 0] of the cluster\n"
 
 
 def test_gpus(launch, monkeypatch):
