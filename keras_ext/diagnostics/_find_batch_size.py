@@ -81,8 +81,10 @@ def _speed(trial: BatchSizeTrial) -> float:
 
 def find_batch_size(
     model: keras.Model,
-    data: Any,
+    x: Any,
+    y: Any = None,
     *,
+    sample_weight: Any = None,
     sizes: Sequence[int] | None = None,
     steps: int = 10,
     memory_limit: float | None = None,
@@ -108,8 +110,11 @@ def find_batch_size(
 
     Args:
         model: A compiled model.
-        data: `(x, y)` or `(x, y, sample_weight)` of arrays, a `tf.data.Dataset` of
-            single samples, or `DynamicBatches`.
+        x: The data as `fit` takes them: arrays, alone or in dictionaries, tuples and
+            lists; a `tf.data.Dataset` of single samples, or `DynamicBatches`. Without
+            `y` also `(x, y)` or `(x, y, sample_weight)`, a tuple.
+        y: Targets, as `x`. None if `x` has them.
+        sample_weight: Weights of the samples. None if `x` has them, or there are none.
         sizes: List of integers >= 1, the sizes to try; those larger than the data are
             left out. None means those of `DynamicBatches`, or else 8, 16, 32 and so on.
         steps: Integer >= 1, how many steps are timed for each size, of a large one not
@@ -132,7 +137,7 @@ def find_batch_size(
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
         >>> model.compile("adam", "mse")
         >>> x, y = np.ones((100, 8)), np.ones((100, 1))
-        >>> found = kx.diagnostics.find_batch_size(model, (x, y), steps=2)
+        >>> found = kx.diagnostics.find_batch_size(model, x, y, steps=2)
         >>> found.largest
         64
         >>> [trial.batch_size for trial in found.trials]
@@ -140,11 +145,12 @@ def find_batch_size(
         >>> int(model.optimizer.iterations)
         0
     """
+    require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     require(model.compiled, "model.compiled", model.compiled, "True")
     require(is_integer(steps) and steps >= 1, "steps", steps, "an integer >= 1")
     positive = memory_limit is None or (is_number(memory_limit) and memory_limit > 0)
     require(positive, "memory_limit", memory_limit, "a number > 0 or None")
-    batches, sizes = _batches(model, data, sizes)
+    batches, sizes = _batches(model, (x, y, sample_weight), sizes)
     memory = PeakMemory()
     unknown = memory_limit is not None and memory.read() is None
     hint = "On a CPU, memory can only be measured on Linux or with oneDNN."
@@ -164,13 +170,19 @@ def find_batch_size(
 
 
 def _batches(
-    model: keras.Model, data: Any, sizes: Sequence[int] | None
+    model: keras.Model, given: tuple[Any, Any, Any], sizes: Sequence[int] | None
 ) -> tuple[DynamicBatches, list[int]]:
     strategy = model.distribute_strategy
     replicas = strategy.num_replicas_in_sync
     first = _SMALLEST if _SMALLEST % replicas == 0 else _SMALLEST * replicas
-    if not isinstance(data, DynamicBatches):
-        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+    x, y, weights = given
+    alone = y is None and weights is None
+    if isinstance(x, DynamicBatches):
+        require(alone, "y, sample_weight", given[1:], "None, as `x` has them")
+        data = x
+    else:
+        if alone:
+            x, y, weights = keras.utils.unpack_x_y_sample_weight(x)
         with strategy.scope():
             data = DynamicBatches(
                 x, y, weights, batch_size=first, seed=0, max_batch_size=_LARGEST

@@ -5,6 +5,7 @@ import sys
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -83,7 +84,7 @@ def test_leaves_everything_as_it_was(strategies, replicas, trained):
         if search:
             function, before = model.train_function, state(model)
             draws = random.getstate(), np.random.get_state()[1].tolist()
-            found = find_batch_size(model, (X, Y), sizes=[16, 32], steps=1)
+            found = find_batch_size(model, X, Y, sizes=[16, 32], steps=1)
             assert found.largest == 32
             assert draws == (random.getstate(), np.random.get_state()[1].tolist())
             if trained:
@@ -100,14 +101,14 @@ def test_leaves_everything_as_it_was(strategies, replicas, trained):
 def test_builds_a_model_that_has_no_weights_yet():
     model = keras.Sequential([keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    assert find_batch_size(model, (X, Y), sizes=[8], steps=1).largest == 8
+    assert find_batch_size(model, X, Y, sizes=[8], steps=1).largest == 8
     assert int(model.optimizer.iterations) == 0
 
 
 def test_ends_where_memory_runs_out_and_restores_the_weights():
     model = model_without_room(40)
     before = model.get_weights()
-    found = find_batch_size(model, (X, Y), steps=1)
+    found = find_batch_size(model, X, Y, steps=1)
     assert [(t.batch_size, t.outcome) for t in found.trials] == [
         (8, "fits"),
         (16, "fits"),
@@ -125,7 +126,7 @@ def test_raises_and_restores_what_is_not_for_want_of_memory():
     x = np.full((16, 3), 1.0)  # one column is missing
     before = state(model)[0]
     with pytest.raises(Exception, match="4"):
-        find_batch_size(model, (x, Y[:16]), steps=1)
+        find_batch_size(model, x, Y[:16], steps=1)
     np.testing.assert_array_equal(before, state(model)[0])
     assert model.train_function is None
 
@@ -162,7 +163,7 @@ def test_memory_is_what_the_tensors_of_a_step_need(repeats):
     model = model_of_known_size(repeats)
     model.train_on_batch(x, y)
     for _ in range(3):
-        for trial in find_batch_size(model, (x, y), sizes=[64, 512], steps=1).trials:
+        for trial in find_batch_size(model, x, y, sizes=[64, 512], steps=1).trials:
             known = 16 * repeats * trial.batch_size
             # An allocator may hand out twice what it is asked for. With the step come
             # what it is compiled to and what its threads need.
@@ -186,7 +187,7 @@ def test_memory_is_measured_and_limited():
     model = make_model(wide)
     x, y = np.repeat(X, 6, axis=0), np.repeat(Y, 6, axis=0)
     sizes = [64, 256, 512]
-    found = find_batch_size(model, (x, y), sizes=sizes, steps=1)
+    found = find_batch_size(model, x, y, sizes=sizes, steps=1)
     largest = found.trials[-1]
     assert largest.batch_size == 512
     assert 4 * wide * 512 < largest.memory < 20 * 4 * wide * 512
@@ -222,11 +223,17 @@ def test_what_tensorflow_keeps_may_be_used_again(monkeypatch, tmp_path):
         kx.data.DynamicBatches(X, Y, batch_size=16, sizes=[16, 48]),
         tf.data.Dataset.from_tensor_slices((X, Y)),
         (X, Y, np.ones(96)),
+        pd.DataFrame(X),
     ],
-    ids=["batches", "dataset", "weighted"],
+    ids=["batches", "dataset", "weighted", "frame"],
 )
 def test_takes_data_of_every_kind(data):
-    found = find_batch_size(make_model(steps_per_execution=2), data, steps=1)
+    if isinstance(data, pd.DataFrame):
+        data = {"x": data, "y": Y, "sample_weight": np.ones(96)}
+    else:
+        data = {"x": data}
+    found = find_batch_size(make_model(steps_per_execution=2), **data, steps=1)
+    data = data["x"]
     dynamic = isinstance(data, kx.data.DynamicBatches)
     sizes = [t.batch_size for t in found.trials]
     assert sizes == ([16, 48] if dynamic else [8, 16, 32, 64])
@@ -241,7 +248,7 @@ def test_works_with_a_pipeline_that_accumulates():
     model = make_model(optimizer=optimizer)
     model.fit(X, Y, batch_size=24, verbose=0)  # one batch of four is left over
     before = state(model)
-    find_batch_size(model, (X, Y), sizes=[16], steps=2)
+    find_batch_size(model, X, Y, sizes=[16], steps=2)
     for a, b in zip(before, state(model), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -257,7 +264,7 @@ def test_step_is_traced_once_for_all_sizes():
     model = make_model(loss=Traced(), metrics=None)
     model.evaluate(X, Y, verbose=0)
     traces.clear()
-    find_batch_size(model, (X, Y), steps=1)
+    find_batch_size(model, X, Y, steps=1)
     assert len(traces) == 2  # the other was of one evaluation, which builds the loss
 
 
@@ -289,6 +296,11 @@ def test_prints_as_a_table():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"model": 3}, "`model` must be a keras.Model"),
+        (
+            {"x": kx.data.DynamicBatches(X, Y)},
+            "`y, sample_weight` must be None, as `x` has them",
+        ),
         ({"steps": 0}, "`steps` must be an integer >= 1"),
         ({"memory_limit": 0}, "`memory_limit` must be a number > 0 or None"),
         ({"sizes": []}, "`sizes` must be integers >= 1"),
@@ -298,21 +310,21 @@ def test_prints_as_a_table():
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        find_batch_size(**{"model": make_model(), "data": (X, Y), **arguments})
+        find_batch_size(**{"model": make_model(), "x": X, "y": Y, **arguments})
 
 
 def test_sizes_must_be_divisible_by_the_replicas(strategies):
     with strategies(2).scope():
         model = make_model()
     with pytest.raises(ValueError, match="divisible by the 2 replicas"):
-        find_batch_size(model, (X, Y), sizes=[15])
+        find_batch_size(model, X, Y, sizes=[15])
 
 
 def test_a_limit_needs_to_know_the_memory(monkeypatch):
     monkeypatch.setattr(_peak_memory, "_can_reset", lambda: False)
     monkeypatch.setattr(_peak_memory, "_is_counted", lambda device: False)
     with pytest.raises(ValueError, match="can only be measured on Linux or with oneD"):
-        find_batch_size(make_model(), (X, Y), memory_limit=1e9)
-    found = find_batch_size(make_model(), (X, Y), sizes=[8], steps=1)
+        find_batch_size(make_model(), X, Y, memory_limit=1e9)
+    found = find_batch_size(make_model(), X, Y, sizes=[8], steps=1)
     assert found.trials[0].memory is None
     assert found.largest == 8
