@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from keras_ext.distribute import _messages
 from keras_ext.distribute._cluster import Cluster
 from keras_ext.distribute._rendezvous import rendezvous
 
@@ -78,17 +79,51 @@ def test_two_of_one_number(addresses):
     assert meet((0, Cluster(pair, 0), {}), (0, Cluster(pair, 1), {})) == [None] * 2
 
 
-def test_a_stranger_is_not_a_worker(addresses):
+def test_one_that_was_started_again_takes_its_old_place(addresses):
+    """A pod that failed while it waited for the others."""
     host, _, port = addresses[0].rpartition(":")
 
-    def knock():
+    def come_and_go():
         time.sleep(0.3)
         with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            number = _messages.greeted(connection.recv(100))
+            workers = {"workers": list(addresses)}
+            told = {"index": 1, "nonce": "", **workers}
+            connection.sendall(_messages.signed(told, number))
+            time.sleep(0.3)
 
-    stranger = threading.Thread(target=knock)
-    stranger.start()
+    first = threading.Thread(target=come_and_go)
+    first.start()
+    calls = [(delay, Cluster(addresses, i), {}) for i, delay in enumerate((0, 1, 1.2))]
+    assert meet(*calls) == [None] * 3
+    first.join()
+
+
+def test_without_the_token_nobody_is_a_worker(addresses, monkeypatch):
     pair = addresses[:2]
-    found = meet((0, Cluster(pair, 0), {}), (0.8, Cluster(pair, 1), {}))
-    stranger.join()
-    assert found == [None, None]
+
+    def token():
+        return "the first one's" if threading.current_thread() is thread else ""
+
+    found = []
+    thread = threading.Thread(
+        target=lambda: found.extend(meet_alone(Cluster(pair, 0), 1.0))
+    )
+    monkeypatch.setattr(_messages, "token", token)
+    thread.start()
+    (second,) = meet((0.2, Cluster(pair, 1), {}), timeout=0.6)
+    thread.join()
+    assert second == (
+        f"Worker 0 ({pair[0]}) did not listen to this worker within 0.6 seconds. Have "
+        "all workers the same KERAS_EXT_TOKEN and the same version of keras_ext?"
+    )
+    assert found == [
+        "No word within 1 seconds from worker 1 (127.0.0.1:2). Connections from no "
+        "worker, or from one with another KERAS_EXT_TOKEN: 1."
+    ]
+
+
+def meet_alone(cluster, timeout):
+    with pytest.raises(RuntimeError) as caught:
+        rendezvous(cluster, {}, timeout)
+    return [str(caught.value)]
