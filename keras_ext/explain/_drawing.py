@@ -154,6 +154,8 @@ class Shown:
 def _names(given: Any, shape: tuple[int, int]) -> list[list[str]]:
     """The names of the outputs of each row; with `outputs="top"` these differ."""
     names = np.asarray("" if given is None else given, object)
+    if shape[1] == 1 and names.size == shape[0]:  # with `outputs="top"`
+        names = names.reshape(shape)
     # A single name may have come without a list around it.
     known = names.ndim < 2 or names.shape == shape
     usual = names if known and names.size in (1, shape[1], shape[0] * shape[1]) else ""

@@ -9,14 +9,17 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._extras import import_extra
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._explanation import to_explanation
+from keras_ext.explain._feature_names import named_elements
 from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._methods import METHODS
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players
 from keras_ext.explain._problem import Problem, Rows
 from keras_ext.explain._progress import Progress
+from keras_ext.explain._row_outputs import named_by_row
 
 # Up to here all coalitions cost no more than random orders that come near.
 _EXACT_UP_TO = 12
@@ -68,7 +71,9 @@ class Explainer:
             them; a dictionary of such arrays by the names of several inputs; or a
             dictionary from names of groups to lists of features. None means that
             every element is a player.
-        feature_names: The names of all elements. None takes them from the background.
+        feature_names: The names of all elements of a row, or those of its last axis,
+            such as the features of a sequence; for several inputs a dictionary of such,
+            by name. None takes them from the background.
         output_names: The names of all outputs. None takes them from the model.
         link: `"identity"`, or `"logit"` to explain the log-odds of probabilities.
             Defaults to `"identity"`.
@@ -137,8 +142,9 @@ class Explainer:
         inputs = Inputs(model, background)
         parts = inputs.parts(background, "background")
         function = ModelFunction(model, inputs, parts, outputs, output_names, link)
-        grouped = Players(inputs, groups, _names(inputs, feature_names))
-        single = Players(inputs, None, _names(inputs, feature_names))
+        names, last_axis = named_elements(inputs, feature_names)
+        grouped = Players(inputs, groups, names, last_axis)
+        single = Players(inputs, None, names, last_axis)
         self.method, self.reason = _choose(method, grouped.count)
         players = single if self.method == "owen" else grouped
         compiled = _has_accelerator() if jit == "auto" else bool(jit)
@@ -217,13 +223,14 @@ class Explainer:
         count = players.count
         flat = values.reshape(len(values), count, -1)
         extra = values.shape[-1:] if flat.shape[2] > 1 else ()
-        kind = type(explanation)
+        kind = import_extra("shap", "explain").Explanation
+        by_row = getattr(explanation, "of_rows", None)
         found = {
             name: kind(
                 part.reshape(len(part), *shape, *extra),
                 base_values=explanation.base_values,
                 data=own.reshape(len(part), *shape),
-                output_names=explanation.output_names,
+                output_names=explanation.output_names if by_row is None else None,
                 compute_time=explanation.compute_time,
             )
             for name, shape, part, own in zip(
@@ -234,6 +241,8 @@ class Explainer:
                 strict=True,
             )
         }
+        if by_row is not None:
+            found = {name: named_by_row(part, by_row) for name, part in found.items()}
         return found[inputs.names[0]] if inputs.is_single else found
 
     def __repr__(self) -> str:
@@ -245,15 +254,6 @@ class Explainer:
         background = self._evaluate(self._problem.background)
         which = self._problem.function.which(values)
         return Rows(parts, values, which, background)
-
-
-def _names(inputs: Inputs, given: Sequence[str] | None) -> list[str]:
-    if given is None:
-        return inputs.element_names()
-    names = [str(name) for name in given]
-    expected = f"{inputs.num_elements} names, one for each element of a row"
-    require(len(names) == inputs.num_elements, "feature_names", given, expected)
-    return names
 
 
 def _choose(method: str, players: int) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players
 from keras_ext.explain._problem import Attribution, Rows
+from keras_ext.explain._row_outputs import named_by_row
 
 
 def to_explanation(
@@ -29,16 +30,20 @@ def to_explanation(
     values = _shaped(attribution.values, shape)
     error = attribution.error_std
     base = rows.explained_background.mean(axis=1, dtype="float64")
-    return import_extra("shap", "explain").Explanation(
+    found = import_extra("shap", "explain").Explanation(
         values=values,
         base_values=base[:, 0] if base.shape[1] == 1 else base,
         data=player_data(rows.parts, inputs, players).reshape(-1, *shape),
         display_data=_display(x, shape, inputs),
-        feature_names=players.names if len(shape) == 1 else None,
+        feature_names=_feature_names(players, len(values), shape),
         output_names=_output_names(function, rows),
         error_std=None if error is None else _shaped(error, shape),
         compute_time=seconds,
     )
+    if function.top == 1:
+        names = np.array(function.names, object)
+        return named_by_row(found, names[rows.which[:, 0]])
+    return found
 
 
 def player_data(parts: Any, inputs: Inputs, players: Players) -> np.ndarray:
@@ -66,6 +71,16 @@ def _shaped(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """`(rows, players, k)` in the shape of the input, without an axis of one output."""
     shaped = values.reshape(len(values), *shape, values.shape[-1])
     return shaped[..., 0] if values.shape[-1] == 1 else shaped
+
+
+def _feature_names(players: Players, rows: int, shape: tuple[int, ...]) -> Any:
+    """One for each player; of several axes those of the last, if they have names."""
+    if len(shape) == 1:
+        return players.names
+    if players.last_axis is None:
+        return None
+    # In the shape of the values, so that slices of these have slices of the names.
+    return np.broadcast_to(np.array(players.last_axis, object), (rows, *shape))
 
 
 def _display(x: Any, shape: tuple[int, ...], inputs: Inputs) -> Any:

@@ -7,14 +7,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._anatomy._outputs import Outputs, highest, number_of_top
+from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor
 from keras_ext.explain._inputs import Inputs
 
 LINKS = ("identity", "logit")
 # How near to 0 and 1 a probability counts as itself: float32 has no more.
 _EPSILON = 1e-7
-_FORMS = '"top", ("top", k), an integer, a name, a list of such, a function or None'
 
 
 class ModelFunction:
@@ -59,15 +59,17 @@ class ModelFunction:
         self.inputs = inputs
         self.link = link
         self._function = outputs if callable(outputs) else None
-        self.top = _top(outputs)
+        self.top = number_of_top(outputs)
         self._chosen: list[int] | None = None
         rows = [tf.convert_to_tensor(part[:1]) for part in example]
         raw = self.raw(rows)
-        self.names = self._all_names(raw, output_names)
+        raw = raw if self._function is None else self._function(raw)
+        every = Outputs(model, raw, output_names)
+        self.names = every.names
         if self._function is None and self.top is None:
-            self._chosen = _chosen(outputs, self.names)
+            self._chosen = every.chosen(outputs)
         if self._chosen is not None:
-            self.names = [self.names[i] for i in self._chosen]
+            self.names = [every.names[i] for i in self._chosen]
         require(
             self.top is None or self.top <= len(self.names),
             "outputs",
@@ -98,7 +100,8 @@ class ModelFunction:
         if self._function is not None:
             raw = self._function(raw)
         columns = _columns(raw)
-        if self._chosen is not None and len(self._chosen) != columns.shape[1]:
+        # Not all of them, or all in another order.
+        if self._chosen not in (None, list(range(columns.shape[1]))):
             columns = tf.gather(columns, self._chosen, axis=1)
         return columns
 
@@ -122,48 +125,7 @@ class ModelFunction:
             return np.tile(
                 np.arange(self.num_outputs, dtype="int32"), (len(columns), 1)
             )
-        return np.argsort(-columns, axis=1, kind="stable")[:, : self.top].astype(
-            "int32"
-        )
-
-    def _all_names(self, raw: Any, given: Sequence[str] | None) -> list[str]:
-        if self._function is not None:
-            raw = self._function(raw)
-        count = int(_columns(raw).shape[1])
-        if given is not None:
-            names = [str(name) for name in given]
-            expected = f"{count} names, one for each output"
-            require(len(names) == count, "output_names", given, expected)
-            return names
-        return _names(self.model, raw)
-
-
-def _top(outputs: Any) -> int | None:
-    if isinstance(outputs, str) and outputs == "top":
-        return 1
-    if isinstance(outputs, tuple) and outputs[:1] == ("top",):
-        valid = len(outputs) == 2 and is_integer(outputs[1]) and outputs[1] >= 1
-        require(valid, "outputs", outputs, _FORMS)
-        return int(outputs[1])
-    return None
-
-
-def _chosen(outputs: Any, names: Sequence[str]) -> list[int] | None:
-    if outputs is None:
-        return None
-    found: list[int] = []
-    for output in outputs if isinstance(outputs, list | tuple) else [outputs]:
-        if is_integer(output) and -len(names) <= output < len(names):
-            found.append(int(output) % len(names))
-            continue
-        # The name of an output with several entries stands for all of them.
-        entries = [
-            i for i, n in enumerate(names) if n == output or n.startswith(f"{output}[")
-        ]
-        expected = f"{_FORMS}; the outputs are {list(names)}"
-        require(isinstance(output, str) and entries != [], "outputs", outputs, expected)
-        found += entries
-    return found
+        return highest(columns, self.top)
 
 
 def _columns(raw: Any) -> Tensor:
@@ -174,26 +136,3 @@ def _columns(raw: Any) -> Tensor:
         size = int(np.prod(values.shape[1:]))
         flat.append(tf.reshape(values, (-1, size)))
     return flat[0] if len(flat) == 1 else tf.concat(flat, axis=1)
-
-
-def _names(model: keras.Model, raw: Any) -> list[str]:
-    tensors = keras.tree.flatten(raw)
-    if isinstance(raw, dict):
-        prefixes = [str(key) for key in sorted(raw)]
-    else:
-        prefixes = list(getattr(model, "output_names", None) or [])
-    if len(tensors) == 1:
-        size = int(np.prod(tensors[0].shape[1:]))
-        return [prefixes[0] if prefixes else "output"] if size == 1 else _numbers(size)
-    if len(prefixes) != len(tensors):
-        prefixes = [f"output_{i}" for i in range(len(tensors))]
-    names = []
-    for prefix, tensor in zip(prefixes, tensors, strict=True):
-        size = int(np.prod(tensor.shape[1:]))
-        single = size == 1
-        names += [prefix] if single else [f"{prefix}[{i}]" for i in range(size)]
-    return names
-
-
-def _numbers(count: int) -> list[str]:
-    return [str(i) for i in range(count)]

@@ -26,6 +26,7 @@ class Players:
             dictionary from names of groups to lists of features, by name or number;
             features in none are groups of their own.
         names: The names of the elements.
+        last_axis: The names of the last axis of the only input, if it has names.
 
     Attributes:
         of_element: For each element, the number of its player.
@@ -36,8 +37,15 @@ class Players:
         ValueError: If `groups` is of none of these forms.
     """
 
-    def __init__(self, inputs: Inputs, groups: Any, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        groups: Any,
+        names: Sequence[str],
+        last_axis: Sequence[str] | None = None,
+    ) -> None:
         self.are_elements = groups is None
+        self.last_axis = last_axis
         if groups is None:
             self.of_element = np.arange(inputs.num_elements)
             self.names = list(names)
