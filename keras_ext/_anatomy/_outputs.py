@@ -99,6 +99,8 @@ def highest(columns: np.ndarray, count: int) -> np.ndarray:
 def _layer_names(model: Any, raw: Any, count: int) -> list[str]:
     if isinstance(raw, dict):
         names = [str(key) for key in sorted(raw)]
+    elif isinstance(model, keras.Sequential):
+        names = [layer.name for layer in model.layers[-1:]]
     else:
         names = list(getattr(model, "output_names", None) or [])
     if len(names) == count:

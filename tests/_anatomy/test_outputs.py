@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
@@ -25,6 +26,10 @@ def outputs(*sizes, names=None, given=None):
         (outputs(1, 2, names=["a", "b"]), ["a", "b[0]", "b[1]"]),
         (outputs(2, given=["cat", "dog"]), ["cat", "dog"]),
         (Outputs(NAMED, {"b": PAIR[0], "a": PAIR[1]}), ["a[0]", "a[1]", "a[2]", "b"]),
+        (
+            Outputs(keras.Sequential([keras.layers.Dense(1, name="price")]), PAIR[0]),
+            ["price"],
+        ),
         (Outputs(object(), np.zeros((1, 2, 2))), ["0", "1", "2", "3"]),
     ],
 )
