@@ -10,12 +10,13 @@ Private names, all in the module
    scalars have none; that fails with several workers. The mean over the replicas is
    meant.
 
-Where Keras does not contain a fault any more, nothing is replaced.
+Where Keras does not contain a fault any more, nothing is replaced. What is replaced
+stays so for the process, since a model is trained after the strategy was made, at any
+time; for other strategies it does what it did.
 """
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -30,8 +31,12 @@ _FAULTY = {
 }
 
 
+# What was replaced, by name.
+_originals: dict[str, Any] = {}
+
+
 def faults() -> list[str]:
-    """Which of the two functions the installed Keras has with their faults."""
+    """Which of the two functions Keras has with their faults at the moment."""
     return [name for name, faulty in _FAULTY.items() if _contains(name, faulty)]
 
 
@@ -41,7 +46,7 @@ def _owner(name: str) -> Any:
 
 def _contains(name: str, faulty: str) -> bool:
     function = getattr(_owner(name), name, None)
-    if function is None:
+    if function is None or name in _originals:
         return False
     try:
         lines = inspect.getsource(function).splitlines()
@@ -50,24 +55,19 @@ def _contains(name: str, faulty: str) -> bool:
     return faulty in "\n".join(line.strip() for line in lines)
 
 
-@contextmanager
-def applied(leaving_out: str | None = None) -> Iterator[None]:
-    """Repairs what is to be repaired, and takes it back in the end.
-
-    Args:
-        leaving_out: A function that is left as it is, for tests.
-    """
+def repair() -> None:
+    """Repairs what is to be repaired."""
     repairs = {_BUILD: _build_from_local_batch, _REDUCE: _reduce_metrics}
-    originals = {
-        name: getattr(_owner(name), name) for name in faults() if name != leaving_out
-    }
-    for name, original in originals.items():
-        setattr(_owner(name), name, repairs[name](original))
-    try:
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(_owner(name), name, original)
+    for name in faults():
+        _originals[name] = getattr(_owner(name), name)
+        setattr(_owner(name), name, repairs[name](_originals[name]))
+
+
+def take_back(names: Iterable[str] = tuple(_FAULTY)) -> None:
+    """Leaves functions as Keras has them, for comparisons."""
+    for name in names:
+        if name in _originals:
+            setattr(_owner(name), name, _originals.pop(name))
 
 
 def _build_from_local_batch(build: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer, is_integer, require
 
 _SHAPE = '{"cluster": {"worker": [addresses]}, "task": {"type": "worker", "index": 0}}'
 _SLURM = (
@@ -61,7 +61,7 @@ def cluster_of(
     require(index is None, "index", index, "None without `workers`")
     if environment.get("TF_CONFIG"):
         return _from_tf_config(environment["TF_CONFIG"])
-    if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+    if _whole(environment, "SLURM_STEP_NUM_TASKS", "1") > 1:
         return _from_slurm(environment)
     return None
 
@@ -76,9 +76,8 @@ def _checked(
     require(valid, name, addresses, 'a list of "host:port"')
     unique = len(set(addresses)) == len(addresses)
     require(unique, name, addresses, "different addresses")
-    valid = is_integer(index) and 0 <= index < len(addresses)
-    require(valid, index_name, index, f"an integer from 0 to {len(addresses) - 1}")
-    return Cluster(tuple(addresses), int(index), chief)
+    place = integer(index, index_name, low=0, high=len(addresses) - 1)
+    return Cluster(tuple(addresses), place, chief)
 
 
 def _from_tf_config(text: str) -> Cluster | None:
@@ -113,16 +112,25 @@ def _from_tf_config(text: str) -> Cluster | None:
 def _from_slurm(environment: Mapping[str, str]) -> Cluster:
     missing = [name for name in _SLURM if name not in environment]
     require(not missing, "SLURM variables", missing, "complete", "Start it with srun.")
-    tasks, nodes, per_node, rank = (environment[name] for name in _SLURM)
-    base = 20_000 + int(environment.get("SLURM_JOB_ID", 0)) % 20_000
+    nodes = environment["SLURM_STEP_NODELIST"]
+    per_node = environment["SLURM_STEP_TASKS_PER_NODE"]
+    base = 20_000 + _whole(environment, "SLURM_JOB_ID", "0") % 20_000
     addresses = [
         f"{host}:{base + local}"
         for host, count in zip(_hosts(nodes), _counts(per_node), strict=True)
         for local in range(count)
     ]
-    valid = len(addresses) == int(tasks)
+    tasks = _whole(environment, "SLURM_STEP_NUM_TASKS")
+    valid = len(addresses) == tasks
     require(valid, "SLURM_STEP_TASKS_PER_NODE", per_node, f"{tasks} tasks in all")
-    return _checked(addresses, int(rank), "SLURM_STEP_NODELIST", "SLURM_PROCID")
+    rank = _whole(environment, "SLURM_PROCID")
+    return _checked(addresses, rank, "SLURM_STEP_NODELIST", "SLURM_PROCID")
+
+
+def _whole(environment: Mapping[str, str], name: str, default: str = "") -> int:
+    text = environment.get(name, default)
+    require(text.isdecimal(), name, text, "an integer >= 0")
+    return int(text)
 
 
 def _counts(text: str) -> list[int]:
@@ -146,6 +154,8 @@ def _hosts(text: str) -> list[str]:
 def _numbers(ranges: str) -> list[str]:
     numbers = []
     for span in ranges.split(","):
+        valid = re.fullmatch(r"\d+(-\d+)?", span) is not None
+        require(valid, "SLURM_STEP_NODELIST", ranges, "of ranges such as 01-03,7")
         first, _, last = span.partition("-")
         for number in range(int(first), int(last or first) + 1):
             numbers.append(str(number).zfill(len(first)))

@@ -8,10 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer, number, require
 from keras_ext._keras import _symbolic_build
 from keras_ext._keras._chief_files import only_chief_writes
 from keras_ext.distribute._is_chief import is_chief
+from keras_ext.distribute._strategy import KINDS
 from keras_ext.distribute._strategy import strategy as make_strategy
 
 _LOST = (
@@ -29,10 +30,10 @@ class MultiWorker:
     workers together. In one process the context is the scope of the strategy for its
     devices, so that the script needs no second version.
 
-    With several workers it does three things more, and takes them back at the end. It
-    repairs what Keras 3.14 and 3.15 do wrong there, if the installed Keras does. It
-    gives all workers the same random seed, so that arrays are shuffled alike. And it
-    lets only the chief write: `save`, `save_weights`, `export`, and the callbacks
+    With several workers it does three things more. It repairs what Keras 3.14 and 3.15
+    do wrong there, as `keras_ext.distribute.strategy` does. It gives all workers the
+    same random seed, so that arrays are shuffled alike. And until it ends it lets only
+    the chief write: `save`, `save_weights`, `export`, and the callbacks
     `ModelCheckpoint`, `BackupAndRestore`, `CSVLogger` and `TensorBoard` of the other
     workers write to a temporary folder. All have to call them, though, since saving
     may sum values over the workers. `BackupAndRestore` reads what the chief has
@@ -69,21 +70,22 @@ class MultiWorker:
     def __init__(
         self, strategy: Any = "auto", *, seed: int | None = None, timeout: float = 300.0
     ) -> None:
-        valid = isinstance(strategy, str | tf.distribute.Strategy)
-        require(valid, "strategy", strategy, "a strategy or the kind of one")
-        valid = seed is None or (is_integer(seed) and 0 <= seed < 2**31)
-        require(valid, "seed", seed, "an integer from 0 to 2**31 - 1, or None")
+        valid = isinstance(strategy, str) and strategy in KINDS
+        valid = valid or isinstance(strategy, tf.distribute.Strategy)
+        expected = f"a tf.distribute.Strategy or one of {', '.join(KINDS)}"
+        require(valid, "strategy", strategy, expected)
+        self.seed = integer(seed, "seed", low=0, high=2**31 - 1, optional=True)
+        number(timeout, "timeout", above=0)
         if isinstance(strategy, str):
             strategy = make_strategy(strategy, timeout=timeout)
         self.strategy = strategy
-        self.seed = seed
         self._open: list[ExitStack] = []
 
     def __enter__(self) -> Any:
         with ExitStack() as stack:
             seed = self.seed
             if _symbolic_build.has_parts(self.strategy):
-                stack.enter_context(_symbolic_build.applied())
+                _symbolic_build.repair()
             if _symbolic_build.in_cluster(self.strategy):
                 seed = self._agreed_seed()
             stack.enter_context(self.strategy.scope())
@@ -106,6 +108,6 @@ class MultiWorker:
 
     def _agreed_seed(self) -> int:
         """The seed of the first worker."""
-        own = random.randrange(2**31) if self.seed is None else int(self.seed)
+        own = random.randrange(2**31) if self.seed is None else self.seed
         values = self.strategy.run(lambda: tf.constant([own], tf.int64))
         return int(self.strategy.gather(values, axis=0)[0])

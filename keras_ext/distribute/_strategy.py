@@ -5,11 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import choice, number, require
+from keras_ext._keras import _symbolic_build
 from keras_ext.distribute._cluster import Cluster, cluster_of
 from keras_ext.distribute._rendezvous import rendezvous
 
-_KINDS = ("auto", "mirrored", "multi_worker", "tpu", "one_device")
+KINDS = ("auto", "mirrored", "multi_worker", "tpu", "one_device")
 
 
 def strategy(
@@ -25,6 +26,10 @@ def strategy(
 
     With several workers it must be called before anything else is done with
     TensorFlow, and every worker must call it. It returns when all have, or raises.
+
+    What Keras 3.14 and 3.15 do wrong with several replicas or workers is repaired from
+    then on, if the installed Keras does it, so that `fit` works. Seeds, and who writes
+    files, are left to the script; `keras_ext.distribute.MultiWorker` sees to them, too.
 
     Args:
         kind: `"multi_worker"` for several processes; `"mirrored"` for several devices
@@ -57,11 +62,38 @@ def strategy(
         >>> strategy.num_replicas_in_sync
         1
     """
-    require(kind in _KINDS, "kind", kind, f"one of {_KINDS}")
-    require(is_number(timeout) and timeout > 0, "timeout", timeout, "a number > 0")
-    cluster = None
-    if kind in ("auto", "multi_worker"):
-        cluster = cluster_of(workers, index)
+    choice(kind, "kind", KINDS)
+    number(timeout, "timeout", above=0)
+    require(isinstance(tpu, str), "tpu", tpu, "a text")
+    _require_devices(devices)
+    cluster = _cluster(kind, workers, index)
+    if cluster is not None and (kind == "multi_worker" or len(cluster.addresses) > 1):
+        made = _multi_worker(cluster, timeout)
+    elif kind == "tpu":
+        made = _tpu(tpu)
+    else:
+        made = _of_this_process(kind, devices)
+    if _symbolic_build.has_parts(made):
+        _symbolic_build.repair()
+    return made
+
+
+def _require_devices(devices: Any) -> None:
+    valid = devices is None or (
+        isinstance(devices, list | tuple)
+        and len(devices) > 0
+        and all(isinstance(device, str) for device in devices)
+    )
+    require(valid, "devices", devices, 'a list such as ["GPU:0"], or None')
+
+
+def _cluster(kind: str, workers: Any, index: Any) -> Cluster | None:
+    """The cluster that is given or found, for the kinds that have one."""
+    if kind not in ("auto", "multi_worker"):
+        for name, value in (("workers", workers), ("index", index)):
+            require(value is None, name, value, f'None with kind="{kind}"')
+        return None
+    cluster = cluster_of(workers, index)
     require(
         kind != "multi_worker" or cluster is not None,
         "workers",
@@ -69,10 +101,10 @@ def strategy(
         "given if neither TF_CONFIG nor SLURM name workers",
         hint="`python -m keras_ext.distribute.launch` sets TF_CONFIG.",
     )
-    if cluster is not None and (kind == "multi_worker" or len(cluster.addresses) > 1):
-        return _multi_worker(cluster, timeout)
-    if kind == "tpu":
-        return _tpu(tpu)
+    return cluster
+
+
+def _of_this_process(kind: str, devices: Sequence[str] | None) -> Any:
     gpus = [f"GPU:{i}" for i in range(_num_gpus())]
     if kind == "one_device":
         return tf.distribute.OneDeviceStrategy((devices or gpus or ["CPU:0"])[0])

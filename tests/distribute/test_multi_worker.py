@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 
 import keras_ext as kx
-from keras_ext._keras import _symbolic_build
 from keras_ext.distribute import MultiWorker
 from tests.distribute import trainings
 from tests.thorough import PROCESSES, thorough_but
@@ -101,6 +100,13 @@ def test_both_workers_log_the_same(workers, training):
     assert_close(first, second, 0)
 
 
+def test_a_strategy_alone_will_do_for_fit(workers):
+    """In its scope, and without one: the model knows its strategy."""
+    wanted = trainings.alone(tf.distribute.get_strategy())
+    for worker in workers:
+        assert_close(worker["alone"], wanted, 1e-5)
+
+
 def test_workers_know_who_they_are(workers):
     for index, worker in enumerate(workers):
         told = [worker[f"chief{when}"] for when in (" before", "", " after")]
@@ -158,7 +164,7 @@ def test_only_the_chief_writes(workers, folder):
 
 
 @more_processes
-@pytest.mark.parametrize("repair", _symbolic_build.faults())
+@pytest.mark.parametrize("repair", ["_maybe_symbolic_build", "reduce_per_replica"])
 def test_keras_alone_fails(workers, repair):
     """If this fails, the repair is not needed any more."""
     for worker in workers:
@@ -203,9 +209,9 @@ def test_a_lost_worker_is_explained():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"strategy": 2}, "`strategy` must be a strategy or the kind of one"),
-        ({"strategy": "two"}, "`kind` must be one of"),
-        ({"seed": -1}, "`seed` must be an integer from 0"),
+        ({"strategy": 2}, "`strategy` must be a tf.distribute.Strategy or one of auto"),
+        ({"strategy": "two"}, "`strategy` must be a tf.distribute.Strategy or one of"),
+        ({"seed": -1}, r"`seed` must be an integer in \[0, 2147483647\] or None"),
         ({"timeout": "long"}, "`timeout` must be a number > 0"),
     ],
 )

@@ -2,6 +2,7 @@ import keras
 import pytest
 import tensorflow as tf
 
+from keras_ext._keras import _symbolic_build
 from keras_ext.distribute import strategy
 
 
@@ -9,6 +10,14 @@ from keras_ext.distribute import strategy
 def _alone(monkeypatch):
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
     monkeypatch.delenv("TF_CONFIG", raising=False)
+
+
+@pytest.fixture
+def repaired(monkeypatch):
+    """Of which strategies it was asked whether Keras has to be repaired for them."""
+    asked = []
+    monkeypatch.setattr(_symbolic_build, "has_parts", asked.append)
+    return asked
 
 
 def test_without_anything_it_is_none():
@@ -24,6 +33,17 @@ def test_one_device():
         assert keras.Variable(1.0).value.device.endswith("CPU:1")
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_repairs_keras_for_what_has_several_replicas(replicas, strategies, monkeypatch):
+    """Real workers are tested elsewhere."""
+    made, done = strategies(replicas), []
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda devices: made)
+    monkeypatch.setattr(_symbolic_build, "repair", lambda: done.append(True))
+    assert strategy("mirrored", devices=["CPU:0", "CPU:1"]) is made
+    assert len(done) == replicas - 1
+
+
+@pytest.mark.usefixtures("repaired")
 @pytest.mark.parametrize("kind", ["mirrored", "auto"])
 def test_mirrored(kind, monkeypatch):
     made = []
@@ -32,6 +52,7 @@ def test_mirrored(kind, monkeypatch):
     assert made == [["CPU:0", "CPU:1"]]
 
 
+@pytest.mark.usefixtures("repaired")
 @pytest.mark.parametrize(("kind", "number"), [("auto", 2), ("mirrored", 1)])
 def test_all_gpus(kind, number, monkeypatch):
     made = []
@@ -45,6 +66,7 @@ def test_all_gpus(kind, number, monkeypatch):
     assert made == [[f"GPU:{i}" for i in range(number)]]
 
 
+@pytest.mark.usefixtures("repaired")
 @pytest.mark.parametrize("index", [0, 1])
 def test_workers(index, monkeypatch):
     """What is done when; real workers are tested elsewhere."""
@@ -60,6 +82,7 @@ def test_workers(index, monkeypatch):
     assert resolver.task_id == index
 
 
+@pytest.mark.usefixtures("repaired")
 def test_a_cluster_of_one_is_none_unless_asked_for(monkeypatch):
     monkeypatch.setattr(
         tf.distribute, "MultiWorkerMirroredStrategy", lambda r: r.cluster_spec()
@@ -77,10 +100,20 @@ def test_a_worker_that_does_not_come():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "horovod"}, "`kind` must be one of"),
+        ({"kind": "horovod"}, '`kind` must be "auto", "mirrored", .* or "one_device"'),
+        ({"kind": ["auto"]}, "`kind` must be"),
         ({"kind": "multi_worker"}, "`workers` must be given if neither TF_CONFIG"),
         ({"timeout": 0}, "`timeout` must be a number > 0"),
         ({"workers": ["a"], "index": 0}, "`workers` must be a list"),
+        # Nothing that is given is left unused without a word.
+        (
+            {"kind": "mirrored", "workers": ["a:1"], "index": 0},
+            '`workers` must be None with kind="mirrored"',
+        ),
+        ({"kind": "tpu", "index": 0}, '`index` must be None with kind="tpu"'),
+        ({"devices": "GPU:0"}, "`devices` must be a list such as"),
+        ({"devices": []}, "`devices` must be a list such as"),
+        ({"tpu": 1}, "`tpu` must be a text"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -214,14 +214,23 @@ def elastic(folder):
 def faults(folder):
     """What Keras does without the repairs."""
     found = {}
-    for repair in _symbolic_build.faults():
-        with _symbolic_build.applied(leaving_out=repair):
-            try:
-                network("sgd").fit(X, Y, batch_size=32, verbose=0)
-                found[repair] = "works"
-            except (TypeError, ValueError, RuntimeError, KeyError) as error:
-                found[repair] = repr(error)
+    for repair in ("_maybe_symbolic_build", "reduce_per_replica"):
+        _symbolic_build.take_back([repair])
+        try:
+            network("sgd").fit(X, Y, batch_size=32, verbose=0)
+            found[repair] = "works"
+        except (TypeError, ValueError, RuntimeError, KeyError) as error:
+            found[repair] = repr(error)
+        _symbolic_build.repair()
     return found
+
+
+def alone(strategy):
+    """`fit` with the strategy and nothing else."""
+    with strategy.scope():
+        model = network(keras.optimizers.SGD(0.1))
+    model.fit(X[:32], Y[:32], batch_size=16, shuffle=False, verbose=0)
+    return model.get_weights()
 
 
 ALIKE = [plain, pipeline, growing_accumulation, dynamic_batches, stopping, sharded]
@@ -240,7 +249,9 @@ def main(folder, *names):
     tf.config.optimizer.set_experimental_options(options)
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     found = {"chief before": kx.distribute.is_chief()}
-    with kx.distribute.MultiWorker(seed=0, timeout=60) as strategy:
+    strategy = kx.distribute.strategy("multi_worker", timeout=60)
+    found["alone"] = alone(strategy)
+    with kx.distribute.MultiWorker(strategy, seed=0):
         found["chief"] = kx.distribute.is_chief()
         found["replicas"] = strategy.num_replicas_in_sync
         for training in ALIKE + APART + WORKERS_ONLY:
