@@ -103,7 +103,7 @@ def callbacks(x, y):
     four = {
         "LayerwiseAdaptiveClipping": lambda: kx.callbacks.LayerwiseAdaptiveClipping(),
         "GradientNormEarlyStopping": lambda: kx.callbacks.GradientNormEarlyStopping(
-            min_epochs=10**6
+            start_from_epoch=10**6
         ),
         "AdaptiveDropout": lambda: kx.callbacks.AdaptiveDropout(probe, probe),
         "DynamicBatchSize (listed)": lambda: kx.callbacks.DynamicBatchSize(

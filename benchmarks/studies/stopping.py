@@ -30,7 +30,7 @@ from benchmarks._data import digits
 from benchmarks._intervals import mean_and_interval
 
 BATCH_SIZE = 32
-SETTINGS = {"min_epochs": 5, "restore_best_weights": True}
+SETTINGS = {"restore_best_weights": True}
 
 
 def digits_250(seed):

@@ -25,7 +25,7 @@ PROBE = (X[:8], Y[:8])
 
 MAKE = {
     "clip": lambda: LayerwiseAdaptiveClipping(0.05),
-    "stop": lambda: GradientNormEarlyStopping(min_epochs=99),
+    "stop": lambda: GradientNormEarlyStopping(start_from_epoch=99),
     "monitor": lambda: GradientMonitor(every=2),
     "dropout": lambda: AdaptiveDropout(PROBE, PROBE, warmup_epochs=0),
     "regularization": lambda: AdaptiveRegularization(

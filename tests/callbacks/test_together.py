@@ -42,7 +42,7 @@ class More:
 
 MAKE = {
     "clip": lambda: LayerwiseAdaptiveClipping(0.05, exclude="head"),
-    "stop": lambda: GradientNormEarlyStopping(min_epochs=99),
+    "stop": lambda: GradientNormEarlyStopping(start_from_epoch=99),
     "monitor": lambda: GradientMonitor(every=4),
     "drop": lambda: AdaptiveDropout(
         PROBE, PROBE, warmup_epochs=0, controller=More(), guards=False

@@ -120,7 +120,7 @@ def stopping(folder):
     callbacks = [
         kx.callbacks.LayerwiseAdaptiveClipping(0.1),
         kx.callbacks.GradientMonitor(),
-        kx.callbacks.GradientNormEarlyStopping(0.5, patience=1, min_epochs=2),
+        kx.callbacks.GradientNormEarlyStopping(0.5, patience=1, start_from_epoch=1),
     ]
     history = model.fit(
         X, Y, batch_size=32, epochs=30, shuffle=False, callbacks=callbacks, verbose=0

@@ -48,6 +48,8 @@ class FreezeConverged(StoppingCallback, GradientCallback):
             `variable.path`, a list of them, or a function. None means all. The
             training stops when all of these are frozen.
         exclude: Which are not, in the same form. None means none.
+        verbose: `1` to print a line when training is stopped, `0` to be silent.
+            Defaults to `1`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training. Defaults to `"skip"`.
 
@@ -70,6 +72,7 @@ class FreezeConverged(StoppingCallback, GradientCallback):
         >>> model.compile(keras.optimizers.SGD(0.1), "mse")
         >>> stop = kx.callbacks.FreezeConverged(grace=0.1)
         >>> history = model.fit(x, y, epochs=99, callbacks=[stop], verbose=0)
+        Epoch ...: early stopping by FreezeConverged: ...
         >>> len(history.epoch) < 99
         True
         >>> history.history["frozen_fraction"][-1]
@@ -88,14 +91,10 @@ class FreezeConverged(StoppingCallback, GradientCallback):
         grace: float = 0.5,
         include: Pattern = None,
         exclude: Pattern = None,
+        verbose: int = 1,
         nonfinite: str = "skip",
     ) -> None:
-        super().__init__(
-            patience=1,
-            min_epochs=0,
-            restore_best_weights=False,
-            nonfinite=nonfinite,
-        )
+        super().__init__(verbose=verbose, nonfinite=nonfinite)
         require(
             threshold is None or (is_number(threshold) and threshold > 0),
             "threshold",

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
@@ -37,10 +37,13 @@ class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
             Defaults to `0.8`.
         patience: Integer >= 1; for how many epochs in a row the average has to be
             positive. Defaults to `3`.
-        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
-            Defaults to `5`.
+        start_from_epoch: Integer >= 0; the epochs before this one, counted from 0 as
+            `fit` does, are logged and decide nothing, as in Keras's `EarlyStopping`.
+            Defaults to `2`.
         restore_best_weights: Whether to return, at the stop, to the first of these
             epochs. Defaults to `False`.
+        verbose: `1` to print a line when training is stopped, `0` to be silent.
+            Defaults to `1`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training. Defaults to `"skip"`.
 
@@ -62,6 +65,7 @@ class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
         >>> model.compile(keras.optimizers.SGD(0.05), "mse")
         >>> stop = kx.callbacks.EvidenceBasedEarlyStopping()
         >>> history = model.fit(x, x + noise, epochs=99, callbacks=[stop], verbose=0)
+        Epoch ...: early stopping by EvidenceBasedEarlyStopping: ...
         >>> len(history.epoch) < 99
         True
 
@@ -76,23 +80,19 @@ class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
         smoothing: float = 0.8,
         *,
         patience: int = 3,
-        min_epochs: int = 5,
+        start_from_epoch: int = 2,
         restore_best_weights: bool = False,
+        verbose: int = 1,
         nonfinite: str = "skip",
     ) -> None:
         super().__init__(
             patience=patience,
-            min_epochs=min_epochs,
+            start_from_epoch=start_from_epoch,
             restore_best_weights=restore_best_weights,
+            verbose=verbose,
             nonfinite=nonfinite,
         )
-        require(
-            is_number(smoothing) and 0 <= smoothing < 1,
-            "smoothing",
-            smoothing,
-            "a number in [0, 1)",
-        )
-        self.smoothing = smoothing
+        self.smoothing = number(smoothing, "smoothing", low=0, below=1)
 
     def reset(self) -> None:
         super().reset()

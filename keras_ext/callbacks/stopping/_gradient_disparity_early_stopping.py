@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._fixed_data import FixedData
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer, require
 from keras_ext._core._typing import Tensor
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
@@ -39,10 +39,13 @@ class GradientDisparityEarlyStopping(StoppingCallback):
         batch_size: Integer >= 2, their size if the data are arrays. Defaults to `32`.
         patience: Integer >= 1; for how many epochs in a row the disparity has to rise.
             Defaults to `5`.
-        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
-            Defaults to `5`.
+        start_from_epoch: Integer >= 0; the epochs before this one, counted from 0 as
+            `fit` does, are logged and decide nothing, as in Keras's `EarlyStopping`.
+            Defaults to `0`.
         restore_best_weights: Whether to return, at the stop, to the weights of the
             epoch before the first rise. Defaults to `False`.
+        verbose: `1` to print a line when training is stopped, `0` to be silent.
+            Defaults to `1`.
 
     Attributes:
         stopped_epoch: The epoch that was the last one, counted from 0; None if training
@@ -62,6 +65,7 @@ class GradientDisparityEarlyStopping(StoppingCallback):
         >>> model.compile(keras.optimizers.Adam(0.01), "mse")
         >>> stop = kx.callbacks.GradientDisparityEarlyStopping((x, y), patience=3)
         >>> history = model.fit(x, y, epochs=99, callbacks=[stop], verbose=0)
+        Epoch ...: early stopping by GradientDisparityEarlyStopping: ...
         >>> len(history.epoch) < 99  # nothing to learn here but noise
         True
 
@@ -78,17 +82,23 @@ class GradientDisparityEarlyStopping(StoppingCallback):
         batches: int = 5,
         batch_size: int = 32,
         patience: int = 5,
-        min_epochs: int = 5,
+        start_from_epoch: int = 0,
         restore_best_weights: bool = False,
+        verbose: int = 1,
     ) -> None:
-        super().__init__(patience, min_epochs, restore_best_weights)
-        for name, value in (("batches", batches), ("batch_size", batch_size)):
-            valid = is_integer(value) and value >= 2
-            require(valid, name, value, "an integer >= 2")
-        self.batches = batches
-        self.batch_size = batch_size
+        super().__init__(
+            patience=patience,
+            start_from_epoch=start_from_epoch,
+            restore_best_weights=restore_best_weights,
+            verbose=verbose,
+        )
+        self.batches = integer(batches, "batches", low=2)
+        self.batch_size = integer(batch_size, "batch_size", low=2)
         self._data = FixedData(
-            train_data, batches * batch_size, batch_size, name="train_data"
+            train_data,
+            self.batches * self.batch_size,
+            self.batch_size,
+            name="train_data",
         )
 
     def reset(self) -> None:

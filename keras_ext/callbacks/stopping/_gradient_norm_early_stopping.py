@@ -2,9 +2,10 @@
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import flag, integer, number, require
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
@@ -41,11 +42,14 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
         relative: Whether the threshold is relative to the peak. Defaults to `True`.
         patience: Integer >= 1; for how many epochs in a row the norm has to be below,
             or without a trend. Defaults to `3`.
-        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
-            Defaults to `5`.
+        start_from_epoch: Integer >= 0; the epochs before this one, counted from 0 as
+            `fit` does, are logged and decide nothing, as in Keras's `EarlyStopping`.
+            Defaults to `2`.
         restore_best_weights: Whether to return, at the stop, to the weights of the
             epoch with the smallest norm; with `trend`, of the first epoch without a
             trend. Defaults to `False`.
+        verbose: `1` to print a line when training is stopped, `0` to be silent.
+            Defaults to `1`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training. Defaults to `"skip"`.
         debias: Whether to take what noise adds out of the norm. Keeps two copies of
@@ -74,54 +78,40 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
         >>> model.compile(keras.optimizers.SGD(0.3), "mse")
         >>> stop = kx.callbacks.GradientNormEarlyStopping(threshold=1e-2)
         >>> history = model.fit(x, y, epochs=100, callbacks=[stop], verbose=0)
+        Epoch ...: early stopping by GradientNormEarlyStopping: ...
         >>> len(history.epoch) < 100
         True
     """
 
     criterion = "mean_gradient_norm"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         threshold: float = 0.03,
         *,
         relative: bool = True,
         patience: int = 3,
-        min_epochs: int = 5,
+        start_from_epoch: int = 2,
         restore_best_weights: bool = False,
+        verbose: int = 1,
         nonfinite: str = "skip",
         debias: bool = False,
         trend: int | None = None,
     ) -> None:
         super().__init__(
             patience=patience,
-            min_epochs=min_epochs,
+            start_from_epoch=start_from_epoch,
             restore_best_weights=restore_best_weights,
+            verbose=verbose,
             nonfinite=nonfinite,
         )
-        require(
-            is_number(threshold) and threshold > 0,
-            "threshold",
-            threshold,
-            "a number > 0",
-        )
-        for name, flag in (("relative", relative), ("debias", debias)):
-            require(isinstance(flag, bool), name, flag, "True or False")
-        require(
-            not relative or threshold < 1,
-            "threshold",
-            threshold,
-            "a number < 1 when relative=True",
-        )
-        require(
-            trend is None or (is_integer(trend) and trend >= 4),
-            "trend",
-            trend,
-            "an integer >= 4 or None",
-        )
-        self.threshold = threshold
-        self.relative = relative
-        self.debias = debias
-        self.trend = trend
+        self.threshold = number(threshold, "threshold", above=0)
+        self.relative = flag(relative, "relative")
+        self.debias = flag(debias, "debias")
+        self.trend = integer(trend, "trend", low=4, optional=True)
+        is_share = not self.relative or self.threshold < 1
+        expected = "a number < 1 when relative=True"
+        require(is_share, "threshold", threshold, expected)
 
     def reset(self) -> None:
         super().reset()
@@ -140,14 +130,15 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
     def measure(self, epoch: int, logs: dict[str, Any]) -> float:
         # Before the first update it is NaN.
         measured = self._signal.read()["global"]
-        if self.debias:
-            return math.sqrt(max(measured["signal"], 0.0))
-        return measured["gradient_norm"]
+        norm = measured["gradient_norm"] if not self.debias else _debiased(measured)
+        if not math.isnan(norm):
+            # The peak is at the start, also before `start_from_epoch`.
+            self._peak = max(self._peak, norm)
+            self._recent.append(norm)
+        return norm
 
     def verdict(self, value: float) -> str | None:
-        self._peak = max(self._peak, value)
         if self.trend is not None:
-            self._recent.append(value)
             return self._without_trend()
         limit = self.threshold * (self._peak if self.relative else 1.0)
         if value < limit:
@@ -170,3 +161,7 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
             return False
         self._smallest = value
         return True
+
+
+def _debiased(measured: Mapping[str, float]) -> float:
+    return math.sqrt(max(measured["signal"], 0.0))

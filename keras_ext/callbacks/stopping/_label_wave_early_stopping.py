@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._anatomy._fixed_data import FixedData
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, number
 from keras_ext._core._typing import Tensor
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
@@ -36,10 +36,13 @@ class LabelWaveEarlyStopping(StoppingCallback):
         window: Integer >= 1, how many epochs are averaged. Defaults to `3`.
         patience: Integer >= 1; for how many epochs in a row the average has to be
             above its minimum. Defaults to `1`.
-        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
-            Defaults to `5`.
+        start_from_epoch: Integer >= 0; the epochs before this one, counted from 0 as
+            `fit` does, are logged and decide nothing, as in Keras's `EarlyStopping`.
+            Defaults to `0`.
         restore_best_weights: Whether to return, at the stop, to the weights of the
             epoch with the minimum. Defaults to `False`.
+        verbose: `1` to print a line when training is stopped, `0` to be silent.
+            Defaults to `1`.
         max_rows: Integer >= 1; use so many rows of the arrays, evenly spaced. None
             means all.
         boundary: Number; with a single output, the second class is that above it: 0
@@ -78,17 +81,20 @@ class LabelWaveEarlyStopping(StoppingCallback):
         *,
         window: int = 3,
         patience: int = 1,
-        min_epochs: int = 5,
+        start_from_epoch: int = 0,
         restore_best_weights: bool = False,
+        verbose: int = 1,
         max_rows: int | None = None,
         boundary: float = 0.5,
     ) -> None:
-        super().__init__(patience, min_epochs, restore_best_weights)
-        valid = is_integer(window) and window >= 1
-        require(valid, "window", window, "an integer >= 1")
-        require(is_number(boundary), "boundary", boundary, "a finite number")
-        self.window = window
-        self.boundary = boundary
+        super().__init__(
+            patience=patience,
+            start_from_epoch=start_from_epoch,
+            restore_best_weights=restore_best_weights,
+            verbose=verbose,
+        )
+        self.window = integer(window, "window", low=1)
+        self.boundary = number(boundary, "boundary")
         self._data = FixedData(train_data, max_rows, name="train_data")
 
     def reset(self) -> None:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import choice, integer, number, require
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
 # The name of the criterion in the logs, and the threshold.
@@ -41,10 +41,13 @@ class PrecheltEarlyStopping(StoppingCallback):
         train_monitor: Name of the training loss in the logs, for `"pq"`.
             Defaults to `"loss"`.
         strip: Integer >= 2, the number of epochs in a strip. Defaults to `5`.
-        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
-            Defaults to `5`.
+        start_from_epoch: Integer >= 0; the epochs before this one, counted from 0 as
+            `fit` does, are logged and decide nothing, as in Keras's `EarlyStopping`.
+            Defaults to `0`.
         restore_best_weights: Whether to return, at the stop, to the weights of the
             epoch with the smallest validation loss. Defaults to `False`.
+        verbose: `1` to print a line when training is stopped, `0` to be silent.
+            Defaults to `1`.
 
     Attributes:
         stopped_epoch: The epoch that was the last one, counted from 0; None if training
@@ -66,6 +69,7 @@ class PrecheltEarlyStopping(StoppingCallback):
         >>> history = model.fit(
         ...     x, y, validation_split=0.5, epochs=99, callbacks=[stop], verbose=0
         ... )
+        Epoch ...: early stopping by PrecheltEarlyStopping: ...
         >>> len(history.epoch) < 99  # nothing to learn here but noise
         True
 
@@ -82,36 +86,35 @@ class PrecheltEarlyStopping(StoppingCallback):
         monitor: str = "val_loss",
         train_monitor: str = "loss",
         strip: int = 5,
-        min_epochs: int = 5,
+        start_from_epoch: int = 0,
         restore_best_weights: bool = False,
+        verbose: int = 1,
     ) -> None:
-        super().__init__(1, min_epochs, restore_best_weights)
-        require(
-            isinstance(rule, str) and rule in _RULES,
-            "rule",
-            rule,
-            f"one of {tuple(_RULES)}",
+        super().__init__(
+            patience=1,
+            start_from_epoch=start_from_epoch,
+            restore_best_weights=restore_best_weights,
+            verbose=verbose,
         )
-        if threshold is not None:
-            kind = is_integer if rule == "up" else is_number
-            expected = "an integer >= 1" if rule == "up" else "a number > 0"
-            valid = kind(threshold) and threshold > 0
-            require(valid, "threshold", threshold, f"{expected} for rule={rule!r}")
-        require(is_integer(strip) and strip >= 2, "strip", strip, "an integer >= 2")
+        self.rule = choice(rule, "rule", tuple(_RULES))
+        self.criterion, usual = _RULES[rule]
+        if rule == "up":
+            threshold = integer(threshold, "threshold", low=1, optional=True)
+        else:
+            threshold = number(threshold, "threshold", above=0, optional=True)
+        self.threshold = usual if threshold is None else threshold
         for name, key in (("monitor", monitor), ("train_monitor", train_monitor)):
             require(isinstance(key, str), name, key, "the name of a value in the logs")
-        self.rule = rule
-        self.criterion, usual = _RULES[rule]
-        self.threshold = usual if threshold is None else threshold
         self.monitor = monitor
         self.train_monitor = train_monitor
-        self.strip = strip
+        self.strip = integer(strip, "strip", low=2)
 
     def reset(self) -> None:
         super().reset()
         self._smallest = math.inf
         self._has_improved = False
         self._training: list[float] = []
+        self._watched = 0
         self._last_end = math.nan
         self._ups = 0
 
@@ -120,6 +123,10 @@ class PrecheltEarlyStopping(StoppingCallback):
         for key in keys or (self.monitor,):
             hint = "Give `fit` validation data." if key.startswith("val_") else ""
             require(key in logs, "monitor", key, f"one of {sorted(logs)}", hint)
+        if not self.is_watched(epoch):
+            # As in Keras, no epoch before can be the best; the first strip begins here.
+            return None
+        self._watched += 1
         loss = float(logs[self.monitor])
         if self.rule == "pq":
             self._training.append(float(logs[self.train_monitor]))
@@ -127,7 +134,7 @@ class PrecheltEarlyStopping(StoppingCallback):
         self._smallest = min(self._smallest, loss)
         if self.rule == "gl":
             return self._generalization_loss(loss)
-        if (self._epochs + 1) % self.strip:
+        if self._watched % self.strip:
             return None
         return self._quotient(loss) if self.rule == "pq" else self._count_ups(loss)
 

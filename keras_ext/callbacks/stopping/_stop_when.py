@@ -1,7 +1,6 @@
 """Combines callbacks that stop the training."""
 
 import functools
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,15 +8,15 @@ from typing import Any
 import keras
 
 from keras_ext._anatomy._linked_method import replace_method
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import choice, integer, require
 from keras_ext._core._typing import Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
+from keras_ext.callbacks.stopping._announcement import announce
 from keras_ext.callbacks.stopping._stopping_callback import (
     StoppingCallback,
     restore_weights,
+    verbosity,
 )
-
-_log = logging.getLogger(__name__)
 
 
 class StopWhen(CopyableCallback):
@@ -41,8 +40,11 @@ class StopWhen(CopyableCallback):
     Args:
         rule: `"any"`, `"all"`, or `"vote"` for more than half of them.
         callbacks: The members, one or more.
-        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
+        start_from_epoch: Integer >= 0; the epochs before this one, counted from 0 as
+            `fit` does, do not stop training; the wishes of the members are noted.
             Defaults to `0`.
+        verbose: `1` to print a line when training is stopped, `0` to be silent. The
+            members print none. Defaults to `1`.
 
     Attributes:
         stopped_epoch: The epoch that was the last one, counted from 0; None if training
@@ -67,6 +69,7 @@ class StopWhen(CopyableCallback):
         ...     ],
         ... )
         >>> history = model.fit(x, x + noise, epochs=99, callbacks=[stop], verbose=0)
+        Epoch ...: early stopping by StopWhen: ...
         >>> len(history.epoch) < 99, history.history["stop_votes"][-1]
         (True, 2)
     """
@@ -76,15 +79,11 @@ class StopWhen(CopyableCallback):
         rule: str,
         callbacks: Sequence[keras.callbacks.Callback],
         *,
-        min_epochs: int = 0,
+        start_from_epoch: int = 0,
+        verbose: int = 1,
     ) -> None:
         super().__init__()
-        require(
-            isinstance(rule, str) and rule in ("any", "all", "vote"),
-            "rule",
-            rule,
-            '"any", "all" or "vote"',
-        )
+        self.rule = choice(rule, "rule", ("any", "all", "vote"))
         require(
             isinstance(callbacks, list | tuple)
             and len(callbacks) > 0
@@ -93,17 +92,14 @@ class StopWhen(CopyableCallback):
             callbacks,
             "a list of one callback or more",
         )
-        valid = is_integer(min_epochs) and min_epochs >= 0
-        require(valid, "min_epochs", min_epochs, "an integer >= 0")
-        self.rule = rule
         self.callbacks = list(callbacks)
-        self.min_epochs = min_epochs
+        self.start_from_epoch = integer(start_from_epoch, "start_from_epoch", low=0)
+        self.verbose = verbosity(verbose)
         self._begin()
 
     def _begin(self) -> None:
         self.stopped_epoch: int | None = None
         self.stopped_by: str | None = None
-        self._epochs = 0
         self._votes = [False] * len(self.callbacks)
         self._weights: list[list[Any] | None] = [None] * len(self.callbacks)
 
@@ -123,12 +119,11 @@ class StopWhen(CopyableCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._tell("on_epoch_end", epoch, logs)
-        self._epochs += 1
         for i, member in enumerate(self.callbacks):
             self._votes[i] = self._votes[i] and _still_wants_to_stop(member)
         if logs is not None:
             logs["stop_votes"] = sum(self._votes)
-        if self._is_decided() and self._epochs >= self.min_epochs:
+        if self._is_decided() and epoch >= self.start_from_epoch:
             self._stop(epoch)
         else:
             # As a member of another combination it may have wanted to.
@@ -153,15 +148,17 @@ class StopWhen(CopyableCallback):
         ]
         count = f"{len(reasons)} of {len(self._votes)}"
         self.stopped_by = f"{count} wanted to stop: {'; '.join(reasons)}"
-        _log.info("Stopped after epoch %d: %s.", epoch + 1, self.stopped_by)
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self._tell("on_train_end", logs)
+        with _silenced(self.callbacks):
+            self._tell("on_train_end", logs)
         pairs = list(zip(self._votes, self._weights, strict=True))
         wanted = [w for votes, w in pairs if votes and w is not None]
         others = [w for votes, w in pairs if not votes and w is not None]
         if wanted or others:
             restore_weights(self.model, [*wanted, *others][0])
+        if self.stopped_epoch is not None:
+            announce(self)
         self._weights = [None] * len(self.callbacks)
 
     def _tell(self, hook: str, *args: Any, **kwargs: Any) -> None:
@@ -197,6 +194,21 @@ def _noted_stop(model: keras.Model) -> Iterator[list[bool]]:
         stops.append(True)
     if bool(stops) != before:
         model.stop_training = before
+
+
+@contextmanager
+def _silenced(members: Sequence[Any]) -> Iterator[None]:
+    """Lets members print nothing: it is for the combination to say who stopped."""
+    loud = [
+        (member, member.verbose) for member in members if hasattr(member, "verbose")
+    ]
+    for member, _ in loud:
+        member.verbose = 0
+    try:
+        yield
+    finally:
+        for member, verbose in loud:
+            member.verbose = verbose
 
 
 @contextmanager

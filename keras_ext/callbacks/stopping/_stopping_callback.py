@@ -1,17 +1,15 @@
 """The base of the callbacks that end the training."""
 
-import logging
 import math
 from typing import Any
 
 import keras
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import flag, integer
 from keras_ext._core._typing import Logs
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._fit._copyable_callback import CopyableCallback
-
-_log = logging.getLogger(__name__)
+from keras_ext.callbacks.stopping._announcement import announce
 
 
 class StoppingCallback(CopyableCallback):
@@ -20,11 +18,18 @@ class StoppingCallback(CopyableCallback):
     A subclass measures its criterion at the end of each epoch and says which values
     speak for a stop. What it measured is logged; NaN decides nothing.
 
+    The arguments mean what they mean in `keras.callbacks.EarlyStopping`. Two differ on
+    purpose: `verbose` is 1, since a training that ends without a word makes its user
+    search; and weights are restored only if this callback has stopped the training.
+
     Args:
         patience: Integer >= 1; how many checks in a row have to speak for a stop.
-        min_epochs: Integer >= 0; never stop before so many epochs of this `fit`.
+        start_from_epoch: Integer >= 0; the epochs before this one, counted from 0 as
+            `fit` does, are measured and logged, but count neither for `patience` nor as
+            best.
         restore_best_weights: Whether to return to the best weights at the end of
             training, if it was stopped by this callback.
+        verbose: 1 to print a line when training is stopped, 0 to be silent.
         **kwargs: Arguments of the next class.
     """
 
@@ -33,27 +38,18 @@ class StoppingCallback(CopyableCallback):
 
     def __init__(
         self,
-        patience: int,
-        min_epochs: int,
-        restore_best_weights: bool,
+        *,
+        patience: int = 1,
+        start_from_epoch: int = 0,
+        restore_best_weights: bool = False,
+        verbose: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value, least in (
-            ("patience", patience, 1),
-            ("min_epochs", min_epochs, 0),
-        ):
-            expected = f"an integer >= {least}"
-            require(is_integer(value) and value >= least, name, value, expected)
-        require(
-            isinstance(restore_best_weights, bool),
-            "restore_best_weights",
-            restore_best_weights,
-            "True or False",
-        )
-        self.patience = patience
-        self.min_epochs = min_epochs
-        self.restore_best_weights = restore_best_weights
+        self.patience = integer(patience, "patience", low=1)
+        self.start_from_epoch = integer(start_from_epoch, "start_from_epoch", low=0)
+        self.restore_best_weights = flag(restore_best_weights, "restore_best_weights")
+        self.verbose = verbosity(verbose)
         self.stopped_epoch: int | None = None
         self.stopped_by: str | None = None
 
@@ -64,6 +60,11 @@ class StoppingCallback(CopyableCallback):
         self._streak = 0
         self._last = math.nan
         self._best_weights: list[Any] | None = None
+        self._best_epoch = 0
+
+    def is_watched(self, epoch: int) -> bool:
+        """Whether this epoch may decide anything, as `start_from_epoch` says."""
+        return epoch >= self.start_from_epoch
 
     def measure(self, epoch: int, logs: dict[str, Any]) -> float | None:
         """Returns the criterion; NaN if it is unknown, None if this is no check."""
@@ -96,17 +97,18 @@ class StoppingCallback(CopyableCallback):
         self._epochs += 1
         if value is not None and math.isnan(value):
             value = None
-        reason = None
+        if self.is_watched(epoch):
+            self._decide(epoch, value)
+
+    def _decide(self, epoch: int, value: float | None) -> None:
+        reason = self.verdict(value) if value is not None else None
         if value is not None:
-            reason = self.verdict(value)
             self._streak = self._streak + 1 if reason else 0
         if self.is_best(value) and self.restore_best_weights:
-            self._best_weights = self.model.get_weights()
-        if value is not None:
-            self._decide(epoch, reason)
-
-    def _decide(self, epoch: int, reason: str | None) -> None:
-        if reason and self._streak >= self.patience and self._epochs >= self.min_epochs:
+            self._best_weights, self._best_epoch = self.model.get_weights(), epoch
+        if value is None:
+            return
+        if reason and self._streak >= self.patience:
             self._stop(epoch, reason)
         else:
             # In a `StopWhen`, training may have gone on after the wish to stop.
@@ -116,15 +118,25 @@ class StoppingCallback(CopyableCallback):
         self.model.stop_training = True
         if self.stopped_epoch is None:
             self.stopped_epoch = epoch
-            _log.info("Stopped after epoch %d: %s.", epoch + 1, reason)
         times = f" for {self._streak} epochs" if self._streak > 1 else ""
         self.stopped_by = reason + times
 
     def on_train_end(self, logs: Logs = None) -> None:
         super().on_train_end(logs)
-        if self.stopped_epoch is not None and self._best_weights is not None:
-            restore_weights(self.model, self._best_weights)
+        if self.stopped_epoch is not None:
+            best_epoch = None
+            if self._best_weights is not None:
+                restore_weights(self.model, self._best_weights)
+                best_epoch = self._best_epoch
+            announce(self, best_epoch)
         self._best_weights = None
+
+
+def verbosity(value: Any) -> int:
+    """Returns `verbose`, checked; Keras takes True and False, too."""
+    if isinstance(value, bool):
+        return int(value)
+    return integer(value, "verbose", low=0, high=1)
 
 
 def restore_weights(model: keras.Model, weights: list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import inspect
 
 import keras
 import numpy as np
@@ -31,9 +32,13 @@ BATCHES = tf.data.Dataset.from_tensor_slices(DATA).batch(8)
 VALIDATION = tf.data.Dataset.from_tensor_slices(DATA).batch(32)
 
 MAKE = {
-    "mean_gradient_norm": lambda: GradientNormEarlyStopping(0.9, patience=1),
-    "mean_gradient_norm, debiased": lambda: GradientNormEarlyStopping(0.9, debias=True),
-    "gradient_evidence": lambda: EvidenceBasedEarlyStopping(),
+    "mean_gradient_norm": lambda: GradientNormEarlyStopping(
+        0.9, patience=1, start_from_epoch=0
+    ),
+    "mean_gradient_norm, debiased": lambda: GradientNormEarlyStopping(
+        0.9, debias=True, start_from_epoch=0
+    ),
+    "gradient_evidence": lambda: EvidenceBasedEarlyStopping(start_from_epoch=0),
     "gradient_disparity": lambda: GradientDisparityEarlyStopping(DATA, patience=1),
     "frozen_fraction": lambda: FreezeConverged(),
     "generalization_loss": lambda: PrecheltEarlyStopping("gl"),
@@ -42,6 +47,16 @@ MAKE = {
         "any", [EvidenceBasedEarlyStopping(), keras.callbacks.EarlyStopping()]
     ),
 }
+
+
+def watching(*names):
+    """Those that only look on, so that none of them ends a short training."""
+    callbacks = [MAKE[name]() for name in names or MAKE]
+    for callback in callbacks:
+        callback.start_from_epoch = 99
+    return callbacks
+
+
 every_rule = pytest.mark.parametrize("name", MAKE)
 
 
@@ -97,13 +112,11 @@ def later_fit(name):
 
 
 @every_rule
-def test_logs_its_criterion_in_every_epoch_and_never_stops_too_soon(name):
+def test_logs_its_criterion_in_every_epoch(name):
     history, (stopped_epoch, stopped_by), _ = first_fit(name)
     criterion = name.partition(",")[0]
     assert len(history.history[criterion]) == len(history.epoch)
     assert np.isfinite(history.history[criterion][-1])
-    if name != "stop_votes":
-        assert len(history.epoch) >= 5
     stopped = len(history.epoch) < 7
     assert (stopped_by is not None) >= stopped
     if stopped:
@@ -111,11 +124,8 @@ def test_logs_its_criterion_in_every_epoch_and_never_stops_too_soon(name):
 
 
 @every_rule
-def test_min_epochs_are_those_of_this_fit(name):
-    history, stopped_by = later_fit(name)
-    if name != "stop_votes":
-        assert history.epoch[:5] == [3, 4, 5, 6, 7]
-    assert_like_the_first(name, history, stopped_by)
+def test_a_later_fit_is_like_the_first(name):
+    assert_like_the_first(name, *later_fit(name))
 
 
 def assert_like_the_first(name, history, stopped_by):
@@ -151,7 +161,7 @@ def on_one_and_two_replicas(strategies):
     for replicas in (1, 2):
         with strategies(replicas).scope():
             model = make_model()
-        history = fit(model, *(MAKE[name]() for name in SAME), epochs=3)
+        history = fit(model, *watching(*SAME), epochs=3)
         logged.append(history.history)
     return logged
 
@@ -164,7 +174,7 @@ def test_two_replicas_log_what_one_does(name, on_one_and_two_replicas):
 
 
 def test_all_of_them_together_with_others_under_xla():
-    callbacks = [make() for make in MAKE.values()]
+    callbacks = watching()
     others = [
         LayerwiseAdaptiveClipping(0.05),
         DynamicBatchSize([(1, 2)], batch_size=8),
@@ -183,7 +193,7 @@ def test_all_of_them_together_with_others_under_xla():
 )
 def test_all_of_them_in_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)
-    callbacks = [make() for make in MAKE.values()]
+    callbacks = watching()
     history = fit(
         make_model(), *callbacks, epochs=3, validation_data=VALIDATION
     ).history
@@ -198,6 +208,40 @@ def test_all_of_them_in_mixed_precision(policy):
 def test_a_model_that_is_built_by_its_first_step():
     model = keras.Sequential([keras.layers.Dense(3)])
     model.compile(keras.optimizers.SGD(0.05), "mse")
-    callbacks = [make() for make in MAKE.values()]
+    callbacks = watching()
     history = fit(model, *callbacks, epochs=2, validation_data=VALIDATION).history
-    assert np.isfinite(history["grad_snr"]).all()
+    assert np.isfinite(history["gradient_evidence"]).all()
+
+
+WITH_DATA = (GradientDisparityEarlyStopping, LabelWaveEarlyStopping)
+RULES = [GradientNormEarlyStopping, EvidenceBasedEarlyStopping, *WITH_DATA]
+RULES += [PrecheltEarlyStopping, FreezeConverged]
+SHARED = {
+    "patience": (0, 1.5, True),
+    "start_from_epoch": (-1, None),
+    "restore_best_weights": (1, "yes"),
+    "verbose": (2, "auto"),
+}
+
+
+def arguments_of(rule):
+    return inspect.signature(rule).parameters
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rejects_bad_values_of_the_arguments_that_all_share(rule):
+    data = (DATA,) if rule in WITH_DATA else ()
+    for name in SHARED.keys() & arguments_of(rule).keys():
+        for value in SHARED[name]:
+            with pytest.raises(ValueError, match=f"`{name}` must be .* Received"):
+                rule(*data, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["start_from_epoch", "verbose"])
+def test_says_the_same_of_the_same_argument(name):
+    described = set()
+    for rule in RULES:
+        if name in arguments_of(rule):
+            text = inspect.getdoc(rule).partition(f"    {name}: ")[2]
+            described.add(text.partition("Defaults to")[0])
+    assert len(described) == 1

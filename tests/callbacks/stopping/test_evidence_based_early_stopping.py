@@ -70,7 +70,7 @@ def test_two_replicas_are_two_samples(strategies):
 def test_is_positive_at_the_minimum_of_the_training_loss_and_not_far_from_it():
     best = np.linalg.lstsq(X, Y, rcond=None)[0]
     for kernel, is_done in ((best, True), (best + 0.5, False)):
-        stop = EvidenceBasedEarlyStopping(min_epochs=0)
+        stop = EvidenceBasedEarlyStopping(start_from_epoch=0)
         fit(make_model(kernel=kernel), stop, epochs=4)
         assert (stop.stopped_epoch == 2) == is_done
     assert stop.stopped_by is None
@@ -117,7 +117,7 @@ def test_is_averaged_over_epochs():
 
 
 def test_one_batch_an_epoch_decides_nothing():
-    stop = EvidenceBasedEarlyStopping(min_epochs=0)
+    stop = EvidenceBasedEarlyStopping(start_from_epoch=0)
     history = fit(make_model(), stop, epochs=1, batch_size=ROWS).history
     assert np.isnan(history["gradient_evidence"]).all()
 
@@ -136,8 +136,6 @@ def test_a_second_fit_starts_from_nothing():
     ("arguments", "message"),
     [
         ({"smoothing": 1}, "`smoothing` must be a number in [0, 1)"),
-        ({"patience": 0}, "`patience` must be an integer >= 1"),
-        ({"restore_best_weights": 1}, "`restore_best_weights` must be True or False"),
         ({"nonfinite": "no"}, '`nonfinite` must be "skip" or "raise"'),
     ],
 )

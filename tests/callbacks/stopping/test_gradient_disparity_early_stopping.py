@@ -134,8 +134,9 @@ def test_stops_when_it_has_risen_often_enough_in_a_row():
     assert model.get_weights()[0][0, 0] == 3  # before the first of the three
 
 
-def test_min_epochs():
-    stop = Scripted((X, Y), patience=1, min_epochs=4)
+def test_no_rise_from_an_epoch_before_start_from_epoch():
+    """4.5 is a rise from 4.0, but from epoch 2 on the first one is 4.3."""
+    stop = Scripted((X, Y), patience=1, start_from_epoch=2)
     assert len(fit(stop, epochs=8)["loss"]) == 5
 
 
@@ -161,7 +162,6 @@ def test_one_batch_is_too_few():
         ({"batches": 1}, "`batches` must be an integer >= 2"),
         ({"batch_size": 1}, "`batch_size` must be an integer >= 2"),
         ({"train_data": None}, "`train_data` must be a tuple (x, y)"),
-        ({"patience": 0}, "`patience` must be an integer >= 1"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):

@@ -25,7 +25,7 @@ class Scripted(StoppingCallback):
     criterion = "scripted"
 
     def __init__(self, text, restore_best_weights=False):
-        super().__init__(1, 0, restore_best_weights)
+        super().__init__(restore_best_weights=restore_best_weights)
         self.text = text
 
     def measure(self, epoch, logs):
@@ -136,10 +136,21 @@ def test_early_stopping_of_keras_takes_its_wish_back():
     assert history["stop_votes"] == [1, 1, 2, 1, 1, 2, 2, 2]
 
 
-def test_min_epochs():
-    stop = StopWhen("any", [Scripted("11111111")], min_epochs=4)
+def test_start_from_epoch():
+    stop = StopWhen("any", [Scripted("11111111")], start_from_epoch=4)
     fit(stop)
-    assert stop.stopped_epoch == 3
+    assert stop.stopped_epoch == 4
+
+
+def test_prints_one_line_and_lets_the_members_print_none(capsys):
+    members = [Scripted("0011", restore_best_weights=True), Asks(1)]
+    members.append(keras.callbacks.EarlyStopping("loss", verbose=1))
+    fit(StopWhen("any", members), 4)
+    line = "Epoch 2: early stopping by StopWhen: 2 of 3 wanted to stop: Asks; Early"
+    assert capsys.readouterr().out == line + "Stopping.\n"
+    assert [member.verbose for member in members[::2]] == [1, 1]
+    fit(StopWhen("any", members, verbose=0), 4)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_wish_within_an_epoch():
@@ -229,8 +240,8 @@ def test_a_combination_takes_its_wish_back():
 
 def test_members_that_need_the_gradient():
     members = [
-        GradientNormEarlyStopping(1e9, relative=False, patience=1, min_epochs=3),
-        PrecheltEarlyStopping("gl", threshold=1e-9, min_epochs=0),
+        GradientNormEarlyStopping(1e9, relative=False, patience=1, start_from_epoch=2),
+        PrecheltEarlyStopping("gl", threshold=1e-9),
     ]
     stop = StopWhen("all", members)
     model = make_model()
@@ -286,7 +297,8 @@ def test_evaluate_and_predict_call_the_members():
         ({"rule": "some"}, '`rule` must be "any", "all" or "vote"'),
         ({"callbacks": []}, "`callbacks` must be a list of one callback or more"),
         ({"callbacks": ["early"]}, "`callbacks` must be a list of one callback"),
-        ({"min_epochs": -1}, "`min_epochs` must be an integer >= 0"),
+        ({"start_from_epoch": -1}, "`start_from_epoch` must be an integer >= 0"),
+        ({"verbose": 2}, "`verbose` must be an integer in [0, 1]"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):
