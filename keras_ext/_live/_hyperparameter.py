@@ -54,7 +54,8 @@ class Hyperparameter:
         value = float(self.value)
         if bounds[1] is not None:
             value = min(value, bounds[1])
-        live = LiveValue(value, self.path.rpartition("/")[2], bounds, scale)
+        name = self.path.rpartition("/")[2]
+        live = LiveValue(value, name, bounds=bounds, scale=scale)
         with model.distribute_strategy.scope():
             live.build()
             self.prepare()

@@ -1,25 +1,25 @@
 """Monte-Carlo prediction with dropout."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
-from keras import layers, ops
+from keras import layers
 
-from keras_ext._anatomy._linked_method import Link, linked_calls
+from keras_ext._anatomy._linked_method import Link, Method, link_method
+from keras_ext._anatomy._outputs import Outputs, highest, number_of_top
 from keras_ext._anatomy._sublayers import sublayers
-from keras_ext._core._checks import is_integer, require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._checks import choice, integer, require
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
+from keras_ext.uncertainty._moments import moments
 
 KINDS = ("values", "probabilities", "logits")
-_TINY = 1e-30
 
 
 class MonteCarloPrediction(NamedTuple):
-    """What `mc_predict` returns, NumPy arrays.
+    """What `mc_predict` returns, NumPy arrays; of several outputs structures of these.
 
     Attributes:
         mean: The mean over the samples, of probabilities if the outputs are such.
@@ -39,9 +39,10 @@ def mc_predict(
     model: keras.Model,
     x: Any,
     *,
-    samples: int = 50,
+    num_samples: int = 50,
     batch_size: int = 32,
-    outputs: str = "values",
+    outputs: Any = None,
+    kind: str | Sequence[str] | Mapping[str, str] = "values",
 ) -> MonteCarloPrediction:
     """Predicts with dropout, many times, to know how sure a model is.
 
@@ -57,22 +58,31 @@ def mc_predict(
     state of its random numbers.
 
     Args:
-        model: A built model with one output.
-        x: Array, or list or dictionary of arrays, as for `predict`.
-        samples: Positive integer, the number of predictions to draw for each example.
-            Defaults to `50`.
-        batch_size: Positive integer, how many examples are predicted at a time.
-            Defaults to `32`.
-        outputs: What the model puts out: `"values"`; `"probabilities"` of classes along
+        model: A built model.
+        x: The data, whatever `model.predict` takes: arrays, alone or in lists, tuples
+            and dictionaries; a DataFrame, also for a model of a dictionary of its
+            columns; a `tf.data.Dataset` of batches; or a `PyDataset`.
+        num_samples: Positive integer, the number of predictions to draw for each
+            example. Defaults to `50`.
+        batch_size: Positive integer, how many examples are predicted at a time, unless
+            the data come in batches. Defaults to `32`.
+        outputs: Which outputs, as for `keras_ext.explain.Explainer`: None for all, in
+            the structure that `predict` returns; a number or name, or a list of these;
+            `"top"` for the highest mean of each row, `("top", k)` for the `k` highest;
+            or a function from what the model puts out to what is wanted of it. Chosen
+            entries stand side by side, `(rows, entries)`; uncertainties are those of
+            the whole output that an entry is of.
+        kind: What the model puts out: `"values"`; `"probabilities"` of classes along
             the last axis, or of one class if that has one entry; or the `"logits"`
-            of such. Defaults to `"values"`.
+            of such. For several outputs also a list of these, or a dictionary by name.
+            Defaults to `"values"`.
 
     Returns:
         A tuple of arrays, `mean`, `variance`, `entropy` and `mutual_information`; the
         last two, one number for each example, are None for `"values"`.
 
     Raises:
-        ValueError: If an argument is not of this form.
+        ValueError: If an argument is not of this form, or nothing in the model drops.
 
     Examples:
         >>> import keras
@@ -96,74 +106,164 @@ def mc_predict(
           information
     """
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    for name, value in (("samples", samples), ("batch_size", batch_size)):
-        require(is_integer(value) and value > 0, name, value, "a positive integer")
-    require(outputs in KINDS, "outputs", outputs, f"one of {KINDS}")
-    batches = tf.data.Dataset.from_tensor_slices(x).batch(batch_size)
-    with _dropping(model):
-        step = tf.function(
-            lambda batch: _statistics(model, batch, samples, outputs),
-            reduce_retracing=True,
-            jit_compile=getattr(model, "jit_compile", False) is True,
-        )
-        parts = [[np.asarray(part) for part in step(batch)] for batch in batches]
-    return MonteCarloPrediction(*map(np.concatenate, zip(*parts, strict=True)))
+    num_samples = integer(num_samples, "num_samples", low=1)
+    batch_size = integer(batch_size, "batch_size", low=1)
+    x = _arranged(model, x)
+    draws = _Draws(model, num_samples, outputs, kind)
+    with _drawing(model, draws.statistics):
+        found = model.predict(x, batch_size=batch_size, verbose=0)
+    return draws.prediction(found)
 
 
-def _statistics(model: Any, batch: Any, samples: int, kind: str) -> list[Tensor]:
-    """Mean, variance and, for probabilities, both uncertainties of a batch."""
-
-    def sample() -> Tensor:
-        outputs = model(batch, training=False)
-        require(
-            ops.is_tensor(outputs), "model", model, "a model with one output, a tensor"
-        )
-        return _as_probabilities(ops.cast(outputs, "float32"), kind)
-
-    def add(i: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        # Welford's way, since the mean of the squares may hide the variance.
-        mean, squares, entropy = state
-        drawn = sample()
-        change = drawn - mean
-        mean = mean + change / ops.cast(i + 1, "float32")
-        squares = squares + change * (drawn - mean)
-        return mean, squares, entropy + _entropy(drawn, kind)
-
-    first = sample()
-    start = (first, ops.zeros_like(first), _entropy(first, kind))
-    mean, squares, entropy = ops.fori_loop(1, samples, add, start)
-    found = [mean, squares / samples]
-    if kind != "values":
-        whole = _entropy(mean, kind)
-        # Not below zero by rounding.
-        found += [whole, ops.maximum(whole - entropy / samples, 0.0)]
-    return found
+def _arranged(model: keras.Model, x: Any) -> Any:
+    """A DataFrame for a model of columns as these; all else as it is."""
+    wanted = getattr(model, "input", None)
+    if not (hasattr(x, "columns") and isinstance(wanted, dict)):
+        return x
+    rule = f"a DataFrame of the columns {sorted(wanted)}"
+    require(set(x.columns) == set(wanted), "x", list(x.columns), rule)
+    return {column: x[column].to_numpy() for column in x.columns}
 
 
-def _as_probabilities(outputs: Tensor, kind: str) -> Tensor:
-    if kind != "logits":
-        return outputs
-    return ops.sigmoid(outputs) if outputs.shape[-1] == 1 else ops.softmax(outputs)
+class _Draws:
+    """What is drawn of a model, and what is said of it.
+
+    Args:
+        model: The model.
+        samples: How often.
+        outputs: Which outputs.
+        kind: What they are.
+    """
+
+    def __init__(self, model: keras.Model, samples: int, outputs: Any, kind: Any):
+        self._model, self._samples, self._kind = model, samples, kind
+        self._function = outputs if callable(outputs) else None
+        self._top = number_of_top(outputs)
+        self._asked = None if self._function or self._top else outputs
+
+    def statistics(self, predict: Callable[[], Any]) -> dict[str, list[Any]]:
+        """Draws predictions of a batch while the step is traced."""
+        raw = self._wanted(predict())
+        self._structure = keras.tree.map_structure(lambda _: 0, raw)
+        self._outputs = Outputs(self._model, raw)
+        self._chosen = self._outputs.chosen(self._asked)
+        top, count = self._top, len(self._outputs.names)
+        asked = ("top", top)
+        require(top is None or top <= count, "outputs", asked, f"at most {count}")
+        self._involved = _owners(self._chosen, self._outputs.sizes)
+        kinds = _kinds(self._kind, self._outputs.layers)
+        self._kinds = [kinds[i] for i in self._involved]
+
+        def draw() -> list[Any]:
+            flat = keras.tree.flatten(self._wanted(predict()))
+            return [flat[i] for i in self._involved]
+
+        return moments(draw, self._samples, self._kinds)
+
+    def prediction(self, found: dict[str, list[Any]]) -> MonteCarloPrediction:
+        """What was found, for the outputs that are asked for."""
+        mean, variance = found["mean"], found["variance"]
+        uncertainties = [
+            self._for_each(found[name]) for name in ("entropy", "mutual_information")
+        ]
+        if self._asked is None and self._top is None:
+            values = [self._packed(part) for part in (mean, variance, *uncertainties)]
+            return MonteCarloPrediction(*values)
+        columns = [_side_by_side(part) for part in (mean, variance)]
+        which = self._which(columns[0])
+        chosen = [np.take_along_axis(column, which, axis=1) for column in columns]
+        return MonteCarloPrediction(*chosen, *map(_joined, uncertainties))
+
+    def _wanted(self, raw: Any) -> Any:
+        return raw if self._function is None else self._function(raw)
+
+    def _for_each(self, known: list[Any]) -> list[Any]:
+        """Uncertainties in the place of their outputs, None for values."""
+        waiting = iter(known)
+        return [None if kind == "values" else next(waiting) for kind in self._kinds]
+
+    def _packed(self, parts: list[Any]) -> Any:
+        if all(part is None for part in parts):
+            return None
+        return keras.tree.pack_sequence_as(self._structure, parts)
+
+    def _which(self, mean: np.ndarray) -> np.ndarray:
+        """The numbers of the entries of each row, among those of what was drawn."""
+        if self._top is not None:
+            return highest(mean, self._top)
+        sizes = self._outputs.sizes
+        drawn = [n for i in self._involved for n in _numbers(i, sizes)]
+        places = [drawn.index(n) for n in self._chosen or ()]
+        return np.tile(places, (len(mean), 1))
 
 
-def _entropy(p: Tensor, kind: str) -> Tensor:
-    """Entropy along the last axis; something small for values."""
-    if kind == "values":
-        return ops.zeros(())
-    if p.shape[-1] == 1:
-        p = ops.concatenate([p, 1.0 - p], axis=-1)
-    return -ops.sum(p * ops.log(ops.maximum(p, _TINY)), axis=-1)
+def _numbers(output: int, sizes: Sequence[int]) -> range:
+    """The numbers of the entries of an output."""
+    begin = sum(sizes[:output])
+    return range(begin, begin + sizes[output])
 
 
-def _dropping(model: keras.Model) -> AbstractContextManager[None]:
-    """Makes the layers that drop do so in inference mode."""
-    return linked_calls(filter(_drops, sublayers(model)), _noisily)
+def _owners(chosen: Sequence[int] | None, sizes: Sequence[int]) -> list[int]:
+    """The outputs that these entries are of."""
+    every = range(len(sizes))
+    if chosen is None:
+        return list(every)
+    return [i for i in every if not set(_numbers(i, sizes)).isdisjoint(chosen)]
+
+
+def _kinds(given: Any, names: Sequence[str]) -> list[str]:
+    """The kind of each output."""
+    if isinstance(given, Mapping):
+        rule = f"for some of the outputs {list(names)}"
+        require(set(given) <= set(names), "kind", given, rule)
+        kinds = [given.get(name, "values") for name in names]
+    elif isinstance(given, list | tuple):
+        rule = f"{len(names)} of {KINDS}, one for each output"
+        require(len(given) == len(names), "kind", given, rule)
+        kinds = list(given)
+    else:
+        kinds = [given] * len(names)
+    return [choice(kind, "kind", KINDS) for kind in kinds]
+
+
+def _side_by_side(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """The uncertainties of outputs that are none of values."""
+    known = [part for part in parts if part is not None]
+    if len(known) < 2:
+        return known[0] if known else None
+    return _side_by_side(known)
+
+
+@contextmanager
+def _drawing(model: keras.Model, statistics: Callable[..., Any]) -> Iterator[None]:
+    """Lets `predict` return statistics, with the layers that drop doing so."""
+    found = [layer for layer in sublayers(model) if _drops(layer)]
+    hint = "Without one every sample is the same. Add a Dropout, and train with it."
+    require(bool(found), "model", model, "one with a layer that drops", hint)
+    function = model.predict_function
+
+    def link(predict_step: Method) -> Method:
+        return lambda data: statistics(lambda: predict_step(data))
+
+    with ExitStack() as stack:
+        for layer in found:
+            stack.callback(link_method(layer, "call", _noisily(layer)))
+        stack.callback(link_method(model, "predict_step", link))
+        # That of a `predict` before is not this one, nor the other way round.
+        stack.callback(setattr, model, "predict_function", function)
+        model.predict_function = None
+        yield
 
 
 def _drops(layer: Any) -> bool:
     kinds = (layers.Dropout, layers.GaussianDropout, layers.AlphaDropout, NoiseLayer)
     if isinstance(layer, layers.RNN):
         return hasattr(layer.cell, "get_dropout_mask")
+    # Keras's spatial dropouts are a Dropout.
     return isinstance(layer, kinds)
 
 
