@@ -1,13 +1,16 @@
 """Writes the rows of a `GradientMonitor` to files."""
 
 import csv
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from keras_ext._core._checks import cut
 from keras_ext._core._extras import import_extra
 from keras_ext.signals.gradients._layer_statistics import HISTOGRAM_EDGES
 
@@ -28,14 +31,56 @@ class Writer(Protocol):
 
 
 def open_writers(path: Any, tensorboard: Any, append: bool) -> list[Writer]:
-    """Returns the writers that are asked for."""
+    """Returns the writers that are asked for; what cannot be opened raises."""
     writers: list[Writer] = []
     if path is not None:
         kind = _Csv if Path(path).suffix == ".csv" else _Parquet
-        writers.append(kind(Path(path), append))
+        writers.append(_Enduring(kind(Path(path), append), path))
     if tensorboard is not None:
-        writers.append(_TensorBoard(str(tensorboard)))
+        writers.append(_Enduring(_TensorBoard(str(tensorboard)), tensorboard))
     return writers
+
+
+# pyarrow's errors of files are OSErrors, too.
+_FAILURES = (OSError, tf.errors.OpError)
+
+
+class _Enduring:
+    """Gives up a file that cannot be written, such as on a full disk, but no training.
+
+    The first failure warns, and nothing is written afterwards: what comes after a gap
+    would be taken for the whole.
+    """
+
+    def __init__(self, writer: Writer, place: Any) -> None:
+        self._writer, self._place = writer, place
+        self._failed = False
+
+    def write(self, rows: dict[str, Any]) -> None:
+        self._try(lambda: self._writer.write(rows))
+
+    def flush(self) -> None:
+        self._try(self._writer.flush)
+
+    def close(self) -> None:
+        self._try(self._writer.close)
+
+    def _try(self, action: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        try:
+            action()
+        except _FAILURES as error:
+            self._failed = True
+            warnings.warn(
+                f"GradientMonitor could not write to {str(self._place)!r}, and does "
+                f"not try again; training goes on. {type(error).__name__}: "
+                f"{cut(str(error), 200)} `history` has all rows.",
+                stacklevel=3,
+            )
+            # Closing writes what is left, or tries to.
+            with suppress(*_FAILURES):
+                self._writer.close()
 
 
 def _lines(rows: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -101,7 +146,10 @@ class _Parquet:
     def flush(self) -> None:
         if self._tables:
             self._tables = [self._arrow.concat_tables(self._tables)]
-            self._parquet.write_table(self._tables[0], self._path)
+            # A file that is whole, or that of the epoch before.
+            part = self._path.with_name(self._path.name + ".part")
+            self._parquet.write_table(self._tables[0], part)
+            part.replace(self._path)
 
     def close(self) -> None:
         self.flush()
