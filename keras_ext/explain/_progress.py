@@ -1,18 +1,25 @@
-"""A progress bar for what takes longer than a moment."""
+"""How long what takes longer than a moment will take."""
 
+import sys
 import time
-from typing import Any
-
-import keras
+from collections.abc import Callable
 
 _SECONDS = 2.0
+# From here on one would rather know before.
+_LONG = 10.0
+_BETWEEN_LINES = {True: 0.5, False: 30.0}
 
 
 class Progress:
-    """Shows a bar once two seconds have gone by; until then it is silent.
+    """Says before a long computation how long it will take, and then how far it is.
+
+    Until two seconds have gone by it is silent, unless what was done until then lets
+    expect a long time. A terminal or notebook sees one line that changes, a file a new
+    one twice a minute.
 
     Args:
-        show: Whether to show one at all.
+        show: Whether to say anything at all.
+        clock: Gives the time in seconds.
 
     Examples:
         >>> from keras_ext.explain._progress import Progress
@@ -20,13 +27,62 @@ class Progress:
         >>> progress(1, 2)  # too soon to be of interest
     """
 
-    def __init__(self, show: bool = True) -> None:
-        self._begin = time.monotonic() if show else float("inf")
-        self._bar: Any = None
+    def __init__(
+        self, show: bool = True, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._show, self._clock = show, clock
+        self._begin = self._round = self._last = clock()
+        self._said = float("-inf")
+        self._total, self._done = 0, 0
+        self._was_long = False
 
     def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self._begin < _SECONDS:
+        if not self._show:
             return
-        if self._bar is None or self._bar.target != total:
-            self._bar = keras.utils.Progbar(total, unit_name="part")
-        self._bar.update(done, finalize=done >= total)
+        now = self._clock()
+        if total != self._total or done < self._done:
+            self._round = self._last  # a new one began where the last report was
+        self._total, self._done, self._last = total, done, now
+        self._say(now, done / total)
+
+    def _say(self, now: float, part: float) -> None:
+        left = (now - self._round) * (1 - part) / part if part else float("inf")
+        if not self._was_long and _LONG <= left < float("inf"):
+            self._was_long = True
+            _write(
+                f"This takes about {duration(left)}. Fewer rows, a smaller `budget`, "
+                "`groups` or a smaller background make it shorter.\n"
+            )
+        changes = _is_watched()
+        early = now - self._begin < _SECONDS
+        if early or (now - self._said < _BETWEEN_LINES[changes] and part < 1):
+            return
+        if part >= 1 and self._said == float("-inf"):
+            return
+        self._said = now
+        text = f"{part:4.0%} done"
+        text += f", {duration(left)} left" if left > 0 else f" in {self._taken(now)}"
+        end = "\n" if part >= 1 or not changes else ""
+        _write(("\r" if changes else "") + text.ljust(40) + end)
+
+    def _taken(self, now: float) -> str:
+        return duration(now - self._begin)
+
+
+def duration(seconds: float) -> str:
+    """A time in words, with two digits."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.2g} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.2g} min"
+    return f"{seconds / 3600:.2g} h"
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _is_watched() -> bool:
+    """Whether somebody sees lines change, as Keras's progress bar takes it."""
+    return "ipykernel" in sys.modules or sys.stdout.isatty()
