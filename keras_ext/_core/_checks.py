@@ -165,6 +165,20 @@ def integer(
     return int(value)
 
 
+def checked_seed(value: Any) -> Any:
+    """Returns a `seed` as one of Python's integers, or None; raises if it is neither.
+
+    What Keras, NumPy and TensorFlow all take.
+    """
+    require(
+        value is None or (is_integer(value) and 0 <= value < 2**31),
+        "seed",
+        value,
+        "an integer in [0, 2**31) or None",
+    )
+    return None if value is None else int(value)
+
+
 def flag(value: Any, name: str) -> bool:
     """Returns True or False, also of NumPy's; raises if it is neither."""
     # Not by `==`: an array has no truth, and 1 is no flag.
@@ -215,9 +229,15 @@ def _interval(
     low: float | None, above: float | None, high: float | None, below: float | None
 ) -> str:
     """The end of "a number ...", such as " in [0, 1)"."""
+    low, above, high, below = map(_written, (low, above, high, below))
     least = f"[{low}" if low is not None else f"({above}"
     most = f"{high}]" if high is not None else f"{below})"
     if "None" not in least + most:
         return f" in {least}, {most}"
     ends = ((">=", low), (">", above), ("<=", high), ("<", below))
     return "".join(f" {sign} {end}" for sign, end in ends if end is not None)
+
+
+def _written(bound: Any) -> Any:
+    """A bound as it is written by hand: 1, not 1.0."""
+    return f"{bound:g}" if isinstance(bound, float) else bound

@@ -7,7 +7,7 @@ import keras
 
 from keras_ext._anatomy._depth import layers_by_depth
 from keras_ext._anatomy._sublayers import layer_paths, weight_paths
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import choice, number, require
 from keras_ext._core._pattern import check_pattern, is_selected
 from keras_ext._core._typing import Pattern
 from keras_ext.regularizers._attach import attach_to
@@ -47,14 +47,11 @@ class DepthwiseStrengths:
     """
 
     def __init__(self, first: float, last: float, *, rule: str = "geometric") -> None:
-        require(rule in RULES, "rule", rule, f"one of {RULES}")
-        above = "> 0" if rule == "geometric" else ">= 0"
-        for name, value in (("first", first), ("last", last)):
-            valid = is_number(value) and value >= 0 and (rule == "linear" or value > 0)
-            require(valid, name, value, f"a number {above}")
-        self.first = first
-        self.last = last
-        self.rule = rule
+        self.rule = choice(rule, "rule", RULES)
+        # Zero is no factor.
+        least = {"above" if rule == "geometric" else "low": 0}
+        self.first = number(first, "first", **least)
+        self.last = number(last, "last", **least)
 
     def strengths(self, model: keras.Model) -> dict[str, float]:
         """Returns the strength for each layer, by its path.

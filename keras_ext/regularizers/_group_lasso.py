@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import require
+from keras_ext._core._checks import choice
 from keras_ext._core._typing import Tensor
 from keras_ext.regularizers._l1_l2 import absolute_sum
 from keras_ext.regularizers._live_regularizer import LiveRegularizer
@@ -48,9 +48,8 @@ class GroupLasso(LiveRegularizer):
     """
 
     def __init__(self, strength: float = 0.01, *, per: str = "unit") -> None:
-        require(per in GROUPS, "per", per, '"unit" or "input"')
         self.strength = self.live("strength", strength)
-        self.per = per
+        self.per = choice(per, "per", GROUPS)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.strength.value * norms_of_groups(x, self.per)
@@ -93,10 +92,9 @@ class SparseGroupLasso(LiveRegularizer):
     def __init__(
         self, strength: float = 0.01, *, l1_ratio: float = 0.5, per: str = "unit"
     ) -> None:
-        require(per in GROUPS, "per", per, '"unit" or "input"')
         self.strength = self.live("strength", strength)
         self.l1_ratio = self.live("l1_ratio", l1_ratio, 1.0, "logit")
-        self.per = per
+        self.per = choice(per, "per", GROUPS)
 
     def __call__(self, x: Tensor) -> Tensor:
         ratio = self.l1_ratio.value

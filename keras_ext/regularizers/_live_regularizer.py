@@ -4,7 +4,7 @@ from typing import Any, Self
 
 import keras
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext._live._live_attributes import LiveAttributes
 
@@ -56,9 +56,7 @@ class LiveRegularizer(LiveAttributes, keras.Regularizer):
         Raises:
             ValueError: If the value is out of range.
         """
-        rule = "a number >= 0" if high is None else f"a number in [0, {high:g}]"
-        inside = is_number(value) and value >= 0 and (high is None or value <= high)
-        require(inside, name, value, rule)
+        value = number(value, name, low=0, high=high)
         hyper = HyperVariable(value, name, bounds=(0.0, high), scale=scale)
         hyper.build()
         return hyper

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import choice, integer, require
 from keras_ext._core._typing import Tensor
 from keras_ext.regularizers._group_lasso import safe_root
 from keras_ext.regularizers._live_regularizer import LiveRegularizer
@@ -37,7 +37,7 @@ class OrthogonalityPenalty(LiveRegularizer):
     Args:
         strength: Number >= 0, the initial strength. Defaults to `0.01`.
         rule: One of the names above. Defaults to `"srip"`.
-        iterations: Positive integer, the number of power iterations of `"srip"`.
+        iterations: Integer >= 1, the number of power iterations of `"srip"`.
             Defaults to `2`.
 
     Raises:
@@ -59,16 +59,9 @@ class OrthogonalityPenalty(LiveRegularizer):
     def __init__(
         self, strength: float = 0.01, *, rule: str = "srip", iterations: int = 2
     ) -> None:
-        require(rule in KINDS, "rule", rule, f"one of {KINDS}")
-        require(
-            is_integer(iterations) and iterations > 0,
-            "iterations",
-            iterations,
-            "a positive integer",
-        )
         self.strength = self.live("strength", strength)
-        self.rule = rule
-        self.iterations = iterations
+        self.rule = choice(rule, "rule", KINDS)
+        self.iterations = integer(iterations, "iterations", low=1)
 
     def __call__(self, x: Tensor) -> Tensor:
         require(len(x.shape) > 1, "x", x, "a weight with two axes or more")

@@ -67,7 +67,7 @@ def test_takes_any_regularizer_and_any_weights():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rule": "cosine"}, r"`rule` must be one of \('linear', 'geometric'\)"),
+        ({"rule": "cosine"}, '`rule` must be "linear" or "geometric"'),
         ({"first": -1.0}, "`first` must be a number > 0"),
         ({"last": 0.0}, "`last` must be a number > 0"),
         ({"last": -1.0, "rule": "linear"}, "`last` must be a number >= 0"),

@@ -67,8 +67,8 @@ def test_descent_makes_units_orthonormal(kind, left, shape):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "SRIP"}, r"`rule` must be one of \('srip', 'so', 'dso', 'mc'\)"),
-        ({"iterations": 0}, "`iterations` must be a positive integer"),
+        ({"rule": "SRIP"}, '`rule` must be "srip", "so", "dso" or "mc"'),
+        ({"iterations": 0}, "`iterations` must be an integer >= 1"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import choice, integer, require
 from keras_ext._core._typing import Logs
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._live._find_hyperparameters import find_hyperparameters
@@ -136,8 +136,7 @@ class DynamicBatchSize(GradientCallback):
         nonfinite: str = "skip",
     ) -> None:
         super().__init__(nonfinite=nonfinite)
-        require(mode in _MODES, "mode", mode, f"one of {_MODES}")
-        self.mode = mode
+        self.mode = choice(mode, "mode", _MODES)
         self.data = data
         self.batch_size = self._checked_batch_size(batch_size)
         self.policy = policy
@@ -159,13 +158,9 @@ class DynamicBatchSize(GradientCallback):
         self.max_device_batch = self._size_or(
             "max_device_batch", max_device_batch, None
         )
-        require(
-            learning_rate_scaling in _SCALINGS,
-            "learning_rate_scaling",
-            learning_rate_scaling,
-            f"one of {_SCALINGS}",
+        self.learning_rate_scaling = choice(
+            learning_rate_scaling, "learning_rate_scaling", _SCALINGS
         )
-        self.learning_rate_scaling = learning_rate_scaling
         require(
             every == "epoch" or (isinstance(every, int) and every >= 1),
             "every",
@@ -173,10 +168,7 @@ class DynamicBatchSize(GradientCallback):
             '"epoch" or an integer >= 1',
         )
         self.every = every
-        require(
-            remainder in ("keep", "flush"), "remainder", remainder, '"keep" or "flush"'
-        )
-        self.remainder = remainder
+        self.remainder = choice(remainder, "remainder", ("keep", "flush"))
         self.adjust_batch_norm = adjust_batch_norm
 
     def _checked_batch_size(self, batch_size: Any) -> int:
@@ -190,21 +182,11 @@ class DynamicBatchSize(GradientCallback):
         )
         if self.data is not None and batch_size is None:
             batch_size = int(self.data.batch_size)
-        require(
-            is_integer(batch_size) and batch_size >= 1,
-            "batch_size",
-            batch_size,
-            "an integer >= 1",
-        )
+        integer(batch_size, "batch_size", low=1)
         return int(batch_size)
 
     def _size_or(self, name: str, size: Any, otherwise: Any) -> Any:
-        require(
-            size is None or (is_integer(size) and size >= 1),
-            name,
-            size,
-            "an integer >= 1, or None",
-        )
+        integer(size, name, low=1, optional=True)
         return otherwise if size is None else size
 
     def install(self, pipeline: AttachedPipeline) -> None:

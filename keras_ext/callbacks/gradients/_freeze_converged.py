@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number
 from keras_ext._core._pattern import check_pattern, is_selected
 from keras_ext._core._typing import Pattern, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
@@ -95,19 +95,10 @@ class FreezeConverged(StoppingCallback, GradientCallback):
         nonfinite: str = "skip",
     ) -> None:
         super().__init__(verbose=verbose, nonfinite=nonfinite)
-        require(
-            threshold is None or (is_number(threshold) and threshold > 0),
-            "threshold",
-            threshold,
-            "a number > 0 or None",
-        )
-        require(
-            is_number(grace) and 0 < grace < 1, "grace", grace, "a number in (0, 1)"
-        )
         check_pattern("include", include)
         check_pattern("exclude", exclude)
-        self.threshold = threshold
-        self.grace = grace
+        self.threshold = number(threshold, "threshold", above=0, optional=True)
+        self.grace = number(grace, "grace", above=0, below=1)
         self.include = include
         self.exclude = exclude
 

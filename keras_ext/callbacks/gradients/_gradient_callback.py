@@ -1,6 +1,6 @@
 """The base of the callbacks that need the gradient."""
 
-from keras_ext._core._checks import require
+from keras_ext._core._checks import choice
 from keras_ext._core._typing import Logs
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._fit._fit_scope import FitScope
@@ -33,10 +33,7 @@ class GradientCallback(ScopedCallback):
 
     def __init__(self, *, nonfinite: str = "skip") -> None:
         super().__init__()
-        require(
-            nonfinite in ("skip", "raise"), "nonfinite", nonfinite, '"skip" or "raise"'
-        )
-        self.nonfinite = nonfinite
+        self.nonfinite = choice(nonfinite, "nonfinite", ("skip", "raise"))
 
     def install(self, pipeline: AttachedPipeline) -> None:
         """Adds what this callback needs to the pipeline."""

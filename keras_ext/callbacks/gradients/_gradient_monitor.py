@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._paths import layer_path
 from keras_ext._core._typing import Logs, Shape
 from keras_ext._engine._attached_pipeline import AttachedPipeline
@@ -127,7 +127,6 @@ class GradientMonitor(GradientCallback):
         nonfinite: str = "skip",
     ) -> None:
         super().__init__(nonfinite=nonfinite)
-        require(is_integer(every) and every >= 1, "every", every, "an integer >= 1")
         for name, place, endings in (
             ("path", path, (".csv", ".parquet")),
             ("tensorboard", tensorboard, ()),
@@ -138,18 +137,12 @@ class GradientMonitor(GradientCallback):
             )
             ends = f" ending in {' or '.join(endings)}" if endings else ""
             require(valid, name, place, f"a path{ends}, or None")
-        for name, flag in (
-            ("histograms", histograms),
-            ("moments", moments),
-            ("append", append),
-        ):
-            require(isinstance(flag, bool), name, flag, "True or False")
-        self.every = every
+        self.every = integer(every, "every", low=1)
         self.path = path
         self.tensorboard = tensorboard
-        self.histograms = histograms
-        self.moments = moments
-        self.append = append
+        self.histograms = flag(histograms, "histograms")
+        self.moments = flag(moments, "moments")
+        self.append = flag(append, "append")
         self._chunks: list[dict[str, Any]] = []
         self._layers: list[str] = []
         self._loss_is_scaled = False

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from keras_ext._anatomy._depth import layers_by_depth
-from keras_ext._core._checks import require
+from keras_ext._core._checks import choice, flag, require
 from keras_ext._core._pattern import matches
 from keras_ext._core._typing import Logs, Pattern, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
@@ -123,19 +123,13 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             rule,
             f"one of {tuple(_RULES)} or a GradientTransform that is not in use",
         )
-        require(
-            isinstance(exclude_head, bool),
-            "exclude_head",
-            exclude_head,
-            "True or False",
-        )
         self.clipping = clipping
         self.epsilon = epsilon
         self.include = include
         self.exclude = exclude
         self.rule = rule
         self.per = per
-        self.exclude_head = exclude_head
+        self.exclude_head = flag(exclude_head, "exclude_head")
         # Made here to check the arguments, and again in every fit, with fresh state.
         self._new_transform()
 
@@ -161,12 +155,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             return self._copied(self.rule)
         given: dict[str, Any] = {"include": self.include, "exclude": self.exclude}
         if self.rule == "global_norm":
-            require(
-                self.per in (None, "global"),
-                "per",
-                self.per,
-                'None or "global" for rule="global_norm"',
-            )
+            choice(self.per, "per", ("global",), optional=True)
         elif self.per is not None:
             given["per"] = self.per
         return _RULES[self.rule](**given)

@@ -2,11 +2,10 @@
 
 import math
 
-from keras_ext._core._checks import require
+from keras_ext._core._checks import choice, number
 from keras_ext.controllers.batch_size._batch_size_policy import (
     BatchSizePolicy,
     Measured,
-    positive,
 )
 
 
@@ -44,9 +43,8 @@ class AdAdaGrad(BatchSizePolicy):
         self, eta: float = 0.1, *, rule: str = "norm", shrink: bool = False
     ) -> None:
         super().__init__(shrink)
-        require(rule in ("norm", "element"), "rule", rule, '"norm" or "element"')
-        self.eta = positive(eta, "eta")
-        self.rule = rule
+        self.eta = number(eta, "eta", above=0)
+        self.rule = choice(rule, "rule", ("norm", "element"))
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]

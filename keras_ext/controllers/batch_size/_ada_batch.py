@@ -1,6 +1,6 @@
 """Batches that double at fixed intervals."""
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, number
 from keras_ext.controllers.batch_size._batch_size_policy import (
     BatchSizePolicy,
     Measured,
@@ -39,17 +39,8 @@ class AdaBatch(BatchSizePolicy):
 
     def __init__(self, every_epochs: int = 20, *, decay: float = 0.375) -> None:
         super().__init__()
-        require(
-            is_integer(every_epochs) and every_epochs >= 1,
-            "every_epochs",
-            every_epochs,
-            "an integer >= 1",
-        )
-        require(
-            is_number(decay) and 0 < decay <= 1, "decay", decay, "a number in (0, 1]"
-        )
-        self.every_epochs = every_epochs
-        self.decay = decay
+        self.every_epochs = integer(every_epochs, "every_epochs", low=1)
+        self.decay = number(decay, "decay", above=0, high=1)
 
     def update(self, measured: Measured) -> float:
         doublings = min(int(measured.epoch) // self.every_epochs, 1000)

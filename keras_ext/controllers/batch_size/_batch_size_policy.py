@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import flag, is_number
 
 
 class Measured:
@@ -120,8 +120,7 @@ class BatchSizePolicy:
     sets_learning_rate = False
 
     def __init__(self, shrink: bool = False) -> None:
-        require(isinstance(shrink, bool), "shrink", shrink, "True or False")
-        self.shrink = shrink
+        self.shrink = flag(shrink, "shrink")
 
     def wanted(self, measured: Measured) -> float:
         """The batch size that the measurements ask for; NaN while they do not say."""
@@ -165,9 +164,3 @@ class BatchSizePolicy:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def positive(value: float, name: str) -> float:
-    """Raises unless `value` is a number > 0, and returns it."""
-    require(is_number(value) and value > 0, name, value, "a number > 0")
-    return value

@@ -2,11 +2,10 @@
 
 import math
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number
 from keras_ext.controllers.batch_size._batch_size_policy import (
     BatchSizePolicy,
     Measured,
-    positive,
 )
 
 
@@ -47,9 +46,8 @@ class CABS(BatchSizePolicy):
         self, scale: float = 1.0, *, min_loss: float = 0.0, shrink: bool = True
     ) -> None:
         super().__init__(shrink)
-        self.scale = positive(scale, "scale")
-        require(is_number(min_loss), "min_loss", min_loss, "a number")
-        self.min_loss = min_loss
+        self.scale = number(scale, "scale", above=0)
+        self.min_loss = number(min_loss, "min_loss")
 
     def wanted(self, measured: Measured) -> float:
         rate = measured.learning_rate * measured.gain

@@ -1,9 +1,9 @@
 """Batch sizes up to the diversity of the gradients."""
 
+from keras_ext._core._checks import number
 from keras_ext.controllers.batch_size._batch_size_policy import (
     BatchSizePolicy,
     Measured,
-    positive,
 )
 
 
@@ -40,7 +40,7 @@ class GradientDiversity(BatchSizePolicy):
 
     def __init__(self, fraction: float = 1.0, *, shrink: bool = False) -> None:
         super().__init__(shrink)
-        self.fraction = positive(fraction, "fraction")
+        self.fraction = number(fraction, "fraction", above=0)
 
     def wanted(self, measured: Measured) -> float:
         return self.fraction * (1.0 + measured.noise_scale)

@@ -2,10 +2,10 @@
 
 import math
 
+from keras_ext._core._checks import number
 from keras_ext.controllers.batch_size._batch_size_policy import (
     BatchSizePolicy,
     Measured,
-    positive,
 )
 
 
@@ -55,8 +55,8 @@ class InnerProductTest(BatchSizePolicy):
         self, theta: float = 0.9, *, nu: float | None = 5.84, shrink: bool = False
     ) -> None:
         super().__init__(shrink)
-        self.theta = positive(theta, "theta")
-        self.nu = nu if nu is None else positive(nu, "nu")
+        self.theta = number(theta, "theta", above=0)
+        self.nu = number(nu, "nu", above=0, optional=True)
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]

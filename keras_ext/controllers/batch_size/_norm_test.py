@@ -1,9 +1,9 @@
 """Batches that keep the error of the gradient below a fraction of it."""
 
+from keras_ext._core._checks import number
 from keras_ext.controllers.batch_size._batch_size_policy import (
     BatchSizePolicy,
     Measured,
-    positive,
 )
 
 
@@ -42,7 +42,7 @@ class NormTest(BatchSizePolicy):
 
     def __init__(self, theta: float = 0.9, *, shrink: bool = False) -> None:
         super().__init__(shrink)
-        self.theta = positive(theta, "theta")
+        self.theta = number(theta, "theta", above=0)
 
     def wanted(self, measured: Measured) -> float:
         norm = measured.squared_norm

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import choice, number
 
+_RULES = ("adam", "sign", "normalized")
 # Adam's, with numbers whose size is unknown: only against division by zero.
 _TINY = 1e-30
 
@@ -61,25 +62,13 @@ class Hypergradient:
         square_smoothing: float = 0.99,
         max_step: float = 0.1,
     ) -> None:
-        for name, size in (("step", step), ("max_step", max_step)):
-            require(is_number(size) and size > 0, name, size, "a number > 0")
-        rules = ("adam", "sign", "normalized")
-        require(rule in rules, "rule", rule, f"one of {rules}")
-        for name, weight in (
-            ("smoothing", smoothing),
-            ("square_smoothing", square_smoothing),
-        ):
-            require(
-                is_number(weight) and 0 <= weight < 1,
-                name,
-                weight,
-                "a number in [0, 1)",
-            )
-        self.step = step
-        self.rule = rule
-        self.smoothing = smoothing
-        self.square_smoothing = square_smoothing
-        self.max_step = max_step
+        self.step = number(step, "step", above=0)
+        self.rule = choice(rule, "rule", _RULES)
+        self.smoothing = number(smoothing, "smoothing", low=0, below=1)
+        self.square_smoothing = number(
+            square_smoothing, "square_smoothing", low=0, below=1
+        )
+        self.max_step = number(max_step, "max_step", above=0)
         self._mean: Any = 0.0
         self._mean_square: Any = 0.0
         self._updates = 0

@@ -1,6 +1,6 @@
 """Proportional-integral control."""
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import is_number, number
 
 
 class PI:
@@ -44,21 +44,11 @@ class PI:
         dead_band: float = 0.02,
         max_step: float = 0.5,
     ) -> None:
-        require(is_number(target), "target", target, "a number")
-        for name, gain in (
-            ("proportional", proportional),
-            ("integral", integral),
-            ("dead_band", dead_band),
-        ):
-            require(is_number(gain) and gain >= 0, name, gain, "a number >= 0")
-        require(
-            is_number(max_step) and max_step > 0, "max_step", max_step, "a number > 0"
-        )
-        self.target = target
-        self.proportional = proportional
-        self.integral = integral
-        self.dead_band = dead_band
-        self.max_step = max_step
+        self.target = number(target, "target")
+        self.proportional = number(proportional, "proportional", low=0)
+        self.integral = number(integral, "integral", low=0)
+        self.dead_band = number(dead_band, "dead_band", low=0)
+        self.max_step = number(max_step, "max_step", above=0)
         self._last_error: float | None = None
 
     def update(self, measurement: float) -> float:

@@ -2,7 +2,7 @@
 
 import math
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import choice, flag, integer, is_number, number, require
 
 
 class Plateau:
@@ -49,38 +49,13 @@ class Plateau:
         mode: str = "min",
         reverse: bool = False,
     ) -> None:
-        require(
-            is_number(factor) and factor > 0 and factor != 1,
-            "factor",
-            factor,
-            "a number > 0 other than 1",
-        )
-        require(
-            is_integer(patience) and patience >= 1,
-            "patience",
-            patience,
-            "an integer >= 1",
-        )
-        require(
-            is_integer(cooldown) and cooldown >= 0,
-            "cooldown",
-            cooldown,
-            "an integer >= 0",
-        )
-        require(
-            is_number(min_delta) and min_delta >= 0,
-            "min_delta",
-            min_delta,
-            "a number >= 0",
-        )
-        require(mode in ("min", "max"), "mode", mode, '"min" or "max"')
-        require(isinstance(reverse, bool), "reverse", reverse, "True or False")
-        self.factor = factor
-        self.patience = patience
-        self.cooldown = cooldown
-        self.min_delta = min_delta
-        self.mode = mode
-        self.reverse = reverse
+        self.factor = number(factor, "factor", above=0)
+        require(factor != 1, "factor", factor, "a number > 0 other than 1")
+        self.patience = integer(patience, "patience", low=1)
+        self.cooldown = integer(cooldown, "cooldown", low=0)
+        self.min_delta = number(min_delta, "min_delta", low=0)
+        self.mode = choice(mode, "mode", ("min", "max"))
+        self.reverse = flag(reverse, "reverse")
         self._best = math.inf
         # The best of all since the last move, and since the one before.
         self._best_since_move = math.inf

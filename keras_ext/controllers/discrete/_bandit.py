@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import checked_seed, number, require
 
 
 class Bandit:
@@ -64,29 +64,15 @@ class Bandit:
         baseline: float = 0.5,
         seed: int | None = None,
     ) -> None:
-        require(len(arms) >= 2, "arms", arms, "two or more things")
-        require(
-            is_number(learning_rate) and learning_rate > 0,
-            "learning_rate",
-            learning_rate,
-            "a number > 0",
-        )
-        for name, share in (("exploration", exploration), ("forgetting", forgetting)):
-            require(is_number(share) and 0 < share <= 1, name, share, "in (0, 1]")
-        require(
-            is_number(baseline) and 0 <= baseline <= 1,
-            "baseline",
-            baseline,
-            "a number in [0, 1]",
-        )
-        require(seed is None or is_integer(seed), "seed", seed, "an integer or None")
+        valid = isinstance(arms, Sequence | np.ndarray) and len(arms) >= 2
+        require(valid, "arms", arms, "a list of two or more things")
         self.arms = list(arms)
-        self.learning_rate = learning_rate
-        self.exploration = exploration
-        self.forgetting = forgetting
-        self.baseline = baseline
-        self.seed = seed
-        self._random = np.random.default_rng(seed)
+        self.learning_rate = number(learning_rate, "learning_rate", above=0)
+        self.exploration = number(exploration, "exploration", above=0, high=1)
+        self.forgetting = number(forgetting, "forgetting", above=0, high=1)
+        self.baseline = number(baseline, "baseline", low=0, high=1)
+        self.seed = checked_seed(seed)
+        self._random = np.random.default_rng(self.seed)
         self._exponents = np.zeros(len(self.arms))
         self._choice = self._draw()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import checked_seed, choice, is_number, number, require
 
 
 class PopulationBased:
@@ -65,45 +65,32 @@ class PopulationBased:
         mode: str = "min",
         seed: int | None = None,
     ) -> None:
-        names = [sorted(member) for member in settings]
-        require(
-            len(names) >= 2 and all(n == names[0] and n for n in names),
-            "settings",
-            settings,
-            "two or more dictionaries with the same names",
-        )
-        require(
-            is_number(truncation) and 0 < truncation <= 0.5,
-            "truncation",
-            truncation,
-            "a number in (0, 0.5]",
-        )
-        require(
-            len(factors) > 0 and all(is_number(f) and f > 0 for f in factors),
-            "factors",
-            factors,
-            "numbers > 0",
-        )
-        for name, given in (("resample", resample), ("bounds", bounds)):
-            unknown = sorted(set(given or ()) - set(names[0]))
-            require(not unknown, name, unknown, f"for names among {names[0]}")
-        require(
-            is_number(resample_probability) and 0 <= resample_probability <= 1,
-            "resample_probability",
-            resample_probability,
-            "a number in [0, 1]",
-        )
-        require(mode in ("min", "max"), "mode", mode, '"min" or "max"')
-        require(seed is None or is_integer(seed), "seed", seed, "an integer or None")
+        names = _checked_names(settings)
+        valid = isinstance(factors, Sequence) and len(factors) > 0
+        valid = valid and all(is_number(f) and f > 0 for f in factors)
+        require(valid, "factors", factors, "a list of numbers > 0")
+        for name, given, what, valid_value in (
+            ("resample", resample, "functions", callable),
+            ("bounds", bounds, "pairs (low, high)", _is_pair),
+        ):
+            valid = given is None or (
+                isinstance(given, Mapping)
+                and set(given) <= set(names)
+                and all(map(valid_value, given.values()))
+            )
+            expected = f"a dictionary to {what} from names among {names}, or None"
+            require(valid, name, given, expected)
         self.settings = [dict(member) for member in settings]
-        self.truncation = truncation
+        self.truncation = number(truncation, "truncation", above=0, high=0.5)
         self.factors = tuple(factors)
         self.resample = dict(resample or {})
-        self.resample_probability = resample_probability
+        self.resample_probability = number(
+            resample_probability, "resample_probability", low=0, high=1
+        )
         self.bounds = dict(bounds or {})
-        self.mode = mode
-        self.seed = seed
-        self._random = np.random.default_rng(seed)
+        self.mode = choice(mode, "mode", ("min", "max"))
+        self.seed = checked_seed(seed)
+        self._random = np.random.default_rng(self.seed)
 
     def update(self, scores: Sequence[float]) -> list[int]:
         """Compares the members, and changes `settings` of the worst.
@@ -141,3 +128,24 @@ class PopulationBased:
             low, high = self.bounds.get(name, (-np.inf, np.inf))
             changed[name] = float(min(max(value, low), high))
         return changed
+
+
+def _checked_names(settings: Any) -> list[str]:
+    """The names of the settings, which all members have."""
+    names: list[Any] = []
+    if isinstance(settings, Sequence) and all(isinstance(m, Mapping) for m in settings):
+        names = [sorted(member, key=str) for member in settings]
+    require(
+        len(names) >= 2 and all(n == names[0] and n for n in names),
+        "settings",
+        settings,
+        "a list of two or more dictionaries with the same names",
+    )
+    numbers = (value for member in settings for value in member.values())
+    require(all(map(is_number, numbers)), "settings", settings, "numbers by name")
+    return list(names[0])
+
+
+def _is_pair(bounds: Any) -> bool:
+    is_pair = isinstance(bounds, Sequence) and len(bounds) == 2
+    return is_pair and all(isinstance(x, int | float) for x in bounds)

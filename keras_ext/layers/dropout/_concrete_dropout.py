@@ -6,11 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import flag, number, require
 from keras_ext._core._typing import Shape, Tensor
-from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext.layers.dropout._between import Between
-from keras_ext.layers.dropout._noise_layer import NoiseLayer
+from keras_ext.layers.dropout._noise_layer import NoiseLayer, live_factor
 
 # A rate of 0.001 or 0.999: beyond, the logit would hardly move any more.
 _LARGEST_LOGIT = 7.0
@@ -93,24 +92,11 @@ class ConcreteDropout(NoiseLayer, keras.layers.Wrapper):
     ) -> None:
         require(isinstance(layer, keras.Layer), "layer", layer, "a Keras layer")
         super().__init__(seed, layer=layer, **kwargs)
-        require(
-            is_number(initial_rate) and 0.001 < initial_rate <= 0.95,
-            "initial_rate",
-            initial_rate,
-            "a number in (0.001, 0.95]",
-        )
-        require(isinstance(spatial, bool), "spatial", spatial, "True or False")
-        require(
-            temperature is None or is_number(temperature) and temperature > 0,
-            "temperature",
-            temperature,
-            "a number > 0 or None",
-        )
-        self.initial_rate = initial_rate
-        self.spatial = spatial
-        self.temperature = temperature
-        self.weight_penalty = _penalty("weight_penalty", weight_penalty)
-        self.dropout_penalty = _penalty("dropout_penalty", dropout_penalty)
+        self.initial_rate = number(initial_rate, "initial_rate", above=0.001, high=0.95)
+        self.spatial = flag(spatial, "spatial")
+        self.temperature = number(temperature, "temperature", above=0, optional=True)
+        self.weight_penalty = live_factor(weight_penalty, "weight_penalty")
+        self.dropout_penalty = live_factor(dropout_penalty, "dropout_penalty")
 
     @property
     def rate(self) -> float:
@@ -183,8 +169,3 @@ class ConcreteDropout(NoiseLayer, keras.layers.Wrapper):
             "spatial": self.spatial,
             "temperature": self.temperature,
         }
-
-
-def _penalty(name: str, value: float) -> HyperVariable:
-    require(is_number(value) and value >= 0, name, value, "a number >= 0")
-    return HyperVariable(value, name, bounds=(0.0, None), scale="log")

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import choice, flag, is_integer, require
 from keras_ext._core._typing import Shape, Tensor
 from keras_ext.layers.dropout._noise_layer import DroppingLayer
 
@@ -30,22 +30,19 @@ class DropBlock(DroppingLayer):
         sizes = block_size if isinstance(block_size, list | tuple) else [block_size]
         require(
             len(sizes) in (1, self.rank)
-            and all(is_integer(size) and size > 0 for size in sizes),
+            and all(is_integer(size) and size >= 1 for size in sizes),
             "block_size",
             block_size,
-            f"a positive integer, or {self.rank} of them",
+            f"an integer >= 1, or a list of {self.rank}",
         )
-        require(
-            isinstance(per_channel, bool), "per_channel", per_channel, "True or False"
-        )
-        require(
-            data_format in (None, "channels_last", "channels_first"),
-            "data_format",
+        data_format = choice(
             data_format,
-            '"channels_last", "channels_first" or None',
+            "data_format",
+            ("channels_last", "channels_first"),
+            optional=True,
         )
         self.block_size = sizes[0] if len(sizes) == 1 else tuple(sizes)
-        self.per_channel = per_channel
+        self.per_channel = flag(per_channel, "per_channel")
         self.data_format = data_format or keras.config.image_data_format()
 
     def build(self, input_shape: Shape) -> None:
@@ -118,7 +115,7 @@ class DropBlock1D(DropBlock):
     Args:
         rate: Number in [0, 0.95], the initial share of the inputs to drop. Defaults to
             `0.1`.
-        block_size: Positive integer, the length of a piece. Defaults to `7`.
+        block_size: Integer >= 1, the length of a piece. Defaults to `7`.
         per_channel: Whether every channel has pieces of its own. Defaults to `True`.
         data_format: `"channels_last"` or `"channels_first"`. None means the one in
             the Keras configuration.
@@ -171,7 +168,7 @@ class DropBlock2D(DropBlock):
     Args:
         rate: Number in [0, 0.95], the initial share of the inputs to drop. Defaults to
             `0.1`.
-        block_size: Positive integer, the side of a block; or one for each axis.
+        block_size: Integer >= 1, the side of a block; or one for each axis.
             Defaults to `7`.
         per_channel: Whether every channel has blocks of its own. Defaults to `True`.
         data_format: `"channels_last"` or `"channels_first"`. None means the one in
@@ -216,7 +213,7 @@ class DropBlock3D(DropBlock):
     Args:
         rate: Number in [0, 0.95], the initial share of the inputs to drop. Defaults to
             `0.1`.
-        block_size: Positive integer, the side of a block; or one for each axis.
+        block_size: Integer >= 1, the side of a block; or one for each axis.
             Defaults to `7`.
         per_channel: Whether every channel has blocks of its own. Defaults to `True`.
         data_format: `"channels_last"` or `"channels_first"`. None means the one in

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, number
 from keras_ext._core._typing import Tensor
 from keras_ext._live._dropout_kernel import LARGEST_RATE, live_dropout
 from keras_ext.layers.dropout._noise_layer import DroppingLayer
@@ -57,18 +57,13 @@ class DropPath(DroppingLayer):
         Args:
             last: Number in [0, 0.95], the rate of the last block; 0.5 for residual
                 networks in the paper, and 0.1 to 0.3 is usual for transformers.
-            depth: Positive integer, the number of blocks.
+            depth: Integer >= 1, the number of blocks.
 
         Returns:
             The rates, that of the block nearest to the input first.
         """
-        require(
-            is_number(last) and 0 <= last <= LARGEST_RATE,
-            "last",
-            last,
-            f"a number in [0, {LARGEST_RATE}]",
-        )
-        require(is_integer(depth) and depth > 0, "depth", depth, "a positive integer")
+        last = number(last, "last", low=0, high=LARGEST_RATE)
+        depth = integer(depth, "depth", low=1)
         return [last * block / depth for block in range(1, depth + 1)]
 
     def noisy(self, inputs: Tensor) -> Tensor:

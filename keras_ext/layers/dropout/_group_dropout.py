@@ -26,7 +26,7 @@ class GroupDropout(DroppingLayer):
 
     Args:
         rate: Number in [0, 0.95], the initial probability of dropping a group.
-        groups: Positive integer, the number of groups, all of one size; or a list of
+        groups: Integer >= 1, the number of groups, all of one size; or a list of
             their sizes.
         axis: Integer, the axis of the features, not that of the batch. Defaults to
             `-1`.
@@ -65,10 +65,10 @@ class GroupDropout(DroppingLayer):
         super().__init__(rate, seed, **kwargs)
         sizes = groups if isinstance(groups, list | tuple) else [groups]
         require(
-            len(sizes) > 0 and all(is_integer(n) and n > 0 for n in sizes),
+            len(sizes) > 0 and all(is_integer(n) and n >= 1 for n in sizes),
             "groups",
             groups,
-            "a positive integer or a list of them",
+            "an integer >= 1 or a list of them",
         )
         require(is_integer(axis) and axis != 0, "axis", axis, "an integer, not 0")
         self.groups = groups if is_integer(groups) else tuple(groups)

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import checked_seed, is_integer, number, require
 from keras_ext._core._typing import Shape, Tensor
 from keras_ext._live._dropout_kernel import LARGEST_RATE
 from keras_ext._live._hyper_variable import HyperVariable
@@ -24,9 +24,8 @@ class NoiseLayer(LiveAttributes, keras.layers.Layer):
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        require(seed is None or is_integer(seed), "seed", seed, "an integer or None")
-        self.seed = seed
-        self.seed_generator = ReplicaSeeds(seed)
+        self.seed = checked_seed(seed)
+        self.seed_generator = ReplicaSeeds(self.seed)
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
@@ -62,15 +61,23 @@ class DroppingLayer(NoiseLayer):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
-        require(
-            is_number(rate) and 0 <= rate <= LARGEST_RATE,
-            "rate",
-            rate,
-            f"a number in [0, {LARGEST_RATE}]",
-        )
         self.rate = HyperVariable(
-            rate, "rate", bounds=(0.0, LARGEST_RATE), scale="logit"
+            number(rate, "rate", low=0, high=LARGEST_RATE),
+            "rate",
+            bounds=(0.0, LARGEST_RATE),
+            scale="logit",
         )
+
+
+def live_factor(value: float, name: str) -> HyperVariable:
+    """Makes the live factor of something in the loss.
+
+    Args:
+        value: Number >= 0, the initial value.
+        name: The name of the argument.
+    """
+    value = number(value, name, low=0)
+    return HyperVariable(value, name, bounds=(0.0, None), scale="log")
 
 
 def checked_noise_shape(noise_shape: Any) -> tuple[int | None, ...] | None:
@@ -78,9 +85,9 @@ def checked_noise_shape(noise_shape: Any) -> tuple[int | None, ...] | None:
     require(
         noise_shape is None
         or isinstance(noise_shape, tuple | list)
-        and all(n is None or (is_integer(n) and n > 0) for n in noise_shape),
+        and all(n is None or (is_integer(n) and n >= 1) for n in noise_shape),
         "noise_shape",
         noise_shape,
-        "a list of positive integers and None, or None",
+        "a list of integers >= 1 and None, or None",
     )
     return None if noise_shape is None else tuple(noise_shape)

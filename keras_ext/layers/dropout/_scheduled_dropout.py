@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import choice, integer, number
 from keras_ext._core._typing import Shape, Tensor
 from keras_ext._live._dropout_kernel import live_dropout, resolved_noise_shape
 from keras_ext.layers.dropout._noise_layer import DroppingLayer, checked_noise_shape
@@ -44,7 +44,7 @@ class ScheduledDropout(DroppingLayer):
 
     Args:
         rate: Number in [0, 0.95], the largest rate of the schedule.
-        total_steps: Positive integer, the number of batches the schedule takes.
+        total_steps: Integer >= 1, the number of batches the schedule takes.
         schedule: One of the names above. Defaults to `"linear"`.
         cutoff: Number in (0, 1], the part of `total_steps` at which `"early"` ends and
             `"late"` begins. None means a sixth.
@@ -91,22 +91,9 @@ class ScheduledDropout(DroppingLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(rate, seed, **kwargs)
-        require(
-            is_integer(total_steps) and total_steps > 0,
-            "total_steps",
-            total_steps,
-            "a positive integer",
-        )
-        require(schedule in SCHEDULES, "schedule", schedule, f"one of {SCHEDULES}")
-        require(
-            cutoff is None or is_number(cutoff) and 0 < cutoff <= 1,
-            "cutoff",
-            cutoff,
-            "a number in (0, 1] or None",
-        )
-        self.total_steps = total_steps
-        self.schedule = schedule
-        self.cutoff = cutoff
+        self.total_steps = integer(total_steps, "total_steps", low=1)
+        self.schedule = choice(schedule, "schedule", SCHEDULES)
+        self.cutoff = number(cutoff, "cutoff", above=0, high=1, optional=True)
         self.noise_shape = checked_noise_shape(noise_shape)
 
     @property

@@ -5,10 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import flag, integer, number
 from keras_ext._core._typing import Shape, Tensor
-from keras_ext.layers.dropout._noise_layer import NoiseLayer
-from keras_ext.layers.dropout._variational_dropout import kl_weight_variable
+from keras_ext.layers.dropout._noise_layer import NoiseLayer, live_factor
 
 # The fit of Molchanov et al. to the divergence, for every alpha.
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
@@ -31,7 +30,7 @@ class SparseVariationalDense(NoiseLayer):
     Masking: the mask is passed on unchanged.
 
     Args:
-        units: Positive integer, the number of outputs.
+        units: Integer >= 1, the number of outputs.
         kl_weight: Number >= 0, the factor of the divergence in the loss; it is live.
             One over the number of training examples is right for a loss that is a mean
             log-likelihood. Raise it from 0 over the first 5 to 10 epochs, with
@@ -85,21 +84,12 @@ class SparseVariationalDense(NoiseLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        require(is_integer(units) and units > 0, "units", units, "a positive integer")
-        require(isinstance(use_bias, bool), "use_bias", use_bias, "True or False")
-        require(is_number(threshold), "threshold", threshold, "a number")
-        require(
-            is_number(initial_log_variance),
-            "initial_log_variance",
-            initial_log_variance,
-            "a number",
-        )
-        self.units = units
-        self.kl_weight = kl_weight_variable(kl_weight)
+        self.units = integer(units, "units", low=1)
+        self.kl_weight = live_factor(kl_weight, "kl_weight")
         self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
-        self.threshold = threshold
-        self.initial_log_variance = initial_log_variance
+        self.use_bias = flag(use_bias, "use_bias")
+        self.threshold = number(threshold, "threshold")
+        self.initial_log_variance = number(initial_log_variance, "initial_log_variance")
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape: Shape) -> None:

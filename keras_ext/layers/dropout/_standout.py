@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number
 from keras_ext._core._typing import Tensor
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
@@ -66,11 +66,9 @@ class Standout(NoiseLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        require(is_number(alpha), "alpha", alpha, "a number")
-        require(is_number(beta), "beta", beta, "a number")
         self.activation = keras.activations.get(activation)
-        self.alpha = HyperVariable(alpha, "alpha")
-        self.beta = HyperVariable(beta, "beta")
+        self.alpha = HyperVariable(number(alpha, "alpha"), "alpha")
+        self.beta = HyperVariable(number(beta, "beta"), "beta")
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         outputs = self.activation(inputs)

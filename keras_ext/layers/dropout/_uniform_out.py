@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number
 from keras_ext._core._typing import Tensor
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
@@ -54,8 +54,12 @@ class UniformOut(NoiseLayer):
         self, beta: float = 0.1, *, seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(seed, **kwargs)
-        require(is_number(beta) and 0 <= beta <= 1, "beta", beta, "a number in [0, 1]")
-        self.beta = HyperVariable(beta, "beta", bounds=(0.0, 1.0), scale="logit")
+        self.beta = HyperVariable(
+            number(beta, "beta", low=0, high=1),
+            "beta",
+            bounds=(0.0, 1.0),
+            scale="logit",
+        )
 
     def noisy(self, inputs: Tensor) -> Tensor:
         noise = keras.random.uniform(

@@ -6,11 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import choice, number
 from keras_ext._core._typing import Shape, Tensor
-from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext.layers.dropout._between import Between
-from keras_ext.layers.dropout._noise_layer import NoiseLayer
+from keras_ext.layers.dropout._noise_layer import NoiseLayer, live_factor
 
 # The polynomial of Kingma et al. for the divergence, which holds up to alpha = 1.
 _COEFFICIENTS = (1.16145124, -1.50204118, 0.58629921)
@@ -73,16 +72,9 @@ class VariationalDropout(NoiseLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        require(
-            is_number(initial_alpha) and 0 < initial_alpha <= 1,
-            "initial_alpha",
-            initial_alpha,
-            "a number in (0, 1]",
-        )
-        require(per in ("feature", "layer"), "per", per, '"feature" or "layer"')
-        self.kl_weight = kl_weight_variable(kl_weight)
-        self.initial_alpha = initial_alpha
-        self.per = per
+        self.kl_weight = live_factor(kl_weight, "kl_weight")
+        self.initial_alpha = number(initial_alpha, "initial_alpha", above=0, high=1)
+        self.per = choice(per, "per", ("feature", "layer"))
 
     @property
     def alpha(self) -> Any:
@@ -131,14 +123,3 @@ def gaussian_divergence(log_alpha: Tensor) -> Tensor:
     a, b, c = _COEFFICIENTS
     polynomial = alpha * (a + alpha * (b + alpha * c))
     return sum(_COEFFICIENTS) - 0.5 * log_alpha - polynomial
-
-
-def kl_weight_variable(kl_weight: float) -> HyperVariable:
-    """Makes the live factor of a divergence in the loss."""
-    require(
-        is_number(kl_weight) and kl_weight >= 0,
-        "kl_weight",
-        kl_weight,
-        "a number >= 0",
-    )
-    return HyperVariable(kl_weight, "kl_weight", bounds=(0.0, None), scale="log")
