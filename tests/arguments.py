@@ -1,0 +1,205 @@
+"""Valid arguments of every public class and function, and what is tried in their place.
+
+`VALID` has what has to be given; what has a default keeps it. `NONSENSE` is tried in
+the place of each, one at a time. The functions that run a model are stopped when they
+ask it: what is tested is that they have refused before.
+"""
+
+import functools
+import math
+import numbers
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_ext as kx
+
+NONSENSE = {
+    "None": None,
+    "True": True,
+    "text False": "False",
+    "nonsense": "nonsense",
+    "no text": "",
+    "minus one": -1,
+    "zero": 0,
+    "one": 1,
+    "one and a half": 1.5,
+    "NaN": math.nan,
+    "infinity": math.inf,
+    "huge": 10**30,
+    "complex": 1j,
+    "list": [],
+    "list of None": [None],
+    "tuple": (),
+    "dictionary": {},
+    "odd dictionary": {1: 2},
+    "set": {1, 2},
+    "object": object(),
+    "bytes": b"nonsense",
+    "class": int,
+    "function": lambda: None,
+    "generator": (i for i in ()),
+    "no axes": np.array(2.5),
+    "no rows": np.zeros((0, 4), "float32"),
+    "vector": np.array([1, 2]),
+    "matrix": np.full((2, 3), np.nan),
+    "texts": np.array(["a", "b"]),
+    "tensor": tf.constant([1.0, 2.0]),
+}
+
+
+class Asked(BaseException):
+    """The model was asked: the arguments have passed."""
+
+
+def ask(*args, **kwargs):
+    """Stands in for what a model does."""
+    raise Asked
+
+
+@functools.cache
+def _x():
+    return np.random.default_rng(0).normal(size=(8, 6, 6, 2)).astype("float32")
+
+
+@functools.cache
+def _model():
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            keras.layers.Conv2D(2, 3, name="conv"),
+            keras.layers.Dropout(0.5),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, activation="softmax"),
+        ],
+        name="model",
+    )
+    model.compile("sgd", "mse")
+    return model
+
+
+@functools.cache
+def _explained():
+    explainer = kx.explain.Explainer(_model(), _x(), method="expected_gradients")
+    return {"explainer": explainer, "explanation": explainer(_x()[:2], budget=8)}
+
+
+def _explanation():
+    return {"explanation": _explained()["explanation"]}
+
+
+def _batches():
+    return kx.data.DynamicBatches(_x(), batch_size=2, sizes=[2, 4])
+
+
+def _data():
+    return {"train_data": (_x(), _x()), "validation_data": (_x(), _x())}
+
+
+def _rows():
+    return {"model": _model(), "x": _x()}
+
+
+def _of_explanation():
+    return {**_explained(), "x": _x()[:2]}
+
+
+VALID = {
+    "HyperVariable": lambda: {"value": 1.0, "name": "a"},
+    "detach": lambda: {"model": _model()},
+    "hyper_variables": lambda: {"model": _model()},
+    "make_live": lambda: {"model": keras.models.clone_model(_model())},
+    "callbacks.AdaptiveDropout": _data,
+    "callbacks.AdaptiveRegularization": _data,
+    "callbacks.BatchSizeFinder": lambda: {"data": _batches()},
+    "callbacks.DropoutBatchNormBalance": lambda: {"train_data": _x()},
+    "callbacks.DynamicBatchSize": lambda: {"policy": [(1, 2)], "batch_size": 8},
+    "callbacks.GradientDisparityEarlyStopping": lambda: {"train_data": (_x(), _x())},
+    "callbacks.GradualUnfreezing": lambda: {"schedule": [(0, "a")]},
+    "callbacks.HyperparameterScheduler": lambda: {"schedules": {"a": float}},
+    "callbacks.LabelWaveEarlyStopping": lambda: {"train_data": (_x(), _x())},
+    "callbacks.RecalibrateBatchNorm": lambda: {"train_data": _x()},
+    "callbacks.StopWhen": lambda: {
+        "rule": "any",
+        "callbacks": [keras.callbacks.EarlyStopping()],
+    },
+    "controllers.Bandit": lambda: {"arms": [1, 2]},
+    "controllers.PI": lambda: {"target": 0.5},
+    "controllers.PopulationBased": lambda: {"settings": [{"a": 1.0}, {"a": 2.0}]},
+    "data.DynamicBatches": lambda: {"x": _x(), "y": _x()},
+    "diagnostics.diagnose": lambda: {"history": kx.callbacks.GradientMonitor()},
+    "diagnostics.find_batch_size": lambda: {"model": _model(), "data": _batches()},
+    "distribute.shard": lambda: {
+        "dataset": tf.data.Dataset.from_tensor_slices(_x()).batch(2)
+    },
+    "explain.ExplainDuringTraining": lambda: {"x": _x(), "background": _x()},
+    "explain.Explainer": lambda: {"model": _model(), "background": _x()},
+    "explain.as_function": lambda: {"model": _model(), "example": _x()},
+    "explain.save_report": lambda: {**_explanation(), "path": "/nowhere/report.md"},
+    "gradients.ClipByValue": lambda: {"max_value": 1.0},
+    "gradients.LayerwiseScale": lambda: {"factors": {"kernel": 0.5}},
+    "layers.ConcreteDropout": lambda: {"layer": keras.layers.Dense(2)},
+    "layers.DropPath": lambda: {"rate": 0.1},
+    "layers.GroupDropout": lambda: {"rate": 0.1, "groups": 2},
+    "layers.LiveDropout": lambda: {"rate": 0.1},
+    "layers.ScheduledDropout": lambda: {"rate": 0.1, "total_steps": 10},
+    "layers.SparseVariationalDense": lambda: {"units": 2, "kl_weight": 0.1},
+    "layers.VariationalDropout": lambda: {"kl_weight": 0.1},
+    "optimizers.GradientPipeline": lambda: {"optimizer": "sgd"},
+    "optimizers.unit_axes": lambda: {"model": _model()},
+    "regularizers.DepthwiseStrengths": lambda: {"first": 0.1, "last": 0.2},
+    "regularizers.attach": lambda: {
+        "model": keras.models.clone_model(_model()),
+        "regularizer": "l2",
+    },
+    "signals.ClipStatistics": lambda: {"transform": kx.gradients.ClipByNorm()},
+    "signals.LossProbe": lambda: {"data": (_x(), _x())},
+    "uncertainty.mc_predict": _rows,
+    "controllers.batch_size.Interleaved": lambda: {"cycle": [(1, 2)]},
+    "controllers.batch_size.Measured": lambda: {
+        "batch_size": 8,
+        "initial_batch_size": 8,
+    },
+    "controllers.batch_size.Staged": lambda: {"stages": [(0, 2)]},
+    "explain.metrics.Curve": lambda: {
+        "fractions": np.linspace(0, 1, 3),
+        "outputs": np.ones((2, 3)),
+    },
+    "explain.metrics.agreement": lambda: {
+        "first": _explained()["explanation"],
+        "second": _explained()["explanation"],
+    },
+    **{f"explain.maps.{name}": _rows for name in kx.explain.maps.__all__},
+    **{f"explain.plots.{name}": _explanation for name in kx.explain.plots.__all__},
+    **{
+        f"explain.metrics.{name}": _of_explanation
+        for name in kx.explain.metrics.__all__
+        if name not in ("Curve", "agreement")
+    },
+}
+
+
+def fits(hint, value) -> bool:
+    """Whether a value is of the type that an argument is annotated with.
+
+    Of numbers none but the finite ones, and no truth value for a number.
+    """
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(fits(part, value) for part in typing.get_args(hint))
+    if hint in (None, type(None)):
+        return value is None
+    if hint in (int, float):
+        kind = numbers.Integral if hint is int else numbers.Real
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        return is_number and math.isfinite(value)
+    origin = typing.get_origin(hint) or hint
+    if origin in (Callable, Mapping):
+        return isinstance(value, origin)
+    if origin is Sequence:
+        (part,) = typing.get_args(hint) or (object,)
+        return isinstance(value, list | tuple) and all(fits(part, v) for v in value)
+    return hint is not typing.Any and isinstance(value, origin)
