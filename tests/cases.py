@@ -178,7 +178,7 @@ class LayerCase:
 
 # From the name of the class to the cases of it.
 LAYERS = {
-    "AdaptiveDropout": [LayerCase(lambda **kw: kl.LiveDropout(0.4, **kw), (6,))],
+    "LiveDropout": [LayerCase(lambda **kw: kl.LiveDropout(0.4, **kw), (6,))],
     "ConcreteDropout": [
         LayerCase(
             lambda **kw: kl.ConcreteDropout(_dense(6, **kw), initial_rate=0.4, **kw),

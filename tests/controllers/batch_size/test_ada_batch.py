@@ -1,4 +1,3 @@
-
 import pytest
 
 from keras_ext.controllers.batch_size import AdaBatch, Measured

@@ -86,18 +86,7 @@ def test_what_is_no_number_is_no_improvement(nothing):
     ]
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"factor": 1}, "`factor` must be a number > 0 other than 1. Received: fac"),
-        ({"factor": 0}, "`factor` must be a number > 0 other than 1. Received: fac"),
-        ({"patience": 0}, "`patience` must be an integer >= 1. Received: patience=0."),
-        ({"cooldown": -1}, "`cooldown` must be an integer >= 0. Received: cooldown"),
-        ({"min_delta": -1}, "`min_delta` must be a number >= 0. Received: min_delta"),
-        ({"mode": "auto"}, '`mode` must be "min" or "max". Received: mode=\'auto\'.'),
-        ({"reverse": 1}, "`reverse` must be True or False. Received: reverse=1."),
-    ],
-)
-def test_rejects_bad_arguments(kwargs, message):
+def test_rejects_a_factor_that_changes_nothing():
+    message = "`factor` must be a number > 0 other than 1. Received: factor=1."
     with pytest.raises(ValueError, match="^" + re.escape(message)):
-        Plateau(**kwargs)
+        Plateau(factor=1)

@@ -109,8 +109,11 @@ def test_everything_can_be_dropped():
     ("arguments", "message"),
     [
         ({"rate": 1.0}, r"`rate` must be a number in \[0, 0\.95\]"),
-        ({"block_size": 0}, "`block_size` must be a positive integer, or 2 of them"),
-        ({"block_size": (1, 2, 3)}, "`block_size` must be a positive integer, or 2"),
+        ({"block_size": 0}, "`block_size` must be an integer >= 1, or a list of 2"),
+        (
+            {"block_size": (1, 2, 3)},
+            "`block_size` must be an integer >= 1, or a list of 2",
+        ),
         ({"per_channel": 1}, "`per_channel` must be True or False"),
         ({"data_format": "NCHW"}, '`data_format` must be "channels_last", '),
     ],

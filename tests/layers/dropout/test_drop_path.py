@@ -29,7 +29,7 @@ def test_rates_of_the_paper():
     ("last", "depth", "message"),
     [
         (1.0, 3, r"`last` must be a number in \[0, 0\.95\]\. Received: last=1\.0\."),
-        (0.5, 0, "`depth` must be a positive integer"),
+        (0.5, 0, "`depth` must be an integer >= 1"),
     ],
 )
 def test_rejects_bad_depths(last, depth, message):

@@ -45,9 +45,9 @@ def test_dropped_features_are_zero_even_if_infinite():
     ("arguments", "message"),
     [
         ({"rate": 1.0}, "`rate` must be a number in"),
-        ({"groups": 0}, "`groups` must be a positive integer or a list of them"),
-        ({"groups": []}, "`groups` must be a positive integer or a list of them"),
-        ({"groups": [1, 2.5]}, "`groups` must be a positive integer or a list"),
+        ({"groups": 0}, "`groups` must be an integer >= 1 or a list of them"),
+        ({"groups": []}, "`groups` must be an integer >= 1 or a list of them"),
+        ({"groups": [1, 2.5]}, "`groups` must be an integer >= 1 or a list"),
         ({"axis": 0}, "`axis` must be an integer, not 0"),
     ],
 )

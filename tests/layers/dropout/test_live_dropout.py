@@ -108,9 +108,9 @@ def test_passes_the_mask_on():
         ),
         ({"rate": -0.1}, r"`rate` must be a number"),
         ({"rate": "high"}, r"Received: rate='high'"),
-        ({"noise_shape": 3}, r"`noise_shape` must be a list of positive integers"),
-        ({"noise_shape": (0,)}, r"`noise_shape` must be a list of positive integers"),
-        ({"seed": 1.5}, r"`seed` must be an integer or None"),
+        ({"noise_shape": 3}, r"`noise_shape` must be a list of integers >= 1"),
+        ({"noise_shape": (0,)}, r"`noise_shape` must be a list of integers >= 1"),
+        ({"seed": 1.5}, r"`seed` must be an integer in"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):

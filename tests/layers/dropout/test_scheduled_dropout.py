@@ -118,10 +118,10 @@ def test_noise_shape_drops_whole_axes():
     ("arguments", "message"),
     [
         ({"rate": 1.0}, r"`rate` must be a number in \[0, 0\.95\]"),
-        ({"total_steps": 0}, "`total_steps` must be a positive integer"),
-        ({"schedule": "rising"}, r"`schedule` must be one of \('linear', "),
+        ({"total_steps": 0}, "`total_steps` must be an integer >= 1"),
+        ({"schedule": "rising"}, '`schedule` must be "linear", "curriculum"'),
         ({"cutoff": 0}, r"`cutoff` must be a number in \(0, 1\] or None"),
-        ({"noise_shape": 3}, "`noise_shape` must be a list of positive integers"),
+        ({"noise_shape": 3}, "`noise_shape` must be a list of integers >= 1"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):

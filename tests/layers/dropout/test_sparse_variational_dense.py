@@ -110,7 +110,7 @@ def test_saves_its_initializer_and_activation():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"units": 0}, "`units` must be a positive integer"),
+        ({"units": 0}, "`units` must be an integer >= 1"),
         ({"kl_weight": -1}, "`kl_weight` must be a number >= 0"),
         ({"use_bias": 1}, "`use_bias` must be True or False"),
         ({"threshold": None}, "`threshold` must be a number"),
