@@ -58,9 +58,10 @@ class Explainer:
 
     Args:
         model: A built model of any kind.
-        background: The rows that are compared with, as the model takes them: an array;
-            a list, tuple or dictionary of arrays; or a DataFrame, whose columns become
-            names. 50 to 200 rows of the training data are usual.
+        background: The rows that are compared with, as the model takes them: an array
+            or list of rows; a list, tuple or dictionary of these; DataFrames, whose
+            columns become names; or a `tf.data.Dataset` or `PyDataset`, which is read
+            as a whole. 50 to 200 rows of the training data are usual.
         method: One of the above. Defaults to `"auto"`.
         outputs: Which outputs are explained: None for all; a number or name, or a list
             of these; `"top"` for the highest of each row, `("top", k)` for the `k`

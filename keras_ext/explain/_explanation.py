@@ -63,7 +63,8 @@ def player_data(parts: Any, inputs: Inputs, players: Players) -> np.ndarray:
 def _shape(inputs: Inputs, players: Players) -> tuple[int, ...]:
     """The shape of what belongs to one row."""
     if players.are_elements and inputs.is_single:
-        return tuple(inputs.shapes[0])
+        # What has no axes is drawn as the only feature.
+        return tuple(inputs.shapes[0]) or (1,)
     return (players.count,)
 
 

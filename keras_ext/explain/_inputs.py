@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor
+from keras_ext.explain._given_rows import given_rows
 
 
 class Inputs:
@@ -22,15 +23,15 @@ class Inputs:
     Args:
         model: The model.
         example: Rows as the model takes them: an array, or a list, tuple or dictionary
-            of arrays, or a DataFrame.
+            of arrays, or a DataFrame; or a data set, see `given_rows`.
         name: The argument to name in errors.
 
     Attributes:
         names: The name of each part.
         shapes: The shape of one row of each part.
         sizes: The number of elements of each part.
-        columns: The names of the columns, if the rows came as a DataFrame for one
-            input, else None.
+        columns: The names of the columns of each part that came as a DataFrame, else
+            None.
 
     Raises:
         ValueError: If the rows are none, or not equally many.
@@ -40,10 +41,10 @@ class Inputs:
         self, model: keras.Model, example: Any, name: str = "background"
     ) -> None:
         self._by_column = _takes_columns(model)
-        # As inputs of their own they come in the order of `keras.tree`.
-        named = hasattr(example, "columns") and not self._by_column
-        self.columns = [str(c) for c in example.columns] if named else None
-        self._structure = _structure(self._arrange(example))
+        self._declared = _declared(model)
+        example = self._arrange(given_rows(example, name, self._declared))
+        self.columns = [_columns(leaf) for leaf in keras.tree.flatten(example)]
+        self._structure = _structure(example)
         arrays = self._arrays(example, name)
         self.shapes = [a.shape[1:] for a in arrays]
         self.sizes = [math.prod(shape) for shape in self.shapes]
@@ -58,13 +59,13 @@ class Inputs:
 
     def parts(self, x: Any, name: str = "x") -> list[np.ndarray]:
         """Takes rows apart, checking that they look like the example."""
-        arrays = self._arrays(x, name)
+        arrays = self._arrays(given_rows(x, name, self._declared), name)
         found = [a.shape[1:] for a in arrays]
         expected = f"rows of the shapes {self.shapes}, as those of the background are"
         require(found == self.shapes, name, found, expected)
         # -1 is not possible for arrays of 0 rows, and the sizes are known.
         flat = (a.reshape(len(a), n) for a, n in zip(arrays, self.sizes, strict=True))
-        return [_cast(a, d) for a, d in zip(flat, self.dtypes, strict=True)]
+        return [_cast(a, d, name) for a, d in zip(flat, self.dtypes, strict=True)]
 
     def assemble(self, parts: Sequence[Tensor]) -> Any:
         """Puts parts, tensors `(rows, elements)`, together to what the model takes."""
@@ -89,12 +90,15 @@ class Inputs:
 
     def element_names(self) -> list[str]:
         """Names the elements: columns, or the name of the part with an index."""
-        if self.columns is not None and len(self.columns) == self.num_elements:
-            return self.columns
         names = []
-        for part, shape in zip(self.names, self.shapes, strict=True):
+        for part, shape, columns in zip(
+            self.names, self.shapes, self.columns, strict=True
+        ):
             prefix = "" if self.is_single and shape else part
-            names += [_element_name(prefix, index) for index in np.ndindex(*shape)]
+            if columns is not None and (len(columns),) == shape:
+                names += [f"{part}[{c}]" if prefix else c for c in columns]
+            else:
+                names += [_element_name(prefix, index) for index in np.ndindex(*shape)]
         return names
 
     def frame_rows(self, x: Any) -> Any:
@@ -102,12 +106,10 @@ class Inputs:
         return (x[self.names] if self._by_column else x).to_numpy()
 
     def _arrange(self, x: Any) -> Any:
-        """A DataFrame as what the model takes: one array, or one for each column."""
-        if not hasattr(x, "columns"):
-            return x
-        if self._by_column:
+        """A DataFrame for a model of columns as these; all else as it is."""
+        if hasattr(x, "columns") and self._by_column:
             return {column: x[column].to_numpy() for column in x.columns}
-        return x.to_numpy()
+        return x
 
     def _arrays(self, x: Any, name: str) -> list[np.ndarray]:
         x = self._arrange(x)
@@ -124,6 +126,9 @@ class Inputs:
         require(
             valid, name, sorted(rows), "of one row or more, equally many everywhere"
         )
+        if len(arrays) == len(self._declared):
+            for array, tensor in zip(arrays, self._declared, strict=True):
+                _require_rows(array, tensor.shape[1:], name)
         return arrays
 
 
@@ -152,6 +157,28 @@ def _takes_columns(model: keras.Model) -> bool:
     return isinstance(getattr(model, "input", None), dict)
 
 
+def _columns(x: Any) -> list[str] | None:
+    return [str(c) for c in x.columns] if hasattr(x, "columns") else None
+
+
+def _require_rows(array: np.ndarray, shape: Sequence[int | None], name: str) -> None:
+    """Raises if these are no rows of that shape, give or take an axis of length 1."""
+    fitting = [tuple(shape), (*shape, 1)]
+    if shape and shape[-1] == 1:
+        fitting.append(tuple(shape[:-1]))
+    one = array.ndim == len(shape)
+    hint = "A single row needs an axis of rows, as row[None] has it." if one else ""
+    expected = f"rows of the shape {tuple(shape)}"
+    fits = any(_fits(array.shape[1:], own) for own in fitting)
+    require(fits, name, array, expected, hint)
+
+
+def _fits(found: Sequence[int], shape: Sequence[int | None]) -> bool:
+    return len(found) == len(shape) and all(
+        n in (None, m) for n, m in zip(shape, found, strict=True)
+    )
+
+
 def _dtypes(model: keras.Model, arrays: Sequence[np.ndarray]) -> list[str]:
     declared = _declared(model)
     if len(declared) == len(arrays):
@@ -165,8 +192,13 @@ def _natural_dtype(array: np.ndarray) -> str:
     return "string" if array.dtype.kind in "OSU" else array.dtype.name
 
 
-def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
-    return array.astype(_numpy_dtype(dtype))
+def _cast(array: np.ndarray, dtype: str, name: str) -> np.ndarray:
+    try:
+        return array.astype(_numpy_dtype(dtype))
+    except (TypeError, ValueError):
+        of = [x for x in array.ravel()[:1000] if isinstance(x, str)][:1] or array
+        require(False, name, of, f"of {dtype}, as the model takes them")
+        raise
 
 
 def _numpy_dtype(dtype: str) -> Any:

@@ -125,7 +125,7 @@ def test_draws_the_largest_in_color(tmp_path):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"every": 0}, r"`every` must be an integer >= 1"),
+        ({"every_epochs": 0}, r"`every_epochs` must be an integer >= 1"),
         ({"num_logged": -1}, r"`num_logged` must be an integer >= 0"),
         ({"model": 1}, r"`kwargs` must be arguments of Explainer, \['method'"),
     ],

@@ -433,7 +433,7 @@ def test_auto_says_what_it_chose():
         ({"seed": -1}, r"`seed` must be a non-negative integer"),
         ({"link": "log"}, r"`link` must be one of"),
         ({"jit": "yes"}, r"`jit` must be True, False or"),
-        ({"outputs": "none"}, r"`outputs` must be .* the outputs are \['output'\]"),
+        ({"outputs": "none"}, r"`outputs` must be .* the outputs are \['dense_?\d*'\]"),
         ({"outputs": ("top", 2)}, r"`outputs` must be at most 1 outputs"),
         ({"feature_names": ["a"]}, r"`feature_names` must be 6 names"),
         ({"output_names": ["a", "b"]}, r"`output_names` must be 1 names"),
@@ -449,10 +449,12 @@ def test_rejects_bad_arguments(network, kwargs, message):
 
 def test_rejects_rows_of_another_kind(network):
     explainer = Explainer(network, BACKGROUND)
-    with pytest.raises(ValueError, match=r"`x` must be rows of the shapes \[\(6,\)\]"):
+    with pytest.raises(ValueError, match=r"`x` must be rows of the shape \(6,\).* 5\)"):
         explainer(X[:, :5])
-    with pytest.raises(ValueError, match=r"`x` must be of the structure"):
+    with pytest.raises(ValueError, match=r"`x` must be rows of the .*\(2, 20, 6\)"):
         explainer([X, X])
+    with pytest.raises(ValueError, match=r"`x` must be of the structure"):
+        explainer({"a": X})
     with pytest.raises(ValueError, match=r"`background` must be of one row or more"):
         Explainer(network, BACKGROUND[:0])
     with pytest.raises(ValueError, match=r"`budget` must be a positive integer"):
