@@ -21,7 +21,7 @@ TREES = {
 # Private names of Keras and TensorFlow, by the file that touches them. Each may change
 # with any release: a new one is a decision, and gets a test that fails when it does.
 PRIVATE_NAMES = {
-    "_keras/_data_adapter.py": {"keras.src.trainers.data_adapters.data_adapter"},
+    "_keras/_data_adapter.py": {"keras.src.trainers"},
     "_keras/_dropout_internals.py": {
         "_create_dropout_mask",
         "_dropout",
@@ -59,8 +59,8 @@ PRIVATE_NAMES = {
 }
 # What no rule can tell from an ordinary name.
 NOT_UNDERSCORED = {"Functional", "reduce_per_replica"}
-# Private by spelling alone: of namedtuples, and what this package puts on objects.
-PUBLIC = {"_replace", "_asdict"}
+# Private by spelling alone: of namedtuples, of `os`, and what is put on objects here.
+PUBLIC = {"_replace", "_asdict", "_exit"}
 PUBLIC |= {f"_keras_ext_{name}" for name in ("chains", "replaced", "runs", "scope")}
 # Methods of texts, whose arguments are no names.
 OF_TEXTS = {"endswith", "lstrip", "partition", "removesuffix", "replace", "strip"}

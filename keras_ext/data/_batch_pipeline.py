@@ -136,7 +136,9 @@ def array_batches(arrays: Any, draws: Draws, seed: int | None) -> Any:
         begun, rows = tf.cond(tf.equal(step, 0), begin, lambda: (begun, rows))
         drawn = draws.next(begun, step, position, last)
         chosen = rows[position : position + drawn]
-        batch = keras.tree.map_structure(lambda a: tf.gather(a, chosen), arrays)
+        batch = keras.tree.map_structure(
+            lambda a: tf.gather(a, chosen), arrays, none_is_leaf=False
+        )
         return (begun, rows, position + drawn, drawn), batch
 
     # Each stage takes time for each batch, and at the beginning of each epoch: so there
@@ -233,7 +235,9 @@ def split_for_replicas(batches: Any, context: Any) -> Any:
                 return rows[begin:end]
 
             return keras.tree.map_structure(
-                part, batch if isinstance(batches.element_spec, tuple) else batch[0]
+                part,
+                batch if isinstance(batches.element_spec, tuple) else batch[0],
+                none_is_leaf=False,
             )
 
         return tf.data.Dataset.range(first, replicas, workers).map(_plain(of))
@@ -241,12 +245,30 @@ def split_for_replicas(batches: Any, context: Any) -> Any:
     return batches.flat_map(_plain(parts))
 
 
+def with_few_threads(batches: Any, alone: bool) -> Any:
+    """Spares a pipeline what takes longer than it can gain here.
+
+    Args:
+        batches: The dataset.
+        alone: Whether one thread does all of it. Handing the few operations of a batch
+            of arrays from thread to thread takes longer than they do.
+    """
+    options = tf.data.Options()
+    # As Keras does for arrays.
+    options.experimental_optimization.apply_default_optimizations = False
+    options.autotune.enabled = False
+    if alone:
+        options.threading.private_threadpool_size = 1
+    return batches.with_options(options)
+
+
 def _zero() -> Tensor:
     return tf.constant(0, tf.int64)
 
 
 def _has_samples(*batch: Any) -> Tensor:
-    return tf.shape(tf.nest.flatten(batch)[0])[0] > 0
+    first = next(a for a in tf.nest.flatten(batch) if a is not None)
+    return tf.shape(first)[0] > 0
 
 
 def _first(first: Tensor, *rest: Any) -> Tensor:

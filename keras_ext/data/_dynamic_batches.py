@@ -1,16 +1,18 @@
 """Batches whose size can change in the middle of `fit`."""
 
-import copy
+import functools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._checks import is_integer, require
-from keras_ext._keras._data_adapter import DataAdapter
+from keras_ext._core._checks import flag, integer, require
+from keras_ext._keras._data_adapter import FitData
+from keras_ext._keras._fit_epoch import take_epoch, watch_epochs
+from keras_ext._keras._model_runs import tell_when_runs_end
 from keras_ext.data._batch_pipeline import (
     BatchSize,
     Draws,
@@ -18,14 +20,21 @@ from keras_ext.data._batch_pipeline import (
     dataset_batches,
     shuffled,
     split_for_replicas,
+    with_few_threads,
 )
+from keras_ext.data._class_weights import class_weighted, require_class_weight
+from keras_ext.data._orders import Orders
 from keras_ext.data._replica_weights import weighted_for_replicas
-from keras_ext.data._step_count import StepCount
+from keras_ext.data._samples import checked_dataset, length_of, tensors_of
+from keras_ext.data._sizes import checked_shuffle, checked_sizes, doubled
+from keras_ext.data._step_count import StepCount, leave_plain_steps
 
 _GROWTH = 32
+_PICKLED = ("shuffle", "seed", "drop_remainder", "prefetch", "sizes", "num_samples")
+_PICKLED += ("_is_dataset",)
 
 
-class DynamicBatches(DataAdapter):
+class DynamicBatches(FitData):
     """Data for `fit`, in batches whose size can change at any time.
 
     Give it to `fit` in place of the arrays, and set `batch_size` from a callback, after
@@ -46,9 +55,16 @@ class DynamicBatches(DataAdapter):
     number of replicas, sample weights make up for it within the scope only, as those of
     `keras_ext.distribute.shard` do.
 
-    `fit` cannot see into it: arguments such as `class_weight`, `shuffle` or
-    `validation_split` have no effect. `evaluate` and `predict` accept it, too; for
-    `predict` use `shuffle=False`.
+    `fit` takes `class_weight` with it, as with arrays, and `validation_split` is an
+    error. Its `shuffle` and `batch_size` have no effect, as with a dataset; the data
+    have their own. `evaluate` and `predict` accept it, too; for `predict` use
+    `shuffle=False`.
+
+    With a `seed`, the order depends on nothing but the number of the epoch: a `fit`
+    that goes on, by `initial_epoch` or `BackupAndRestore`, has the samples in the order
+    that they would have had without the interruption. It can be pickled if it holds
+    arrays; a deep copy is the same object, so that a copied callback moves the batches
+    that `fit` has.
 
     Args:
         x: Arrays, alone or in dictionaries, tuples and lists; or a `tf.data.Dataset` of
@@ -123,59 +139,58 @@ class DynamicBatches(DataAdapter):
         num_samples: int | None = None,
         prefetch: int = 1,
     ) -> None:
-        _require_integer("batch_size", batch_size, 1)
-        _require_integer("max_batch_size", max_batch_size, batch_size, optional=True)
-        _require_integer("num_samples", num_samples, 1, optional=True)
-        _require_integer("prefetch", prefetch, 0)
-        _require_integer("shuffle", int(shuffle), 0)
-        _require_integer("seed", seed, 0, optional=True)
+        batch_size = integer(batch_size, "batch_size", low=1)
+        most = integer(max_batch_size, "max_batch_size", low=batch_size, optional=True)
+        self.prefetch = integer(prefetch, "prefetch", low=0)
+        self.shuffle = checked_shuffle(shuffle)
+        seed = integer(seed, "seed", low=0, optional=True)
+        self.seed = random.randrange(2**31) if seed is None else seed
+        self.drop_remainder = flag(drop_remainder, "drop_remainder")
+        num_samples = integer(num_samples, "num_samples", low=1, optional=True)
         self._is_dataset = isinstance(x, tf.data.Dataset)
         if self._is_dataset:
-            self._data = _checked_dataset(x, y, sample_weight)
-            self.num_samples = num_samples or _length_of(x)
+            self._data = checked_dataset(x, y, sample_weight)
+            self.num_samples = num_samples or length_of(x)
         else:
             require(num_samples is None, "num_samples", num_samples, "None for arrays")
-            self._data, self.num_samples = _tensors(x, y, sample_weight)
-        self.shuffle = shuffle
-        self.seed = random.randrange(2**31) if seed is None else int(seed)
-        self.drop_remainder = drop_remainder
-        self.prefetch = prefetch
+            self._data, self.num_samples = tensors_of(x, y, sample_weight)
+        if sizes is None:
+            most = min(most or _GROWTH * batch_size, self.num_samples)
+            self.sizes = doubled(batch_size, most)
+        else:
+            require(most is None, "max_batch_size", most, "None if there are sizes")
+            self.sizes = checked_sizes(sizes, batch_size)
+        self._take_strategy()
+        self._begin(batch_size)
+
+    def _take_strategy(self) -> None:
+        """Divides batches among the replicas of the strategy whose scope is open."""
         self._strategy = (
             tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
         )
-        self.sizes = self._checked_sizes(sizes, batch_size, max_batch_size)
+        replicas = self._strategy.num_replicas_in_sync if self._strategy else 1
+        divisible = all(size % replicas == 0 for size in self.sizes)
+        expected = f"divisible by the number of replicas, {replicas}"
+        require(divisible, "sizes", self.sizes, expected)
+
+    def _begin(self, batch_size: int) -> None:
+        """Sets what belongs to this object alone, and to no copy of it."""
+        watch_epochs()
+        tell_when_runs_end(leave_plain_steps)
         self._size = BatchSize(batch_size, self.sizes)
-        self._order = 0
+        self._orders = Orders()
+        self._class_weight: Any = None
+        self._endless = False
         self._drawn: set[int] = set()
         self._draws = self._new_draws()
         self._asked = StepCount(self._draws)
-        self._first_order: int | None = None
-        self._endless = False
-
-    def _checked_sizes(
-        self, sizes: Any, first: int, most: int | None
-    ) -> tuple[int, ...]:
-        if sizes is None:
-            most = min(most or _GROWTH * first, self.num_samples)
-            steps = max(most // first, 1).bit_length()
-            sizes = [first * 2**i for i in range(steps)]
-        else:
-            require(most is None, "max_batch_size", most, "None if there are sizes")
-        valid = len(sizes) > 0 and all(is_integer(s) and s >= 1 for s in sizes)
-        require(valid, "sizes", sizes, "integers >= 1")
-        require(first in sizes, "batch_size", first, f"one of sizes={list(sizes)}")
-        replicas = self._strategy.num_replicas_in_sync if self._strategy else 1
-        require(
-            all(s % replicas == 0 for s in sizes),
-            "sizes",
-            sizes,
-            f"divisible by the number of replicas, {replicas}",
-        )
-        return tuple(sorted({int(s) for s in sizes}))
 
     def _new_draws(self) -> Draws:
         draws = Draws(
-            self.num_samples, self._size, self.drop_remainder, lambda: self._order
+            self.num_samples,
+            self._size,
+            self.drop_remainder,
+            lambda: self._orders.present,
         )
         draws.drawn_sizes = self._drawn
         return draws
@@ -187,7 +202,7 @@ class DynamicBatches(DataAdapter):
 
     @batch_size.setter
     def batch_size(self, value: int) -> None:
-        _require_integer("batch_size", value, 1)
+        value = integer(value, "batch_size", low=1)
         self._size.assign(max([s for s in self.sizes if s <= value] or self.sizes[:1]))
 
     @property
@@ -201,23 +216,24 @@ class DynamicBatches(DataAdapter):
         self._asked = StepCount(self._draws)
         return self._asked
 
-    def on_epoch_begin(self) -> None:
-        self._order += 1
+    def begin_run(self, class_weight: Any) -> None:
+        if class_weight is not None:
+            spec = self._data.element_spec if self._is_dataset else self._data
+            require_class_weight(class_weight, spec)
+        self._class_weight = class_weight
 
-    def on_epoch_end(self) -> None:
-        if self._first_order is not None:
-            # `fit` has begun, and may have looked at a batch to build the model.
-            self._order, self._first_order = self._first_order, None
+    def on_epoch_begin(self) -> None:
+        self._orders.begin(take_epoch())
 
     def get_tf_dataset(self) -> Any:
         # Keras has asked for the number of steps just before, and `fit` will again.
         self._draws = self._asked.draws = self._new_draws()
-        self._first_order = self._order
+        pipeline = functools.partial(self._pipeline, class_weight=self._class_weight)
         if self._strategy is None:
-            return self._pipeline()
-        return self._strategy.distribute_datasets_from_function(self._pipeline)
+            return pipeline()
+        return self._strategy.distribute_datasets_from_function(pipeline)
 
-    def _pipeline(self, context: Any = None) -> Any:
+    def _pipeline(self, context: Any = None, class_weight: Any = None) -> Any:
         several = context is not None and context.num_input_pipelines > 1
         self._draws.whole_epochs = several
         if self._is_dataset:
@@ -225,6 +241,8 @@ class DynamicBatches(DataAdapter):
         else:
             seed = self.seed if self.shuffle else None
             batches = array_batches(self._data, self._draws, seed)
+        if class_weight is not None:
+            batches = class_weighted(batches, class_weight)
         if self._endless:
             batches = batches.repeat()
         if context is not None:
@@ -232,15 +250,7 @@ class DynamicBatches(DataAdapter):
             if self.num_samples % replicas and not self.drop_remainder:
                 batches = weighted_for_replicas(batches, replicas)
             batches = split_for_replicas(batches, context)
-        options = tf.data.Options()
-        # As Keras does for arrays: optimizing takes longer than it can gain here.
-        options.experimental_optimization.apply_default_optimizations = False
-        options.autotune.enabled = False
-        if not self._is_dataset:
-            # Handing the few operations of a batch from thread to thread takes longer
-            # than they do.
-            options.threading.private_threadpool_size = 1
-        batches = batches.with_options(options)
+        batches = with_few_threads(batches, alone=not self._is_dataset)
         return batches.prefetch(self.prefetch) if self.prefetch else batches
 
     def _shuffled(self, source: Any, order: Any) -> Any:
@@ -251,18 +261,16 @@ class DynamicBatches(DataAdapter):
 
     def of_one_size(self, size: int) -> Self:
         """The same data without end, in batches of this size only; for trials."""
-        trial = copy.copy(self)
+        trial = self.__copy__()
         trial.sizes = (size,)
-        trial.shuffle, trial.drop_remainder, trial._endless = False, True, True
-        trial._size = BatchSize(size, trial.sizes)
-        trial._drawn = set()
-        trial._draws = trial._new_draws()
-        trial._asked = StepCount(trial._draws)
+        trial.shuffle, trial.drop_remainder = False, True
+        trial._begin(size)
+        trial._endless = True
         return trial
 
     def __iter__(self) -> Iterator[Any]:
         """Yields the batches of one epoch, for a training loop of your own."""
-        self.on_epoch_begin()
+        self._orders.begin(None)
         self._draws = self._new_draws()
         yield from self._pipeline()
 
@@ -276,53 +284,29 @@ class DynamicBatches(DataAdapter):
         # A copied callback, as KerasTuner makes them, moves the batches that `fit` has.
         return self
 
+    def __copy__(self) -> Self:
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self))
+        copied._begin(self.batch_size)
+        return copied
 
-def _require_integer(name: str, value: Any, least: int, optional: bool = False) -> None:
-    valid = (is_integer(value) and value >= least) or (optional and value is None)
-    kind = " or None" if optional else ""
-    require(valid, name, value, f"an integer >= {least}{kind}")
+    def __getstate__(self) -> dict[str, Any]:
+        if self._is_dataset:
+            raise TypeError(
+                "DynamicBatches of a tf.data.Dataset cannot be pickled, since no "
+                "dataset can. Give it arrays, or make it where it is needed."
+            )
+        state = {name: vars(self)[name] for name in _PICKLED}
+        data = _each(lambda tensor: tensor.numpy(), self._data)
+        return {**state, "_data": data, "batch_size": self.batch_size}
 
-
-def _checked_dataset(x: Any, y: Any, sample_weight: Any) -> Any:
-    for name, value in (("y", y), ("sample_weight", sample_weight)):
-        require(value is None, name, type(value), "None; the dataset has to yield it")
-    specs = tf.nest.flatten(x.element_spec)
-    plain = all(isinstance(spec, tf.TensorSpec) for spec in specs)
-    require(plain, "x.element_spec", x.element_spec, "made of plain tensors")
-    batched = any(spec.shape.rank and spec.shape[0] is None for spec in specs)
-    hint = "Give samples, not batches: dataset.unbatch() takes them apart."
-    require(not batched, "x.element_spec", x.element_spec, "of known length", hint)
-    return x
-
-
-def _length_of(dataset: Any) -> int:
-    length = int(dataset.cardinality())
-    hint = "How many samples are in an epoch is not known; give `num_samples`."
-    require(length >= 0, "x.cardinality()", length, "the number of samples", hint)
-    require(length > 0, "x.cardinality()", length, "at least 1")
-    return length
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({name: state[name] for name in _PICKLED})
+        with tf.device("CPU:0"):
+            self._data = _each(tf.constant, state["_data"])
+        self._take_strategy()
+        self._begin(state["batch_size"])
 
 
-def _tensors(x: Any, y: Any, sample_weight: Any) -> tuple[Any, int]:
-    """The data on the CPU, as Keras would give them to the model; and their length."""
-    data: tuple[Any, ...] = (x,)
-    if y is not None or sample_weight is not None:
-        data = (x, y) if sample_weight is None else (x, y, sample_weight)
-    with tf.device("CPU:0"):
-        tensors = keras.tree.map_structure(
-            lambda a: a if a is None else _tensor(a), keras.tree.lists_to_tuples(data)
-        )
-    lengths = {len(a) for a in keras.tree.flatten(tensors) if a is not None}
-    require(len(lengths) == 1, "x, y", sorted(lengths), "of equally many samples")
-    (length,) = lengths
-    require(length > 0, "x", "0 samples", "of one sample or more")
-    return tensors, length
-
-
-def _tensor(array: Any) -> Any:
-    array = array if tf.is_tensor(array) else np.asarray(array)
-    require(array.ndim > 0, "x, y", array, "arrays with an axis of samples")
-    floating = keras.backend.is_float_dtype(
-        keras.backend.standardize_dtype(array.dtype)
-    )
-    return tf.convert_to_tensor(array, keras.config.floatx() if floating else None)
+def _each(function: Callable[[Any], Any], data: Any) -> Any:
+    return keras.tree.map_structure(function, data, none_is_leaf=False)

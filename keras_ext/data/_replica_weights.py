@@ -28,7 +28,8 @@ def weighted_for_replicas(batches: Any, replicas: int) -> Any:
         return batches
 
     def weighted(x: Any, y: Any, sample_weight: Any = None) -> Any:
-        count = tf.shape(tf.nest.flatten(x)[0])[0]
+        first = next(a for a in tf.nest.flatten(x) if a is not None)
+        count = tf.shape(first)[0]
         # Of an empty batch there is nothing to fill up with.
         rows = tf.where(count > 0, tf.maximum(count, replicas), 0)
         x, y, sample_weight = keras.tree.map_structure(

@@ -3,6 +3,8 @@
 import functools
 from typing import Any
 
+import keras
+
 from keras_ext.data._batch_pipeline import Draws
 
 
@@ -77,3 +79,10 @@ class StepCount:
     def __reduce__(self) -> Any:
         # A copy, as in a saved History, is the plain number.
         return int, (self.draws.count(),)
+
+
+def leave_plain_steps(model: keras.Model) -> None:
+    """Puts a plain number where `fit` has left one that follows the data."""
+    params = getattr(getattr(model, "history", None), "params", None) or {}
+    if isinstance(params.get("steps"), StepCount):
+        params["steps"] = int(params["steps"])

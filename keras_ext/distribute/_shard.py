@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import require
-from keras_ext._keras._data_adapter import DataAdapter
+from keras_ext._keras._data_adapter import FitData
 from keras_ext.data._batch_pipeline import split_for_replicas
+from keras_ext.data._class_weights import class_weighted, require_class_weight
 from keras_ext.data._replica_weights import weighted_for_replicas
 
 
@@ -57,7 +58,7 @@ def shard(dataset: Any) -> Any:
         5
     """
     valid = isinstance(dataset, tf.data.Dataset)
-    require(valid, "dataset", type(dataset), "a tf.data.Dataset")
+    require(valid, "dataset", dataset, "a tf.data.Dataset")
     specs = tf.nest.flatten(dataset.element_spec)
     valid = all(isinstance(s, tf.TensorSpec) and s.shape.rank != 0 for s in specs)
     hint = "dataset.batch(size) makes batches."
@@ -65,22 +66,33 @@ def shard(dataset: Any) -> Any:
     return _Sharded(dataset)
 
 
-class _Sharded(DataAdapter):
+class _Sharded(FitData):
     """What `fit` takes."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
         self._strategy = tf.distribute.get_strategy()
         self._replicas = int(self._strategy.num_replicas_in_sync)
+        self._class_weight: Any = None
+
+    def begin_run(self, class_weight: Any) -> None:
+        if class_weight is not None:
+            require_class_weight(class_weight, self._dataset.element_spec)
+        self._class_weight = class_weight
 
     def get_tf_dataset(self) -> Any:
         if self._replicas == 1:
-            return self._dataset
+            return self._weighted()
         return self._strategy.distribute_datasets_from_function(self._parts)
 
     def _parts(self, context: Any) -> Any:
-        batches = weighted_for_replicas(self._dataset, self._replicas)
+        batches = weighted_for_replicas(self._weighted(), self._replicas)
         return split_for_replicas(batches, context).prefetch(tf.data.AUTOTUNE)
+
+    def _weighted(self) -> Any:
+        if self._class_weight is None:
+            return self._dataset
+        return class_weighted(self._dataset, self._class_weight)
 
     @property
     def num_batches(self) -> int | None:

@@ -2,16 +2,21 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from keras_ext._keras._data_adapter import DataAdapter
+from keras_ext._keras._data_adapter import FitData
 
 
-class ThreeBatches(DataAdapter):
+class ThreeBatches(FitData):
     """Says how many batches there are when it is asked, each epoch anew."""
 
     def __init__(self):
         self.epochs = 0
+        self.told = []
+
+    def begin_run(self, class_weight):
+        self.told.append(class_weight)
 
     def get_tf_dataset(self):
         x, y = tf.ones((2, 3)), tf.ones((2, 1))
@@ -37,11 +42,36 @@ class ThreeBatches(DataAdapter):
         self.epochs += 1
 
 
-def test_fit_takes_an_adapter_as_it_is():
+@pytest.fixture
+def model():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=True)
+    return model
+
+
+def test_fit_takes_an_adapter_as_it_is(model):
     data = ThreeBatches()
     model.fit(data, epochs=2, verbose=0)
     assert int(model.optimizer.iterations) == 6
     assert data.epochs == 2
     assert np.all(np.isfinite(model.get_weights()[0]))
+
+
+def test_it_is_told_what_else_was_given(model):
+    data = ThreeBatches()
+    model.fit(data, class_weight={0: 2.0}, validation_data=data, verbose=0)
+    model.evaluate(data, verbose=0)
+    assert data.told == [{0: 2.0}, None, None]
+    for given in ({"y": np.ones((6, 1))}, {"sample_weight": np.ones(6)}):
+        (name,) = given
+        with pytest.raises(
+            ValueError, match=f"`{name}` must be None with ThreeBatches"
+        ):
+            model.fit(data, **given, verbose=0)
+
+
+def test_other_data_are_not_concerned(model):
+    ThreeBatches()
+    x, y = np.ones((6, 3)), np.ones((6, 1))
+    weighted = model.fit(x, y, class_weight={1: 3.0}, verbose=0, shuffle=False)
+    assert np.isfinite(weighted.history["loss"][0])

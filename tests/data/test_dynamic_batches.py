@@ -1,5 +1,6 @@
 import copy
 import itertools
+import json
 import pickle
 import re
 
@@ -321,6 +322,15 @@ def test_fits_that_begin_late_or_end_early():
     assert len(model.batches) == 4 * 13 + 5
 
 
+def test_steps_per_epoch_of_all_batches_has_a_new_order_each_time():
+    model = recorder()
+    batches = DynamicBatches(X, Y, batch_size=50, seed=0)
+    model.fit(batches, epochs=3, steps_per_epoch=2, verbose=0)
+    orders = np.reshape(model.batches, (3, N)).tolist()
+    assert len({tuple(order) for order in orders}) == 3
+    assert all(sorted(order) == list(range(N)) for order in orders)
+
+
 def test_steps_per_epoch_goes_on_where_it_was():
     model = recorder()
     batches = DynamicBatches(X, Y, batch_size=4, seed=0)
@@ -409,12 +419,10 @@ def test_sample_weights_count():
     assert result == pytest.approx(expected, rel=1e-5)
 
 
-def test_sizes_double_up_to_the_largest():
+def test_sizes():
     assert DynamicBatches(X, batch_size=8).sizes == (8, 16, 32, 64)
     assert DynamicBatches(X, batch_size=8, max_batch_size=48).sizes == (8, 16, 32)
-    assert DynamicBatches(X, batch_size=2).sizes == (2, 4, 8, 16, 32, 64)
     assert DynamicBatches(X, batch_size=1).sizes == (1, 2, 4, 8, 16, 32)
-    assert DynamicBatches(X, batch_size=500).sizes == (500,)
     assert DynamicBatches(X, batch_size=20, sizes=[60, 20]).sizes == (20, 60)
 
 
@@ -425,22 +433,160 @@ def test_size_is_the_next_smaller_one_of_the_list():
         assert batches.batch_size == taken
 
 
-def test_number_of_steps_can_be_copied_and_saved():
-    steps = DynamicBatches(X, batch_size=8).num_batches
-    for copied in (copy.deepcopy(steps), pickle.loads(pickle.dumps(steps))):
-        assert type(copied) is int
-        assert copied == 13
-    assert (steps + 1, 1 + steps, steps - 1, 14 - steps) == (14, 14, 12, 1)
-    assert (steps * 2, 2 * steps, steps / 2, 26 / steps) == (26, 26, 6.5, 2)
-    assert (steps // 2, f"{steps}", float(steps)) == (6, "13", 13)
-    assert steps == 13
-    assert hash(steps) == hash(13)
-    assert 12 < steps < 14
-
-
-def test_a_copy_is_the_same_data():
+def test_a_deep_copy_is_the_same_data():
     batches = DynamicBatches(X)
     assert copy.deepcopy({"data": batches})["data"] is batches
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, lambda b: pickle.loads(pickle.dumps(b))],
+    ids=["copy", "pickle"],
+)
+def test_other_copies_are_of_their_own(copied):
+    """Also after a `fit`, which leaves in it what belongs to the process."""
+    batches = DynamicBatches(X, Y, batch_size=8, seed=5, drop_remainder=True)
+    model = recorder()
+    model.fit(batches, epochs=2, verbose=0)
+    batches.batch_size = 32
+    other = copied(batches)
+    assert (other.batch_size, other.sizes, other.num_samples) == (32, batches.sizes, N)
+    other.batch_size = 16
+    assert batches.batch_size == 32
+    assert other.drawn_sizes == ()
+    fresh = DynamicBatches(X, Y, batch_size=16, seed=5, drop_remainder=True)
+    for found, wanted in zip(other, fresh, strict=True):
+        np.testing.assert_array_equal(found[0], wanted[0])
+        np.testing.assert_array_equal(found[1], wanted[1])
+
+
+def test_what_holds_them_can_be_pickled_with_them():
+    cloudpickle = pytest.importorskip("cloudpickle")
+    batches = DynamicBatches(X, Y, batch_size=8)
+    held = {"batches": batches, "again": [batches]}
+    for pickler in (pickle, cloudpickle):
+        found = pickle.loads(pickler.dumps(held))
+        assert found["again"][0] is found["batches"]
+    with pytest.raises(TypeError, match="Give it arrays, or make it where it is"):
+        pickle.dumps(DynamicBatches(samples()))
+
+
+def test_params_of_a_history_are_plain_numbers():
+    model, batches = recorder(), DynamicBatches(X, Y, batch_size=8)
+    history = model.fit(batches, epochs=2, verbose=0)
+    assert type(history.params["steps"]) is int
+    assert json.loads(json.dumps(history.params))["steps"] == 13
+
+
+WEIGHTS = {0: 3.0, 2: 0.5}
+
+
+@pytest.mark.parametrize("in_scope", [False, True])
+@pytest.mark.parametrize(
+    "data",
+    [lambda x, y: (x, y), lambda x, y: (dataset_of(x, y),)],
+    ids=["arrays", "dataset"],
+)
+def test_class_weight_counts_as_with_arrays(strategies, data, in_scope):
+    """On two replicas also in the last batch, of one sample."""
+    x, y = X[:33] / N, (np.arange(33) % 4).astype("int32")
+    losses = []
+    for own in (data(x, y), None):
+        with strategies(1 + in_scope * (own is not None)).scope():
+            keras.utils.set_random_seed(0)
+            model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(4)])
+            criterion = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            model.compile(keras.optimizers.SGD(0.5), criterion)
+            if own:
+                own = (DynamicBatches(*own, batch_size=8, shuffle=False),)
+        model.fit(
+            *(own or (x, y)),
+            batch_size=8,
+            class_weight=WEIGHTS,
+            shuffle=False,
+            epochs=2,
+            verbose=0,
+        )
+        losses.append(model.get_weights())
+    for one, two in zip(*losses, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+
+
+def dataset_of(x, y):
+    return tf.data.Dataset.from_tensor_slices((x, y))
+
+
+def test_class_weight_is_that_of_one_run():
+    model = regression()
+    batches = DynamicBatches(X / N, Y > 0, batch_size=50, shuffle=False)
+    model.optimizer.learning_rate = 0.0
+    plain = model.evaluate(batches, verbose=0)
+    weighted = model.fit(batches, class_weight={0: 2, 1: 2}, verbose=0)
+    assert weighted.history["loss"] == [pytest.approx(2 * plain, rel=1e-5)]
+    assert model.fit(batches, verbose=0).history["loss"] == [pytest.approx(plain)]
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "message"),
+    [
+        ((X, Y), {"class_weight": [1]}, "`class_weight` must be a dictionary of"),
+        ((X, Y), {"class_weight": {}}, "`class_weight` must be a dictionary of"),
+        (
+            (X,),
+            {"class_weight": WEIGHTS},
+            "`class_weight` must be None without targets",
+        ),
+        ((X, Y, Y[:, 0]), {"class_weight": WEIGHTS}, "must be None with weights of"),
+        ((X, (Y, Y)), {"class_weight": WEIGHTS}, "must be None with several targets"),
+        ((X, Y), {"y": Y}, "`y` must be None with DynamicBatches"),
+        ((X, Y), {"sample_weight": Y}, "`sample_weight` must be None with Dynamic"),
+        ((X, Y), {"validation_split": 0.5}, "`validation_split` is only supported for"),
+    ],
+)
+def test_nothing_that_fit_is_given_is_dropped(given, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        recorder().fit(DynamicBatches(*given), **arguments, verbose=0)
+
+
+@pytest.mark.parametrize("data", [(X, Y), (samples(),)], ids=["arrays", "dataset"])
+def test_an_interrupted_training_goes_on_with_the_order_it_would_have_had(
+    data, tmp_path
+):
+    """Killed in the third of four epochs, and started again in a fresh process."""
+
+    def start(callbacks, **arguments):
+        model = recorder()
+        model(X[:1])  # as BackupAndRestore asks for
+        batches = DynamicBatches(*data, batch_size=8, seed=5)
+        # What is read beside it, and was not before, makes no difference.
+        assert len(list(batches)) == 13
+        grow = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: setattr(
+                batches, "batch_size", 8 * 2**epoch
+            )
+        )
+        try:
+            model.fit(
+                batches, epochs=4, callbacks=[*callbacks, grow], verbose=0, **arguments
+            )
+        except KeyboardInterrupt:
+            return model
+        return model
+
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if len(self.model.batches) == 13 + 7 + 2:
+                raise KeyboardInterrupt
+
+    def backup():
+        return keras.callbacks.BackupAndRestore(
+            str(tmp_path / "backup"), delete_checkpoint=False
+        )
+
+    whole = start([]).batches
+    assert start([backup(), Break()]).batches[:20] == whole[:20]
+    assert start([backup()]).batches == whole[20:]
+    assert start([], initial_epoch=2).batches == whole[20:]
 
 
 @pytest.mark.parametrize(
@@ -450,12 +596,12 @@ def test_a_copy_is_the_same_data():
         ({"max_batch_size": 16}, "`max_batch_size` must be an integer >= 32 or None"),
         ({"prefetch": -1}, "`prefetch` must be an integer >= 0"),
         ({"seed": 0.5}, "`seed` must be an integer >= 0 or None"),
-        ({"sizes": []}, "`sizes` must be integers >= 1"),
+        ({"sizes": []}, "`sizes` must be a list of integers >= 1"),
         ({"sizes": [16]}, r"`batch_size` must be one of sizes=\[16\]"),
         ({"sizes": [32], "max_batch_size": 64}, "`max_batch_size` must be None"),
-        ({"y": Y[:3]}, "must be of equally many samples"),
+        ({"y": Y[:3]}, "`x, y` must be arrays of equally many samples"),
         ({"x": X[:0]}, "must be of one sample or more"),
-        ({"x": 1.0}, "must be arrays with an axis of samples"),
+        ({"x": 1.0}, "`x` must be arrays of numbers or texts, with an axis of"),
         ({"num_samples": 3}, "`num_samples` must be None for arrays"),
         ({"x": samples(), "y": Y}, "`y` must be None; the dataset has to yield it"),
         ({"x": samples().repeat()}, "How many samples are in an epoch is not known"),

@@ -128,6 +128,34 @@ def test_several_inputs_and_outputs(strategies):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_class_weight_is_that_of_the_samples(strategies, replicas):
+    """Also in batches that are not divisible; the last one is of one sample."""
+    labels = (X[:, 0] > 0).astype("int32")
+    weights = np.where(labels == 1, 3.0, 0.5).astype("float32")
+    found = []
+    with MultiWorker(strategies(replicas)):
+        for elements, given in (
+            ((X, labels), {"class_weight": {0: 0.5, 1: 3.0}}),
+            ((X, labels, weights), {}),
+        ):
+            keras.utils.set_random_seed(0)
+            model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+            criterion = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            model.compile(keras.optimizers.SGD(0.1), criterion)
+            model.fit(shard(DATASET(elements).batch(8)), **given, verbose=0)
+            found.append(model.get_weights())
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [{"y": Y}, {"sample_weight": W}, {"class_weight": 2}])
+def test_nothing_that_fit_is_given_is_dropped(given):
+    (name,) = given
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
+        network().fit(shard(DATASET((X, Y)).batch(8)), **given, verbose=0)
+
+
 def test_number_of_batches():
     dataset = DATASET(X).batch(10)
     assert shard(dataset).num_batches == 5

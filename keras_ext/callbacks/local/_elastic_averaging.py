@@ -1,6 +1,6 @@
 """Replicas that train on their own, tied to a common center."""
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number
 from keras_ext._engine._elastic_updates import ElasticUpdates
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._live._hyper_variable import HyperVariable
@@ -61,8 +61,7 @@ class ElasticAveraging(LocalTraining):
     def __init__(self, sync_every: int = 10, *, elasticity: float = 0.9) -> None:
         super().__init__()
         self.sync_every = steps_between(sync_every)
-        valid = is_number(elasticity) and 0 < elasticity <= 1
-        require(valid, "elasticity", elasticity, "a number in (0, 1]")
+        elasticity = number(elasticity, "elasticity", above=0, high=1)
         self.elasticity = HyperVariable(elasticity, "elasticity", bounds=(0.0, 1.0))
 
     def make_updates(self, scope: FitScope) -> ElasticUpdates:

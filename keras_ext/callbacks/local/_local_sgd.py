@@ -1,6 +1,6 @@
 """Replicas that train on their own and are averaged now and then."""
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import flag, integer
 from keras_ext._engine._local_updates import LocalUpdates
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._live._hyper_variable import HyperVariable
@@ -72,9 +72,7 @@ class LocalSGD(LocalTraining):
     def __init__(self, sync_every: int = 8, *, average_state: bool = False) -> None:
         super().__init__()
         self.sync_every = steps_between(sync_every)
-        valid = isinstance(average_state, bool)
-        require(valid, "average_state", average_state, "True or False")
-        self.average_state = average_state
+        self.average_state = flag(average_state, "average_state")
 
     def make_updates(self, scope: FitScope) -> LocalUpdates:
         return LocalUpdates(scope, self.sync_every, self.average_state)
@@ -82,8 +80,7 @@ class LocalSGD(LocalTraining):
 
 def steps_between(sync_every: int) -> HyperVariable:
     """The number of steps between two reductions, as something that can change."""
-    valid = is_integer(sync_every) and sync_every >= 1
-    require(valid, "sync_every", sync_every, "an integer >= 1")
+    steps = integer(sync_every, "sync_every", low=1)
     return HyperVariable(
-        sync_every, "sync_every", bounds=(1, None), scale="log", dtype="int32"
+        steps, "sync_every", bounds=(1, None), scale="log", dtype="int32"
     )

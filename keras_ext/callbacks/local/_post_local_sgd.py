@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer
 from keras_ext._core._typing import Logs
-from keras_ext.callbacks.local._local_sgd import LocalSGD, steps_between
+from keras_ext.callbacks.local._local_sgd import LocalSGD
 
 
 class PostLocalSGD(LocalSGD):
@@ -60,12 +60,9 @@ class PostLocalSGD(LocalSGD):
         start_epoch: int | None = None,
         average_state: bool = False,
     ) -> None:
-        steps_between(sync_every)  # checks it
         super().__init__(1, average_state=average_state)
-        valid = start_epoch is None or (is_integer(start_epoch) and start_epoch >= 0)
-        require(valid, "start_epoch", start_epoch, "an integer >= 0, or None")
-        self.later_sync_every = sync_every
-        self.start_epoch = start_epoch
+        self.later_sync_every = integer(sync_every, "sync_every", low=1)
+        self.start_epoch = integer(start_epoch, "start_epoch", low=0, optional=True)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)

@@ -38,7 +38,7 @@ def test_begins_with_a_given_epoch_and_again_in_each_fit(strategies):
     ("arguments", "message"),
     [
         ({"sync_every": 0}, "`sync_every` must be an integer >= 1"),
-        ({"start_epoch": -1}, "`start_epoch` must be an integer >= 0, or None"),
+        ({"start_epoch": -1}, "`start_epoch` must be an integer >= 0 or None"),
     ],
 )
 def test_bad_arguments(arguments, message):
