@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import flag, is_integer, require
 from keras_ext._core._pattern import is_selected
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
@@ -96,12 +96,7 @@ class SkipNonFinite(GradientTransform):
             max_consecutive,
             "an integer >= 0",
         )
-        require(
-            isinstance(raise_in_step, bool),
-            "raise_in_step",
-            raise_in_step,
-            "True or False",
-        )
+        flag(raise_in_step, "raise_in_step")
         self.max_consecutive = HyperVariable(
             max_consecutive, "max_consecutive", bounds=(0, None), dtype="int32"
         )

@@ -10,7 +10,7 @@ from keras.layers import Dropout
 
 from keras_ext import layers
 from keras_ext._anatomy._sublayers import layer_paths
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import flag, is_integer, is_number, require
 from keras_ext._core._paths import joined
 from keras_ext._core._pattern import check_pattern, is_selected
 from keras_ext._core._typing import Logs, Pattern
@@ -278,7 +278,7 @@ def _check_data(**given: Any) -> None:
 def _check_guards(
     guards: Any, min_progress: Any, max_damage: Any, freeze_after: Any
 ) -> None:
-    require(isinstance(guards, bool), "guards", guards, "True or False")
+    flag(guards, "guards")
     require(
         is_number(min_progress) and min_progress >= 0,
         "min_progress",

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import flag, is_integer, require
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._inputs import take
 from keras_ext.explain._perturbations import perturbed, shaped_perturbations
@@ -65,7 +65,7 @@ def infidelity(
     References:
         - [Yeh et al., 2019](https://arxiv.org/abs/1901.09392)
     """
-    require(isinstance(normalize, bool), "normalize", normalize, "True or False")
+    flag(normalize, "normalize")
     subject = Subject(explanation, explainer, x)
     if perturbations is None:
         perturbations = _removals(subject.problem.players.count, num_samples, seed)

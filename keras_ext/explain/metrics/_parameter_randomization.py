@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_ext._anatomy._sublayers import layer_paths, sublayers
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import flag, is_integer, require
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._progress import Progress
 from keras_ext.explain._subject import Subject
@@ -68,8 +68,8 @@ def parameter_randomization(
     References:
         - [Adebayo et al., 2018](https://arxiv.org/abs/1810.03292)
     """
-    for name, flag in (("absolute", absolute), ("cascading", cascading)):
-        require(isinstance(flag, bool), name, flag, "True or False")
+    flag(absolute, "absolute")
+    flag(cascading, "cascading")
     require(is_integer(seed) and seed >= 0, "seed", seed, "a non-negative integer")
     subject = Subject(explanation, explainer, x)
     before = np.abs(subject.values) if absolute else subject.values

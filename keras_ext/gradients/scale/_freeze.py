@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import require
+from keras_ext._core._checks import flag, require
 from keras_ext._core._pattern import check_pattern, is_selected, matches
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
@@ -74,8 +74,7 @@ class Freeze(GradientTransform):
         frozen: bool = True,
     ) -> None:
         super().__init__(include=include, exclude=exclude)
-        require(isinstance(frozen, bool), "frozen", frozen, "True or False")
-        self.frozen = frozen
+        self.frozen = flag(frozen, "frozen")
         # What was asked for before there were variables.
         self._asked: list[tuple[Pattern, bool]] = []
         self._chosen: list[Variable] = []

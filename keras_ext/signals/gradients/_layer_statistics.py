@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import flag, is_integer, require
 from keras_ext._core._paths import layer_path
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
@@ -118,7 +118,7 @@ class LayerStatistics(GradientSignal):
             valid = is_integer(value) and value >= least
             require(valid, name, value, f"an integer >= {least}")
         require(is_integer(pairs) and pairs >= 0, "pairs", pairs, "an integer >= 0")
-        require(isinstance(histograms, bool), "histograms", histograms, "True or False")
+        flag(histograms, "histograms")
         require(
             isinstance(transforms, list | tuple),
             "transforms",
