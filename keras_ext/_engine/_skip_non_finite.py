@@ -100,7 +100,7 @@ class SkipNonFinite(GradientTransform):
         self.max_consecutive = HyperVariable(
             max_consecutive, "max_consecutive", bounds=(0, None), dtype="int32"
         )
-        self.raise_in_step = raise_in_step
+        self.raise_in_step = bool(raise_in_step)
         self._counts: Any = None
 
     def build(
