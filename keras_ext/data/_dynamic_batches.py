@@ -13,15 +13,7 @@ from keras_ext._core._checks import flag, integer, require
 from keras_ext._keras._data_adapter import FitData
 from keras_ext._keras._fit_epoch import take_epoch, watch_epochs
 from keras_ext._keras._model_runs import tell_when_runs_end
-from keras_ext.data._batch_pipeline import (
-    BatchSize,
-    Draws,
-    array_batches,
-    dataset_batches,
-    shuffled,
-    split_for_replicas,
-    with_few_threads,
-)
+from keras_ext.data import _batch_pipeline as pipeline
 from keras_ext.data._class_weights import class_weighted, require_class_weight
 from keras_ext.data._orders import Orders
 from keras_ext.data._replica_weights import weighted_for_replicas
@@ -30,8 +22,7 @@ from keras_ext.data._sizes import checked_shuffle, checked_sizes, doubled
 from keras_ext.data._step_count import StepCount, leave_plain_steps
 
 _GROWTH = 32
-_PICKLED = ("shuffle", "seed", "drop_remainder", "prefetch", "sizes", "num_samples")
-_PICKLED += ("_is_dataset",)
+_PICKLED = "shuffle seed drop_remainder prefetch sizes num_samples _is_dataset".split()
 
 
 class DynamicBatches(FitData):
@@ -165,10 +156,9 @@ class DynamicBatches(FitData):
 
     def _take_strategy(self) -> None:
         """Divides batches among the replicas of the strategy whose scope is open."""
-        self._strategy = (
-            tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
-        )
-        replicas = self._strategy.num_replicas_in_sync if self._strategy else 1
+        strategy = tf.distribute.get_strategy()
+        self._strategy = strategy if tf.distribute.has_strategy() else None
+        replicas = strategy.num_replicas_in_sync
         divisible = all(size % replicas == 0 for size in self.sizes)
         expected = f"divisible by the number of replicas, {replicas}"
         require(divisible, "sizes", self.sizes, expected)
@@ -177,7 +167,7 @@ class DynamicBatches(FitData):
         """Sets what belongs to this object alone, and to no copy of it."""
         watch_epochs()
         tell_when_runs_end(leave_plain_steps)
-        self._size = BatchSize(batch_size, self.sizes)
+        self._size = pipeline.BatchSize(batch_size, self.sizes)
         self._orders = Orders()
         self._class_weight: Any = None
         self._endless = False
@@ -185,13 +175,9 @@ class DynamicBatches(FitData):
         self._draws = self._new_draws()
         self._asked = StepCount(self._draws)
 
-    def _new_draws(self) -> Draws:
-        draws = Draws(
-            self.num_samples,
-            self._size,
-            self.drop_remainder,
-            lambda: self._orders.present,
-        )
+    def _new_draws(self) -> pipeline.Draws:
+        order = lambda: self._orders.present  # noqa: E731
+        draws = pipeline.Draws(self.num_samples, self._size, self.drop_remainder, order)
         draws.drawn_sizes = self._drawn
         return draws
 
@@ -228,19 +214,19 @@ class DynamicBatches(FitData):
     def get_tf_dataset(self) -> Any:
         # Keras has asked for the number of steps just before, and `fit` will again.
         self._draws = self._asked.draws = self._new_draws()
-        pipeline = functools.partial(self._pipeline, class_weight=self._class_weight)
+        make = functools.partial(self._pipeline, class_weight=self._class_weight)
         if self._strategy is None:
-            return pipeline()
-        return self._strategy.distribute_datasets_from_function(pipeline)
+            return make()
+        return self._strategy.distribute_datasets_from_function(make)
 
     def _pipeline(self, context: Any = None, class_weight: Any = None) -> Any:
         several = context is not None and context.num_input_pipelines > 1
         self._draws.whole_epochs = several
         if self._is_dataset:
-            batches = dataset_batches(self._data, self._draws, self._shuffled)
+            batches = pipeline.dataset_batches(self._data, self._draws, self._shuffled)
         else:
             seed = self.seed if self.shuffle else None
-            batches = array_batches(self._data, self._draws, seed)
+            batches = pipeline.array_batches(self._data, self._draws, seed)
         if class_weight is not None:
             batches = class_weighted(batches, class_weight)
         if self._endless:
@@ -249,15 +235,17 @@ class DynamicBatches(FitData):
             replicas = context.num_replicas_in_sync
             if self.num_samples % replicas and not self.drop_remainder:
                 batches = weighted_for_replicas(batches, replicas)
-            batches = split_for_replicas(batches, context)
-        batches = with_few_threads(batches, alone=not self._is_dataset)
+            batches = pipeline.split_for_replicas(batches, context)
+        batches = pipeline.with_few_threads(batches, alone=not self._is_dataset)
         return batches.prefetch(self.prefetch) if self.prefetch else batches
 
     def _shuffled(self, source: Any, order: Any) -> Any:
         if not self.shuffle:
             return source
         buffer = 10_000 if self.shuffle is True else self.shuffle
-        return shuffled(source, min(buffer, self.num_samples), self.seed, order)
+        return pipeline.shuffled(
+            source, min(buffer, self.num_samples), self.seed, order
+        )
 
     def of_one_size(self, size: int) -> Self:
         """The same data without end, in batches of this size only; for trials."""
