@@ -22,7 +22,7 @@ from keras_ext.data._sizes import checked_shuffle, checked_sizes, doubled
 from keras_ext.data._step_count import StepCount, leave_plain_steps
 
 _GROWTH = 32
-_PICKLED = "shuffle seed drop_remainder prefetch sizes num_samples _is_dataset".split()
+_PICKLED = ("shuffle", "seed", "drop_remainder", "prefetch", "sizes", "num_samples")
 
 
 class DynamicBatches(FitData):
@@ -274,7 +274,7 @@ class DynamicBatches(FitData):
 
     def __copy__(self) -> Self:
         copied = type(self).__new__(type(self))
-        vars(copied).update(vars(self))
+        copied.__dict__.update(vars(self))
         copied._begin(self.batch_size)
         return copied
 
@@ -289,7 +289,8 @@ class DynamicBatches(FitData):
         return {**state, "_data": data, "batch_size": self.batch_size}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({name: state[name] for name in _PICKLED})
+        self.__dict__.update({name: state[name] for name in _PICKLED})
+        self._is_dataset = False
         with tf.device("CPU:0"):
             self._data = _each(tf.constant, state["_data"])
         self._take_strategy()

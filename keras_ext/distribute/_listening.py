@@ -3,6 +3,7 @@
 import errno
 import ipaddress
 import socket
+from collections.abc import Sequence
 
 from keras_ext.distribute._cluster import Cluster
 
@@ -44,7 +45,7 @@ def _server(
         ) from error
 
 
-def _addresses(cluster: Cluster) -> list[tuple[str, socket.AddressFamily]]:
+def _addresses(cluster: Cluster) -> Sequence[tuple[str, socket.AddressFamily]]:
     """What the first worker's host resolves to, where the others may look for it."""
     host, port = host_and_port(cluster.addresses[0])
     try:

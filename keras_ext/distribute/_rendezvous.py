@@ -81,8 +81,9 @@ def _ask(
     # The first worker has the same time, and ends its waiting with a word.
     answer = _messages.read(connection, deadline + _LAST_WORD)
     said = _messages.opened(answer, number + own)
-    valid = said is not None and set(said) == {"problem"}
-    return said if valid and isinstance(said["problem"], str) else None
+    if said is None or set(said) != {"problem"}:
+        return None
+    return said if isinstance(said["problem"], str) else None
 
 
 def _unheard(address: str, timeout: float, was_reached: bool) -> str:
