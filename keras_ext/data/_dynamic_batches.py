@@ -215,9 +215,8 @@ class DynamicBatches(FitData):
         # Keras has asked for the number of steps just before, and `fit` will again.
         self._draws = self._asked.draws = self._new_draws()
         make = functools.partial(self._pipeline, class_weight=self._class_weight)
-        if self._strategy is None:
-            return make()
-        return self._strategy.distribute_datasets_from_function(make)
+        own = self._strategy
+        return make() if own is None else own.distribute_datasets_from_function(make)
 
     def _pipeline(self, context: Any = None, class_weight: Any = None) -> Any:
         several = context is not None and context.num_input_pipelines > 1

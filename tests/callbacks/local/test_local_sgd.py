@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import keras_ext as kx
 from keras_ext.callbacks import ElasticAveraging, LocalSGD, PostLocalSGD
 from tests.distribute import workers
 from tests.thorough import MATRIX
@@ -126,18 +125,6 @@ def test_who_looks_sees_the_mean(strategies, tmp_path):
     assert "save" not in vars(model)
 
 
-@pytest.mark.parametrize("make", [LocalSGD, ElasticAveraging])
-def test_a_step_that_is_not_finite_is_left_out(make, strategies):
-    x, y = workers.arrays()
-    # Of the second batch, the part of the second replica.
-    x[workers.BATCH_SIZE + 6] = np.nan
-    model = linear(strategies(2))
-    history = fit(model, [make(3)], epochs=2, x=x, y=y).history
-    assert history["nonfinite_steps"] == [1, 2]
-    assert all(np.isfinite(w).all() for w in copies(model))
-    assert int(model.optimizer.iterations.numpy()) == 2 * len(workers.X)
-
-
 def test_statistics_of_batch_normalization_are_averaged(strategies):
     with strategies(2).scope():
         norm = keras.layers.BatchNormalization(momentum=0.0)
@@ -164,97 +151,6 @@ def test_constraints_are_met_on_each_replica(strategies):
     assert np.any(oracle.x[0] > 0)
 
 
-def test_an_interrupted_fit_brings_the_replicas_together(strategies):
-    seen = []
-
-    def interrupt(batch, logs):
-        if batch == 5:
-            seen.extend(copies(model))
-            raise KeyboardInterrupt
-
-    model = linear(strategies(2))
-    optimizer = model.optimizer
-    stop = keras.callbacks.LambdaCallback(on_train_batch_begin=interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, [LocalSGD(50), stop])
-    first, second = seen
-    assert np.abs(first - second).max() > 0.01
-    assert model.optimizer is optimizer
-    np.testing.assert_array_equal(*copies(model))
-    np.testing.assert_allclose(copies(model)[0], (first + second) / 2, rtol=1e-6)
-
-
-def test_a_loop_that_was_interrupted_does_not_disturb_the_next_one(strategies):
-    model = linear(strategies(2))
-    optimizer = model.optimizer
-    for callback in (LocalSGD(), kx.callbacks.GradientMonitor(), ElasticAveraging()):
-        callback.set_model(model)
-        callback.on_train_begin()  # and no end
-        assert model.optimizer is not optimizer
-        assert model.optimizer.optimizer is optimizer
-    kx.detach(model)
-    assert model.optimizer is optimizer
-
-
-@pytest.mark.parametrize("number", [0, 1])
-def test_has_no_gradient_of_the_whole_batch(number, strategies):
-    callbacks = [LocalSGD()]
-    callbacks.insert(number, kx.callbacks.GradientMonitor())
-    model = linear(strategies(2))
-    optimizer = model.optimizer
-    with pytest.raises(ValueError, match="gradient of the whole batch"):
-        fit(model, callbacks)
-    assert model.optimizer is optimizer
-    assert "save" not in vars(model)
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "message"),
-    [
-        (kx.optimizers.GradientPipeline("sgd"), "without a GradientPipeline"),
-        (
-            keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()),
-            r"without loss scaling.*'mixed_bfloat16'",
-        ),
-        (keras.optimizers.SGD(use_ema=True), r"`optimizer\.use_ema` must be False"),
-        (
-            keras.optimizers.SGD(gradient_accumulation_steps=2),
-            r"`optimizer\.gradient_accumulation_steps` must be None",
-        ),
-    ],
-)
-def test_refuses_optimizers_that_reduce_at_every_step(optimizer, message):
-    model = linear(tf.distribute.get_strategy(), lambda: optimizer)
-    with pytest.raises(ValueError, match=message):
-        fit(model, [LocalSGD()])
-    assert model.optimizer is optimizer
-
-
-def test_refuses_what_several_replicas_cannot_do(strategies):
-    model = linear(strategies(2))
-    model.jit_compile = True
-    with pytest.raises(ValueError, match=r"`model\.jit_compile` must be False"):
-        fit(model, [LocalSGD()])
-    model = linear(strategies(2))
-    model.layers[-1].kernel.overwrite_with_gradient = True
-    message = "weights that are overwritten by their gradient` must be none"
-    with pytest.raises(ValueError, match=message):
-        fit(model, [LocalSGD()])
-    assert type(model.optimizer) is keras.optimizers.SGD
-
-
-def test_refuses_a_step_that_does_not_use_it():
-    class Model(keras.Sequential):
-        def train_step(self, data):
-            return {"loss": tf.reduce_sum(self(data[0]))}
-
-    model = Model([keras.Input((3,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match=r"`model\.train_step` must be one that calls"):
-        fit(model, [LocalSGD()])
-    assert type(model.optimizer) is keras.optimizers.SGD
-
-
 def test_mixed_bfloat16(strategies):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = linear(strategies(2))
@@ -275,11 +171,11 @@ def test_a_copy_is_as_new(strategies):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0,), "`sync_every` must be an integer >= 1"),
-        ((2.5,), "`sync_every` must be an integer >= 1"),
-        ((2, "no"), "`average_state` must be True or False"),
+        ({"sync_every": 0}, "`sync_every` must be an integer >= 1"),
+        ({"sync_every": 2.5}, "`sync_every` must be an integer >= 1"),
+        ({"average_state": "no"}, "`average_state` must be True or False"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        LocalSGD(*arguments)
+        LocalSGD(**arguments)
