@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer, require
 
 _ROWS_AT_ONCE = 512
 
@@ -32,30 +32,30 @@ class FixedData:
         batch_size: int = _ROWS_AT_ONCE,
         name: str = "data",
     ) -> None:
+        is_tuple = isinstance(data, tuple | list)
         require(
-            isinstance(data, tuple | list | tf.data.Dataset | keras.utils.PyDataset),
+            len(data) in (2, 3)
+            if is_tuple
+            else isinstance(data, tf.data.Dataset | keras.utils.PyDataset),
             name,
-            type(data),
+            data,
             "a tuple (x, y) or (x, y, sample_weight), a Dataset or a PyDataset",
         )
-        require(
-            max_rows is None or (is_integer(max_rows) and max_rows >= 1),
-            "max_rows",
-            max_rows,
-            "an integer >= 1 or None",
-        )
+        max_rows = integer(max_rows, "max_rows", low=1, optional=True)
         self.num_rows: int | None = None
         self._batches: Any = data
-        if isinstance(data, tuple | list):
-            require(len(data) in (2, 3), f"len({name})", len(data), "2 or 3")
+        if is_tuple:
             self._batches = self._chunks(tuple(data), max_rows, batch_size, name)
 
     def _chunks(
         self, data: tuple[Any, ...], max_rows: int | None, batch_size: int, name: str
     ) -> list[Any]:
         arrays = keras.tree.map_structure(np.asarray, data)
-        sizes = {len(a) for a in keras.tree.flatten(arrays)}
-        require(len(sizes) == 1, name, sorted(sizes), "of equally many rows")
+        leaves = keras.tree.flatten(arrays)
+        have_rows = all(a.ndim > 0 and a.dtype != object for a in leaves)
+        require(have_rows, name, data, "made of arrays with an axis of rows")
+        sizes = {len(a) for a in leaves}
+        require(len(sizes) == 1, name, data, "of equally many rows")
         (rows,) = sizes
         require(rows > 0, name, "0 rows", "of one row or more")
         self.num_rows = min(rows, max_rows or rows)

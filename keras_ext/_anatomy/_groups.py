@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import require
+from keras_ext._core._checks import choice
 from keras_ext._core._paths import layer_path
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._keras._replica import squared_norms
@@ -33,8 +33,7 @@ class Groups:
     def __init__(
         self, variables: Sequence[Variable], per: str, axes: Callable[[Variable], Axes]
     ) -> None:
-        require(per in KINDS, "per", per, f"one of {KINDS}")
-        self.per = per
+        self.per = choice(per, "per", KINDS)
         self._axes = axes
         single = [v for v in variables if per != "unit" or _is_one_unit(v, axes(v))]
         held = {id(v) for v in single}

@@ -1,5 +1,6 @@
 """The one place where the wording of argument errors lives."""
 
+import inspect
 import math
 import numbers
 import reprlib
@@ -162,6 +163,8 @@ def integer(
     within = is_integer(value) and _is_within(value, low, None, high, None)
     expected = f"an integer{_interval(low, None, high, None)}"
     require(within, name, value, expected + (" or None" if optional else ""))
+    # Variables and shapes hold no others, and would say so in words of their own.
+    require(abs(value) < 2**63, name, value, f"{expected} of at most 64 bits")
     return int(value)
 
 
@@ -179,12 +182,51 @@ def checked_seed(value: Any) -> Any:
     return None if value is None else int(value)
 
 
+def integers(
+    value: Any, name: str, *, low: int | None = None, optional: bool = False
+) -> Any:
+    """Returns a list of integers, at least one, as a list of Python's.
+
+    Args:
+        value: What the caller passed: a list, a tuple, a range or an array.
+        name: The argument.
+        low: The smallest value that is allowed.
+        optional: Whether None is allowed, too.
+
+    Raises:
+        ValueError: If it is not, with the range in words.
+    """
+    if optional and value is None:
+        return None
+    valid = isinstance(value, Sequence) or getattr(value, "ndim", None) == 1
+    valid = valid and len(value) > 0
+    valid = valid and all(
+        is_integer(item) and _is_within(item, low, None, None, None) for item in value
+    )
+    expected = f"a list of integers{_interval(low, None, None, None)}"
+    require(valid, name, value, expected + (" or None" if optional else ""))
+    return [int(item) for item in value]
+
+
 def flag(value: Any, name: str) -> bool:
     """Returns True or False, also of NumPy's; raises if it is neither."""
     # Not by `==`: an array has no truth, and 1 is no flag.
     is_flag = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
     require(is_flag, name, value, "True or False")
     return bool(value)
+
+
+def takes(value: Any, count: int) -> bool:
+    """Whether it is a function, and no class, that can be given so many arguments."""
+    if not callable(value) or isinstance(value, type):
+        return False
+    try:
+        inspect.signature(value).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # written in C: it does not say
+        return True
+    return True
 
 
 def choice(

@@ -3,13 +3,13 @@
 import re
 from typing import Any
 
-from keras_ext._core._checks import require
+from keras_ext._core._checks import require, takes
 from keras_ext._core._typing import Pattern
 
 
 def check_pattern(name: str, pattern: Pattern) -> None:
     """Raises a `ValueError` unless `pattern` can be given to `matches`."""
-    if pattern is None or callable(pattern):
+    if pattern is None or takes(pattern, 1):
         return
     expected = "a regular expression, a list of them, a function or None"
     parts = [pattern] if isinstance(pattern, str) else pattern

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_ext._core._checks import require
 from keras_ext._fit._fit_scope import close_scope
 
 
@@ -17,6 +18,9 @@ def detach(model: keras.Model) -> None:
     Args:
         model: The model.
 
+    Raises:
+        ValueError: If it is none.
+
     Examples:
         >>> import keras
         >>> import keras_ext as kx
@@ -29,4 +33,5 @@ def detach(model: keras.Model) -> None:
         >>> type(model.optimizer).__name__
         'SGD'
     """
+    require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     close_scope(model)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_ext._anatomy._sublayers import layer_paths
+from keras_ext._core._checks import require
 from keras_ext._core._paths import joined, unique_path
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._hyper_variable import HyperVariable
@@ -25,6 +26,9 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
         A dictionary from path within the model, such as `"block/dropout/rate"` or
         `"optimizer/adaptive_clip/clipping"`, to `HyperVariable`.
 
+    Raises:
+        ValueError: If `model` is none.
+
     Examples:
         >>> import keras
         >>> import keras_ext as kx
@@ -33,6 +37,7 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
         >>> list(kx.hyper_variables(model))
         ['dropout/rate']
     """
+    require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     found: dict[str, HyperVariable] = {}
     seen: set[int] = set()
     # The optimizer first: it is an attribute of the model too, but not a part.

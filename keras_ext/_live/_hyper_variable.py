@@ -6,7 +6,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import choice, is_number, require
 from keras_ext._core._typing import Tensor, Variable
 
 # What float32 holds.
@@ -67,21 +67,14 @@ class HyperVariable:
         dtype: str = "float32",
     ) -> None:
         require(isinstance(name, str) and name != "", "name", name, "a non-empty text")
-        require(scale in SCALES, "scale", scale, f"one of {SCALES}")
-        require(dtype in ("float32", "int32"), "dtype", dtype, '"float32" or "int32"')
+        self.scale = choice(scale, "scale", SCALES)
+        self.dtype = choice(dtype, "dtype", ("float32", "int32"))
         self.name = name
         self.bounds = _checked_bounds(bounds, scale)
-        self.scale = scale
-        self.dtype = dtype
         self._variable: Variable | None = None
-        value = self._checked(value)
-        require(
-            value == self._clipped(value),
-            name,
-            value,
-            f"within {self.bounds}",
-        )
-        self._initial = value
+        self._initial = self._checked(value, "value")
+        inside = self._initial == self._clipped(self._initial)
+        require(inside, name, value, f"within {self.bounds}")
 
     @property
     def built(self) -> bool:
@@ -170,12 +163,14 @@ class HyperVariable:
             position = 0.5 * (1.0 + math.tanh(0.5 * position))
         self.assign(round(position) if self.dtype == "int32" else position)
 
-    def _checked(self, value: Any) -> float:
-        if isinstance(value, np.generic) or keras.ops.is_tensor(value):
+    def _checked(self, value: Any, name: str | None = None) -> float:
+        name = self.name if name is None else name
+        is_scalar = keras.ops.is_tensor(value) and not len(value.shape)
+        if isinstance(value, np.generic) or is_scalar:
             value = np.asarray(value).item()
-        require(is_number(value), self.name, value, "a finite number")
+        require(is_number(value), name, value, "a finite number")
         if self.dtype == "int32":
-            require(value == int(value), self.name, value, "an integer")
+            require(value == int(value), name, value, "an integer")
             return int(value)
         return float(value)
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, integers, number, require
 from keras_ext.data import DynamicBatches
 from keras_ext.signals.machine._peak_memory import PeakMemory
 
@@ -147,9 +147,8 @@ def find_batch_size(
     """
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     require(model.compiled, "model.compiled", model.compiled, "True")
-    require(is_integer(steps) and steps >= 1, "steps", steps, "an integer >= 1")
-    positive = memory_limit is None or (is_number(memory_limit) and memory_limit > 0)
-    require(positive, "memory_limit", memory_limit, "a number > 0 or None")
+    steps = integer(steps, "steps", low=1)
+    memory_limit = number(memory_limit, "memory_limit", above=0, optional=True)
     batches, sizes = _batches(model, (x, y, sample_weight), sizes)
     memory = PeakMemory()
     unknown = memory_limit is not None and memory.read() is None
@@ -187,10 +186,9 @@ def _batches(
             data = DynamicBatches(
                 x, y, weights, batch_size=first, seed=0, max_batch_size=_LARGEST
             )
-    sizes = list(data.sizes if sizes is None else sizes)
-    valid = sizes and all(is_integer(s) and s >= 1 and s % replicas == 0 for s in sizes)
-    expected = f"integers >= 1 that are divisible by the {replicas} replicas"
-    require(bool(valid), "sizes", sizes, expected)
+    sizes = integers(sizes, "sizes", low=1, optional=True) or list(data.sizes)
+    valid = all(s % replicas == 0 for s in sizes)
+    require(valid, "sizes", sizes, f"divisible by the {replicas} replicas")
     fitting = [s for s in sorted(set(sizes)) if s <= data.num_samples]
     hint = f"There are {data.num_samples} samples."
     require(bool(fitting), "sizes", sizes, "no larger than the data", hint)

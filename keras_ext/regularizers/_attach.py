@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_ext._anatomy._sublayers import sublayers, weight_paths
-from keras_ext._core._checks import require
+from keras_ext._core._checks import require, takes
 from keras_ext._core._pattern import check_pattern, is_selected
 from keras_ext._core._typing import Pattern, Variable
 
@@ -59,6 +59,9 @@ def attach(
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     require(model.built, "model.built", model.built, "True")
     regularizer = keras.regularizers.get(regularizer)
+    valid = regularizer is None or takes(regularizer, 1)
+    expected = "a regularizer, its name in Keras or None"
+    require(valid, "regularizer", regularizer, expected)
     paths = weight_paths(model)
     chosen = [
         id(v)

@@ -78,7 +78,7 @@ def test_a_copy_shares_the_data():
     ("data", "message"),
     [
         (X, "`train_data` must be a tuple (x, y) or (x, y, sample_weight)"),
-        ((X,), "`len(train_data)` must be 2 or 3"),
+        ((X,), "`train_data` must be a tuple (x, y)"),
         ((X, Y[:3]), "`train_data` must be of equally many rows"),
         ((X[:0], Y[:0]), "`train_data` must be of one row or more"),
     ],

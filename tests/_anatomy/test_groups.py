@@ -199,8 +199,7 @@ def test_works_compiled_by_xla(per):
 
 def test_rejects_another_kind():
     message = (
-        "`per` must be one of ('unit', 'tensor', 'layer', 'global'). "
-        "Received: per='row'."
+        '`per` must be "unit", "tensor", "layer" or "global". Received: per=\'row\'.'
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Groups([], "row", lambda _: ())

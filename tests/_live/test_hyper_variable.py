@@ -185,9 +185,9 @@ def test_says_what_it_is():
 def test_positions_on_the_scale(scale, bounds, value, position):
     hyper = HyperVariable(value, "x", bounds=bounds, scale=scale)
     assert hyper.to_scale() == pytest.approx(position, abs=1e-9)
-    assert made(value, "x", bounds, scale, built=True).to_scale() == pytest.approx(
-        position, rel=1e-6, abs=1e-6
-    )
+    assert made(
+        value, "x", bounds=bounds, scale=scale, built=True
+    ).to_scale() == pytest.approx(position, rel=1e-6, abs=1e-6)
     hyper.assign_on_scale(position + 1.0)
     changed = {
         "linear": lambda: value + 1.0,
@@ -248,15 +248,16 @@ def test_refuses_positions_that_are_no_numbers(position):
 
 # Errors at construction.
 
-SCALES = "one of ('linear', 'log', 'logit')"
-
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
         ({"name": ""}, "`name` must be a non-empty text. Received: name=''."),
         ({"name": 3}, "`name` must be a non-empty text. Received: name=3."),
-        ({"scale": "exp"}, f"`scale` must be {SCALES}. Received: scale='exp'."),
+        (
+            {"scale": "exp"},
+            '`scale` must be "linear", "log" or "logit". Received: scale=\'exp\'.',
+        ),
         (
             {"dtype": "float16"},
             '`dtype` must be "float32" or "int32". Received: dtype=\'float16\'.',
@@ -297,10 +298,10 @@ SCALES = "one of ('linear', 'log', 'logit')"
             "`bounds` must be within [0, 1] on the logit scale. "
             "Received: bounds=(0.0, None).",
         ),
-        ({"value": math.nan}, "`x` must be a finite number. Received: x=nan."),
+        ({"value": math.nan}, "`value` must be a finite number. Received: value=nan."),
         (
             {"value": 0.5, "dtype": "int32"},
-            "`x` must be an integer. Received: x=0.5.",
+            "`value` must be an integer. Received: value=0.5.",
         ),
         (
             {"value": 2.0, "bounds": (0.0, 1.0)},

@@ -303,7 +303,7 @@ def test_prints_as_a_table():
         ),
         ({"steps": 0}, "`steps` must be an integer >= 1"),
         ({"memory_limit": 0}, "`memory_limit` must be a number > 0 or None"),
-        ({"sizes": []}, "`sizes` must be integers >= 1"),
+        ({"sizes": []}, "`sizes` must be a list of integers >= 1"),
         ({"sizes": [200]}, "no larger than the data.*There are 96 samples."),
         ({"model": keras.Sequential()}, "`model.compiled` must be True"),
     ],

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from keras_ext._core._checks import require
+from keras_ext._core._checks import choice, integer, integers, number, require
 from keras_ext._core._typing import Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.data import DynamicBatches
@@ -57,16 +57,14 @@ class BatchSizeFinder(CopyableCallback):
     ) -> None:
         super().__init__()
         is_dynamic = isinstance(data, DynamicBatches)
-        require(is_dynamic, "data", type(data), "keras_ext.data.DynamicBatches")
-        known = mode in ("fastest", "largest")
-        require(known, "mode", mode, '"fastest" or "largest"')
-        subset = sizes is None or set(sizes) <= set(data.sizes)
-        require(subset, "sizes", sizes, f"some of data.sizes={data.sizes}")
+        require(is_dynamic, "data", data, "keras_ext.data.DynamicBatches")
         self.data = data
-        self.mode = mode
-        self.sizes = sizes
-        self.steps = steps
-        self.memory_limit = memory_limit
+        self.mode = choice(mode, "mode", ("fastest", "largest"))
+        self.sizes = integers(sizes, "sizes", optional=True)
+        subset = set(self.sizes or ()) <= set(data.sizes)
+        require(subset, "sizes", sizes, f"some of data.sizes={data.sizes}")
+        self.steps = integer(steps, "steps", low=1)
+        self.memory_limit = number(memory_limit, "memory_limit", above=0, optional=True)
         self.result: BatchSizes | None = None
 
     def on_train_begin(self, logs: Logs = None) -> None:

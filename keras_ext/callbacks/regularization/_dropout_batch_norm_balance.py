@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._sublayers import layer_paths
-from keras_ext._core._checks import flag, is_integer, require
+from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._typing import Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.callbacks.regularization._input_moments import InputMoments
@@ -93,14 +93,14 @@ class DropoutBatchNormBalance(CopyableCallback):
     ) -> None:
         super().__init__()
         for name, count in (("max_rows", max_rows), ("every_epochs", every_epochs)):
-            require(is_integer(count) and count >= 1, name, count, "an integer >= 1")
+            integer(count, name, low=1)
         self.train_data = train_data
         self.max_rows = max_rows
         self.every_epochs = every_epochs
         self.recalibrate = flag(recalibrate, "recalibrate")
         self.ratios: dict[tuple[str, str], float] = {}
-        self._all_batches = FixedData(train_data)
-        self._batches = FixedData(train_data, max_rows)
+        self._all_batches = FixedData(train_data, name="train_data")
+        self._batches = FixedData(train_data, max_rows, name="train_data")
 
     def on_train_begin(self, logs: Logs = None) -> None:
         model = self.model

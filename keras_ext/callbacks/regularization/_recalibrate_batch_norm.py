@@ -6,7 +6,7 @@ import keras
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._sublayers import sublayers
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer, require
 from keras_ext._core._typing import Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.callbacks.regularization._input_moments import InputMoments
@@ -61,16 +61,10 @@ class RecalibrateBatchNorm(CopyableCallback):
         max_rows: int | None = None,
     ) -> None:
         super().__init__()
-        require(
-            every_epochs is None or (is_integer(every_epochs) and every_epochs >= 1),
-            "every_epochs",
-            every_epochs,
-            "an integer >= 1 or None",
-        )
         self.train_data = train_data
-        self.every_epochs = every_epochs
+        self.every_epochs = integer(every_epochs, "every_epochs", low=1, optional=True)
         self.max_rows = max_rows
-        self._batches = FixedData(train_data, max_rows)
+        self._batches = FixedData(train_data, max_rows, name="train_data")
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._norms = norms_of(self.model)

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import choice, is_integer, is_number, require
 from keras_ext._core._pattern import check_pattern
 from keras_ext._core._typing import Logs
 from keras_ext._fit._fit_scope import FitScope
@@ -76,7 +76,6 @@ class HyperparameterScheduler(ScopedCallback):
             "a dictionary from paths to schedules",
         )
         check_pattern("schedules", list(schedules))
-        require(every in ("epoch", "step"), "every", every, '"epoch" or "step"')
         for path, schedule in schedules.items():
             require(
                 callable(schedule) or _is_table(schedule),
@@ -86,7 +85,7 @@ class HyperparameterScheduler(ScopedCallback):
                 "begins at 0, in order",
             )
         self.schedules = dict(schedules)
-        self.every = every
+        self.every = choice(every, "every", ("epoch", "step"))
 
     def attach(self, scope: FitScope) -> None:
         model = scope.model

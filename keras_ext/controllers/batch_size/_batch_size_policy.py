@@ -1,9 +1,11 @@
 """The base of the policies that choose a batch size."""
 
 import math
+import numbers
 from collections.abc import Mapping
+from typing import Any
 
-from keras_ext._core._checks import flag, is_number
+from keras_ext._core._checks import flag, integer, is_number, number, require
 
 
 class Measured:
@@ -29,6 +31,9 @@ class Measured:
         gain: What it is multiplied by at present. Defaults to `1.0`.
         logs: What `fit` logged last, such as `"loss"`. None means nothing.
 
+    Raises:
+        ValueError: If an argument is no number.
+
     Examples:
         >>> import keras_ext as kx
         >>> measured = kx.controllers.batch_size.Measured(
@@ -53,17 +58,23 @@ class Measured:
         gain: float = 1.0,
         logs: Mapping[str, float] | None = None,
     ) -> None:
-        self.batch_size = batch_size
-        self.initial_batch_size = initial_batch_size
-        self.max_batch_size = math.inf if max_batch_size is None else max_batch_size
-        self.epoch = epoch
-        self.signal = _or_nan(signal)
-        self.noise = _or_nan(noise)
-        self.projection = _or_nan(projection)
-        self.projection_variance = _or_nan(projection_variance)
-        self.gsnr = _or_nan(gsnr)
-        self.learning_rate = _or_nan(learning_rate)
-        self.gain = gain
+        self.batch_size = number(batch_size, "batch_size", above=0)
+        self.initial_batch_size = number(
+            initial_batch_size, "initial_batch_size", above=0
+        )
+        self.max_batch_size = _measurement(max_batch_size, "max_batch_size", math.inf)
+        self.epoch = integer(epoch, "epoch", low=0)
+        self.signal = _measurement(signal, "signal")
+        self.noise = _measurement(noise, "noise")
+        self.projection = _measurement(projection, "projection")
+        self.projection_variance = _measurement(
+            projection_variance, "projection_variance"
+        )
+        self.gsnr = _measurement(gsnr, "gsnr")
+        self.learning_rate = _measurement(learning_rate, "learning_rate")
+        self.gain = number(gain, "gain", low=0)
+        is_dictionary = logs is None or isinstance(logs, Mapping)
+        require(is_dictionary, "logs", logs, "a dictionary or None")
         self.logs = dict(logs or {})
 
     @property
@@ -162,5 +173,8 @@ class BatchSizePolicy:
         return math.inf
 
 
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+def _measurement(value: Any, name: str, unknown: float = math.nan) -> float:
+    """What was measured, maybe NaN or infinite."""
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    require(value is None or is_real, name, value, "a number or None")
+    return unknown if value is None else float(value)

@@ -64,7 +64,7 @@ class Bandit:
         baseline: float = 0.5,
         seed: int | None = None,
     ) -> None:
-        valid = isinstance(arms, Sequence | np.ndarray) and len(arms) >= 2
+        valid = isinstance(arms, Sequence) and len(arms) >= 2
         require(valid, "arms", arms, "a list of two or more things")
         self.arms = list(arms)
         self.learning_rate = number(learning_rate, "learning_rate", above=0)

@@ -66,7 +66,7 @@ class PopulationBased:
         seed: int | None = None,
     ) -> None:
         names = _checked_names(settings)
-        valid = isinstance(factors, Sequence) and len(factors) > 0
+        valid = isinstance(factors, list | tuple) and len(factors) > 0
         valid = valid and all(is_number(f) and f > 0 for f in factors)
         require(valid, "factors", factors, "a list of numbers > 0")
         for name, given, what, valid_value in (

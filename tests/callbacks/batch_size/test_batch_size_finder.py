@@ -106,7 +106,7 @@ def test_a_copy_moves_the_same_batches():
     ("arguments", "message"),
     [
         ({"data": (X, Y)}, "`data` must be keras_ext.data.DynamicBatches"),
-        ({"goal": "best"}, '`goal` must be "fastest" or "largest"'),
+        ({"mode": "best"}, '`mode` must be "fastest" or "largest"'),
         ({"sizes": [10]}, "`sizes` must be some of data.sizes"),
     ],
 )

@@ -15,10 +15,10 @@ from keras_ext.controllers.batch_size import (
     BatchSizePolicy,
     DontDecayLearningRate,
     GradientDiversity,
-    GradientNoiseScale,
     InnerProductTest,
     Interleaved,
     Measured,
+    NoiseScale,
     NormTest,
     OnPlateau,
     Staged,
@@ -446,7 +446,7 @@ def test_noise_scale_is_in_samples_whatever_the_size_of_the_batch():
     truth = np.sum((gradients - mean) ** 2) / len(x) / (mean @ mean)
     batches = DynamicBatches(x, y, batch_size=8, seed=0)
     grow = DynamicBatchSize([(0, 2), (3, 4)], mode="rebatch", data=batches)
-    grow.policy = Staged([*grow.policy, (20, GradientNoiseScale())])
+    grow.policy = Staged([*grow.policy, (20, NoiseScale())])
     history = model.fit(batches, epochs=12, callbacks=[grow], verbose=0).history
     assert history["batch_size"][-1] == 32
     assert history["gradient_noise_scale"][-1] == pytest.approx(truth, rel=0.5)
@@ -460,7 +460,7 @@ def test_all_together_on_two_replicas(strategies):
     )
     batches = DynamicBatches(X, Y, batch_size=8, seed=0)
     grow = DynamicBatchSize(
-        Staged([(1, 2), (2, 4), (4, GradientNoiseScale())]),
+        Staged([(1, 2), (2, 4), (4, NoiseScale())]),
         mode="auto",
         data=batches,
         max_device_batch=16,
