@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import flag, require
+from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._model_function import ModelFunction
@@ -106,12 +107,11 @@ def as_function(
         [[1. 2. 3.]] [3.]
     """
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    valid = batch_size == "auto" or (is_integer(batch_size) and int(batch_size) > 0)
-    require(valid, "batch_size", batch_size, 'a positive integer or "auto"')
+    size = number_or_auto(batch_size, "batch_size")
+    jit = flag(jit, "jit")
     inputs = Inputs(model, example, "example")
     parts = inputs.parts(example, "example")
     function = ModelFunction(model, inputs, parts, outputs, output_names)
     rule = 'other than "top": each row would have outputs of its own'
     require(function.top is None, "outputs", outputs, rule)
-    size = None if batch_size == "auto" else int(batch_size)
     return FlatFunction(inputs, Evaluation(function, parts, size, jit))

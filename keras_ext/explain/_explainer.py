@@ -4,21 +4,21 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import choice, flag, integer, number, require
 from keras_ext._core._extras import import_extra
+from keras_ext.explain._arguments import is_compiled, number_or_auto
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._explanation import to_explanation
 from keras_ext.explain._feature_names import named_elements
 from keras_ext.explain._inputs import Inputs
-from keras_ext.explain._methods import METHODS
+from keras_ext.explain._methods import METHODS, WITHOUT_GRADIENTS
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players
 from keras_ext.explain._problem import Problem, Rows
 from keras_ext.explain._progress import Progress
+from keras_ext.explain._python_model import PythonModel, as_model
 from keras_ext.explain._row_outputs import named_by_row
 
 # Up to here all coalitions cost no more than random orders that come near.
@@ -57,7 +57,10 @@ class Explainer:
     is changed, neither random state nor TensorFlow.
 
     Args:
-        model: A built model of any kind.
+        model: A built Keras model of any kind; or, for methods that take no gradients,
+            a function from rows to `(rows,)` or `(rows, outputs)`, or an estimator of
+            scikit-learn, of which `predict_proba` or else `predict` is explained. These
+            get rows in the form of the background.
         background: The rows that are compared with, as the model takes them: an array
             or list of rows; a list, tuple or dictionary of these; DataFrames, whose
             columns become names; or a `tf.data.Dataset` or `PyDataset`, which is read
@@ -120,7 +123,7 @@ class Explainer:
 
     def __init__(  # noqa: PLR0913
         self,
-        model: keras.Model,
+        model: Any,
         background: Any,
         *,
         method: str = "auto",
@@ -133,13 +136,16 @@ class Explainer:
         jit: bool | str = "auto",
         seed: int = 0,
     ) -> None:
-        require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-        known = ("auto", *METHODS)
-        require(method in known, "method", method, f"one of {known}")
-        valid = batch_size == "auto" or (is_integer(batch_size) and int(batch_size) > 0)
-        require(valid, "batch_size", batch_size, 'a positive integer or "auto"')
-        require(jit in (True, False, "auto"), "jit", jit, 'True, False or "auto"')
-        require(is_integer(seed) and seed >= 0, "seed", seed, "a non-negative integer")
+        method = choice(method, "method", ("auto", *METHODS))
+        size = number_or_auto(batch_size, "batch_size")
+        seed = integer(seed, "seed", low=0)
+        compiled = is_compiled(jit)
+        model = as_model(model, background)
+        if isinstance(model, PythonModel):
+            rule = f"one of {WITHOUT_GRADIENTS} for a model that is no keras.Model"
+            require(method in ("auto", *WITHOUT_GRADIENTS), "method", method, rule)
+            compiled = False
+            output_names = model.classes if output_names is None else output_names
         inputs = Inputs(model, background)
         parts = inputs.parts(background, "background")
         function = ModelFunction(model, inputs, parts, outputs, output_names, link)
@@ -148,8 +154,6 @@ class Explainer:
         single = Players(inputs, None, names, last_axis)
         self.method, self.reason = _choose(method, grouped.count)
         players = single if self.method == "owen" else grouped
-        compiled = _has_accelerator() if jit == "auto" else bool(jit)
-        size = None if batch_size == "auto" else int(batch_size)
         self._evaluate = Evaluation(function, parts, size, compiled)
         self._problem = Problem(
             function,
@@ -157,7 +161,7 @@ class Explainer:
             players,
             self._evaluate.batch_size,
             compiled,
-            int(seed),
+            seed,
             None if groups is None else grouped.of_element,
         )
         self._explain = METHODS[self.method](self._problem)
@@ -192,14 +196,12 @@ class Explainer:
             is one axis more. `base_values` are `(rows,)` or `(rows, outputs)`;
             `error_std`, `data` and the names are there as far as they are known.
         """
-        valid = budget == "auto" or (is_integer(budget) and int(budget) > 0)
-        require(valid, "budget", budget, 'a positive integer or "auto"')
-        valid = tolerance is None or (is_number(tolerance) and tolerance > 0)
-        require(valid, "tolerance", tolerance, "a number > 0 or None")
+        most = number_or_auto(budget, "budget")
+        tolerance = number(tolerance, "tolerance", above=0, optional=True)
+        flag(show_progress, "show_progress")
         begin = time.perf_counter()
         rows = self._rows(x)
-        number = None if budget == "auto" else int(budget)
-        found = self._explain(rows, number, tolerance, Progress(show_progress))
+        found = self._explain(rows, most, tolerance, Progress(show_progress))
         problem = self._problem
         seconds = time.perf_counter() - begin
         return to_explanation(
@@ -271,7 +273,3 @@ def _choose(method: str, players: int) -> tuple[str, str]:
     rule = f'<= {_SAMPLED_UP_TO} for method="auto"'
     require(players <= _SAMPLED_UP_TO, "players", players, rule, hint)
     return "permutation", f"{players} players are too many for all coalitions."
-
-
-def _has_accelerator() -> bool:
-    return any(d.device_type != "CPU" for d in tf.config.list_logical_devices())

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor
 from keras_ext.explain._given_rows import given_rows
+from keras_ext.explain._python_model import PythonModel
 
 
 class Inputs:
@@ -41,6 +42,7 @@ class Inputs:
         self, model: keras.Model, example: Any, name: str = "background"
     ) -> None:
         self._by_column = _takes_columns(model)
+        self._columns_of = getattr(model, "columns_of", _columns_of)
         self._declared = _declared(model)
         example = self._arrange(given_rows(example, name, self._declared))
         self.columns = [_columns(leaf) for leaf in keras.tree.flatten(example)]
@@ -108,7 +110,7 @@ class Inputs:
     def _arrange(self, x: Any) -> Any:
         """A DataFrame for a model of columns as these; all else as it is."""
         if hasattr(x, "columns") and self._by_column:
-            return {column: x[column].to_numpy() for column in x.columns}
+            return self._columns_of(x)
         return x
 
     def _arrays(self, x: Any, name: str) -> list[np.ndarray]:
@@ -157,6 +159,10 @@ def _takes_columns(model: keras.Model) -> bool:
     return isinstance(getattr(model, "input", None), dict)
 
 
+def _columns_of(frame: Any) -> dict[str, np.ndarray]:
+    return {column: frame[column].to_numpy() for column in frame.columns}
+
+
 def _columns(x: Any) -> list[str] | None:
     return [str(c) for c in x.columns] if hasattr(x, "columns") else None
 
@@ -183,22 +189,28 @@ def _dtypes(model: keras.Model, arrays: Sequence[np.ndarray]) -> list[str]:
     declared = _declared(model)
     if len(declared) == len(arrays):
         return [keras.backend.standardize_dtype(t.dtype) for t in declared]
-    return [_natural_dtype(a) for a in arrays]
+    wide = isinstance(model, PythonModel)
+    return [_natural_dtype(a, wide) for a in arrays]
 
 
-def _natural_dtype(array: np.ndarray) -> str:
-    if array.dtype.kind == "f":
+def _natural_dtype(array: np.ndarray, wide: bool) -> str:
+    if array.dtype.kind == "f" and not wide:
         return keras.config.floatx()
     return "string" if array.dtype.kind in "OSU" else array.dtype.name
 
 
 def _cast(array: np.ndarray, dtype: str, name: str) -> np.ndarray:
+    expected = f"of {dtype}, as the model and the background have it"
     try:
-        return array.astype(_numpy_dtype(dtype))
+        found = array.astype(_numpy_dtype(dtype))
     except (TypeError, ValueError):
-        of = [x for x in array.ravel()[:1000] if isinstance(x, str)][:1] or array
-        require(False, name, of, f"of {dtype}, as the model takes them")
+        texts = [x for x in array.ravel()[:1000] if isinstance(x, str)][:1]
+        require(False, name, texts or array, expected)
         raise
+    if found.dtype.kind in "iu" and array.dtype.kind == "f":
+        odd = array[found != array][:1]
+        require(not odd.size, name, odd.tolist(), expected)
+    return found
 
 
 def _numpy_dtype(dtype: str) -> Any:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import require
+from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._coalitions import Coalitions
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._problem import Rows
@@ -60,13 +61,11 @@ class Subject:
 
     def explained(self, parts: Any, budget: int | str) -> np.ndarray:
         """The values that the model has now, for rows in the place of these."""
-        valid = budget == "auto" or (is_integer(budget) and int(budget) > 0)
-        require(valid, "budget", budget, 'a positive integer or "auto"')
+        most = number_or_auto(budget, "budget")
         evaluate = self._explainer._evaluate
         rows = Rows(
             parts, evaluate(parts), self.rows.which, evaluate(self.problem.background)
         )
-        most = None if budget == "auto" else int(budget)
         return self._explainer._explain(rows, most, None, _SILENT).values
 
     def shaped(self, found: np.ndarray) -> np.ndarray:

@@ -427,10 +427,10 @@ def test_auto_says_what_it_chose():
     [
         (
             {"method": "deepest"},
-            r"`method` must be one of .*Received: method='deepest'",
+            r"`method` must be \"auto\", .*Received: method='deepest'",
         ),
         ({"batch_size": 0}, r'`batch_size` must be a positive integer or "auto"'),
-        ({"seed": -1}, r"`seed` must be a non-negative integer"),
+        ({"seed": -1}, r"`seed` must be an integer >= 0"),
         ({"link": "log"}, r"`link` must be one of"),
         ({"jit": "yes"}, r"`jit` must be True, False or"),
         ({"outputs": "none"}, r"`outputs` must be .* the outputs are \['dense_?\d*'\]"),

@@ -20,3 +20,4 @@ METHODS: dict[str, Callable[[Problem], Method]] = {
     "integrated_gradients": IntegratedGradients,
     "deep": Deep,
 }
+WITHOUT_GRADIENTS = ("exact", "permutation", "kernel", "owen")

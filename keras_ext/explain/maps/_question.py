@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import flag, require
 from keras_ext._core._typing import Tensor
+from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._inputs import Inputs, take
 from keras_ext.explain._model_function import ModelFunction
@@ -48,14 +49,12 @@ class Question:
         self, model: keras.Model, x: Any, outputs: Any, batch_size: Any, jit: bool
     ) -> None:
         require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-        valid = batch_size == "auto" or (is_integer(batch_size) and int(batch_size) > 0)
-        require(valid, "batch_size", batch_size, 'a positive integer or "auto"')
-        self.jit = jit
+        size = number_or_auto(batch_size, "batch_size")
+        self.jit = flag(jit, "jit")
         self.inputs = Inputs(model, x, "x")
         self.parts = self.inputs.parts(x)
         self.function = ModelFunction(model, self.inputs, self.parts, outputs)
-        size = None if batch_size == "auto" else int(batch_size)
-        self.evaluate = Evaluation(self.function, self.parts, size, jit)
+        self.evaluate = Evaluation(self.function, self.parts, size, self.jit)
         self.batch_size = self.evaluate.batch_size
         self.which = self.function.which(self.evaluate(self.parts))
 

@@ -72,6 +72,9 @@ def parameter_randomization(
     flag(cascading, "cascading")
     require(is_integer(seed) and seed >= 0, "seed", seed, "a non-negative integer")
     subject = Subject(explanation, explainer, x)
+    model = subject.problem.function.model
+    rule = "of a keras.Model, which has weights"
+    require(isinstance(model, keras.Model), "explainer", model, rule)
     before = np.abs(subject.values) if absolute else subject.values
     layers = _weights_by_layer(subject.problem.function.model)
     kept = [(v, np.array(v)) for own in layers.values() for v in own]

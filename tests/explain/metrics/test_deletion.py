@@ -68,5 +68,5 @@ def test_rejects_bad_arguments():
     explainer = Explainer(linear(np.ones(6)), BACKGROUND)
     with pytest.raises(ValueError, match=r"`steps` must be a positive integer"):
         deletion(explainer(X), explainer, x=X, steps=0)
-    with pytest.raises(ValueError, match=r"`background` must be rows of the shapes"):
+    with pytest.raises(ValueError, match=r"`background` must be rows of the shape "):
         deletion(explainer(X), explainer, x=X, background=BACKGROUND[:, :5])

@@ -1,0 +1,24 @@
+"""Checks of arguments that explainers and maps share."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from keras_ext._core._checks import flag, is_integer, require
+
+
+def number_or_auto(value: Any, name: str) -> int | None:
+    """A positive integer, or None for `"auto"`; raises if it is neither."""
+    if isinstance(value, str) and value == "auto":
+        return None
+    valid = is_integer(value) and value > 0
+    require(valid, name, value, 'a positive integer or "auto"')
+    return int(value)
+
+
+def is_compiled(jit: Any) -> bool:
+    """Whether to compile with XLA, by `True`, `False` or `"auto"`."""
+    if isinstance(jit, str) and jit == "auto":
+        return any(d.device_type != "CPU" for d in tf.config.list_logical_devices())
+    require(not isinstance(jit, str), "jit", jit, 'True, False or "auto"')
+    return flag(jit, "jit")
