@@ -57,7 +57,7 @@ REGIMES = {
 }
 # Strategy, and how many times the epochs it gets.
 VARIANTS = {
-    "pi": ("pi", 1),
+    "gap": ("gap", 1),
     "hypergradient": ("hypergradient", 1),
     "population, short": ("population", 1),
     "population": ("population", 4),

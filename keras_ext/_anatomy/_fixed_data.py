@@ -1,6 +1,6 @@
 """Batches of data that are looked at again and again while training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import keras
@@ -18,7 +18,7 @@ class FixedData:
     Args:
         data: `(x, y)` or `(x, y, sample_weight)` of arrays, or of lists or
             dictionaries of arrays; or a `tf.data.Dataset` or `keras.utils.PyDataset`
-            that yields batches of these.
+            that yields batches of these; or a `FixedData`, which is taken as it is.
         max_rows: Integer >= 1; use so many rows of the arrays, evenly spaced. None
             means all.
         batch_size: Integer >= 1, the largest batch made of arrays.
@@ -32,6 +32,9 @@ class FixedData:
         batch_size: int = _ROWS_AT_ONCE,
         name: str = "data",
     ) -> None:
+        if isinstance(data, FixedData):
+            vars(self).update(vars(data))
+            return
         is_tuple = isinstance(data, tuple | list)
         require(
             len(data) in (2, 3)
@@ -50,8 +53,8 @@ class FixedData:
     def _chunks(
         self, data: tuple[Any, ...], max_rows: int | None, batch_size: int, name: str
     ) -> list[Any]:
-        arrays = keras.tree.map_structure(np.asarray, data)
-        leaves = keras.tree.flatten(arrays)
+        arrays = keras.tree.map_structure(np.asarray, data, none_is_leaf=False)
+        leaves = [a for a in keras.tree.flatten(arrays) if a is not None]
         have_rows = all(a.ndim > 0 and a.dtype != object for a in leaves)
         require(have_rows, name, data, "made of arrays with an axis of rows")
         sizes = {len(a) for a in leaves}
@@ -61,7 +64,29 @@ class FixedData:
         self.num_rows = min(rows, max_rows or rows)
         chosen = np.linspace(0, rows - 1, self.num_rows).round().astype(int)
         parts = np.array_split(chosen, -(-self.num_rows // batch_size))
-        return [keras.tree.map_structure(lambda a, p=p: a[p], arrays) for p in parts]
+        return [
+            keras.tree.map_structure(lambda a, p=p: a[p], arrays, none_is_leaf=False)
+            for p in parts
+        ]
+
+    @classmethod
+    def first_rows(cls, batches: Iterable[Any], max_rows: int) -> Self:
+        """Keeps the first batches of something, until they have so many rows.
+
+        Args:
+            batches: A dataset, also one without end.
+            max_rows: The last batch is kept whole.
+        """
+        kept: list[Any] = []
+        rows = 0
+        for batch in batches:
+            kept.append(batch)
+            rows += int(keras.ops.shape(keras.tree.flatten(batch)[0])[0])
+            if rows >= max_rows:
+                break
+        data = cls.__new__(cls)
+        data.num_rows, data._batches = rows, kept
+        return data
 
     def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
         for batch in self._batches:

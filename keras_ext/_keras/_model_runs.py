@@ -1,13 +1,17 @@
 """Being told when `fit`, `evaluate` or `predict` of a model ends, in whatever way.
 
-Keras tells callbacks of the end of a `fit` that goes well, and of no other. So the
-three methods of `keras.Model` are wrapped, for the whole process, from the first time
-that somebody wants to know. The wrappers change nothing else.
+Keras tells callbacks of the end of a `fit` that goes well, and of no other, and of the
+arguments of `fit` it tells three numbers. So the three methods of `keras.Model` are
+wrapped, for the whole process, from the first time that somebody wants to know. The
+wrappers change nothing else.
 """
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import keras
 
@@ -16,6 +20,8 @@ _METHODS = ("fit", "evaluate", "predict")
 _DEPTH = "_keras_ext_runs"
 
 _listeners: list[Callable[[keras.Model], None]] = []
+# Not on the model: they hold its data, and must not be saved or copied with it.
+_fit_arguments: WeakKeyDictionary[keras.Model, dict[str, Any]] = WeakKeyDictionary()
 
 
 def tell_when_runs_end(listener: Callable[[keras.Model], None]) -> None:
@@ -36,6 +42,34 @@ def is_running(model: keras.Model) -> bool:
     return vars(model).get(_DEPTH, 0) > 0
 
 
+def arguments_of_fit(model: keras.Model) -> Mapping[str, Any] | None:
+    """The arguments of the `fit` that is running, with defaults; None if none is."""
+    return _fit_arguments.get(model)
+
+
+@contextmanager
+def _noted_arguments(
+    method: Callable[..., Any], model: keras.Model, args: Any, kwargs: Any
+) -> Iterator[None]:
+    before = _fit_arguments.get(model)
+    if method.__name__ == "fit":
+        try:
+            bound = inspect.signature(method).bind(model, *args, **kwargs)
+        except TypeError:
+            # `fit` says so better.
+            yield
+            return
+        bound.apply_defaults()
+        _fit_arguments[model] = bound.arguments
+    try:
+        yield
+    finally:
+        if before is not None:
+            _fit_arguments[model] = before
+        else:
+            _fit_arguments.pop(model, None)
+
+
 def _told(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def run(self: keras.Model, *args: Any, **kwargs: Any) -> Any:
@@ -43,7 +77,8 @@ def _told(method: Callable[..., Any]) -> Callable[..., Any]:
         # Past Keras's attribute tracking.
         object.__setattr__(self, _DEPTH, depth + 1)
         try:
-            return method(self, *args, **kwargs)
+            with _noted_arguments(method, self, args, kwargs):
+                return method(self, *args, **kwargs)
         finally:
             if depth > 0:
                 object.__setattr__(self, _DEPTH, depth)

@@ -255,6 +255,15 @@ class DynamicBatches(FitData):
         trial._endless = True
         return trial
 
+    def plain_data(self) -> Any:
+        """The same data as `fit` takes it, for those who measure: a tuple or a dataset.
+
+        Reading it does not move the batches of `fit`.
+        """
+        if self._is_dataset:
+            return self._data.batch(32)
+        return self._data if len(self._data) > 1 else (*self._data, None)
+
     def __iter__(self) -> Iterator[Any]:
         """Yields the batches of one epoch, for a training loop of your own."""
         self._orders.begin(None)

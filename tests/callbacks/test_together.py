@@ -315,7 +315,7 @@ def test_callbacks_that_make_values_live_leave_those_of_the_others(first):
     callbacks = [
         MAKE["drop"](),
         HyperparameterScheduler({"optimizer/weight_decay": [(0, 0.2), (1, 0.3)]}),
-        AdaptiveRegularization(PROBE, PROBE, include="l2", warmup_epochs=0, rule="pi"),
+        AdaptiveRegularization(PROBE, PROBE, include="l2", warmup_epochs=0, rule="gap"),
     ]
     history = fit(model, callbacks[first:] + callbacks[:first], epochs=2).history
     (dropout,) = (x for x in model.layers if isinstance(x, keras.layers.Dropout))

@@ -9,8 +9,9 @@ import numpy as np
 from keras.layers import Dropout
 
 from keras_ext import layers
+from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._sublayers import layer_paths
-from keras_ext._core._checks import flag, is_integer, is_number, require
+from keras_ext._core._checks import flag, integer, number, require
 from keras_ext._core._paths import joined
 from keras_ext._core._pattern import check_pattern, is_selected
 from keras_ext._core._typing import Logs, Pattern
@@ -18,6 +19,12 @@ from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
+from keras_ext.controllers._controller import (
+    Controller,
+    change_by,
+    check_controller,
+)
 from keras_ext.controllers.continuous._overfit_guards import OverfitGuards
 from keras_ext.controllers.continuous._pi import PI
 from keras_ext.signals.losses._loss_probe import LossProbe
@@ -30,11 +37,15 @@ _SMALLEST_RATE = 0.01
 class AdaptiveDropout(ScopedCallback):
     """Raises dropout while the model overfits, and lowers it when it does not.
 
-    After each epoch the loss is measured on a fixed part of the training data and on
-    validation data, both in inference mode. The relative gap between the two,
+    After each epoch the loss on validation data is compared with that on a fixed part
+    of the training data, both in inference mode. The relative gap between the two,
     `(validation - training) / validation`, is smoothed; a `PI` controller compares it
     with `target_gap` and moves the rates of all chosen layers on the logit scale,
     between 0 and `max_rate`. The next step uses the new rates, without a retrace.
+
+    Without data of its own it goes by what `fit` has: by `val_loss`, in epochs that are
+    validated, and by up to 2048 rows that `fit` trains on, spread evenly over arrays,
+    or the first of a dataset.
 
     A large gap alone does no harm: the training loss of a model that fits well goes to
     0, and the gap to 1. Two guards look at the losses themselves. No rate is raised
@@ -47,8 +58,9 @@ class AdaptiveDropout(ScopedCallback):
     model, saved at any time, is a plain one with the present rates. Dropout inside
     attention and recurrent layers is left alone.
 
-    The validation data steers the training here: keep other data to judge the model. If
-    no rate closes the gap, the rates stay at `max_rate`, and the logs show it.
+    The validation data steers the training here, also that of `fit`, and is no longer
+    unseen: keep other data to judge the model. If no rate closes the gap, the rates
+    stay at `max_rate`, and the logs show it.
 
     Logs `overfit_gap`, the smoothed gap, and `dropout_rate`, the mean rate that the
     next epoch trains with.
@@ -56,14 +68,16 @@ class AdaptiveDropout(ScopedCallback):
     Args:
         train_data: What `LossProbe` takes: `(x, y)`, `(x, y, sample_weight)`, or a
             dataset of batches. Of arrays, as many rows are used as there are in
-            `validation_data`.
-        validation_data: Data that is not trained on, in the same form.
+            `validation_data`. None means rows of the data that `fit` has.
+        validation_data: Data that is not trained on, in the same form. None means that
+            `fit` has some, and evaluates it.
         target_gap: Number in [0, 1), the gap to aim at. Defaults to `0.3`.
         max_rate: Number in (0, 0.95], the largest rate. Defaults to `0.6`.
         warmup_epochs: Integer >= 0; only measure in so many epochs first.
             Defaults to `2`.
-        controller: Object with `update(gap)` that returns the change of the rates on
-            the logit scale. None means `PI(target_gap)`.
+        controller: A `keras_ext.controllers.Controller`: an object with `update(gap)`
+            that returns the change of the rates on the logit scale. It is not asked if
+            the gap is not finite. None means `PI(target_gap)`.
         include: Which layers are moved: a regular expression that is searched in
             path in the model, such as `"block1/dropout"`, a list of them, or a function
             from layer to bool. None means all.
@@ -82,10 +96,13 @@ class AdaptiveDropout(ScopedCallback):
             dictionary for each epoch, with `"epoch"`, `"training_loss"`,
             `"validation_loss"`, `"gap"`, `"change"` on the logit scale, and `"reason"`:
             `"warm-up"`, `"frozen"`, `"underfit"`, `"validation improves"` or `"gap"`.
+            Epochs that `fit` does not validate are not in it.
 
     Raises:
-        ValueError: If an argument is out of range or data is missing, or, when training
-            begins, if the model has no dropout layer that is meant.
+        ValueError: If an argument is out of range, or, when training begins, if the
+            model has no dropout layer that is meant, or if neither the callback nor
+            `fit` has validation data, or, at the end of an epoch, if the controller
+            returns no finite number.
 
     Examples:
         >>> import keras, numpy as np
@@ -100,21 +117,23 @@ class AdaptiveDropout(ScopedCallback):
         ...     ]
         ... )
         >>> model.compile(keras.optimizers.Adam(0.01), "mse")
-        >>> adapt = kx.callbacks.AdaptiveDropout((x[:30], y[:30]), (x[30:], y[30:]))
-        >>> history = model.fit(x[:30], y[:30], epochs=12, callbacks=[adapt], verbose=0)
+        >>> adapt = kx.callbacks.AdaptiveDropout()
+        >>> history = model.fit(
+        ...     x, y, validation_split=0.25, epochs=12, callbacks=[adapt], verbose=0
+        ... )
         >>> model.layers[1].rate > 0.1  # nothing to learn here but noise
         True
     """
 
     def __init__(  # noqa: PLR0913
         self,
-        train_data: Any,
-        validation_data: Any,
+        train_data: Any = None,
+        validation_data: Any = None,
         *,
         target_gap: float = 0.3,
         max_rate: float = 0.6,
         warmup_epochs: int = 2,
-        controller: Any = None,
+        controller: Controller | None = None,
         include: Pattern = None,
         exclude: Pattern = None,
         guards: bool = True,
@@ -123,49 +142,29 @@ class AdaptiveDropout(ScopedCallback):
         freeze_after: float | None = None,
     ) -> None:
         super().__init__()
-        _check_data(train_data=train_data, validation_data=validation_data)
-        require(
-            is_number(target_gap) and 0 <= target_gap < 1,
-            "target_gap",
-            target_gap,
-            "a number in [0, 1)",
-        )
-        require(
-            is_number(max_rate) and 0 < max_rate <= 0.95,
-            "max_rate",
-            max_rate,
-            "a number in (0, 0.95]",
-        )
-        require(
-            is_integer(warmup_epochs) and warmup_epochs >= 0,
-            "warmup_epochs",
-            warmup_epochs,
-            "an integer >= 0",
-        )
-        require(
-            controller is None or callable(getattr(controller, "update", None)),
-            "controller",
-            controller,
-            "an object with an update method, or None",
-        )
         check_pattern("include", include)
         check_pattern("exclude", exclude)
-        _check_guards(guards, min_progress, max_damage, freeze_after)
-        self.target_gap = target_gap
-        self.max_rate = max_rate
-        self.warmup_epochs = warmup_epochs
-        self.controller = controller
+        self.target_gap = number(target_gap, "target_gap", low=0, below=1)
+        self.max_rate = number(max_rate, "max_rate", above=0, high=0.95)
+        self.warmup_epochs = integer(warmup_epochs, "warmup_epochs", low=0)
+        self.controller = check_controller(controller)
         self.include = include
         self.exclude = exclude
-        self.guards = guards
-        self.min_progress = min_progress
-        self.max_damage = max_damage
-        self.freeze_after = freeze_after
-        self.decisions: list[dict[str, Any]] = []
-        self._validation_probe = LossProbe(validation_data)
-        self._train_probe = LossProbe(
-            train_data, max_rows=self._validation_probe.num_rows
+        self.guards = flag(guards, "guards")
+        self.min_progress = number(min_progress, "min_progress", low=0)
+        self.max_damage = number(max_damage, "max_damage", above=0)
+        self.freeze_after = number(
+            freeze_after, "freeze_after", above=0, high=1, optional=True
         )
+        self.decisions: list[dict[str, Any]] = []
+        self._validation_probe = self._train_probe = None
+        if validation_data is not None:
+            data = FixedData(validation_data, name="validation_data")
+            self._validation_probe = LossProbe(data)
+        if train_data is not None:
+            rows = self._validation_probe and self._validation_probe.num_rows
+            data = FixedData(train_data, rows, name="train_data")
+            self._train_probe = LossProbe(data)
 
     def attach(self, scope: FitScope) -> None:
         model = scope.model
@@ -186,7 +185,7 @@ class AdaptiveDropout(ScopedCallback):
             bool(self._paths),
             "model",
             list(known.values()),
-            "one with a Dropout, SpatialDropout or AdaptiveDropout layer that is "
+            "one with a Dropout, SpatialDropout or LiveDropout layer that is "
             "included and not excluded",
         )
         chosen = [of_keras[layer] for layer in self._paths if layer in of_keras]
@@ -200,7 +199,9 @@ class AdaptiveDropout(ScopedCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
+        self._find_data()
         self._gap = OverfitGap()
+        self._last_gap = math.nan
         self._controller = deepcopy(self.controller) or PI(self.target_gap)
         self._guards = OverfitGuards(self.min_progress, self.max_damage)
         self.decisions = []
@@ -208,9 +209,25 @@ class AdaptiveDropout(ScopedCallback):
         # A rate that starts above the largest one may stay there.
         self._highest = [max(_logit(self.max_rate), p) for p in self._positions]
 
+    def _find_data(self) -> None:
+        data = DataOfFit(self.model)
+        # In a loop without `fit`, that there is a validation loss will be seen.
+        if self._validation_probe is None and data.is_known:
+            data.require_validation()
+        # Of each `fit` its own.
+        self._training = self._train_probe or LossProbe(data.training_rows())
+
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        training_loss = self._train_probe.measure(self.model)
-        validation_loss = self._validation_probe.measure(self.model)
+        validation_loss = self._validation_loss(logs or {})
+        if validation_loss is not None:
+            self._adapt(epoch, validation_loss)
+        if logs is not None:
+            rates = [float(rate) for rate in self._rates]
+            logs["overfit_gap"] = self._last_gap
+            logs["dropout_rate"] = float(np.mean(rates))
+
+    def _adapt(self, epoch: int, validation_loss: float) -> None:
+        training_loss = self._training.measure(self.model)
         gap = self._gap.update(training_loss, validation_loss)
         change, reason = self._decide(epoch, gap, training_loss, validation_loss)
         if reason not in ("warm-up", "frozen"):
@@ -225,15 +242,23 @@ class AdaptiveDropout(ScopedCallback):
                 "reason": reason,
             }
         )
-        if logs is not None:
-            self._log(gap, logs)
+        self._last_gap = gap
+
+    def _validation_loss(self, logs: dict[str, Any]) -> float | None:
+        """None if `fit` has not validated in this epoch, as `validation_freq` says."""
+        if self._validation_probe is not None:
+            return self._validation_probe.measure(self.model)
+        if "val_loss" not in logs and not DataOfFit(self.model).is_known:
+            expected = "data, or `val_loss` in the logs of a loop without `fit`"
+            require(False, "validation_data", None, expected)
+        return float(logs["val_loss"]) if "val_loss" in logs else None
 
     def _decide(
         self, epoch: int, gap: float, training_loss: float, validation_loss: float
     ) -> tuple[float, str]:
         """The change of the rates on the logit scale, and the reason."""
         warming_up = len(self.decisions) < self.warmup_epochs
-        change = 0.0 if warming_up else self._controller.update(gap)
+        change = 0.0 if warming_up else change_by(self._controller, gap)
         # They look on while it warms up, to know how the losses were.
         guarded, reason = self._guards.admitted(change, training_loss, validation_loss)
         if warming_up:
@@ -255,11 +280,6 @@ class AdaptiveDropout(ScopedCallback):
             else:
                 rate.assign(0.0)
 
-    def _log(self, gap: float, logs: dict[str, Any]) -> None:
-        values = [float(rate) for rate in self._rates]
-        logs["overfit_gap"] = gap
-        logs["dropout_rate"] = float(np.mean(values))
-
 
 def _logit(rate: float) -> float:
     return math.log(rate / (1.0 - rate))
@@ -267,33 +287,3 @@ def _logit(rate: float) -> float:
 
 def _has_rate(layer: keras.Layer, of_keras: dict[keras.Layer, Any]) -> bool:
     return layer in of_keras or isinstance(layer, layers.LiveDropout)
-
-
-def _check_data(**given: Any) -> None:
-    for name, data in given.items():
-        hint = "The gap between training and validation loss cannot be measured."
-        require(data is not None, name, data, "data, not None", hint)
-
-
-def _check_guards(
-    guards: Any, min_progress: Any, max_damage: Any, freeze_after: Any
-) -> None:
-    flag(guards, "guards")
-    require(
-        is_number(min_progress) and min_progress >= 0,
-        "min_progress",
-        min_progress,
-        "a number >= 0",
-    )
-    require(
-        is_number(max_damage) and max_damage > 0,
-        "max_damage",
-        max_damage,
-        "a number > 0",
-    )
-    require(
-        freeze_after is None or (is_number(freeze_after) and 0 < freeze_after <= 1),
-        "freeze_after",
-        freeze_after,
-        "a number in (0, 1] or None",
-    )

@@ -1,18 +1,20 @@
 """One controller over all that regularizes a model."""
 
+from copy import deepcopy
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import choice, integer, number, require
 from keras_ext._core._pattern import check_pattern, is_selected
 from keras_ext._core._typing import Logs, Pattern
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._regularization_knobs import RegularizationKnobs, regularizes
+from keras_ext.callbacks.regularization._data_of_fit import data_or_that_of_fit
 from keras_ext.callbacks.regularization._regularization_plot import draw
 from keras_ext.callbacks.regularization._regularization_report import report
 from keras_ext.callbacks.regularization._rules import (
@@ -22,14 +24,16 @@ from keras_ext.callbacks.regularization._rules import (
     RegularizationRule,
     Sensed,
 )
+from keras_ext.controllers._controller import Controller, check_controller
+from keras_ext.controllers.continuous._pi import PI
 from keras_ext.signals.losses._loss_probe import LossProbe
 from keras_ext.signals.losses._overfit_gap import OverfitGap
 
-STRATEGIES = ("hypergradient", "pi", "population")
+RULES = ("hypergradient", "gap", "population")
 
 
 class AdaptiveRegularization(ScopedCallback):
-    """Makes all regularization of a model stronger or weaker, by one controller.
+    """Makes all regularization of a model stronger or weaker while it trains.
 
     It finds what regularizes a model that exists: the rates of dropout layers, also in
     attention and recurrent layers, the deviation of `GaussianNoise`, the strengths of
@@ -41,8 +45,10 @@ class AdaptiveRegularization(ScopedCallback):
 
     After each epoch the loss is measured on a fixed part of the training data and on
     validation data, in inference mode, without the penalties and the label smoothing
-    that are moved, which would hide their own effect. What is then done is up to the
-    `rule`:
+    that are moved, which would hide their own effect. Without data of its own it takes
+    what `fit` has: up to 2048 rows that `fit` trains on, and up to 2048 that it
+    validates with, spread evenly over arrays, or the first of a dataset. What is then
+    done is up to the `rule`:
 
     - `"hypergradient"` moves each on its own, down the gradient of the validation loss
       after one more step of training, by `Hypergradient`: in closed form for penalties,
@@ -52,11 +58,12 @@ class AdaptiveRegularization(ScopedCallback):
       looks one step ahead only, at a step of SGD or of Adam as it is at that time; of
       other optimizers and of gradient transforms it knows nothing but the learning
       rate.
-    - `"pi"` moves all by one number, the strength. A `PI` controller brings the
-      smoothed relative gap, `(validation - training) / validation`, to `target_gap`,
+    - `"gap"` moves all by one number, the strength, as a `controller` says that is told
+      the smoothed relative gap, `(validation - training) / validation`. It does so
       within the guards of `AdaptiveDropout`: no increase while the validation loss
       falls, and a decrease when the training loss shows that the model is kept from
-      fitting. In the study it lost to doing nothing where a model overfitted.
+      fitting. With the usual controller, a `PI` that brings the gap to `target_gap`, it
+      lost to doing nothing in the study, where a model overfitted.
     - `"population"` trains `members` copies of the model, an epoch each in turn, that
       begin with the same weights and with different values. After each round the worst
       goes on with the weights and, changed a little, the values of the best, by
@@ -64,8 +71,8 @@ class AdaptiveRegularization(ScopedCallback):
       weights and optimizer state in memory. The best is left behind.
 
     The momentum of batch normalization is not moved: it has no influence on the
-    training, and `report` only names it. The validation data steers the training: keep
-    other data to judge the model.
+    training, and `report` only names it. The validation data steers the training, also
+    that of `fit`, and is no longer unseen: keep other data to judge the model.
 
     Logs `overfit_gap`, `regularization_strength`, the mean offset, and each
     hyperparameter under its path, with the values that the next epoch trains with. At
@@ -75,22 +82,27 @@ class AdaptiveRegularization(ScopedCallback):
     Args:
         train_data: What `LossProbe` takes: `(x, y)`, `(x, y, sample_weight)`, or a
             dataset of batches. Of arrays, as many rows are used as there are in
-            `validation_data`.
-        validation_data: Data that is not trained on, in the same form.
+            `validation_data`. None means rows of the data that `fit` has.
+        validation_data: Data that is not trained on, in the same form. None means rows
+            of the data that `fit` validates with.
         include: Which hyperparameters, as in `keras_ext.make_live`: a regular
             expression that is searched in the path, a list of them, or a function. None
             means all of the above.
         exclude: Which not, in the same form. None means none.
-        target_gap: Number in [0, 1), the gap that `"pi"` aims at. Defaults to `0.3`.
+        target_gap: Number in [0, 1), the gap that `PI` aims at, for `"gap"`.
+            Defaults to `0.3`.
         span: Number > 0; the offsets stay between minus this and this. Rates stay
             below 0.6, and label smoothing below 0.3, unless they began above.
             Defaults to `4.0`.
         warmup_epochs: Integer >= 0; only measure in so many epochs first. In a
             population each member has so many. Defaults to `2`.
-        rule: `"hypergradient"`, `"pi"` or `"population"`.
-            Defaults to `"hypergradient"`.
+        rule: `"hypergradient"`, `"gap"` or `"population"`. None means `"gap"` if there
+            is a controller, else `"hypergradient"`.
+        controller: For `"gap"`, a `keras_ext.controllers.Controller`: an object with
+            `update(gap)` that returns the change of the strength. It is not asked if
+            the gap is not finite. None means `PI(target_gap)`.
         members: Integer >= 2, the size of the population. Defaults to `4`.
-        seed: Integer, the seed of what strategies draw. None means random.
+        seed: Integer, the seed of what is drawn at random. None means random.
 
     Attributes:
         decisions: What was decided in the present or last `fit`: a list with a
@@ -102,7 +114,9 @@ class AdaptiveRegularization(ScopedCallback):
 
     Raises:
         ValueError: If an argument is not of this form, or, when training begins, if
-            nothing that is meant regularizes the model.
+            nothing that is meant regularizes the model, or if neither the callback nor
+            `fit` has validation data, or, at the end of an epoch, if the controller
+            returns no finite number.
 
     Examples:
         >>> import keras, numpy as np
@@ -115,10 +129,10 @@ class AdaptiveRegularization(ScopedCallback):
         ...     [keras.Input((8,)), hidden, dropout, keras.layers.Dense(8)]
         ... )
         >>> model.compile(keras.optimizers.AdamW(0.01), "mse")
-        >>> adapt = kx.callbacks.AdaptiveRegularization(
-        ...     (x[:30], y[:30]), (x[30:], y[30:]), seed=0
+        >>> adapt = kx.callbacks.AdaptiveRegularization(seed=0)
+        >>> history = model.fit(
+        ...     x, y, validation_split=0.25, epochs=10, callbacks=[adapt], verbose=0
         ... )
-        >>> history = model.fit(x[:30], y[:30], epochs=10, callbacks=[adapt], verbose=0)
         >>> list(adapt.decisions[-1]["values"])
         ['h/kernel_regularizer/l2', 'dropout/rate', 'optimizer/weight_decay']
         >>> dropout.rate == adapt.decisions[-1]["values"]["dropout/rate"]
@@ -129,51 +143,43 @@ class AdaptiveRegularization(ScopedCallback):
 
     def __init__(  # noqa: PLR0913
         self,
-        train_data: Any,
-        validation_data: Any,
+        train_data: Any = None,
+        validation_data: Any = None,
         *,
         include: Pattern = None,
         exclude: Pattern = None,
         target_gap: float = 0.3,
         span: float = 4.0,
         warmup_epochs: int = 2,
-        rule: str = "hypergradient",
+        rule: str | None = None,
+        controller: Controller | None = None,
         members: int = 4,
         seed: int | None = None,
     ) -> None:
         super().__init__()
         check_pattern("include", include)
         check_pattern("exclude", exclude)
-        require(
-            is_number(target_gap) and 0 <= target_gap < 1,
-            "target_gap",
-            target_gap,
-            "a number in [0, 1)",
-        )
-        require(is_number(span) and span > 0, "span", span, "a number > 0")
-        require(
-            is_integer(warmup_epochs) and warmup_epochs >= 0,
-            "warmup_epochs",
-            warmup_epochs,
-            "an integer >= 0",
-        )
-        require(rule in STRATEGIES, "rule", rule, f"one of {STRATEGIES}")
-        require(
-            is_integer(members) and members >= 2, "members", members, "an integer >= 2"
-        )
-        require(seed is None or is_integer(seed), "seed", seed, "an integer or None")
-        rows = FixedData(validation_data, name="validation_data").num_rows
-        FixedData(train_data, rows, name="train_data")
-        self.train_data = train_data
-        self.validation_data = validation_data
         self.include = include
         self.exclude = exclude
-        self.target_gap = target_gap
-        self.span = span
-        self.warmup_epochs = warmup_epochs
-        self.rule = rule
-        self.members = members
-        self.seed = seed
+        self.target_gap = number(target_gap, "target_gap", low=0, below=1)
+        self.span = number(span, "span", above=0)
+        self.warmup_epochs = integer(warmup_epochs, "warmup_epochs", low=0)
+        self.controller = check_controller(controller)
+        if rule is None:
+            rule = "hypergradient" if controller is None else "gap"
+        self.rule = choice(rule, "rule", RULES)
+        hint = "The others have controllers of their own."
+        fits = controller is None or rule == "gap"
+        require(fits, "rule", rule, '"gap", if there is a controller', hint)
+        self.members = integer(members, "members", low=2)
+        self.seed = integer(seed, "seed", optional=True)
+        rows = None
+        if validation_data is not None:
+            rows = FixedData(validation_data, name="validation_data").num_rows
+        if train_data is not None:
+            FixedData(train_data, rows, name="train_data")
+        self.train_data = train_data
+        self.validation_data = validation_data
         self.decisions: list[dict[str, Any]] = []
         self._first_values: dict[str, float] = {}
         self._not_moved: dict[str, float] = {}
@@ -194,41 +200,37 @@ class AdaptiveRegularization(ScopedCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        # They are traced with the live values of this `fit`.
-        validation = LossProbe(self.validation_data)
-        self._probes = (
-            LossProbe(self.train_data, max_rows=validation.num_rows),
-            validation,
+        training, validation = data_or_that_of_fit(
+            self.model, self.train_data, self.validation_data
         )
-        self._strategy = self._make_strategy()
-        self._gap = OverfitGap(self._strategy.smoothing)
+        # They are traced with the live values of this `fit`.
+        self._probes = LossProbe(training), LossProbe(validation)
+        self._rule = self._make_rule(training, validation)
+        self._gap = OverfitGap(self._rule.smoothing)
         self._first_values = self._knobs.values()
-        self._strategy.begin(self.model, self._knobs)
+        self._rule.begin(self.model, self._knobs)
         self.decisions = []
 
-    def _make_strategy(self) -> RegularizationRule:
+    def _make_rule(
+        self, training: FixedData, validation: FixedData
+    ) -> RegularizationRule:
         if self.rule == "hypergradient":
-            return ByHypergradient(
-                self.train_data, self.validation_data, seed=self.seed
-            )
+            return ByHypergradient(training, validation, seed=self.seed)
         if self.rule == "population":
             return ByPopulation(
-                self.members,
-                self.warmup_epochs,
-                seed=self.seed,
-                data=self.validation_data,
+                self.members, self.warmup_epochs, seed=self.seed, data=validation
             )
-        return ByGap(self.target_gap)
+        return ByGap(deepcopy(self.controller) or PI(self.target_gap))
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        self._strategy.before_epoch()
+        self._rule.before_epoch()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         training_loss, validation_loss = self._measure()
         gap = self._gap.update(training_loss, validation_loss)
         warming_up = len(self.decisions) < self.warmup_epochs
         before = float(np.mean(self._knobs.offsets))
-        decision = self._strategy.decide(
+        decision = self._rule.decide(
             Sensed(training_loss, validation_loss, gap, warming_up)
         )
         if decision.offsets is not None:
@@ -261,7 +263,7 @@ class AdaptiveRegularization(ScopedCallback):
         return training, validation
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self._strategy.end()
+        self._rule.end()
         super().on_train_end(logs)
 
     def report(self) -> str:

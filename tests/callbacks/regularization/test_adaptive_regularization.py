@@ -47,6 +47,13 @@ def make_model(l2=1e-3, rate=0.1, decay=0.01, smoothing=0.02, width=32):
     return model
 
 
+class Up:
+    """A controller that wants more, by as much as it was told."""
+
+    def update(self, gap):
+        return gap
+
+
 class Plant(AdaptiveRegularization):
     """Measures a simulated training in place of a real one."""
 
@@ -64,7 +71,7 @@ def fit(model, callback, epochs=3, **options):
 
 
 def simulate(losses, epochs, **options):
-    callback = Plant(losses, **{"warmup_epochs": 0, "strategy": "pi", **options})
+    callback = Plant(losses, **{"warmup_epochs": 0, "rule": "gap", **options})
     callbacks = keras.callbacks.CallbackList(
         [callback], model=make_model(), epochs=epochs
     )
@@ -148,7 +155,7 @@ def test_measuring_changes_nothing_about_the_training():
 
 def test_regularizes_a_model_that_overfits_and_says_so():
     model = make_model(width=64)
-    callback = AdaptiveRegularization(TRAIN, VALIDATION, target_gap=0.1, rule="pi")
+    callback = AdaptiveRegularization(TRAIN, VALIDATION, target_gap=0.1, rule="gap")
     history = fit(model, callback, epochs=40, batch_size=8)
     assert history["regularization_strength"][-1] > 0.5
     assert history["dropout/rate"][-1] > 0.15
@@ -184,6 +191,41 @@ def test_closed_loop_of_the_gap(effect):
     assert np.abs(np.array(gap[-10:]) - 0.3).max() < 0.025
     assert np.ptp(ends) < 0.05
     assert 0 < ends[-1] < 4
+
+
+def test_a_controller_moves_the_one_strength():
+    rows = simulate(lambda strength, epoch: (0.6, 1.0), 3, controller=Up(), rule=None)
+    assert [row["change"] for row in rows] == pytest.approx([0.4, 0.4, 0.4])
+    assert rows[-1]["strength"] == pytest.approx(1.2)
+
+
+def test_a_controller_that_returns_no_number_is_an_error():
+    class Broken:
+        def update(self, gap):
+            return float("nan")
+
+    with pytest.raises(ValueError, match=r"`Broken.update\(0.4\)` must be a finite"):
+        simulate(lambda strength, epoch: (0.6, 1.0), 1, controller=Broken(), rule=None)
+
+
+def test_without_data_it_measures_on_that_of_fit():
+    model = make_model(l2=1.0)
+    callback = AdaptiveRegularization(warmup_epochs=1, seed=0)
+    data = (X[:450], Y[:450])
+    history = model.fit(
+        *data, validation_split=2 / 3, epochs=2, callbacks=[callback], verbose=0
+    ).history
+    row = callback.decisions[-1]
+    assert set(row["slopes"]) == set(PATHS)
+    # Those of `fit` have the penalty in them.
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    validation = float(loss(VALIDATION[1], model(VALIDATION[0])))
+    training = float(loss(TRAIN[1], model(TRAIN[0])))
+    assert row["validation_loss"] == pytest.approx(validation, rel=1e-4)
+    assert row["training_loss"] == pytest.approx(training, rel=1e-4)
+    assert history["val_loss"][-1] > validation + 1
+    with pytest.raises(ValueError, match=r"`validation_data` must be data, here or as"):
+        model.fit(*TRAIN, callbacks=[AdaptiveRegularization()], verbose=0)
 
 
 def test_the_strength_stays_within_its_span():
@@ -237,8 +279,10 @@ def test_needs_something_to_move():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"train_data": None}, "`train_data` must be a tuple"),
-        ({"validation_data": None}, "`validation_data` must be a tuple"),
+        ({"train_data": 1}, "`train_data` must be a tuple"),
+        ({"validation_data": 1}, "`validation_data` must be a tuple"),
+        ({"controller": kx.controllers.PI}, "`controller` must be an object with a"),
+        ({"controller": Up(), "rule": "population"}, '`rule` must be "gap", if there'),
         ({"include": 1}, "`include` must be a regular expression"),
         ({"exclude": 1}, "`exclude` must be a regular expression"),
         ({"target_gap": 1.0}, r"`target_gap` must be a number in \[0, 1\)"),

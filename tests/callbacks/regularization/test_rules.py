@@ -20,8 +20,8 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(70, 6)).astype("float32")
 Y = keras.utils.to_categorical(RNG.integers(0, 3, 70))
 TRAIN, VALIDATION = (X[:40], Y[:40]), (X[30:], Y[30:])
-STRATEGIES = ("pi", "hypergradient", "population")
-every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
+RULES = ("gap", "hypergradient", "population")
+every_rule = pytest.mark.parametrize("rule", RULES)
 START = {"l1": 0.02, "l2": 0.03, "activity": 0.05, "decay": 0.04, "smoothing": 0.1}
 KEYS = {
     "hidden/kernel_regularizer/l1": "l1",
@@ -82,11 +82,11 @@ def fit(model, callback, epochs=3, **options):
     return model.fit(*TRAIN, **options).history
 
 
-def adapt(strategy, **options):
+def adapt(rule, **options):
     return AdaptiveRegularization(
         TRAIN,
         VALIDATION,
-        **{"strategy": strategy, "warmup_epochs": 0, "seed": 0, **options},
+        **{"rule": rule, "warmup_epochs": 0, "seed": 0, **options},
     )
 
 
@@ -232,17 +232,15 @@ RIDGES = [
 
 
 @pytest.mark.parametrize(
-    ("strategy", "epochs", "first"), thorough_but(RIDGES[:1], RIDGES, TRAININGS)
+    ("rule", "epochs", "first"), thorough_but(RIDGES[:1], RIDGES, TRAININGS)
 )
-def test_the_best_ridge_is_found(strategy, epochs, first):
+def test_the_best_ridge_is_found(rule, epochs, first):
     train, validation, best, lowest = ridge()
     penalty = keras.regularizers.L2(first)
     dense = keras.layers.Dense(1, use_bias=False, kernel_regularizer=penalty)
     model = keras.Sequential([keras.Input((20,)), dense])
     model.compile(keras.optimizers.SGD(0.1), "mse")
-    callback = AdaptiveRegularization(
-        train, validation, rule=strategy, span=6.0, seed=0
-    )
+    callback = AdaptiveRegularization(train, validation, rule=rule, span=6.0, seed=0)
     options = {"epochs": epochs, "batch_size": 24, "verbose": 0}
     model.fit(*train, callbacks=[callback], **options)
     assert abs(math.log(penalty.l2 / best)) < 0.3
@@ -282,18 +280,18 @@ def test_members_are_trained_as_if_alone():
 def test_the_worst_member_goes_on_as_the_best():
     callback = adapt("population", members=4)
     model = plain_model()
-    strategy = start(callback, model)
+    rule = start(callback, model)
     for loss in (3.0, 1.0, 2.0, 4.0):
-        strategy.before_epoch()
+        rule.before_epoch()
         model.trainable_variables[1].assign([loss] * 5)
-        row = decide(strategy, loss)
+        row = decide(rule, loss)
     assert row.note == "member 3, 3 goes on as 1"
-    first = [state[1][0] for state in strategy._states]
+    first = [state[1][0] for state in rule._states]
     assert first == [3.0, 1.0, 2.0, 1.0]
-    best, copied = (strategy._population.settings[i] for i in (1, 3))
+    best, copied = (rule._population.settings[i] for i in (1, 3))
     ratios = {round(copied[path] / best[path], 3) for path in best}
     assert ratios <= {0.6, 1.0, 1.6}
-    strategy.end()
+    rule.end()
     np.testing.assert_array_equal(model.trainable_variables[1], [1.0] * 5)
     kx.detach(model)
 
@@ -301,12 +299,12 @@ def test_the_worst_member_goes_on_as_the_best():
 def test_a_member_that_has_no_loss_is_not_left_behind():
     callback = adapt("population", members=2)
     model = plain_model()
-    strategy = start(callback, model)
+    rule = start(callback, model)
     for loss in (math.nan, 2.0, math.nan):
-        strategy.before_epoch()
+        rule.before_epoch()
         model.trainable_variables[1].assign([loss] * 5)
-        decide(strategy, loss)
-    strategy.end()
+        decide(rule, loss)
+    rule.end()
     np.testing.assert_array_equal(model.trainable_variables[1], [2.0] * 5)
     kx.detach(model)
 
@@ -314,13 +312,13 @@ def test_a_member_that_has_no_loss_is_not_left_behind():
 def start(callback, model):
     callback.set_model(model)
     callback.on_train_begin()
-    return callback._strategy
+    return callback._rule
 
 
-def decide(strategy, validation_loss, warming_up=False):
+def decide(rule, validation_loss, warming_up=False):
     from keras_ext.callbacks.regularization._rules import Sensed
 
-    return strategy.decide(Sensed(0.1, validation_loss, 0.3, warming_up))
+    return rule.decide(Sensed(0.1, validation_loss, 0.3, warming_up))
 
 
 # All of them.
@@ -346,22 +344,22 @@ def counting_model(jit_compile):
 
 
 @functools.cache
-def trained(strategy, jit_compile):
+def trained(rule, jit_compile):
     """Returns the model, the callback and the history of five epochs."""
-    model, callback = counting_model(jit_compile), adapt(strategy, members=2)
+    model, callback = counting_model(jit_compile), adapt(rule, members=2)
     history = fit(model, callback, epochs=5, batch_size=40)
     return model, callback, history, model.traces
 
 
 WAYS = [
-    *((strategy, False) for strategy in STRATEGIES),
-    *((strategy, True) for strategy in ("hypergradient", "population")),
+    *((rule, False) for rule in RULES),
+    *((rule, True) for rule in ("hypergradient", "population")),
 ]
 
 
-@every_strategy
-def test_explains_itself_and_leaves_a_plain_model(strategy, tmp_path):
-    model, callback, history, _ = trained(strategy, False)
+@every_rule
+def test_explains_itself_and_leaves_a_plain_model(rule, tmp_path):
+    model, callback, history, _ = trained(rule, False)
     paths = {*KEYS, "dropout/rate"}
     assert paths <= set(history)
     *lines, last = callback.report().splitlines()
@@ -383,11 +381,11 @@ def test_explains_itself_and_leaves_a_plain_model(strategy, tmp_path):
 
 # One with a gradient of its own, and one with several states of the model.
 @pytest.mark.parametrize(
-    ("strategy", "jit_compile"),
+    ("rule", "jit_compile"),
     thorough_but([("hypergradient", False), ("population", False)], WAYS),
 )
-def test_one_trace_a_second_fit_and_a_copy(strategy, jit_compile):
-    model, callback, _, traces = trained(strategy, jit_compile)
+def test_one_trace_a_second_fit_and_a_copy(rule, jit_compile):
+    model, callback, _, traces = trained(rule, jit_compile)
     # With the symbolic one, of a model that is not built.
     assert traces <= 2
     assert len(callback.decisions) == 5
@@ -399,14 +397,14 @@ def test_one_trace_a_second_fit_and_a_copy(strategy, jit_compile):
 
 
 @pytest.mark.parametrize(
-    "strategy", thorough_but(["hypergradient"], ["hypergradient", "population"])
+    "rule", thorough_but(["hypergradient"], ["hypergradient", "population"])
 )
-def test_two_replicas_train_as_one(strategy, strategies):
+def test_two_replicas_train_as_one(rule, strategies):
     values = []
     for replicas in (1, 2):
         with strategies(replicas).scope():
             model = plain_model(keras.optimizers.AdamW)
-        callback = adapt(strategy, members=2)
+        callback = adapt(rule, members=2)
         fit(model, callback, epochs=3, batch_size=40, shuffle=False)
         values.append((model.get_weights(), callback.decisions[-1]["values"]))
     for one, two in zip(values[0][0], values[1][0], strict=True):
@@ -417,7 +415,7 @@ def test_two_replicas_train_as_one(strategy, strategies):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"strategy": "pid"}, "`strategy` must be one of "),
+        ({"rule": "pid"}, '`rule` must be "hypergradient", "gap" or "population"'),
         ({"members": 1}, "`members` must be an integer >= 2"),
         ({"seed": 0.5}, "`seed` must be an integer or None"),
     ],

@@ -5,24 +5,26 @@ from keras_ext.callbacks.regularization._rules._regularization_rule import (
     RegularizationRule,
     Sensed,
 )
+from keras_ext.controllers._controller import Controller, change_by
 from keras_ext.controllers.continuous._overfit_guards import OverfitGuards
-from keras_ext.controllers.continuous._pi import PI
 
 
 class ByGap(RegularizationRule):
-    """Moves all by the same offset, so that the gap comes to its target.
+    """Moves all by the same offset, as a controller of the gap says, within guards.
 
     Args:
-        target_gap: The gap to aim at.
+        controller: Is told the gap.
     """
 
-    def __init__(self, target_gap: float) -> None:
+    def __init__(self, controller: Controller) -> None:
         self._strength = 0.0
-        self._controller = PI(target_gap)
+        self._controller = controller
         self._guards = OverfitGuards(min_progress=0.01, max_damage=0.05)
 
     def decide(self, sensed: Sensed) -> Decision:
-        wanted = 0.0 if sensed.warming_up else self._controller.update(sensed.gap)
+        wanted = 0.0
+        if not sensed.warming_up:
+            wanted = change_by(self._controller, sensed.gap)
         # They look on while it warms up, to know how the losses were.
         change, reason = self._guards.admitted(
             wanted, sensed.training_loss, sensed.validation_loss
