@@ -25,7 +25,7 @@ class Batches(keras.utils.PyDataset):
         return X[10 * index :][:10], Y[10 * index :][:10]
 
 
-class Seen(Exception):
+class SeenError(Exception):
     pass
 
 
@@ -39,7 +39,7 @@ class Look(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         data = DataOfFit(self.model)
         self.found = [*getattr(data, f"{self.of}_rows")()]
-        raise Seen
+        raise SeenError
 
 
 def look(*args, of="training", **options):
@@ -47,7 +47,7 @@ def look(*args, of="training", **options):
     model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
     model.compile("sgd", "mse")
     callback = Look(of)
-    with pytest.raises(Seen):
+    with pytest.raises(SeenError):
         model.fit(*args, shuffle=False, callbacks=[callback], verbose=0, **options)
     # Nothing is held on to when `fit` has ended.
     assert not DataOfFit(model).is_known
