@@ -3,11 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from keras_ext._core._checks import is_integer, require
+import keras
+
+from keras_ext._core._checks import flag, is_integer, require
 from keras_ext._core._pattern import check_pattern, matches
 from keras_ext._core._typing import Logs, Pattern, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
+from keras_ext.callbacks.schedules._frozen_statistics import (
+    FrozenStatistics,
+    statistical_layers,
+)
 from keras_ext.gradients.scale._freeze import Freeze
 
 
@@ -20,6 +26,10 @@ class GradualUnfreezing(GradientCallback):
     the new head first, then the last layers, and those nearest to the input last. At
     the end of `fit` the model has its own optimizer back, with its state advanced.
 
+    A `BatchNormalization` of which a weight or a moving statistic is frozen rests, as
+    with `trainable=False` in Keras: it normalizes by its moving statistics, and these
+    stay as they are.
+
     It saves no time: the gradients of frozen weights are computed too.
 
     Logs `frozen_fraction`, the share of the numbers in the trainable weights that were
@@ -31,6 +41,8 @@ class GradualUnfreezing(GradientCallback):
             trained for the first time; and a regular expression that is searched in
             `variable.path`, a list of them, or a function from variable to bool. A
             weight that several patterns fit is thawed by the earliest.
+        freeze_statistics: Whether frozen `BatchNormalization` layers rest, too. Without
+            that their moving statistics follow the new data. Defaults to `True`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training. Defaults to `"skip"`.
 
@@ -62,7 +74,11 @@ class GradualUnfreezing(GradientCallback):
     """
 
     def __init__(
-        self, schedule: Sequence[tuple[int, Pattern]], *, nonfinite: str = "skip"
+        self,
+        schedule: Sequence[tuple[int, Pattern]],
+        *,
+        freeze_statistics: bool = True,
+        nonfinite: str = "skip",
     ) -> None:
         super().__init__(nonfinite=nonfinite)
         require(
@@ -76,13 +92,17 @@ class GradualUnfreezing(GradientCallback):
         for _, pattern in schedule:
             check_pattern("schedule", pattern)
         self.schedule = list(schedule)
+        self.freeze_statistics = flag(freeze_statistics, "freeze_statistics")
 
     def _is_named(self, variable: Variable) -> bool:
         return any(matches(pattern, variable) for _, pattern in self.schedule)
 
     def install(self, pipeline: AttachedPipeline) -> None:
         if self.model.built:
-            weights = self.model.trainable_variables
+            weights = list(self.model.trainable_variables)
+            if self.freeze_statistics:
+                for layer in statistical_layers(self.model):
+                    weights += layer.non_trainable_variables
             idle = [
                 p for _, p in self.schedule if not any(matches(p, w) for w in weights)
             ]
@@ -93,8 +113,24 @@ class GradualUnfreezing(GradientCallback):
                 f"patterns that each fit one of {[w.path for w in weights]}",
                 hint=f"{idle} do not.",
             )
-        self._freeze = Freeze(include=self._is_named)
-        pipeline.add_transform(self._freeze)
+        self._freeze: Freeze | None = None
+        # A schedule of statistics alone has no weight to freeze.
+        named = map(self._is_named, self.model.trainable_variables)
+        if not self.model.built or any(named):
+            self._freeze = Freeze(include=self._is_named)
+            pipeline.add_transform(self._freeze)
+        self._statistics: FrozenStatistics | None = None
+        if self.freeze_statistics:
+            self._statistics = FrozenStatistics(self.scope, self._thaws_in)
+
+    def _thaws_in(self, layer: keras.Layer) -> int | None:
+        """The epoch in which the earliest pattern thaws something of a layer."""
+        epochs = [
+            epoch
+            for epoch, pattern in self.schedule
+            if any(matches(pattern, weight) for weight in layer.weights)
+        ]
+        return min(epochs, default=None)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
@@ -103,11 +139,20 @@ class GradualUnfreezing(GradientCallback):
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         while self._waiting and self._waiting[0][0] <= epoch:
             _, pattern = self._waiting.pop(0)
+            self._thaw(pattern)
+        if self._statistics is not None:
+            self._statistics.begin_epoch(epoch)
+
+    def _thaw(self, pattern: Pattern) -> None:
+        if self._freeze is None:
+            return
+        if any(matches(pattern, w) for w in self.model.trainable_variables):
             self._freeze.thaw(pattern)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
-            logs["frozen_fraction"] = self._freeze.frozen_fraction
+            rests = self._freeze is not None
+            logs["frozen_fraction"] = self._freeze.frozen_fraction if rests else 0.0
         super().on_epoch_end(epoch, logs)
 
 

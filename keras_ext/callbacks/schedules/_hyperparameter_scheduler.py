@@ -16,6 +16,12 @@ from keras_ext._live._find_hyper_variables import hyper_variables
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._hyper_variable import HyperVariable
 
+# Keras keeps it where the running step reads it; a second owner would be in its way.
+_OF_RATE = (
+    "For the learning rate use keras.callbacks.LearningRateScheduler, or give the "
+    "optimizer a schedule of keras.optimizers.schedules."
+)
+
 
 class HyperparameterScheduler(ScopedCallback):
     """Sets hyperparameters by schedules while a model trains.
@@ -25,6 +31,9 @@ class HyperparameterScheduler(ScopedCallback):
     regularizers or the weight decay of its optimizer, and any `HyperVariable` in it.
     The running step uses the new values without a retrace. At the end of `fit` the
     model is a plain one again, with the last values.
+
+    The learning rate is left to Keras, which has `LearningRateScheduler` for it, and
+    schedules to give to the optimizer.
 
     Logs each value at the end of an epoch, under its path.
 
@@ -112,12 +121,9 @@ class HyperparameterScheduler(ScopedCallback):
             known = sorted(
                 {*found, *(knob.path for knob in find_hyperparameters(model))}
             )
-            require(
-                False,
-                "schedules",
-                unused,
-                f"expressions of which each fits one of {known}",
-            )
+            expected = f"expressions of which each fits one of {known}"
+            of_rate = any(re.search(p, "optimizer/learning_rate") for p in unused)
+            require(False, "schedules", unused, expected, _OF_RATE if of_rate else "")
         return {
             path: (found[path], _as_function(self.schedules[given]))
             for path, given in path_for.items()

@@ -135,6 +135,72 @@ def test_a_pattern_that_fits_nothing_is_an_error_and_leaves_the_model_alone():
     assert model.optimizer is optimizer
 
 
+def normalizing_model(scale=True, **options):
+    keras.utils.set_random_seed(0)
+    norm = keras.layers.BatchNormalization(
+        momentum=0.5, scale=scale, center=scale, name="norm"
+    )
+    model = keras.Sequential(
+        [keras.Input((4,)), norm, keras.layers.Dense(2, name="head")], name="model"
+    )
+    model.compile(keras.optimizers.SGD(0.1), "mse", **options)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("replicas", "options"),
+    [
+        (1, {}),
+        (2, {}),
+        pytest.param(1, {"jit_compile": True}, marks=pytest.mark.thorough(MATRIX)),
+    ],
+)
+def test_batch_normalization_rests_as_it_does_in_keras(replicas, options, strategies):
+    with strategies(replicas).scope():
+        model = normalizing_model(**options)
+        plain = normalizing_model(**options)
+        plain.get_layer("norm").trainable = False
+        plain.compile(keras.optimizers.SGD(0.1), "mse", **options)
+    watch = Watch()
+    thaw = GradualUnfreezing([(2, "norm")])
+    fit(model, thaw, watch, epochs=2)
+    fit(plain, epochs=2)
+    assert watch.moved == 2 * [{"head"}]
+    for ours, theirs in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    fit(model, thaw, watch, epochs=4, initial_epoch=2)
+    assert watch.moved == 2 * [{"norm", "head"}]
+    assert "call" not in vars(model.get_layer("norm"))
+
+
+def test_batch_normalization_without_weights_and_one_trace():
+    watch = Watch()
+    model = normalizing_model(scale=False)
+    fit(model, GradualUnfreezing([(1, "norm/moving")]), watch, epochs=3)
+    assert watch.moved == [{"head"}, {"head", "norm"}, {"head", "norm"}]
+    assert len(watch.traces) == 1
+
+
+def test_statistics_move_if_they_are_not_to_be_frozen():
+    model = normalizing_model()
+    thaw = GradualUnfreezing([(9, "norm")], freeze_statistics=False)
+    before = model.get_layer("norm").get_weights()
+    fit(model, thaw, epochs=1)
+    after = model.get_layer("norm").get_weights()
+    moved = [np.any(a != b) for a, b in zip(before, after, strict=True)]
+    assert moved == [False, False, True, True]
+
+
+def test_batch_normalization_in_a_model_that_is_built_by_its_first_step():
+    layers = [keras.layers.BatchNormalization(name="norm"), keras.layers.Dense(2)]
+    model = keras.Sequential(layers)
+    model.compile("sgd", "mse")
+    fit(model, GradualUnfreezing([(2, "norm")]), epochs=1)
+    np.testing.assert_array_equal(layers[0].moving_mean, np.zeros(4))
+    fit(model, GradualUnfreezing([(0, "norm")]), epochs=1)
+    assert np.any(layers[0].moving_mean != 0)
+
+
 @pytest.mark.parametrize(
     "schedule",
     [[], "top", [("top", 1)], [(1,)], [(-1, "top")], [(1.5, "top")], [(1, None)]],

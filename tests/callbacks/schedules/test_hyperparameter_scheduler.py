@@ -72,7 +72,7 @@ def test_functions_keras_schedules_and_tables_drive_what_their_paths_fit():
 
 
 def test_the_first_path_that_fits_counts():
-    schedules = {"dropout/rate": [(0, 0.5)], "/rate": [(0, 0.25)]}
+    schedules = {"^dropout/rate": [(0, 0.5)], "/rate": [(0, 0.25)]}
     history = fit(make_model(), HyperparameterScheduler(schedules), epochs=1)
     assert history["dropout/rate"] == [0.5]
     assert history["adaptive_dropout/rate"] == [0.25]
@@ -145,6 +145,13 @@ def test_says_which_path_fits_nothing():
     with pytest.raises(ValueError, match=r"each fits one of.*'dropout/rate'.*'drop/'"):
         fit(model, HyperparameterScheduler({"drop/": [(0, 0.5)], "^out": [(0, 1)]}))
     assert kx.hyper_variables(model).keys() == {"adaptive_dropout/rate"}
+
+
+def test_says_what_to_use_for_the_learning_rate():
+    for path in ("optimizer/learning_rate", "learning_rate$"):
+        schedule = HyperparameterScheduler({path: [(0, 0.5)]})
+        with pytest.raises(ValueError, match="use keras.callbacks.LearningRateSched"):
+            fit(make_model(), schedule)
 
 
 @pytest.mark.parametrize(

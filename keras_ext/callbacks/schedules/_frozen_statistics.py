@@ -1,0 +1,75 @@
+"""Batch normalization that rests while its weights are frozen."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ext._anatomy._linked_method import Link, Method, link_method
+from keras_ext._anatomy._sublayers import sublayers
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._live._hyper_variable import HyperVariable
+
+
+class FrozenStatistics:
+    """Lets layers of batch normalization rest until an epoch, without a new trace.
+
+    While one rests, it does what Keras lets it do with `trainable=False`: it normalizes
+    by its moving statistics, and these keep every bit.
+
+    Args:
+        scope: The scope of the `fit`.
+        thaws_in: Function from a layer that is built to the epoch in which it ceases to
+            rest; None means that it never rests.
+    """
+
+    def __init__(
+        self, scope: FitScope, thaws_in: Callable[[keras.Layer], int | None]
+    ) -> None:
+        self._thaws_in = thaws_in
+        self._rests: dict[keras.Layer, HyperVariable] = {}
+        with scope.model.distribute_strategy.scope():
+            for layer in statistical_layers(scope.model):
+                rests = self._rests[layer] = HyperVariable(0, "rests", dtype="int32")
+                rests.build()
+                scope.on_close(link_method(layer, "call", self._link(layer)))
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Lets those rest whose epoch has not come."""
+        for layer, rests in self._rests.items():
+            # One that its first step builds cannot be asked before: it rests for now.
+            thawed = self._thaws_in(layer) if layer.built else epoch + 1
+            rests.assign(int(thawed is not None and epoch < thawed))
+
+    def _link(self, layer: keras.Layer) -> Link:
+        def link(call: Method) -> Method:
+            def resting(inputs: Any, training: Any = None, **options: Any) -> Any:
+                if not training or self._thaws_in(layer) is None:
+                    return call(inputs, training=training, **options)
+                return self._either(layer, call, inputs, options)
+
+            return resting
+
+        return link
+
+    def _either(self, layer: Any, call: Method, inputs: Any, options: Any) -> Any:
+        """Both outputs, and one of them: replicas cannot assign in a branch."""
+        rests = self._rests[layer].value > 0
+        statistics = layer.non_trainable_variables
+        # Copies: what converting gives is the variable, read after the assignment.
+        before = [ops.copy(v) for v in statistics]
+        in_training = call(inputs, training=True, **options)
+        for variable, value in zip(statistics, before, strict=True):
+            variable.assign(ops.where(rests, value, variable))
+        at_rest = call(inputs, training=False, **options)
+        return ops.where(rests, at_rest, in_training)
+
+
+def statistical_layers(model: keras.Model) -> list[keras.Layer]:
+    """The layers whose moving statistics follow the batches."""
+    return [
+        layer
+        for layer in sublayers(model)
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
