@@ -322,3 +322,11 @@ def test_values_are_clipped_to_their_bounds():
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_live(**{"model": model_with(), **arguments})
+
+
+def test_numbers_of_numpy_are_found():
+    drop = keras.layers.Dropout(np.float32(0.5), name="drop")
+    model = keras.Sequential([keras.Input((2,)), drop])
+    model.compile(keras.optimizers.Adam(beta_1=np.float32(0.9)), "mse")
+    found = kx.make_live(model, "rate|beta_1")
+    assert {"drop/rate", "optimizer/beta_1"} <= set(found)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import keras
 
+from keras_ext._core._checks import is_number
 from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext._live._hyperparameter import (
     FRACTION,
@@ -25,5 +26,5 @@ def of_optimizer(model: keras.Model) -> Iterator[Hyperparameter]:
         for name, kind in _NUMBERS.items():
             value = vars(optimizer).get(name)
             # A momentum of 0 has no state to keep it in.
-            if isinstance(value, float | int) and (name != "momentum" or value != 0):
+            if is_number(value) and (name != "momentum" or value != 0):
                 yield attribute(optimizer, name, "optimizer", kind)

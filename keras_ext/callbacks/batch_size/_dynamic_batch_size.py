@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext._core._checks import choice, integer, require
+from keras_ext._core._checks import choice, integer, is_integer, require
 from keras_ext._core._typing import Logs
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._live._find_hyperparameters import find_hyperparameters
@@ -161,13 +161,10 @@ class DynamicBatchSize(GradientCallback):
         self.learning_rate_scaling = choice(
             learning_rate_scaling, "learning_rate_scaling", _SCALINGS
         )
-        require(
-            every == "epoch" or (isinstance(every, int) and every >= 1),
-            "every",
-            every,
-            '"epoch" or an integer >= 1',
-        )
-        self.every = every
+        by_epoch = isinstance(every, str) and every == "epoch"
+        valid = by_epoch or (is_integer(every) and int(every) >= 1)
+        require(valid, "every", every, '"epoch" or an integer >= 1')
+        self.every = "epoch" if by_epoch else int(every)
         self.remainder = choice(remainder, "remainder", ("keep", "flush"))
         self.adjust_batch_norm = adjust_batch_norm
 

@@ -1,6 +1,7 @@
 """Evolves the settings of many trainings."""
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -148,4 +149,4 @@ def _checked_names(settings: Any) -> list[str]:
 
 def _is_pair(bounds: Any) -> bool:
     is_pair = isinstance(bounds, Sequence) and len(bounds) == 2
-    return is_pair and all(isinstance(x, int | float) for x in bounds)
+    return is_pair and all(isinstance(x, Real) for x in bounds)

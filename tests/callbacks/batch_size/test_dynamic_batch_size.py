@@ -412,7 +412,8 @@ def test_policies_are_told_the_latest_logs(strategies, replicas):
         batch_size=8,
         epochs=2,
         shuffle=False,
-        callbacks=[DynamicBatchSize(Ask(), batch_size=8, every=9)],
+        # Of NumPy, as a search over an array has it.
+        callbacks=[DynamicBatchSize(Ask(), batch_size=np.int64(8), every=np.int64(9))],
         verbose=0,
     ).history
     assert [epoch for epoch, _, _ in told] == [0, 0, 1]
