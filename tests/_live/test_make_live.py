@@ -328,5 +328,5 @@ def test_numbers_of_numpy_are_found():
     drop = keras.layers.Dropout(np.float32(0.5), name="drop")
     model = keras.Sequential([keras.Input((2,)), drop])
     model.compile(keras.optimizers.Adam(beta_1=np.float32(0.9)), "mse")
-    found = kx.make_live(model, "rate|beta_1")
+    found = kx.make_live(model, include="rate|beta_1")
     assert {"drop/rate", "optimizer/beta_1"} <= set(found)
