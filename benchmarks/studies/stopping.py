@@ -31,6 +31,8 @@ from benchmarks._intervals import mean_and_interval
 
 BATCH_SIZE = 32
 SETTINGS = {"restore_best_weights": True}
+# None of them stops before the fifth epoch.
+THREE_RISES = {"patience": 3, "start_from_epoch": 1, **SETTINGS}
 
 
 def digits_250(seed):
@@ -101,15 +103,13 @@ def rules_without_validation(data):
         ),
         "evidence": c.EvidenceBasedEarlyStopping(**SETTINGS),
         "disparity, patience 5": c.GradientDisparityEarlyStopping(data, **SETTINGS),
-        "disparity, patience 3": c.GradientDisparityEarlyStopping(
-            data, patience=3, **SETTINGS
-        ),
+        "disparity, patience 3": c.GradientDisparityEarlyStopping(data, **THREE_RISES),
         "label wave": c.LabelWaveEarlyStopping(data, **SETTINGS, **boundary),
         "vote of the last three": c.StopWhen(
             "vote",
             [
                 c.EvidenceBasedEarlyStopping(**SETTINGS),
-                c.GradientDisparityEarlyStopping(data, patience=3, **SETTINGS),
+                c.GradientDisparityEarlyStopping(data, **THREE_RISES),
                 c.LabelWaveEarlyStopping(data, **SETTINGS, **boundary),
             ],
         ),
@@ -122,7 +122,7 @@ def rules_with_validation():
     c = kx.callbacks
     return {
         **{f"EarlyStopping({p})": keras_rule("val_loss", p) for p in (3, 5, 10)},
-        "GL > 5": c.PrecheltEarlyStopping("gl", **SETTINGS),
+        "GL > 5": c.PrecheltEarlyStopping("gl", start_from_epoch=4, **SETTINGS),
         "PQ > 0.75": c.PrecheltEarlyStopping("pq", **SETTINGS),
         "UP, 3 strips": c.PrecheltEarlyStopping("up", **SETTINGS),
         "all epochs, 80 % of rows": keras.callbacks.Callback(),

@@ -44,3 +44,29 @@ def is_selected(
     """Whether `item` is meant by `include` (None: everything) and not by `exclude`."""
     included = include is None or matches(include, item, path)
     return included and not matches(exclude, item, path)
+
+
+def require_some(
+    chosen: Any, include: Pattern, exclude: Pattern, *, what: str, paths: Any
+) -> None:
+    """Raises a `ValueError` if a selection leaves nothing: it would do nothing, unseen.
+
+    Args:
+        chosen: What is selected, a collection.
+        include: The pattern of what is meant.
+        exclude: The pattern of what is not.
+        what: What is selected from, a noun in the singular.
+        paths: The paths of all that there are.
+
+    Raises:
+        ValueError: If nothing is selected, with the paths.
+
+    Examples:
+        >>> from keras_ext._core._pattern import require_some
+        >>> require_some([], "hiden", None, what="layer", paths=["hidden"])
+        Traceback (most recent call last):
+        ValueError: `include` must be such that some layer is left of ['hidden']. ...
+    """
+    name, value = ("exclude", exclude) if include is None else ("include", include)
+    expected = f"such that some {what} is left of {list(paths)}"
+    require(len(chosen) > 0, name, value, expected)

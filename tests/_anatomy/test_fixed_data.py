@@ -35,6 +35,28 @@ def test_rows_are_spread_evenly():
     np.testing.assert_array_equal(y, x + 10)
 
 
+def test_of_what_goes_on_the_first_batches_are_kept():
+    endless = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4).repeat()
+    data = FixedData.first_rows(endless, max_rows=5)
+    assert data.num_rows == 8
+    for _ in range(2):
+        np.testing.assert_array_equal(np.concatenate([x for x, _, _ in data]), X[:8])
+
+
+def test_fixed_data_is_taken_as_it_is():
+    data = FixedData((X, Y), max_rows=4)
+    again = FixedData(data, max_rows=2)
+    assert again.num_rows == 4
+    assert [*again][0][0] is [*data][0][0]
+
+
+def test_targets_may_be_missing():
+    ((x, y, weight),) = FixedData(({"a": X}, None))
+    np.testing.assert_array_equal(x["a"], X)
+    assert y is None
+    assert weight is None
+
+
 class Endless(keras.utils.PyDataset):
     def __getitem__(self, i):
         return X + i, Y

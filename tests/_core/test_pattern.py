@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from keras_ext._core._pattern import check_pattern, is_selected, matches
+from keras_ext._core._pattern import check_pattern, is_selected, matches, require_some
 
 
 def item(path):
@@ -74,3 +74,12 @@ def test_rejects_a_generator():
     # It would be used up by the first variable, and select nothing after it.
     with pytest.raises(ValueError, match="^`include` must be .* a list of them"):
         check_pattern("include", (name for name in ["kernel"]))
+
+
+def test_a_selection_of_nothing_is_an_error_that_names_what_leaves_nothing():
+    names = {"what": "layer", "paths": ["a", "b"]}
+    require_some(["a"], "a", "b", **names)
+    message = r"`{}` must be such that some layer is left of \['a', 'b'\]"
+    for include, exclude, name in (("c", None, "include"), (None, "", "exclude")):
+        with pytest.raises(ValueError, match=message.format(name)):
+            require_some([], include, exclude, **names)

@@ -6,7 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ext._keras._model_runs import is_running, tell_when_runs_end
+from keras_ext._keras._model_runs import (
+    arguments_of_fit,
+    is_running,
+    tell_when_runs_end,
+)
 
 X, Y = np.ones((4, 2)), np.ones((4, 1))
 
@@ -82,3 +86,27 @@ def test_methods_look_as_before(told):
         assert method.__name__ == name
         assert "x" in inspect.signature(method).parameters
         assert "Args" in (method.__doc__ or "") or name in dir(keras.Model)
+
+
+def test_the_arguments_of_fit_are_known_while_it_runs(told):
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            seen.append(arguments_of_fit(self.model))
+
+        on_test_begin = on_train_begin
+
+    model = make_model()
+    model.fit(X, y=Y, validation_split=0.5, callbacks=[Look()], verbose=0)
+    assert seen[0]["x"] is X
+    assert seen[0]["y"] is Y
+    assert seen[0]["validation_split"] == 0.5
+    assert seen[0]["validation_data"] is None
+    # The validation is a run within it, with arguments of its own.
+    assert seen[1]["x"] is X
+    model.evaluate(X, Y, callbacks=[Look()], verbose=0)
+    assert seen[2] is None
+    with pytest.raises(TypeError, match="no_argument_of_fit"):
+        model.fit(X, no_argument_of_fit=1)
+    assert arguments_of_fit(model) is None

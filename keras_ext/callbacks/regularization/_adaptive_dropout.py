@@ -13,7 +13,7 @@ from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import flag, integer, number, require
 from keras_ext._core._paths import joined
-from keras_ext._core._pattern import check_pattern, is_selected
+from keras_ext._core._pattern import check_pattern, is_selected, require_some
 from keras_ext._core._typing import Logs, Pattern
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
@@ -175,18 +175,17 @@ class AdaptiveDropout(ScopedCallback):
         }
         paths = layer_paths(model)
         known = {x: paths[x] for x in paths if _has_rate(x, of_keras)}
+        names = [path for layer, path in paths.items() if layer is not model]
+        expected = "one with a Dropout, SpatialDropout or LiveDropout layer"
+        require(bool(known), "model", names, expected)
         # In the order of the model.
         self._paths = {
             layer: path
             for layer, path in known.items()
             if is_selected(layer, self.include, self.exclude, path)
         }
-        require(
-            bool(self._paths),
-            "model",
-            list(known.values()),
-            "one with a Dropout, SpatialDropout or LiveDropout layer that is "
-            "included and not excluded",
+        require_some(
+            self._paths, self.include, self.exclude, what="layer", paths=known.values()
         )
         chosen = [of_keras[layer] for layer in self._paths if layer in of_keras]
         live_rates = iter(scope.make_live(chosen, self))

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import choice, integer, number, require
-from keras_ext._core._pattern import check_pattern, is_selected
+from keras_ext._core._pattern import check_pattern, is_selected, require_some
 from keras_ext._core._typing import Logs, Pattern
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
@@ -187,13 +187,13 @@ class AdaptiveRegularization(ScopedCallback):
     def attach(self, scope: FitScope) -> None:
         found = list(find_hyperparameters(scope.model))
         every = [knob for knob in found if regularizes(knob)]
+        paths = [knob.path for knob in every]
+        others = [knob.path for knob in found]
+        expected = "one with something that regularizes it"
+        require(bool(every), "model", others, expected)
         chosen = [k for k in every if is_selected(k, self.include, self.exclude)]
-        require(
-            bool(chosen),
-            "model",
-            [knob.path for knob in every],
-            "one with regularization that is included and not excluded",
-        )
+        what = "hyperparameter"
+        require_some(chosen, self.include, self.exclude, what=what, paths=paths)
         live = scope.make_live(chosen, self)
         self._knobs = RegularizationKnobs(chosen, live, self.span)
         self._not_moved = {k.path: float(k.value) for k in found if _rests(k, chosen)}

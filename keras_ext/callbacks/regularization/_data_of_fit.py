@@ -118,7 +118,7 @@ def _fixed(data: tuple[Any, ...], name: str, begin: float, end: float) -> FixedD
         data = plain if isinstance(plain, tuple) else (plain,)
         x = data[0]
     if isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
-        return FixedData.first_rows(x, _MAX_ROWS)
+        return FixedData.first_rows(FixedData(x), _MAX_ROWS)
     leaves = [a for a in keras.tree.flatten(data) if a is not None]
     known = all(hasattr(a, "shape") and len(a.shape) > 0 for a in leaves)
     known = known and not any(map(_is_sparse, leaves))

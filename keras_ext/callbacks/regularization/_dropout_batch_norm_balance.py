@@ -92,11 +92,9 @@ class DropoutBatchNormBalance(CopyableCallback):
         recalibrate: bool = True,
     ) -> None:
         super().__init__()
-        for name, count in (("max_rows", max_rows), ("every_epochs", every_epochs)):
-            integer(count, name, low=1)
         self.train_data = train_data
-        self.max_rows = max_rows
-        self.every_epochs = every_epochs
+        self.max_rows = integer(max_rows, "max_rows", low=1)
+        self.every_epochs = integer(every_epochs, "every_epochs", low=1)
         self.recalibrate = flag(recalibrate, "recalibrate")
         self.ratios: dict[tuple[str, str], float] = {}
         self._all_batches = FixedData(train_data, name="train_data")

@@ -481,6 +481,15 @@ def test_needs_a_dropout_layer():
         fit(model, AdaptiveDropout(TRAIN, VALIDATION))
 
 
+def test_a_selection_that_leaves_nothing_is_an_error():
+    model = make_model(keras.layers.Dropout(0.1, name="drop"))
+    for name, pattern in (("include", "drpo"), ("exclude", ["dr"])):
+        message = f"`{name}` must be such that some layer is left of .*'drop'"
+        with pytest.raises(ValueError, match=message):
+            fit(model, AdaptiveDropout(TRAIN, VALIDATION, **{name: pattern}))
+    assert "_keras_ext_scope" not in vars(model)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

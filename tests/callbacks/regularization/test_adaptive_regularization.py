@@ -272,8 +272,11 @@ def test_two_replicas_and_a_copy(strategies):
 def test_needs_something_to_move():
     model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="`model` must be one with regularization th"):
+    with pytest.raises(ValueError, match="`model` must be one with something that"):
         fit(model, AdaptiveRegularization(TRAIN, VALIDATION))
+    message = "`include` must be such that some hyperparameter is left of .*dropout/rat"
+    with pytest.raises(ValueError, match=message):
+        fit(make_model(), AdaptiveRegularization(TRAIN, VALIDATION, include="l3"))
 
 
 @pytest.mark.parametrize(

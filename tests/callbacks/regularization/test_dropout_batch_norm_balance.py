@@ -171,12 +171,12 @@ def test_needs_both_kinds_of_layers(layers, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"data": None}, "`data` must be a tuple"),
+        ({"train_data": None}, "`train_data` must be a tuple"),
         ({"max_rows": 0}, "`max_rows` must be an integer >= 1. Received"),
-        ({"every": 0}, "`every` must be an integer >= 1. Received"),
+        ({"every_epochs": 0}, "`every_epochs` must be an integer >= 1. Received"),
         ({"recalibrate": 1}, "`recalibrate` must be True or False. Received"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        DropoutBatchNormBalance(**{"data": (X, Y), **arguments})
+        DropoutBatchNormBalance(**{"train_data": (X, Y), **arguments})

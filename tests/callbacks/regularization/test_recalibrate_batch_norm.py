@@ -180,11 +180,11 @@ def test_needs_batch_normalization():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"every": 0}, "`every` must be an integer >= 1 or None. Received: every=0."),
+        ({"every_epochs": 0}, "`every_epochs` must be an integer >= 1 or None"),
         ({"max_rows": 0}, "`max_rows` must be an integer >= 1 or None"),
-        ({"data": None}, "`data` must be a tuple"),
+        ({"train_data": None}, "`train_data` must be a tuple"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        RecalibrateBatchNorm(**{"data": (X, Y), **arguments})
+        RecalibrateBatchNorm(**{"train_data": (X, Y), **arguments})
