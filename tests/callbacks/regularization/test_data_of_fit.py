@@ -133,3 +133,12 @@ def test_rows_that_pass_once_are_asked_for():
     options = {"callbacks": [adapt], "verbose": 0, "shuffle": False}
     with pytest.raises(ValueError, match=r"`train_data` must be arrays or.*Pass it to"):
         model.fit(stream, validation_data=(X, X), **options)
+
+
+def test_plain_data_of_dynamic_batches_are_those_that_fit_takes():
+    batches = kx.data.DynamicBatches(X, Y, batch_size=8)
+    np.testing.assert_array_equal(batches.plain_data()[0], X)
+    assert kx.data.DynamicBatches(X, batch_size=8).plain_data()[1] is None
+    samples = tf.data.Dataset.from_tensor_slices((X, Y))
+    rows = [x for x, _ in kx.data.DynamicBatches(samples, batch_size=8).plain_data()]
+    np.testing.assert_array_equal(np.concatenate(rows), X)
