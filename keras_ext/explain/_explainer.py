@@ -4,22 +4,23 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from keras_ext._core._checks import choice, flag, integer, number, require
-from keras_ext._core._extras import import_extra
 from keras_ext.explain._arguments import is_compiled, number_or_auto
 from keras_ext.explain._evaluation import Evaluation
-from keras_ext.explain._explanation import to_explanation
+from keras_ext.explain._explanation import (
+    pairs_explanation,
+    spread_explanation,
+    to_explanation,
+)
 from keras_ext.explain._feature_names import named_elements
 from keras_ext.explain._inputs import Inputs
+from keras_ext.explain._interactions import interaction_values
 from keras_ext.explain._methods import METHODS, WITHOUT_GRADIENTS
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players
 from keras_ext.explain._problem import Problem, Rows
 from keras_ext.explain._progress import Progress
 from keras_ext.explain._python_model import PythonModel, as_model
-from keras_ext.explain._row_outputs import named_by_row
 
 # Up to here all coalitions cost no more than random orders that come near.
 _EXACT_UP_TO = 12
@@ -221,32 +222,44 @@ class Explainer:
             A `shap.Explanation` with values and data of the shape of the input; with
             several inputs a dictionary of such, by name.
         """
-        inputs, players = self._problem.inputs, self._problem.players
-        values = np.asarray(explanation.values)
-        count = players.count
-        flat = values.reshape(len(values), count, -1)
-        extra = values.shape[-1:] if flat.shape[2] > 1 else ()
-        kind = import_extra("shap", "explain").Explanation
-        by_row = getattr(explanation, "of_rows", None)
-        found = {
-            name: kind(
-                part.reshape(len(part), *shape, *extra),
-                base_values=explanation.base_values,
-                data=own.reshape(len(part), *shape),
-                output_names=explanation.output_names if by_row is None else None,
-                compute_time=explanation.compute_time,
-            )
-            for name, shape, part, own in zip(
-                inputs.names,
-                inputs.shapes,
-                inputs.split(players.spread(flat)),
-                inputs.parts(x),
-                strict=True,
-            )
-        }
-        if by_row is not None:
-            found = {name: named_by_row(part, by_row) for name, part in found.items()}
-        return found[inputs.names[0]] if inputs.is_single else found
+        return spread_explanation(explanation, self._problem, x)
+
+    def interactions(self, x: Any, *, show_progress: bool = True) -> Any:
+        """Explains rows by pairs of players: what two have together beyond each alone.
+
+        Shapley interaction values, by all coalitions of up to 16 players, whatever the
+        method of the explainer. Half of what a pair has stands on either side of the
+        diagonal, and on it what a player has alone; the rows of such a matrix add up to
+        the Shapley values.
+
+        Args:
+            x: The rows, in the form of the background.
+            show_progress: Whether to say how long it takes, if it takes a while.
+
+        Returns:
+            A `shap.Explanation` with values of the shape `(rows, players, players)`;
+            with several outputs there is one axis more.
+
+        Raises:
+            ValueError: If there are more players; pass `groups` then.
+
+        Examples:
+            >>> import numpy as np
+            >>> import keras_ext as kx
+            >>> explainer = kx.explain.Explainer(
+            ...     lambda rows: rows[:, 0] * rows[:, 1] + rows[:, 2], np.zeros((1, 3))
+            ... )
+            >>> found = explainer.interactions(np.array([[2.0, 3.0, 5.0]]))
+            >>> print(found.values[0].round(6) + 0.0)
+            [[0. 3. 0.]
+             [3. 0. 0.]
+             [0. 0. 5.]]
+        """
+        flag(show_progress, "show_progress")
+        begin = time.perf_counter()
+        rows, problem = self._rows(x), self._problem
+        found = interaction_values(problem, rows, Progress(show_progress))
+        return pairs_explanation(found, rows, problem, time.perf_counter() - begin)
 
     def __repr__(self) -> str:
         return f"Explainer(method={self.method!r}): {self.reason}"

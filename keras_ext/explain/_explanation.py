@@ -8,7 +8,7 @@ from keras_ext._core._extras import import_extra
 from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players
-from keras_ext.explain._problem import Attribution, Rows
+from keras_ext.explain._problem import Attribution, Problem, Rows
 from keras_ext.explain._row_outputs import named_by_row
 
 
@@ -40,10 +40,58 @@ def to_explanation(
         error_std=None if error is None else _shaped(error, shape),
         compute_time=seconds,
     )
-    if function.top == 1:
-        names = np.array(function.names, object)
-        return named_by_row(found, names[rows.which[:, 0]])
-    return found
+    return _with_own_names(found, function, rows)
+
+
+def _with_own_names(found: Any, function: ModelFunction, rows: Rows) -> Any:
+    """With the name of the highest output of each row, if that is what is explained."""
+    if function.top != 1:
+        return found
+    names = np.array(function.names, object)
+    return named_by_row(found, names[rows.which[:, 0]])
+
+
+def pairs_explanation(
+    values: np.ndarray, rows: Rows, problem: Problem, seconds: float
+) -> Any:
+    """Makes the `shap.Explanation` of `(rows, players, players, k)`."""
+    function, players = problem.function, problem.players
+    base = rows.explained_background.mean(axis=1, dtype="float64")
+    one = values.shape[-1] == 1
+    found = import_extra("shap", "explain").Explanation(
+        values=values[..., 0] if one else values,
+        base_values=base[:, 0] if one else base,
+        data=player_data(rows.parts, problem.inputs, players),
+        feature_names=players.names,
+        output_names=_output_names(function, rows),
+        compute_time=seconds,
+    )
+    return _with_own_names(found, function, rows)
+
+
+def spread_explanation(explanation: Any, problem: Problem, x: Any) -> Any:
+    """Brings an explanation to the shape of the input or inputs."""
+    inputs, players = problem.inputs, problem.players
+    values = np.asarray(explanation.values)
+    flat = values.reshape(len(values), players.count, -1)
+    extra = values.shape[-1:] if flat.shape[2] > 1 else ()
+    kind = import_extra("shap", "explain").Explanation
+    by_row = getattr(explanation, "of_rows", None)
+    spread = inputs.split(players.spread(flat))
+    found = {}
+    for name, shape, part, own in zip(
+        inputs.names, inputs.shapes, spread, inputs.parts(x), strict=True
+    ):
+        found[name] = kind(
+            part.reshape(len(part), *shape, *extra),
+            base_values=explanation.base_values,
+            data=own.reshape(len(part), *shape),
+            output_names=explanation.output_names if by_row is None else None,
+            compute_time=explanation.compute_time,
+        )
+        if by_row is not None:
+            found[name] = named_by_row(found[name], by_row)
+    return found[inputs.names[0]] if inputs.is_single else found
 
 
 def player_data(parts: Any, inputs: Inputs, players: Players) -> np.ndarray:
