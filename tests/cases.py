@@ -15,6 +15,7 @@ import pytest
 
 from keras_ext import gradients as g
 from keras_ext import layers as kl
+from keras_ext._engine._pipeline_part import PipelinePart
 from tests.thorough import MATRIX
 
 
@@ -44,9 +45,9 @@ def mechanism(transform):
 
     Its weights are (5, 4) and smaller.
     """
-    if transform.rejects_updates:
+    if isinstance(transform, g.UpdateGate):
         acts_on = "updates as a whole"
-    elif transform.scales_updates:
+    elif isinstance(transform, g.UpdateScale):
         acts_on = "what the optimizer did"
     elif isinstance(transform, g.ClipByGroupNorm):
         acts_on = "norms of groups"
@@ -67,7 +68,7 @@ class TransformCase:
     norms around 1, one of them a hundred times that, and weights have norms around 1.
     """
 
-    make: Callable[..., g.GradientTransform]
+    make: Callable[..., PipelinePart]
     # Whether it changes anything while all gradients are finite.
     changes_weights: bool = True
     # Whether the weights it leaves alone are those of a plain run. Not so for a rule

@@ -1,20 +1,19 @@
 """A pipeline that callbacks put around the optimizer of a model for one `fit`."""
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
-import keras
 import tensorflow as tf
 
-from keras_ext._anatomy._linked_method import Link
 from keras_ext._anatomy._unit_axes import unit_axes
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._fail_if_unused import fail_if_unused
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext._engine._gradient_signal import GradientSignal
-from keras_ext._engine._gradient_transform import GradientTransform
+from keras_ext._engine._pipeline_part import PipelinePart
+from keras_ext._engine._rollback import Rollback
+from keras_ext._engine._sample_count import SampleCount
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._live._hyper_variable import HyperVariable
@@ -35,6 +34,8 @@ class AttachedPipeline(GradientPipeline):
         super().__init__(scope.optimizer)
         self._scope = scope
         self._forbids_nonfinite = False
+        self._sample_count: SampleCount | None = None
+        self._rollback = Rollback(scope, self)
 
     @classmethod
     def of(cls, scope: FitScope) -> Self:
@@ -52,12 +53,11 @@ class AttachedPipeline(GradientPipeline):
             fail_if_unused(scope, present)
         return present
 
-    def add_transform(self, transform: GradientTransform) -> None:
-        """Appends a transform."""
-        if isinstance(transform, SkipNonFinite):
-            # Its owners look often enough: the step need not look too.
-            transform.raise_in_step = False
-        self.transforms.append(transform)
+    def add_transform(self, part: PipelinePart) -> None:
+        """Appends a part."""
+        # The callbacks look every 50 batches, and their error says more.
+        part.leave_checks_to_host()
+        self.transforms.append(part)
 
     def forbid_nonfinite(self) -> None:
         """Makes `check` raise after an update that was not finite.
@@ -83,41 +83,23 @@ class AttachedPipeline(GradientPipeline):
     def weigh_samples(self, unit: int) -> None:
         """Makes a micro-batch count by its number of samples when accumulating.
 
-        Otherwise all count the same, also a last one with fewer samples. It takes a
-        `train_step` that calls `optimizer.scale_loss`, as that of Keras does: the loss
-        is multiplied, and not the gradient, which would be another pass over it.
+        Otherwise all count the same, also a last one with fewer samples.
 
         Args:
-            unit: The number of samples that has a weight of 1, on one replica. Any
-                number gives the same; the usual one loses no precision.
+            unit: See `SampleCount`.
         """
-        if not self.weighs:
-            self.weighs = True
-            self._unit = unit
-            self._micro_batch = threading.local()  # every replica has a thread
-            # Outermost, to count what `fit` delivers.
-            note = _noting_samples(self._micro_batch)
-            self._scope.link("train_step", note, outermost=True)
+        if self._sample_count is None:
+            self._sample_count = SampleCount(self._scope, unit)
+            self._micro_batch_weight = self._sample_count.weight
 
     def scale_loss(self, loss: Tensor) -> Tensor:
-        samples = vars(self._micro_batch).pop("samples", None) if self.weighs else None
-        if samples is not None and self.accumulates:
+        if self._sample_count is not None and self.accumulates:
             if not self.built:
                 self.build(self._scope.model.trainable_variables)
-            weight = tf.cast(samples, "float32") / self._unit
-            # Alone in its update it has no weight.
-            is_alone = tf.logical_and(
-                tf.equal(self._state.micro_steps.value, 0),
-                self.accumulation_steps.value <= 1,
-            )
-            weight = tf.where(is_alone, 1.0, weight)
-            self._micro_batch.weight = weight
-            loss = loss * tf.cast(weight, loss.dtype)
+            is_first = self.begins_update()
+            is_alone = tf.logical_and(is_first, self.accumulation_steps.value <= 1)
+            loss = self._sample_count.weigh(loss, is_alone)
         return super().scale_loss(loss)
-
-    def _weight(self) -> Tensor:
-        weight = vars(self._micro_batch).pop("weight", None)
-        return tf.ones(()) if weight is None else weight
 
     def begin(self) -> None:
         """Builds everything, once all owners have joined.
@@ -134,6 +116,7 @@ class AttachedPipeline(GradientPipeline):
         model = self._scope.model
         self.unit_axes = unit_axes(model)
         super().build(variables)
+        self._rollback.build()
 
     def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
         # Keras calls this after the last epoch and before `on_train_end` of anybody:
@@ -149,18 +132,3 @@ class AttachedPipeline(GradientPipeline):
 
     def load_own_variables(self, store: Any) -> None:
         self.optimizer.load_own_variables(store)
-
-
-def _noting_samples(note: threading.local) -> Link:
-    """Makes `train_step` note how many samples it is given."""
-
-    def link(step: Callable[..., Any]) -> Callable[..., Any]:
-        def train_step(data: Any, *args: Any, **kwargs: Any) -> Any:
-            x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-            inputs = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
-            note.samples = tf.shape(inputs[0])[0] if inputs else None
-            return step(data, *args, **kwargs)
-
-        return train_step
-
-    return link

@@ -8,9 +8,8 @@ from keras import ops
 from keras_ext._anatomy._groups import KINDS, Groups
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import require
-from keras_ext._core._pattern import is_selected
 from keras_ext._core._typing import Pattern, Tensor, Variable
-from keras_ext._engine._gradient_transform import GradientTransform
+from keras_ext._engine._gradient_transform import Clipping, GradientTransform
 
 
 class ClipByGroupNorm(GradientTransform):
@@ -57,15 +56,12 @@ class ClipByGroupNorm(GradientTransform):
         super().__init__(include=include, exclude=exclude)
         require(per in KINDS, "per", per, f"one of {KINDS}")
         self.per = per
-        # The norms and limits in the step that is being traced, for signals.
-        self.norms: Tensor | None = None
-        self.last_limits: Tensor | None = None
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         super().build(variables, unit_axes)
-        chosen = [v for v in variables if is_selected(v, self.include, self.exclude)]
+        chosen = [v for v in variables if self.chooses(v)]
         self.groups = Groups(chosen, self.per, self.axes)
         self.build_state(len(self.groups))
 
@@ -75,14 +71,18 @@ class ClipByGroupNorm(GradientTransform):
     def transform(
         self, gradients: Sequence[Tensor], variables: Sequence[Variable]
     ) -> Sequence[Tensor]:
+        return self.transform_and_tell(gradients, variables)[0]
+
+    def transform_and_tell(
+        self, gradients: Sequence[Tensor], variables: Sequence[Variable]
+    ) -> tuple[Sequence[Tensor], Clipping | None]:
         if not variables:
-            self.norms = self.last_limits = ops.zeros((0,))
-            return []
-        self.norms = self.groups.norms(gradients, variables)
-        self.last_limits = self.limits(self.norms, variables)
-        floored = ops.maximum(self.norms, self.smallest_norm)
-        factors = ops.minimum(1.0, self.last_limits / floored)
-        return self.groups.scaled(gradients, variables, factors)
+            return [], None
+        norms = self.groups.norms(gradients, variables)
+        limits = self.limits(norms, variables)
+        factors = ops.minimum(1.0, limits / ops.maximum(norms, self.smallest_norm))
+        scaled = self.groups.scaled(gradients, variables, factors)
+        return scaled, Clipping(norms, limits, self.groups.names, self.per)
 
     def limits(self, norms: Tensor, variables: Sequence[Variable]) -> Tensor:
         """Returns the largest norms allowed, in float32; infinity for no limit.

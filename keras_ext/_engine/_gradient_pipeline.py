@@ -1,9 +1,9 @@
 """The seam between gradients and an optimizer."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import keras
 import tensorflow as tf
@@ -11,14 +11,21 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import is_integer, require
-from keras_ext._core._pattern import is_selected
 from keras_ext._core._typing import Tensor, Variable
+from keras_ext._engine._accumulation import Accumulation, NoAccumulation, counter
+from keras_ext._engine._after_update import AfterUpdate
 from keras_ext._engine._forwarding_optimizer import ForwardingOptimizer
 from keras_ext._engine._gradient_signal import GradientSignal, Update
-from keras_ext._engine._gradient_transform import GradientTransform
+from keras_ext._engine._gradient_transform import Clipping, GradientTransform
+from keras_ext._engine._loss_scaling import adapt_loss_scale, unscaled
+from keras_ext._engine._pipeline_part import PipelinePart
+from keras_ext._engine._update_gate import UpdateGate
+from keras_ext._engine._update_scale import UpdateScale, remember_weights
 from keras_ext._keras import _reduction, _replica
 from keras_ext._keras._optimizer_slots import built_variables, strategy_of
 from keras_ext._live._hyper_variable import HyperVariable
+
+Part = TypeVar("Part", bound=PipelinePart)
 
 
 @dataclass(eq=False)
@@ -26,9 +33,9 @@ class _State:
     """What `build` makes. Keras does not look into it, so it tracks nothing twice."""
 
     nonfinite_steps: Variable
-    micro_steps: Variable
-    accumulators: dict[int, Variable]
-    local_sums: list[Variable]
+    # Those with NaN or infinity, and those that a gate did not admit.
+    left_out: Variable
+    accumulation: Accumulation | NoAccumulation
     owned: list[Variable]
     # The variables of the step that was traced last: those that gradients shape, and
     # those that gradients replace.
@@ -44,9 +51,10 @@ class GradientPipeline(ForwardingOptimizer):
 
     Each call of `apply` does, in this order: undo loss scaling; add the gradient to
     the accumulated ones (if accumulating); and once per update: sum over the replicas,
-    check that the sum is finite, transform (`transforms`), measure (`signals`), and
-    apply the wrapped optimizer with its own clipping, weight decay and averaging. A
-    transform may also reject the update, or scale what the optimizer did to a weight.
+    check that the sum is finite and that every `UpdateGate` admits it, transform it
+    (`GradientTransform`), measure it (`signals`), apply the wrapped optimizer with its
+    own clipping, weight decay and averaging, scale what that did to a weight
+    (`UpdateScale`), and change weights afterwards (`AfterUpdate`).
 
     Keras clips and accumulates on each replica before summing; the result then
     depends on the number of replicas. Here everything that compares or clips sees
@@ -72,7 +80,9 @@ class GradientPipeline(ForwardingOptimizer):
     Args:
         optimizer: The optimizer to wrap, also a `LossScaleOptimizer`. It may not have
             `gradient_accumulation_steps` of its own.
-        transforms: `GradientTransform`s, applied in this order. Defaults to `()`.
+        transforms: Parts of four kinds, each applied in the order of the list:
+            `GradientTransform`s, `UpdateGate`s, `UpdateScale`s and `AfterUpdate`s.
+            Defaults to `()`.
         accumulation_steps: How many micro-batches one update is the mean of. With an
             integer the number is fixed; with 1 nothing is accumulated and no memory
             is used for it. A `HyperVariable` of dtype `"int32"` may change while
@@ -107,7 +117,7 @@ class GradientPipeline(ForwardingOptimizer):
     def __init__(
         self,
         optimizer: Any,
-        transforms: Sequence[GradientTransform] = (),
+        transforms: Sequence[PipelinePart] = (),
         *,
         accumulation_steps: int | HyperVariable = 1,
         signals: Sequence[GradientSignal] = (),
@@ -122,8 +132,9 @@ class GradientPipeline(ForwardingOptimizer):
             "without gradient_accumulation_steps",
             hint="Pass accumulation_steps to GradientPipeline instead.",
         )
-        _require_all("transforms", transforms, GradientTransform)
-        _require_all("signals", signals, GradientSignal)
+        kinds = (GradientTransform, UpdateGate, UpdateScale, AfterUpdate)
+        _require_all("transforms", transforms, kinds)
+        _require_all("signals", signals, (GradientSignal,))
         require(
             unit_axes is None or isinstance(unit_axes, Mapping),
             "unit_axes",
@@ -150,19 +161,30 @@ class GradientPipeline(ForwardingOptimizer):
             return 0
         return int(ops.convert_to_numpy(self._state.nonfinite_steps))
 
-    # Building.
+    # What a step may ask while it is traced, before and after it applies the optimizer.
+
+    def num_left_out(self) -> Tensor:
+        """How many updates were left out so far, for whatever reason."""
+        # The number, not the variable, which goes on.
+        return (
+            tf.identity(self._state.left_out.value)
+            if self.built
+            else tf.zeros((), "int32")
+        )
+
+    def begins_update(self) -> Tensor:
+        """Whether the present batch is the first of its update."""
+        return self._state.accumulation.is_first() if self.built else tf.constant(True)
 
     @property
     def accumulates(self) -> bool:
         """Whether the number of accumulation steps is, or may become, more than 1."""
         return self.accumulation_steps.bounds != (1, 1)
 
-    # Whether micro-batches count by `_weight` instead of all the same.
-    weighs = False
+    def _of_kind(self, kind: type[Part]) -> Iterator[Part]:
+        return (part for part in self.transforms if isinstance(part, kind))
 
-    def _weight(self) -> Tensor:
-        """By what the loss of the present micro-batch was multiplied."""
-        raise NotImplementedError
+    # Building.
 
     @property
     def _num_replicas(self) -> int:
@@ -183,36 +205,39 @@ class GradientPipeline(ForwardingOptimizer):
         variables = list(variables)
         averages = self.inner_optimizer.use_ema
         require(
-            not (averages and any(t.scales_updates for t in self.transforms)),
+            not (averages and any(self._of_kind(UpdateScale))),
             "optimizer.use_ema",
             averages,
-            "False with a transform that scales updates",
+            "False with an UpdateScale",
             hint="The average would be that of updates which are not scaled.",
         )
         super().build(variables)
-        for transform in self.transforms:
-            transform.build(variables, self.unit_axes)
-        for signal in self.signals:
-            signal.build(variables, self.unit_axes)
-        self._state = self._new_state(variables)
+        for part in (*self.transforms, *self.signals):
+            part.build(variables, self.unit_axes)
+        accumulation = self._new_accumulation(variables)
+        nonfinite_steps, left_out = counter("nonfinite_steps"), counter("left_out")
+        owned = [nonfinite_steps, left_out, self.accumulation_steps.build()]
+        owned += [v for part in self.transforms for v in part.state]
+        owned += accumulation.variables
+        self._state = _State(nonfinite_steps, left_out, accumulation, owned)
 
-    def _new_state(self, variables: Sequence[Variable]) -> _State:
-        nonfinite_steps = _counter("nonfinite_steps")
-        owned = [nonfinite_steps, self.accumulation_steps.build()]
-        owned += [v for transform in self.transforms for v in transform.state]
-        micro_steps, accumulators, local_sums = None, {}, []
-        if self.accumulates:
-            _require_no_overwritten(variables, self.accumulation_steps)
-            micro_steps = _counter("micro_steps")
-            accumulators = {id(v): _accumulator(v.shape, v.name) for v in variables}
-            shapes = [shape for s in self._local_signals for shape in s.local_shapes]
-            shapes += [()] if self.weighs else []
-            local_sums = [_accumulator(shape, "local") for shape in shapes]
-            owned += [micro_steps, *accumulators.values(), *local_sums]
-        return _State(nonfinite_steps, micro_steps, accumulators, local_sums, owned)
+    def _new_accumulation(
+        self, variables: Sequence[Variable]
+    ) -> Accumulation | NoAccumulation:
+        if not self.accumulates:
+            return NoAccumulation(self._end_update)
+        _require_no_overwritten(variables, self.accumulation_steps)
+        shapes = [shape for s in self._local_signals for shape in s.local_shapes]
+        weigh = self._micro_batch_weight
+        steps = self.accumulation_steps
+        return Accumulation(steps, variables, shapes, weigh, self._end_update)
 
-    # Applying. `apply` runs on every replica, `_finish` once for all of them, and
-    # `_update` again on every replica, with the reduced gradients.
+    # By what the loss of the present micro-batch was multiplied, asked on a replica.
+    _micro_batch_weight: Callable[[], Tensor] | None = None
+
+    # A step begins on every replica, ends its update once for all of them, and makes it
+    # on every replica again, with the reduced gradients: the names say which. Only in
+    # cross-replica context may a conditional contain an update of weights.
 
     def apply(
         self,
@@ -236,107 +261,26 @@ class GradientPipeline(ForwardingOptimizer):
             hint="Does the loss depend on the trainable weights?",
         )
         if pairs:
-            self._apply(pairs)
+            self._begin_on_replica(pairs)
 
-    def _apply(self, pairs: Sequence[tuple[Tensor, Variable]]) -> None:
+    def _begin_on_replica(self, pairs: Sequence[tuple[Tensor, Variable]]) -> None:
+        self.was_applied = True
         # Gradients that are new values of their weight (float8 scales) are not
         # gradients to shape; they go past everything.
-        self.was_applied = True
         direct = [(g, v) for g, v in pairs if _is_overwritten(v)]
         shaped = [(g, v) for g, v in pairs if not _is_overwritten(v)]
         self._state.shaped = [v for _, v in shaped]
         self._state.direct = [v for _, v in direct]
-        gradients = self._unscaled([_replica.dense(g) for g, _ in shaped])
+        gradients = unscaled(self, [_replica.dense(g) for g, _ in shaped])
         local = [
             value
             for signal in self._local_signals
             for value in signal.measure_locally(gradients, self._state.shaped)
         ]
-        if self.accumulates and self.weighs:
-            # What signals measure is quadratic in the gradient, and of no weight.
-            weight = self._weight()
-            local = [x / tf.square(tf.cast(weight, x.dtype)) for x in local]
-            _replica.merge(self._micro_step, [*gradients, *local, weight])
-        elif self.accumulates:
-            _replica.merge(self._micro_step, [*gradients, *local])
-        else:
-            _replica.merge(
-                lambda strategy, *values: self._finish(strategy, 1.0, *values),
-                gradients,
-                local,
-                [g for g, _ in direct],
-            )
+        replacing = [g for g, _ in direct]
+        self._state.accumulation.add(self._state.shaped, gradients, local, replacing)
 
-    def _unscaled(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        scale = self._loss_scale()
-        if scale is None:
-            return list(gradients)
-        return [g / ops.cast(scale, g.dtype) for g in gradients]
-
-    def _loss_scale(self) -> Tensor | None:
-        if self.scaler is not None:
-            return self.scaler.dynamic_scale.value if self.loss_is_scaled else None
-        return self.optimizer.loss_scale_factor
-
-    def _micro_step(self, strategy: Any, values: Sequence[Any]) -> None:
-        """Keeps the values of a micro-batch, or ends the update with its last one."""
-        local = _replica.first_replica(strategy, values[0])
-        # A step that meets the end of the data fails in the middle, and what does not
-        # depend on the data still runs: it would count a step that never was.
-        with tf.control_dependencies([local]):
-            done = self._state.micro_steps.value + 1
-        is_last = done >= self.accumulation_steps.value
-        self._state.micro_steps.assign(tf.where(is_last, 0, done))
-        tf.cond(
-            is_last,
-            lambda: self._finish_sums(strategy, done, values),
-            lambda: _replica.each_replica(strategy, self._keep, done, *values),
-        )
-
-    # The first value replaces what is there, and the last one is never stored: so one
-    # micro-batch per update costs no pass over the accumulators.
-    def _keep(self, count: Tensor, *values: Tensor) -> None:
-        kept = tf.where(tf.equal(count, 1), 0.0, 1.0)
-        for sum_, value in zip(self._sums(), values, strict=True):
-            old = tf.math.multiply_no_nan(_replica.native(sum_), kept)
-            sum_.assign(old + tf.cast(value, sum_.dtype))
-
-    def _sums(self) -> list[Variable]:
-        state = self._state
-        return [*(state.accumulators[id(v)] for v in state.shaped), *state.local_sums]
-
-    def _finish_sums(
-        self, strategy: Any, count: Tensor, values: Sequence[Any] | None = None
-    ) -> None:
-        """Ends an update with what was kept, and the values of a last micro-batch."""
-        num_weights = len(self._state.shaped)
-        num_local = len(self._state.local_sums) - self.weighs
-
-        def means(*values: Tensor) -> list[Tensor]:
-            sums = [_replica.native(s) for s in self._sums()]
-            if values:
-                pairs = zip(sums, values, strict=True)
-                sums = [tf.cast(s, v.dtype) + v for s, v in pairs]
-            *local, total = [*sums[num_weights:], *([] if self.weighs else [count])]
-            means = [s / tf.cast(total, s.dtype) for s in sums[:num_weights]]
-            return [*means, *(tf.identity(s) for s in local)]
-
-        def complete(*values: Tensor) -> list[Tensor]:
-            if not values:
-                return means()
-            return tf.cond(
-                tf.equal(count, 1),
-                # One alone has no weight.
-                lambda: [tf.identity(v) for v in values[: num_weights + num_local]],
-                lambda: means(*values),
-            )
-
-        completed = _replica.each_replica(strategy, complete, *(values or ()))
-        self._finish(
-            strategy, count, completed[:num_weights], completed[num_weights:], []
-        )
-
-    def _finish(
+    def _end_update(
         self,
         strategy: Any,
         count: Any,
@@ -344,7 +288,7 @@ class GradientPipeline(ForwardingOptimizer):
         local: Sequence[Any],
         direct: Sequence[Any],
     ) -> None:
-        """Ends an update, in cross-replica context."""
+        """Makes an update of `count` micro-batches or not; cross-replica."""
         replicas = self._num_replicas
         if not _reduction.receives_reduced_gradients(self):
             reduced = _replica.reduce_sum(strategy, [*gradients, *local])
@@ -353,42 +297,39 @@ class GradientPipeline(ForwardingOptimizer):
             [_replica.first_replica(strategy, g) for g in gradients]
         )
         micro_batches = tf.cast(count, tf.float32) * replicas
-
-        def apply() -> None:
-            with _reduction.gradients_already_reduced(self.inner_optimizer):
-                _replica.each_replica(
-                    strategy,
-                    self._update,
-                    gradients,
-                    direct,
-                    squares,
-                    micro_batches,
-                    local,
-                    replicas,
-                )
-            self._adapt_loss_scale(finite=True)
-
+        # One NaN or infinity anywhere makes the sum such a value.
         finite = tf.math.is_finite(tf.reduce_sum(squares))
 
-        def skip() -> None:
-            self._state.nonfinite_steps.assign_add(tf.where(finite, 0, 1))
-            for signal in self.signals:
-                signal.after_skip(squares, self._state.shaped)
-            lower = functools.partial(self._adapt_loss_scale, finite=False)
-            tf.cond(finite, lambda: None, lower)
+        def make() -> None:
+            values = (gradients, direct, squares, micro_batches, local, replicas)
+            with _reduction.gradients_already_reduced(self.inner_optimizer):
+                _replica.each_replica(strategy, self._update_on_replica, *values)
+            adapt_loss_scale(self, finite=True)
 
-        tf.cond(self._admitted(squares, finite), apply, skip)
+        tf.cond(
+            self._is_admitted(squares, finite),
+            make,
+            lambda: self._leave_out(squares, finite),
+        )
 
-    def _admitted(self, squared_norms: Tensor, finite: Tensor) -> Tensor:
-        """Whether the update is to be made."""
+    def _is_admitted(self, squared_norms: Tensor, finite: Tensor) -> Tensor:
         admitted = finite
-        for transform in self.transforms:
-            if transform.rejects_updates:
-                verdict = transform.admits(squared_norms, self._state.shaped, finite)
-                admitted = tf.logical_and(admitted, verdict)
+        for gate in self._of_kind(UpdateGate):
+            # Also after a refusal: gates count what they see.
+            verdict = gate.admits(squared_norms, self._state.shaped, finite)
+            admitted = tf.logical_and(admitted, verdict)
         return admitted
 
-    def _update(
+    def _leave_out(self, squared_norms: Tensor, finite: Tensor) -> None:
+        """Counts an update that is not made; cross-replica."""
+        self._state.left_out.assign_add(1)
+        self._state.nonfinite_steps.assign_add(tf.where(finite, 0, 1))
+        for signal in self.signals:
+            signal.after_skip(squared_norms, self._state.shaped)
+        lower = functools.partial(adapt_loss_scale, self, finite=False)
+        tf.cond(finite, lambda: None, lower)
+
+    def _update_on_replica(
         self,
         gradients: Sequence[Tensor],
         direct: Sequence[Tensor],
@@ -397,32 +338,51 @@ class GradientPipeline(ForwardingOptimizer):
         local: Sequence[Tensor],
         replicas: int,
     ) -> None:
-        """Ends an update on one replica."""
-        transformed = gradients
-        for transform in self.transforms:
-            transformed = transform(transformed, self._state.shaped)
+        variables = self._state.shaped
+        transformed, clippings = self._transformed(gradients)
         update = Update(
             gradients,
             transformed,
-            self._state.shaped,
+            variables,
             squared_norms,
             # The number, not the variable, that is one more after the update.
             tf.identity(self.inner_optimizer.iterations.value),
             micro_batches,
             self._by_signal(local, replicas),
+            clippings,
         )
         for signal in self.signals:
             signal.before_update(update)
-        factor = self.inner_optimizer.loss_scale_factor
-        if factor is not None:  # which it is about to divide by
-            transformed = [g * factor for g in transformed]
-        scaled = self._scaled_updates()
-        self.inner_optimizer.apply(
-            [*transformed, *direct], [*self._state.shaped, *self._state.direct]
-        )
-        scaled()
+        self._optimize(transformed, direct)
         for signal in self.signals:
             signal.after_update(update)
+
+    def _transformed(
+        self, gradients: Sequence[Tensor]
+    ) -> tuple[Sequence[Tensor], dict[GradientTransform, Clipping]]:
+        clippings = {}
+        for transform in self._of_kind(GradientTransform):
+            gradients, clipping = transform.transform_chosen(
+                gradients, self._state.shaped
+            )
+            if clipping is not None:
+                clippings[transform] = clipping
+        return gradients, clippings
+
+    def _optimize(self, gradients: Sequence[Tensor], direct: Sequence[Tensor]) -> None:
+        """Moves the weights, on a replica."""
+        inner, variables = self.inner_optimizer, self._state.shaped
+        scales, changes = [*self._of_kind(UpdateScale)], [*self._of_kind(AfterUpdate)]
+        # Only for those who need it: several optimizers have no one rate.
+        rate = inner.learning_rate if scales or changes else None
+        factor = inner.loss_scale_factor
+        if factor is not None:  # which it is about to divide by
+            gradients = [g * factor for g in gradients]
+        scale = remember_weights(scales, variables, rate)
+        inner.apply([*gradients, *direct], [*variables, *self._state.direct])
+        scale()
+        for part in changes:
+            part.change(variables, rate)
 
     def _by_signal(
         self, local: Sequence[Tensor], replicas: int
@@ -431,70 +391,18 @@ class GradientPipeline(ForwardingOptimizer):
         values = iter(local if replicas == 1 else [x * replicas**2 for x in local])
         return {s: [next(values) for _ in s.local_shapes] for s in self._local_signals}
 
-    def _scaled_updates(self) -> Callable[[], None]:
-        """Remembers the weights; what it returns scales how they have moved since."""
-        rules = [t for t in self.transforms if t.scales_updates]
-        rules_of = [
-            (v, [t for t in rules if is_selected(v, t.include, t.exclude)])
-            for v in self._state.shaped
-        ]
-        chosen = [(v, some) for v, some in rules_of if some]
-        before = [tf.identity(_replica.native(v)) for v, _ in chosen]
-        rate = self.inner_optimizer.learning_rate if chosen else None
-
-        def scale() -> None:
-            new = []
-            for (variable, some), start in zip(chosen, before, strict=True):
-                end = tf.identity(_replica.native(variable))
-                for rule in some:
-                    factor = rule.update_factor(variable, end - start, rate)
-                    factor = tf.cast(factor, end.dtype)
-                    scaled = start + factor * (end - start)
-                    # Where nothing, or everything, is to stay, every bit does.
-                    scaled = tf.where(tf.equal(factor, 1), end, scaled)
-                    end = tf.where(tf.equal(factor, 0), start, scaled)
-                new.append(end)
-            if chosen:
-                _replica.assign([v for v, _ in chosen], new)
-
-        return scale
-
-    def _adapt_loss_scale(self, finite: bool) -> None:
-        """Does what `LossScaleOptimizer` does after an update."""
-        scaler = self.scaler
-        if scaler is None or not self.loss_is_scaled:
-            return
-        scale, steps = scaler.dynamic_scale, scaler.step_counter
-        if finite:
-            grows = ops.equal(steps, scaler.dynamic_growth_steps - 1)
-            scale.assign(scale.value * ops.where(grows, 2.0, 1.0))
-            steps.assign(ops.where(grows, 0, steps.value + 1))
-        else:
-            scale.assign(scale.value * 0.5)
-            steps.assign(0)
-
     def flush(self) -> None:
         """Applies what has been accumulated so far, if anything.
 
         Call it on the host, between steps, when no more micro-batches will come; the
         update is the mean of those that there are.
         """
-        if not (
-            self.built
-            and self.accumulates
-            and int(ops.convert_to_numpy(self._state.micro_steps))
-        ):
+        if not (self.built and self._state.accumulation.num_waiting):
             return
-
-        def finish(strategy: Any) -> None:
-            done = self._state.micro_steps
-            self._finish_sums(strategy, done.value)
-            done.assign(0)
-
         if self._state.flush is None:
-            strategy = strategy_of(self)
+            strategy, end = strategy_of(self), self._state.accumulation.end_early
             self._state.flush = tf.function(
-                lambda: strategy.run(lambda: _replica.merge(finish)), autograph=False
+                lambda: strategy.run(lambda: _replica.merge(end)), autograph=False
             )
         self._state.flush()
 
@@ -503,9 +411,9 @@ class GradientPipeline(ForwardingOptimizer):
         self.check()
 
     def check(self) -> None:
-        """Raises, on the host, if a transform says that training should not go on."""
-        for transform in self.transforms:
-            transform.check()
+        """Raises, on the host, if a part says that training should not go on."""
+        for part in self.transforms:
+            part.check()
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
@@ -535,9 +443,9 @@ class GradientPipeline(ForwardingOptimizer):
         )
 
 
-def _require_all(name: str, parts: Any, kind: type) -> None:
-    valid = isinstance(parts, list | tuple) and all(isinstance(p, kind) for p in parts)
-    require(valid, name, parts, f"a list of {kind.__name__}s")
+def _require_all(name: str, parts: Any, kinds: tuple[type, ...]) -> None:
+    valid = isinstance(parts, list | tuple) and all(isinstance(p, kinds) for p in parts)
+    require(valid, name, parts, f"a list of {', '.join(k.__name__ for k in kinds)}")
 
 
 def _as_hyper_variable(steps: Any) -> HyperVariable:
@@ -555,20 +463,6 @@ def _steps_variable(value: int, bounds: tuple[int | None, int | None]) -> HyperV
     return HyperVariable(
         value, "accumulation_steps", bounds=bounds, scale="log", dtype="int32"
     )
-
-
-def _counter(name: str) -> Variable:
-    return keras.Variable(
-        0,
-        dtype="int32",
-        trainable=False,
-        aggregation="only_first_replica",
-        name=name,
-    )
-
-
-def _accumulator(shape: Sequence[int], name: str) -> Variable:
-    return _replica.local_variable(shape, "float32", f"{name}_sum", total="sum")
 
 
 def _require_no_overwritten(variables: Sequence[Variable], steps: Any) -> None:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._typing import Tensor, Variable
-from keras_ext._keras._replica import local_variable
-from keras_ext._live._live_attributes import LiveAttributes
+from keras_ext._engine._gradient_transform import Clipping, GradientTransform
+from keras_ext._engine._pipeline_part import PipelinePart
 
 
 class Update(NamedTuple):
@@ -25,6 +25,7 @@ class Update(NamedTuple):
         local_sums: From signal to the sums over these micro-batches of its
             `measure_locally`. Empty if there can be only one: then `gradients` are
             those of the micro-batch.
+        clippings: From transform to what it did, for those that limit norms.
     """
 
     gradients: Sequence[Tensor]
@@ -34,9 +35,10 @@ class Update(NamedTuple):
     iteration: Tensor
     micro_batches: Tensor
     local_sums: Mapping[GradientSignal, Sequence[Tensor]]
+    clippings: Mapping[GradientTransform, Clipping]
 
 
-class GradientSignal(LiveAttributes):
+class GradientSignal(PipelinePart):
     """Measures something about gradients, on the device, without the host.
 
     `GradientPipeline` calls it while the step is traced. To write one, make the state
@@ -49,22 +51,12 @@ class GradientSignal(LiveAttributes):
     local_shapes: Sequence[Sequence[int]] = ()
 
     def __init__(self) -> None:
-        self.state: list[Variable] = []
+        super().__init__()
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         """Creates the state for these weights."""
-
-    def add_state(self, shape: Sequence[int], name: str) -> Variable:
-        """Creates a float32 variable of zeros.
-
-        Every replica has its own, so that writing it communicates nothing and is
-        allowed inside a conditional; the host reads that of the first replica.
-        """
-        variable = local_variable(shape, "float32", name, total="only_first_replica")
-        self.state.append(variable)
-        return variable
 
     def measure_locally(
         self, gradients: Sequence[Tensor], variables: Sequence[Variable]
@@ -94,6 +86,6 @@ class GradientSignal(LiveAttributes):
 
         Args:
             squared_norms: The squared norms of the gradients of `variables`, a vector;
-                not all are finite, unless a transform rejected the update.
+                not all are finite, unless a gate left the update out.
             variables: The weights that have a gradient.
         """

@@ -10,9 +10,8 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import flag, is_integer, require
-from keras_ext._core._pattern import is_selected
 from keras_ext._core._typing import Pattern, Tensor, Variable
-from keras_ext._engine._gradient_transform import GradientTransform
+from keras_ext._engine._update_gate import UpdateGate
 from keras_ext._live._hyper_variable import HyperVariable
 
 # The places in the row of counts.
@@ -20,7 +19,7 @@ _SEEN, _SKIPPED, _IN_A_ROW, _FIRST, _FAILED = range(5)
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class SkipNonFinite(GradientTransform):
+class SkipNonFinite(UpdateGate):
     """Ends the training when updates are NaN or infinite time after time.
 
     `GradientPipeline` leaves out every update whose gradient is not finite. One bad
@@ -76,7 +75,6 @@ class SkipNonFinite(GradientTransform):
         It began in update 2, with the gradient of 'kernel', which was NaN or...
     """
 
-    rejects_updates: ClassVar[bool] = True
     # What `check` raises, and what it says of the first bad update.
     error: ClassVar[type[Exception]] = FloatingPointError
     finding: ClassVar[str] = "was NaN or infinite"
@@ -107,7 +105,7 @@ class SkipNonFinite(GradientTransform):
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         super().build(variables, unit_axes)
-        chosen = [v for v in variables if is_selected(v, self.include, self.exclude)]
+        chosen = [v for v in variables if self.chooses(v)]
         self._paths = [v.path for v in chosen]
         self._place = {id(v): i for i, v in enumerate(chosen)}
         self._counts = self.add_state((5,), "skip_counts", dtype="int32")
@@ -181,6 +179,9 @@ class SkipNonFinite(GradientTransform):
             ],
             summarize=len(self._paths),
         )
+
+    def leave_checks_to_host(self) -> None:
+        self.raise_in_step = False
 
     @property
     def skipped(self) -> int:

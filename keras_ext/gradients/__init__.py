@@ -1,8 +1,11 @@
 """Gradient transforms, for `keras_ext.optimizers.GradientPipeline`."""
 
+from keras_ext._engine._after_update import AfterUpdate
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._engine._gradient_transform import GradientTransform
 from keras_ext._engine._skip_non_finite import SkipNonFinite
+from keras_ext._engine._update_gate import UpdateGate
+from keras_ext._engine._update_scale import UpdateScale
 from keras_ext.gradients.clip._ada_gc import AdaGC
 from keras_ext.gradients.clip._adaptive_clip import AdaptiveClip
 from keras_ext.gradients.clip._auto_clip import AutoClip
@@ -25,6 +28,7 @@ __all__ = [
     "AdaGC",
     "AdaptiveClip",
     "AddNoise",
+    "AfterUpdate",
     "AutoClip",
     "Centralize",
     "ClipByGlobalNorm",
@@ -41,5 +45,7 @@ __all__ = [
     "SkipNonFinite",
     "SkipSpikes",
     "Standardize",
+    "UpdateGate",
+    "UpdateScale",
     "ZClip",
 ]

@@ -54,14 +54,16 @@ def test_state_has_a_number_for_each_group(per, num_groups):
 def test_the_default_is_a_norm_for_each_weight():
     clip, variables = built(AtMost([0.5, 2.0, 4.0]), VALUES)
     gradients = [tf.fill(v.shape, 3.0) for v in variables]
-    clipped = clip(gradients, variables)
+    clipped, told = clip.transform_chosen(gradients, variables)
     norms = [np.linalg.norm(c) for c in clipped]
     np.testing.assert_allclose(norms, [0.5, 2.0, 4.0], rtol=1e-6)
     own = [3 * np.sqrt(6), 3 * np.sqrt(2), 3 * np.sqrt(2)]
     np.testing.assert_allclose(clip.seen, own, rtol=1e-6)
     # For signals.
-    np.testing.assert_allclose(clip.norms, own, rtol=1e-6)
-    np.testing.assert_allclose(clip.last_limits, [0.5, 2.0, 4.0])
+    np.testing.assert_allclose(told.norms, own, rtol=1e-6)
+    np.testing.assert_allclose(told.limits, [0.5, 2.0, 4.0])
+    assert list(told.names) == [v.path for v in variables]
+    assert told.per == "tensor"
 
 
 def test_gradients_at_or_below_their_limit_keep_every_bit():
@@ -122,20 +124,11 @@ def test_a_weight_without_a_gradient_counts_as_zero(per):
     np.testing.assert_allclose(row.max(), 3 * np.sqrt(2), rtol=1e-6)
 
 
-@pytest.mark.parametrize("per", ["unit", "tensor", "layer", "global"])
-def test_nothing_chosen_is_nothing_done(per):
-    clip, variables = built(AtMost(1.0, per=per, exclude=""), VALUES)
-    gradients = [tf.fill(v.shape, 3.0) for v in variables]
-    for a, e in zip(clip(gradients, variables), gradients, strict=True):
-        np.testing.assert_array_equal(a, e)
-    assert clip.norms.shape == clip.last_limits.shape == (0,)
-
-
 def test_none_of_the_chosen_has_a_gradient():
     clip, variables = built(AtMost(1.0, exclude="bias"), VALUES)
-    (clipped,) = clip([tf.fill((2,), 3.0)], variables[1:2])
-    np.testing.assert_array_equal(clipped, [3.0, 3.0])
-    assert clip.norms.shape == (0,)
+    (same,), told = clip.transform_chosen([tf.fill((2,), 3.0)], variables[1:2])
+    np.testing.assert_array_equal(same, [3.0, 3.0])
+    assert told is None
 
 
 def test_state_is_that_of_the_last_update_that_was_made():

@@ -625,9 +625,12 @@ class TestTransforms:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"transforms": "agc"}, r"`transforms` must be a list of GradientTransforms\."),
+        (
+            {"transforms": "agc"},
+            "`transforms` must be a list of GradientTransform, Upd",
+        ),
         ({"transforms": [1]}, r"Received: transforms=\[1\]"),
-        ({"signals": [1]}, r"`signals` must be a list of GradientSignals\."),
+        ({"signals": [1]}, r"`signals` must be a list of GradientSignal\."),
         ({"accumulation_steps": 0}, r"must be an integer >= 1, or a HyperVariable"),
         ({"accumulation_steps": 1.5}, r"Received: accumulation_steps=1\.5"),
         ({"accumulation_steps": True}, r"Received: accumulation_steps=True"),

@@ -14,7 +14,8 @@ from keras_ext.optimizers import GradientPipeline, unit_axes
 from tests.cases import TRANSFORMS, matrix, mechanism, parameters
 
 # Their subclasses are tested.
-ABSTRACT = {"GradientTransform", "ClipByGroupNorm"}
+ABSTRACT = {"AfterUpdate", "ClipByGroupNorm", "GradientTransform"}
+ABSTRACT |= {"UpdateGate", "UpdateScale"}
 every_transform = pytest.mark.parametrize("case", parameters(TRANSFORMS))
 every_mechanism = pytest.mark.parametrize("case", matrix(TRANSFORMS))
 

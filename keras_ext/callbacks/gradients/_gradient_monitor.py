@@ -162,7 +162,6 @@ class GradientMonitor(GradientCallback):
         self._statistics = LayerStatistics(
             self.every,
             histograms=self.histograms,
-            transforms=pipeline.transforms,
             rows=rows,
         )
         pipeline.add_signal(self._statistics)

@@ -11,7 +11,7 @@ from keras_ext._core._pattern import matches
 from keras_ext._core._typing import Logs, Pattern, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
-from keras_ext._engine._gradient_transform import GradientTransform
+from keras_ext._engine._pipeline_part import PipelinePart
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.gradients.clip._ada_gc import AdaGC
 from keras_ext.gradients.clip._adaptive_clip import AdaptiveClip
@@ -112,7 +112,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
         include: Pattern = None,
         exclude: Pattern = None,
         nonfinite: str = "skip",
-        rule: str | GradientTransform = "agc",
+        rule: str | PipelinePart = "agc",
         per: str | None = None,
         exclude_head: bool = False,
     ) -> None:
@@ -121,7 +121,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             rule in _RULES if isinstance(rule, str) else _is_fresh_transform(rule),
             "rule",
             rule,
-            f"one of {tuple(_RULES)} or a GradientTransform that is not in use",
+            f"one of {tuple(_RULES)} or a transform that is not in use",
         )
         self.clipping = clipping
         self.epsilon = epsilon
@@ -133,7 +133,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
         # Made here to check the arguments, and again in every fit, with fresh state.
         self._new_transform()
 
-    def _new_transform(self) -> GradientTransform:
+    def _new_transform(self) -> PipelinePart:
         if self.rule == "agc":
             per = "unit" if self.per is None else self.per
             return AdaptiveClip(
@@ -151,7 +151,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             require(
                 value == default, name, value, 'left out unless rule="agc"', hint=hint
             )
-        if isinstance(self.rule, GradientTransform):
+        if isinstance(self.rule, PipelinePart):
             return self._copied(self.rule)
         given: dict[str, Any] = {"include": self.include, "exclude": self.exclude}
         if self.rule == "global_norm":
@@ -160,7 +160,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             given["per"] = self.per
         return _RULES[self.rule](**given)
 
-    def _copied(self, rule: GradientTransform) -> GradientTransform:
+    def _copied(self, rule: PipelinePart) -> PipelinePart:
         for name in ("include", "exclude", "per"):
             value = getattr(self, name)
             hint = f"Pass it to {type(rule).__name__} instead."
@@ -199,7 +199,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
 
 def _is_fresh_transform(rule: Any) -> bool:
     # Its state is in a pipeline else, and cannot be copied.
-    return isinstance(rule, GradientTransform) and not rule.state
+    return isinstance(rule, PipelinePart) and not rule.state
 
 
 def _mean_threshold(per_weight: dict[str, dict[str, float]]) -> float:

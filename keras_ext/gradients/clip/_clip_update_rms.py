@@ -7,12 +7,12 @@ from keras import ops
 
 from keras_ext._core._checks import is_number, require
 from keras_ext._core._typing import Pattern, Tensor, Variable
-from keras_ext._engine._gradient_transform import GradientTransform
+from keras_ext._engine._update_scale import UpdateScale
 from keras_ext._live._hyper_variable import HyperVariable
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class ClipUpdateRMS(GradientTransform):
+class ClipUpdateRMS(UpdateScale):
     """Limits the root mean square of the update of each weight.
 
     The gradient passes as it is; what the optimizer did to a weight is scaled down if
@@ -52,8 +52,6 @@ class ClipUpdateRMS(GradientTransform):
         - [Wortsman et al., 2023](https://arxiv.org/abs/2304.13013)
     """
 
-    scales_updates = True
-
     def __init__(
         self,
         max_rms: float = 1.0,
@@ -69,9 +67,7 @@ class ClipUpdateRMS(GradientTransform):
             max_rms, "max_rms", bounds=(0.0, None), scale="log"
         )
 
-    def update_factor(
-        self, variable: Variable, move: Tensor, learning_rate: Tensor
-    ) -> Tensor:
+    def factor(self, variable: Variable, move: Tensor, learning_rate: Tensor) -> Tensor:
         rms = ops.sqrt(ops.mean(ops.square(ops.cast(move, "float32"))))
         limit = self.max_rms.value * ops.cast(learning_rate, "float32")
         return ops.minimum(1.0, limit / ops.maximum(rms, 1e-30))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,11 +12,11 @@ from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import flag, require
 from keras_ext._core._pattern import check_pattern, is_selected, matches
 from keras_ext._core._typing import Pattern, Tensor, Variable
-from keras_ext._engine._gradient_transform import GradientTransform
+from keras_ext._engine._update_scale import UpdateScale
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class Freeze(GradientTransform):
+class Freeze(UpdateScale):
     """Keeps chosen weights as they are, until they are thawed.
 
     What the optimizer does to a frozen weight is undone, the effect of momentum and of
@@ -64,8 +64,6 @@ class Freeze(GradientTransform):
         [0.] [-1.] False
     """
 
-    scales_updates: ClassVar[bool] = True
-
     def __init__(
         self,
         *,
@@ -89,12 +87,6 @@ class Freeze(GradientTransform):
         self._chosen = [
             v for v in variables if is_selected(v, self.include, self.exclude)
         ]
-        require(
-            bool(self._chosen) or self.include is None,
-            "include",
-            self.include,
-            f"a pattern that fits one of {[v.path for v in variables]}",
-        )
         self._place = {id(v): i for i, v in enumerate(self._chosen)}
         self._total = sum(math.prod(v.shape) for v in variables)
         mask: np.ndarray = np.full(len(self._chosen), float(self.frozen), "float32")
@@ -156,9 +148,7 @@ class Freeze(GradientTransform):
         require(bool(places), "pattern", pattern, f"one that fits one of {paths}")
         mask[places] = float(frozen)
 
-    def update_factor(
-        self, variable: Variable, move: Tensor, learning_rate: Tensor
-    ) -> Tensor:
+    def factor(self, variable: Variable, move: Tensor, learning_rate: Tensor) -> Tensor:
         return 1.0 - self._mask.value[self._place[id(variable)]]
 
     def get_config(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import keras
 
@@ -11,12 +11,12 @@ from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import is_number, require
 from keras_ext._core._pattern import check_pattern, matches
 from keras_ext._core._typing import Pattern, Tensor, Variable
-from keras_ext._engine._gradient_transform import GradientTransform
+from keras_ext._engine._update_scale import UpdateScale
 from keras_ext._live._hyper_variable import HyperVariable
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class LayerwiseScale(GradientTransform):
+class LayerwiseScale(UpdateScale):
     """Scales the learning rate layer by layer (discriminative learning rates).
 
     Each weight moves by its factor times what the optimizer would have done, weight
@@ -69,8 +69,6 @@ class LayerwiseScale(GradientTransform):
         - [Clark et al., 2020](https://arxiv.org/abs/2003.10555): by depth, with
           `decay=0.8` or `0.9`
     """
-
-    scales_updates: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -158,9 +156,7 @@ class LayerwiseScale(GradientTransform):
         fits = (i for i, p in enumerate(self.patterns) if matches(p, variable))
         return next(fits, None)
 
-    def update_factor(
-        self, variable: Variable, move: Tensor, learning_rate: Tensor
-    ) -> Tensor:
+    def factor(self, variable: Variable, move: Tensor, learning_rate: Tensor) -> Tensor:
         fit = self._first_fit[id(variable)]
         return (self.default if fit is None else self.factors[fit]).value
 

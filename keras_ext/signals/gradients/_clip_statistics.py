@@ -66,9 +66,10 @@ class ClipStatistics(GradientSignal):
         self._samples = self.add_state((), "samples")
 
     def before_update(self, update: Update) -> None:
-        norms, limits = self.transform.norms, self.transform.last_limits
-        if norms is None or norms.shape[0] == 0:
+        clipping = update.clippings.get(self.transform)
+        if clipping is None or clipping.norms.shape[0] == 0:
             return
+        norms, limits = clipping.norms, clipping.limits
         clipped = ops.cast(norms > limits, "float32")
         average = (
             self.smoothing * self._last.value[2] + (1.0 - self.smoothing) * clipped

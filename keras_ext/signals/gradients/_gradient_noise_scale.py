@@ -38,11 +38,11 @@ class GradientNoiseScale(GradientSignal):
 
     Args:
         every: Integer >= 2; without accumulation and replicas, compare two successive
-            updates once in so many. Until there are `minimum_samples` comparisons, each
+            updates once in so many. Until there are `min_samples` comparisons, each
             update is compared with its neighbor. Defaults to `10`.
         smoothing: Number in [0, 1), the weight of the past in both averages.
             Defaults to `0.95`.
-        minimum_samples: Integer >= 1; before so many comparisons `read` returns NaN.
+        min_samples: Integer >= 1; before so many comparisons `read` returns NaN.
             Defaults to `10`.
 
     Raises:
@@ -69,7 +69,7 @@ class GradientNoiseScale(GradientSignal):
     local_shapes = ((),)
 
     def __init__(
-        self, every: int = 10, *, smoothing: float = 0.95, minimum_samples: int = 10
+        self, every: int = 10, *, smoothing: float = 0.95, min_samples: int = 10
     ) -> None:
         super().__init__()
         require(is_integer(every) and every >= 2, "every", every, "an integer >= 2")
@@ -80,14 +80,14 @@ class GradientNoiseScale(GradientSignal):
             "a number in [0, 1)",
         )
         require(
-            is_integer(minimum_samples) and minimum_samples >= 1,
-            "minimum_samples",
-            minimum_samples,
+            is_integer(min_samples) and min_samples >= 1,
+            "min_samples",
+            min_samples,
             "an integer >= 1",
         )
         self.every = every
         self.smoothing = smoothing
-        self.minimum_samples = minimum_samples
+        self.min_samples = min_samples
         self.unit = HyperVariable(1.0, "unit", bounds=(0.0, None))
 
     def build(
@@ -136,7 +136,7 @@ class GradientNoiseScale(GradientSignal):
         if not self._previous:
             return
         # Nobody can act before enough is known: at first no update is passed over.
-        is_new = self._numbers.value[2] < self.minimum_samples
+        is_new = self._numbers.value[2] < self.min_samples
         phase = ops.mod(update.iteration, ops.where(is_new, 2, self.every))
         is_kept = self._numbers.value[3] > 0
         tf.cond(ops.equal(phase, 0), lambda: self._keep(update, together), lambda: None)
@@ -183,7 +183,7 @@ class GradientNoiseScale(GradientSignal):
             return float("nan"), float("nan")
         numbers = keras.ops.convert_to_numpy(self._numbers).astype("float64")
         signal, noise, samples, *_ = numbers
-        if samples < self.minimum_samples:
+        if samples < self.min_samples:
             return float("nan"), float("nan")
         # The averages began at zero.
         weight = 1.0 - self.smoothing**samples

@@ -12,8 +12,8 @@ from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
 from keras_ext._core._checks import flag, is_integer, require
 from keras_ext._core._paths import layer_path
 from keras_ext._core._typing import Tensor, Variable
-from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._engine._gradient_signal import GradientSignal, Update
+from keras_ext._engine._gradient_transform import Clipping
 from keras_ext._keras._replica import squared_norms
 
 # `update_ratio` comes last: it is known after the update, the others before it.
@@ -79,8 +79,6 @@ class LayerStatistics(GradientSignal):
         histograms: Whether to count the elements of the gradient of each layer by
             their size, in 32 bins of half a decade from 1e-12 to 1e4. Defaults to
             `False`.
-        transforms: Where to look for `ClipByGroupNorm`s, the `transforms` of the
-            pipeline. Defaults to `()`.
         rows: Integer >= 1, how many rows to keep on the device. Defaults to `1`.
 
     Raises:
@@ -110,7 +108,6 @@ class LayerStatistics(GradientSignal):
         *,
         pairs: int = 5,
         histograms: bool = False,
-        transforms: Sequence[Any] = (),
         rows: int = 1,
     ) -> None:
         super().__init__()
@@ -118,17 +115,9 @@ class LayerStatistics(GradientSignal):
             valid = is_integer(value) and value >= least
             require(valid, name, value, f"an integer >= {least}")
         require(is_integer(pairs) and pairs >= 0, "pairs", pairs, "an integer >= 0")
-        flag(histograms, "histograms")
-        require(
-            isinstance(transforms, list | tuple),
-            "transforms",
-            transforms,
-            "a list of transforms",
-        )
+        self.histograms = flag(histograms, "histograms")
         self.every = every
         self.pairs = pairs
-        self.histograms = histograms
-        self.transforms = transforms
         self.rows = rows
         self.layers: list[str] = []
         # The layer of each output unit that is looked at.
@@ -322,7 +311,7 @@ class LayerStatistics(GradientSignal):
             ops.cast(ops.stack(stamps), "float32"),
             ops.sqrt(self._sums(update.squared_norms, update.variables)),
             ops.sqrt(self._sums(squared_norms(weights), self._variables)),
-            *self._clipping(),
+            *self._clipping(update),
             # Their number; `read_rows` makes a share of it, which the device does not
             # do to the last digit.
             self._layer_sums(1.0 - self._alive.value, self._unit_layers),
@@ -361,21 +350,19 @@ class LayerStatistics(GradientSignal):
         means = ops.where(exists, totals / ops.maximum(counts, 1.0), math.nan)
         return means, ops.where(exists, 1.0 - farthest, math.nan)
 
-    def _clipping(self) -> tuple[Tensor, Tensor]:
+    def _clipping(self, update: Update) -> tuple[Tensor, Tensor]:
         """Clipped fractions and thresholds, those of the rule that does the most."""
         columns = len(self.layers) + 1
         clipped = ops.full((columns,), math.nan)
         thresholds = ops.full((columns,), math.nan)
-        for rule in self.transforms:
-            if not isinstance(rule, ClipByGroupNorm) or not len(rule.groups):
-                continue
-            exceeds = ops.cast(ops.greater(rule.norms, rule.last_limits), "float32")
-            squares = ops.square(rule.last_limits)
-            if rule.per == "global":
+        for clipping in update.clippings.values():
+            exceeds = ops.cast(ops.greater(clipping.norms, clipping.limits), "float32")
+            squares = ops.square(clipping.limits)
+            if clipping.per == "global":
                 fractions = ops.full((columns,), 1.0) * exceeds
                 limits = ops.append(ops.full((columns - 1,), math.nan), squares)
             else:
-                layers = [self.layers.index(name) for name in self._layers_of(rule)]
+                layers = [self.layers.index(name) for name in _layers_of(clipping)]
                 counts = np.bincount(layers, minlength=columns).astype("float32")
                 counts[-1] = len(layers)
                 # Where the rule has nothing to say, it says NaN.
@@ -385,11 +372,6 @@ class LayerStatistics(GradientSignal):
             clipped = _combined(ops.maximum, clipped, fractions)
             thresholds = _combined(ops.minimum, thresholds, ops.sqrt(limits))
         return clipped, thresholds
-
-    def _layers_of(self, rule: ClipByGroupNorm) -> list[str]:
-        """The layer of each number that a rule has."""
-        names = rule.groups.names
-        return names if rule.per == "layer" else [layer_path(name) for name in names]
 
     def _histograms(self, update: Update) -> Tensor:
         low, high = HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]
@@ -490,6 +472,12 @@ class LayerStatistics(GradientSignal):
 
 def _when(condition: Tensor, action: Callable[[], None]) -> None:
     tf.cond(condition, action, lambda: None)
+
+
+def _layers_of(clipping: Clipping) -> list[str]:
+    """The layer of each group that a rule has."""
+    names = list(clipping.names)
+    return names if clipping.per == "layer" else [layer_path(name) for name in names]
 
 
 def _combined(rule: Callable[..., Tensor], a: Tensor, b: Tensor) -> Tensor:

@@ -236,7 +236,6 @@ PREDICATES = [
     ({"exclude": ["bias", "head"]}, {"kernel"}),
     ({"exclude": lambda v: v.name == "head"}, {"kernel", "bias"}),
     ({"include": "e", "exclude": "kernel"}, {"head"}),
-    ({"include": []}, set()),
     ({}, {"kernel", "bias", "head"}),
 ]
 

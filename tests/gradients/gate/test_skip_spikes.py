@@ -70,7 +70,12 @@ def norms_with_spikes(size=160):
 )
 def test_leaves_out_what_the_definition_says(arguments, jit_compile):
     norms = norms_with_spikes()
-    names = {"z": "z_threshold", "warmup": "warmup_steps", "ratio": "smallest_ratio"}
+    names = {
+        "z": "z_threshold",
+        "warmup": "warmup_steps",
+        "ratio": "min_ratio",
+        "beta": "smoothing",
+    }
     transform = SkipSpikes(
         raise_in_step=False, **{names.get(k, k): v for k, v in arguments.items()}
     )
@@ -246,7 +251,7 @@ def test_the_threshold_is_live():
     optimizer = GradientPipeline(keras.optimizers.SGD(1.0), [transform])
     for norm in (1.0, 1.0):
         optimizer.apply([tf.constant([norm])], [kernel])
-    transform.smallest_ratio.assign(100.0)
+    transform.min_ratio.assign(100.0)
     optimizer.apply([tf.constant([50.0])], [kernel])
     assert float(kernel[0]) == -52.0
 
@@ -255,9 +260,9 @@ def test_the_threshold_is_live():
     ("arguments", "message"),
     [
         ({"z_threshold": 0}, r"`z_threshold` must be a number > 0"),
-        ({"beta": 1.0}, r"`beta` must be a number in \[0, 1\)"),
+        ({"smoothing": 1.0}, r"`smoothing` must be a number in \[0, 1\)"),
         ({"warmup_steps": 0}, r"`warmup_steps` must be an integer >= 1"),
-        ({"smallest_ratio": 0.5}, r"`smallest_ratio` must be a number >= 1"),
+        ({"min_ratio": 0.5}, r"`min_ratio` must be a number >= 1"),
         ({"max_consecutive": -1}, r"`max_consecutive` must be an integer >= 0"),
     ],
 )

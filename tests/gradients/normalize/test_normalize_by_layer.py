@@ -85,7 +85,7 @@ def test_gradients_far_below_epsilon_stay_small():
         ({"scale": "layer"}, r"`scale` must be one of \('unit', 'weight'\)"),
         ({"per": "kernel"}, r"`per` must be one of .*Received: per='kernel'"),
         ({"epsilon": 0}, r"`epsilon` must be a number > 0\. Received: epsilon=0"),
-        ({"smallest_weight": -1}, r"`smallest_weight` must be a number > 0"),
+        ({"min_weight_norm": -1}, r"`min_weight_norm` must be a number > 0"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):

@@ -221,7 +221,7 @@ def test_a_pattern_without_a_weight_is_an_error():
 
 
 def test_does_not_go_with_the_averages_of_keras():
-    message = r"`optimizer.use_ema` must be False with a transform that scales updates"
+    message = r"`optimizer.use_ema` must be False with an UpdateScale"
     with pytest.raises(ValueError, match=message):
         compiled(lambda: keras.optimizers.SGD(0.1, use_ema=True), Freeze())
 

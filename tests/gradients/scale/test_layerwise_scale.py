@@ -144,7 +144,7 @@ def test_by_depth_of_a_model():
     model.compile(GradientPipeline("sgd", [transform]), "mse")
     model.optimizer.build(model.trainable_variables)
     found = {
-        v.path: float(transform.update_factor(v, None, None))
+        v.path: float(transform.factor(v, None, None))
         for v in model.trainable_variables
     }
     assert found == {
@@ -185,7 +185,7 @@ def test_a_model_by_depth_is_saved(tmp_path):
     assert [float(f) for f in restored.factors] == [0.25, 0.75, 1.0]
     # Keras drops the names of the models from the paths.
     assert {
-        v.path: float(restored.update_factor(v, None, None))
+        v.path: float(restored.factor(v, None, None))
         for v in loaded.trainable_variables
     } == {
         "embedding/embeddings": 0.25,
@@ -205,7 +205,7 @@ def test_by_depth_tells_equal_names_in_different_models_apart():
     model = keras.Sequential([keras.Input((2,)), inner("a"), inner("b")], name="model")
     transform = LayerwiseScale.by_depth(model, decay=0.5)
     transform.build(model.trainable_variables, {})
-    found = [float(transform.update_factor(v, None, None)) for v in model.variables]
+    found = [float(transform.factor(v, None, None)) for v in model.variables]
     assert found == [0.5, 0.5, 1.0, 1.0]
 
 

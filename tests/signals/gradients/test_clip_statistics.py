@@ -152,15 +152,15 @@ def test_a_rule_for_no_weight_has_nothing_to_say():
     ("arguments", "message"),
     [
         (
-            (ClipByValue(1.0),),
+            {"transform": ClipByValue(1.0)},
             "`transform` must be a ClipByGroupNorm. Received: transform=<",
         ),
         (
-            (ClipByNorm(), 1.0),
+            {"smoothing": 1.0},
             "`smoothing` must be a number in [0, 1). Received: smoothing=1.0.",
         ),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        ClipStatistics(*arguments)
+        ClipStatistics(**{"transform": ClipByNorm(), **arguments})

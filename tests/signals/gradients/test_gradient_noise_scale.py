@@ -99,7 +99,7 @@ def run(noise, gradients, accumulation_steps=1, jit_compile=False, iterations=0)
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_micro_batches_are_compared_with_their_mean(jit_compile):
-    noise = GradientNoiseScale(smoothing=0.6, minimum_samples=3)
+    noise = GradientNoiseScale(smoothing=0.6, min_samples=3)
     gradients = sampled(4 * 3)
     run(noise, gradients, 4, jit_compile)
     comparisons = [compare(g) for g in gradients.reshape(3, 4, -1)]
@@ -108,7 +108,7 @@ def test_micro_batches_are_compared_with_their_mean(jit_compile):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_successive_gradients_are_compared_in_pairs(jit_compile):
-    noise = GradientNoiseScale(every=5, smoothing=0.6, minimum_samples=3)
+    noise = GradientNoiseScale(every=5, smoothing=0.6, min_samples=3)
     gradients = sampled(12)
     run(noise, gradients, 1, jit_compile)
     # Without a pause until there are three pairs, and from then on one in five.
@@ -142,7 +142,7 @@ def replicated(strategy, noise, gradients, accumulation_steps=1):
 
 
 def test_replicas_are_compared_with_their_mean(strategies):
-    noise = GradientNoiseScale(smoothing=0.6, minimum_samples=3)
+    noise = GradientNoiseScale(smoothing=0.6, min_samples=3)
     gradients = sampled(3 * 2).reshape(3, 2, -1)
     replicated(strategies(2), noise, gradients)
     comparisons = [compare(g) for g in gradients]
@@ -150,7 +150,7 @@ def test_replicas_are_compared_with_their_mean(strategies):
 
 
 def test_micro_batches_on_replicas_are_compared_all_together(strategies):
-    noise = GradientNoiseScale(smoothing=0.6, minimum_samples=3)
+    noise = GradientNoiseScale(smoothing=0.6, min_samples=3)
     gradients = sampled(3 * 4 * 2).reshape(3 * 4, 2, -1)
     replicated(strategies(2), noise, gradients, accumulation_steps=4)
     comparisons = [compare(g) for g in gradients.reshape(3, 4 * 2, -1)]
@@ -158,7 +158,7 @@ def test_micro_batches_on_replicas_are_compared_all_together(strategies):
 
 
 def test_follows_a_number_of_micro_batches_that_changes():
-    noise = GradientNoiseScale(smoothing=0.6, minimum_samples=2)
+    noise = GradientNoiseScale(smoothing=0.6, min_samples=2)
     steps = HyperVariable(4, "accumulation_steps", bounds=(1, 8), dtype="int32")
     gradients = sampled(4 + 2)
     optimizer = GradientPipeline(
@@ -176,7 +176,7 @@ def test_follows_a_number_of_micro_batches_that_changes():
 def test_does_not_compare_with_a_gradient_of_long_ago():
     # Kept in the first update; the next ones are compared by their micro-batches, and
     # the fifth one, which is due to be compared with the fourth, cannot be.
-    noise = GradientNoiseScale(every=3, smoothing=0.6, minimum_samples=3)
+    noise = GradientNoiseScale(every=3, smoothing=0.6, min_samples=3)
     steps = HyperVariable(1, "accumulation_steps", bounds=(1, 2), dtype="int32")
     gradients = sampled(8)
     optimizer = GradientPipeline(
@@ -198,7 +198,7 @@ def test_rows_of_a_sparse_gradient_are_added_before_they_are_compared():
     dense = np.zeros((4, 5, 2))
     for i in range(4):
         np.add.at(dense[i], tokens[i], rows[i])
-    noise = GradientNoiseScale(smoothing=0, minimum_samples=1)
+    noise = GradientNoiseScale(smoothing=0, min_samples=1)
     optimizer = GradientPipeline(
         keras.optimizers.SGD(0.0), accumulation_steps=4, signals=[noise]
     )
@@ -215,7 +215,7 @@ def test_rows_of_a_sparse_gradient_are_added_before_they_are_compared():
 @pytest.mark.parametrize("iterations", [4, 5, 6])
 def test_training_that_is_resumed_compares_only_what_it_has_seen(iterations):
     # The optimizer has made some updates already, none of which was measured.
-    noise = GradientNoiseScale(every=3, smoothing=0.5, minimum_samples=1)
+    noise = GradientNoiseScale(every=3, smoothing=0.5, min_samples=1)
     gradients = sampled(9)
     run(noise, gradients, iterations=iterations)
     # The first pair begins at an even update, and later ones at every third.
@@ -235,7 +235,7 @@ def test_training_that_is_resumed_compares_only_what_it_has_seen(iterations):
 
 
 def test_the_parts_are_averages_that_are_right_from_the_start():
-    noise = GradientNoiseScale(smoothing=0.9, minimum_samples=1)
+    noise = GradientNoiseScale(smoothing=0.9, min_samples=1)
     gradients = sampled(4 * 3)
     run(noise, gradients, 4)
     comparisons = [compare(g) for g in gradients.reshape(3, 4, -1)]
@@ -246,7 +246,7 @@ def test_the_parts_are_averages_that_are_right_from_the_start():
 
 def test_the_unit_can_change_with_the_size_of_the_batch():
     """Micro-batches of one sample, and then of the mean of three."""
-    noise = GradientNoiseScale(smoothing=0.5, minimum_samples=2)
+    noise = GradientNoiseScale(smoothing=0.5, min_samples=2)
     singles, triples = sampled(4), sampled(12).reshape(4, 3, -1).mean(axis=1)
     optimizer = run(noise, singles, 4)
     noise.unit.assign(3.0)
@@ -328,7 +328,7 @@ def test_measures_the_noise_of_a_loss_while_fitting():
 
 
 def test_is_nan_until_there_are_enough_samples():
-    noise = GradientNoiseScale(minimum_samples=3)
+    noise = GradientNoiseScale(min_samples=3)
     optimizer = GradientPipeline(
         keras.optimizers.SGD(0.0), accumulation_steps=2, signals=[noise]
     )
@@ -348,13 +348,13 @@ def test_is_nan_before_it_is_built():
 
 def test_is_nan_while_the_noise_hides_the_gradient():
     # The mean of these is 0, so the estimate of its square is below 0.
-    noise = GradientNoiseScale(smoothing=0, minimum_samples=1)
+    noise = GradientNoiseScale(smoothing=0, min_samples=1)
     run(noise, [np.ones(DIMENSION, "float32"), -np.ones(DIMENSION, "float32")], 2)
     assert math.isnan(noise.read())
 
 
 def test_an_update_that_is_skipped_is_not_measured():
-    noise = GradientNoiseScale(smoothing=0, minimum_samples=1)
+    noise = GradientNoiseScale(smoothing=0, min_samples=1)
     good = sampled(2)
     bad = np.full((2, DIMENSION), np.nan, "float32")
     run(noise, [*good, *bad], 2)
@@ -375,8 +375,8 @@ def test_an_update_that_is_skipped_is_not_measured():
             "`smoothing` must be a number in [0, 1). Received: smoothing=nan.",
         ),
         (
-            {"minimum_samples": 0},
-            "`minimum_samples` must be an integer >= 1. Received: minimum_samples=0.",
+            {"min_samples": 0},
+            "`min_samples` must be an integer >= 1. Received: min_samples=0.",
         ),
     ],
 )

@@ -147,8 +147,8 @@ def test_is_nan_until_there_are_enough_samples():
             "`smoothing` must be a number in [0, 1). Received: smoothing=1.0.",
         ),
         (
-            {"minimum_samples": 0},
-            "`minimum_samples` must be an integer >= 1. Received: minimum_samples=0.",
+            {"min_samples": 0},
+            "`min_samples` must be an integer >= 1. Received: min_samples=0.",
         ),
     ],
 )

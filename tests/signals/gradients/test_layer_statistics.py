@@ -204,7 +204,7 @@ def test_two_replicas_measure_what_one_does(strategies):
 
 class TestClipping:
     def read(self, *rules, every=1):
-        statistics = LayerStatistics(every=every, transforms=list(rules))
+        statistics = LayerStatistics(every=every)
         weights = {
             "a/kernel": [[3.0, 0.0], [0.0, 4.0]],
             "a/bias": [0.0, 0.0],
@@ -401,10 +401,6 @@ def test_before_the_first_update():
         (
             {"histograms": 1},
             "`histograms` must be True or False. Received: histograms=1.",
-        ),
-        (
-            {"transforms": None},
-            "`transforms` must be a list of transforms. Received: transforms=None.",
         ),
     ],
 )
