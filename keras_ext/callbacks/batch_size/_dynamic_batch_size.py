@@ -7,12 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext._core._checks import choice, integer, is_integer, require
+from keras_ext._core._checks import choice, flag, integer, is_integer, require
 from keras_ext._core._typing import Logs
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._learning_rate_gain import LearningRateGain
 from keras_ext.callbacks.batch_size._batch_size_actuator import BatchSizeActuator
+from keras_ext.callbacks.batch_size._first_batch import FirstBatch
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.controllers.batch_size import (
     BatchSizePolicy,
@@ -21,11 +22,14 @@ from keras_ext.controllers.batch_size import (
     Staged,
 )
 from keras_ext.controllers.batch_size._adascale_gain import adascale_gain
+from keras_ext.controllers.batch_size._staged import check_stages
 from keras_ext.signals.gradients._gradient_moments import GradientMoments
 from keras_ext.signals.gradients._gradient_noise_scale import GradientNoiseScale
 from keras_ext.signals.gradients._gradient_projection import GradientProjection
 
 _MODES = ("accumulate", "rebatch", "auto")
+# The largest size as a multiple of the first, if nobody sets a limit.
+_GROWTH = 32
 _SCALINGS = ("none", "linear", "sqrt", "adascale")
 
 
@@ -63,7 +67,8 @@ class DynamicBatchSize(GradientCallback):
             update takes so many times the samples. Or `"noise_scale"`: double when the
             gradient noise scale has grown to twice the batch. Or a `BatchSizePolicy`.
         batch_size: Integer >= 1, the batch size that `fit` is given, over all replicas.
-            None means that of `data`.
+            It is compared with what the first batch has. None means that of `data`,
+            or what the first batch has, which is then an update by itself.
         max_batch_size: Integer >= `batch_size`, the largest number of samples per
             update. None means what a list goes up to, and otherwise 32 times
             `batch_size`.
@@ -90,8 +95,9 @@ class DynamicBatchSize(GradientCallback):
             `"raise"` to also end the training. Defaults to `"skip"`.
 
     Raises:
-        ValueError: If an argument is out of range, or, when training begins, if the
-            model has no optimizer or does not use it.
+        ValueError: If an argument is out of range, when training begins, if the model
+            has no optimizer or does not use it, and after the first batch, if it has
+            another size than `batch_size`.
         FloatingPointError: With `nonfinite="raise"`, if a gradient was not finite.
 
     Examples:
@@ -137,64 +143,67 @@ class DynamicBatchSize(GradientCallback):
     ) -> None:
         super().__init__(nonfinite=nonfinite)
         self.mode = choice(mode, "mode", _MODES)
-        self.data = data
-        self.batch_size = self._checked_batch_size(batch_size)
+        self.data = self._checked_data(data)
+        self.batch_size = integer(batch_size, "batch_size", low=1, optional=True)
+        # What is known before the first batch.
+        self._told = self.batch_size
+        if self.batch_size is None and data is not None:
+            self._told = int(data.batch_size)
         self.policy = policy
         factor = _as_policy(policy).largest_factor
-        self.max_batch_size = self._size_or(
-            "max_batch_size",
-            max_batch_size,
-            int(self.batch_size * (factor if math.isfinite(factor) else 32)),
+        self._growth = factor if math.isfinite(factor) else _GROWTH
+        least = self._told or 1
+        self.max_batch_size = integer(
+            max_batch_size, "max_batch_size", low=least, optional=True
         )
-        require(
-            self.max_batch_size >= self.batch_size,
-            "max_batch_size",
-            max_batch_size,
-            f"an integer >= batch_size={self.batch_size}, or None",
+        self.min_batch_size = integer(
+            min_batch_size, "min_batch_size", low=1, optional=True
         )
-        self.min_batch_size = self._size_or(
-            "min_batch_size", min_batch_size, self.batch_size
-        )
-        self.max_device_batch = self._size_or(
-            "max_device_batch", max_device_batch, None
+        self.max_device_batch = integer(
+            max_device_batch, "max_device_batch", low=1, optional=True
         )
         self.learning_rate_scaling = choice(
             learning_rate_scaling, "learning_rate_scaling", _SCALINGS
         )
-        by_epoch = isinstance(every, str) and every == "epoch"
-        valid = by_epoch or (is_integer(every) and int(every) >= 1)
+        is_epoch = isinstance(every, str) and every == "epoch"
+        valid = is_epoch or (is_integer(every) and every >= 1)
         require(valid, "every", every, '"epoch" or an integer >= 1')
-        self.every = "epoch" if by_epoch else int(every)
+        self.every = "epoch" if is_epoch else int(every)
         self.remainder = choice(remainder, "remainder", ("keep", "flush"))
-        self.adjust_batch_norm = adjust_batch_norm
+        self.adjust_batch_norm = flag(adjust_batch_norm, "adjust_batch_norm")
 
-    def _checked_batch_size(self, batch_size: Any) -> int:
-        has_size = hasattr(self.data, "batch_size") and hasattr(self.data, "sizes")
+    def _checked_data(self, data: Any) -> Any:
+        has_size = hasattr(data, "batch_size") and hasattr(data, "sizes")
         require(
-            has_size if self.mode != "accumulate" else self.data is None,
+            has_size if self.mode != "accumulate" else data is None,
             "data",
-            self.data,
+            data,
             'an object with batch_size and sizes, or None with mode="accumulate"',
             hint="keras_ext.data.DynamicBatches is one.",
         )
-        if self.data is not None and batch_size is None:
-            batch_size = int(self.data.batch_size)
-        integer(batch_size, "batch_size", low=1)
-        return int(batch_size)
+        return data
 
-    def _size_or(self, name: str, size: Any, otherwise: Any) -> Any:
-        integer(size, name, low=1, optional=True)
-        return otherwise if size is None else size
+    @property
+    def _most(self) -> int:
+        """The largest number of samples per update; of batches while it is unknown."""
+        return self.max_batch_size or int((self._initial or 1) * self._growth)
 
     def install(self, pipeline: AttachedPipeline) -> None:
         self.scope.claim(pipeline, "optimizer/accumulation_steps", self)
         # A policy that counts begins anew with every `fit`.
         self._policy = deepcopy(_as_policy(self.policy))
+        self._first_batch = FirstBatch(self.scope)
+        self._is_compared = False
+        self._initial = self._told
+        # Several steps at once would be measured before their batch size is known.
+        expected = "given if `compile` has steps_per_execution > 1"
+        several = self.model.steps_per_execution > 1
+        require(bool(self._initial) or not several, "batch_size", None, expected)
         self._actuator = BatchSizeActuator(
             pipeline,
-            self.batch_size,
+            self._initial or 1,
             self.data,
-            self.max_batch_size,
+            self._most,
             self.max_device_batch if self.mode == "auto" else None,
             self.mode != "rebatch",
         )
@@ -209,7 +218,7 @@ class DynamicBatchSize(GradientCallback):
             self.scope.on_close(self._rate.release)
         self._epoch = 0
         self._last_logs: dict[str, float] = {}
-        self._size = self._actuator.set(self.batch_size)
+        self._size = self._actuator.set(self._initial or 1)
 
     def _install_signals(self, pipeline: AttachedPipeline) -> None:
         needs = set(self._policy.needs)
@@ -252,6 +261,8 @@ class DynamicBatchSize(GradientCallback):
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
+        if batch > 0 and not self._is_compared:
+            self._compare(is_only=False)
         if isinstance(self.every, str):
             return
         if batch == 0:
@@ -266,10 +277,31 @@ class DynamicBatchSize(GradientCallback):
                 self._last_logs.update(scalars)
             self._decide()
 
+    def _compare(self, is_only: bool) -> None:
+        """Compares what is known of the batch size with what the first batch has."""
+        self._is_compared = True
+        found = self._first_batch.read()
+        counted = found > 0 or self._initial is not None
+        require(counted, "batch_size", None, "given: the step counts no samples")
+        # The only batch of an epoch may be a smaller one, as the last one of others.
+        if found == 0 or (is_only and self.data is not None):
+            return
+        if self._initial is not None and not (is_only and found < self._initial):
+            expected = f"{found}, what the first batch of `fit` has, or None"
+            require(found == self._actuator.batch, "batch_size", self._told, expected)
+            return
+        was_unknown = self._initial is None
+        self._initial = self._size = self._actuator.batch = found
+        self._pass_on_batch()
+        if was_unknown:
+            self._decide()
+
     def _decide(self) -> None:
+        if self._initial is None:
+            return
         measured = self._measured()
         wanted = self._policy.update(measured)
-        wanted = min(max(wanted, self.min_batch_size), self.max_batch_size)
+        wanted = min(max(wanted, self.min_batch_size or self._initial), self._most)
         self._size = self._actuator.set(wanted)
         self._pass_on_batch()
         if self._rate is not None:
@@ -288,8 +320,8 @@ class DynamicBatchSize(GradientCallback):
             known["gsnr"] = moments["gsnr"] / self._micro_batch
         return Measured(
             self._size,
-            self.batch_size,
-            self.max_batch_size,
+            self._initial,
+            self._most,
             epoch=self._epoch,
             learning_rate=self._own_rate(),
             gain=1.0 if self._rate is None else self._rate.gain,
@@ -305,12 +337,12 @@ class DynamicBatchSize(GradientCallback):
 
     def _gain(self, measured: Measured) -> tuple[float, float]:
         """What to multiply the learning rate by, and how fast its schedule runs."""
-        ratio = self._size / self.batch_size
+        ratio = self._size / measured.initial_batch_size
         gain = self._policy.learning_rate_gain(measured, self._size)
         if gain is not None:
             return gain, ratio
         if self.learning_rate_scaling == "adascale":
-            gain = adascale_gain(ratio, measured, self.batch_size)
+            gain = adascale_gain(ratio, measured, measured.initial_batch_size)
             return gain, gain
         power = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}[self.learning_rate_scaling]
         return ratio**power, ratio
@@ -327,11 +359,13 @@ class DynamicBatchSize(GradientCallback):
             if name in self._signals:
                 self._signals[name].unit.assign(self._micro_batch)
         for live, momentum in self._momenta.items():
-            live.assign(momentum ** (self._actuator.batch / self.batch_size))
+            live.assign(momentum ** (self._actuator.batch / (self._initial or 1)))
 
     # Telling.
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if not self._is_compared:
+            self._compare(is_only=True)
         if self.remainder == "flush":
             self.pipeline.flush()
         self._last_logs = dict(logs or {})
@@ -346,8 +380,9 @@ class DynamicBatchSize(GradientCallback):
 
 def _as_policy(policy: Any) -> BatchSizePolicy:
     if isinstance(policy, list | tuple):
+        check_stages(policy, "policy")
         return Staged(policy)
-    if policy == "noise_scale":
+    if isinstance(policy, str) and policy == "noise_scale":
         return NoiseScale()
     require(
         isinstance(policy, BatchSizePolicy),

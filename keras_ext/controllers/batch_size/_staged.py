@@ -1,6 +1,7 @@
 """Batch sizes that are known in advance."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from keras_ext._core._checks import is_integer, require
 from keras_ext.controllers.batch_size._batch_size_policy import (
@@ -33,11 +34,7 @@ class Staged(BatchSizePolicy):
 
     def __init__(self, stages: Sequence[tuple[int, int | BatchSizePolicy]]) -> None:
         super().__init__(shrink=True)
-        expected = "a list of (epoch, factor) with increasing epochs and factors >= 1"
-        valid = isinstance(stages, list | tuple) and all(map(_is_stage, stages))
-        require(valid and len(stages) > 0, "stages", stages, expected)
-        epochs = [epoch for epoch, _ in stages]
-        require(epochs == sorted(set(epochs)), "stages", stages, expected)
+        check_stages(stages, "stages")
         self.stages = [(epoch, what) for epoch, what in stages]
 
     @property
@@ -73,6 +70,15 @@ class Staged(BatchSizePolicy):
         if isinstance(stage, BatchSizePolicy):
             return stage.learning_rate_gain(measured, batch_size)
         return None
+
+
+def check_stages(stages: Any, name: str) -> None:
+    """Raises a `ValueError` that names the argument, unless these can be stages."""
+    expected = "a list of (epoch, factor) with increasing epochs and factors >= 1"
+    valid = isinstance(stages, list | tuple) and all(map(_is_stage, stages))
+    require(valid and len(stages) > 0, name, stages, expected)
+    epochs = [epoch for epoch, _ in stages]
+    require(epochs == sorted(set(epochs)), name, stages, expected)
 
 
 def _is_stage(stage: object) -> bool:

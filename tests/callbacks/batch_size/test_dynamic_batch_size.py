@@ -763,18 +763,17 @@ def test_copy_is_new():
             {"policy": "double"},
             r"`policy` must be a list of .* or a BatchSizePolicy. Received: policy=",
         ),
-        ({"policy": [(0, 0)]}, r"`stages` must be a list of \(epoch, factor\)"),
+        ({"policy": [(0, 0)]}, r"`policy` must be a list of \(epoch, factor\)"),
         ({"policy": [(3, 2), (1, 4)]}, r"increasing epochs"),
-        ({"policy": [], "batch_size": 8}, r"`stages` must be"),
+        ({"policy": []}, r"`policy` must be a list"),
         ({"batch_size": 0}, r"`batch_size` must be an integer >= 1"),
-        ({"batch_size": None}, r"`batch_size` must be an integer >= 1"),
-        ({"max_batch_size": 4}, r"must be an integer >= batch_size=8, or None"),
-        ({"min_batch_size": 0}, r"`min_batch_size` must be an integer >= 1, or None"),
+        ({"max_batch_size": 4}, r"`max_batch_size` must be an integer >= 8 or None"),
+        ({"min_batch_size": 0}, r"`min_batch_size` must be an integer >= 1 or None"),
         ({"max_device_batch": 1.5}, r"`max_device_batch` must be an integer >= 1"),
-        ({"mode": "grow"}, r"`mode` must be one of .* Received: mode='grow'"),
+        ({"mode": "grow"}, r"`mode` must be .* or \"auto\". Received: mode='grow'"),
         ({"mode": "rebatch"}, r"`data` must be an object with batch_size and sizes"),
         ({"data": X}, r"`data` must be .* or None with mode=\"accumulate\""),
-        ({"learning_rate_scaling": 2}, r"`learning_rate_scaling` must be one of"),
+        ({"learning_rate_scaling": 2}, r"`learning_rate_scaling` must be \"none\", "),
         ({"every": 0}, r"`every` must be \"epoch\" or an integer >= 1"),
         ({"remainder": "drop"}, r"`remainder` must be \"keep\" or \"flush\""),
     ],
@@ -782,3 +781,85 @@ def test_copy_is_new():
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         DynamicBatchSize(**{"policy": "noise_scale", "batch_size": 8, **arguments})
+
+
+def test_the_batch_size_need_not_be_told(strategies):
+    """It is what the first batch has, over all replicas."""
+    runs = []
+    for size in (None, 16):
+        with strategies(2).scope():
+            model = make_model()
+        grow = DynamicBatchSize([(1, 2), (3, 4)], batch_size=size)
+        fit = functools.partial(model.fit, X, Y, shuffle=False, verbose=0)
+        history = fit(batch_size=16, epochs=4, callbacks=[grow]).history
+        assert history["batch_size"] == [16, 32, 32, 64]
+        assert int(model.optimizer.iterations.numpy()) == 6 + 3 + 3 + 2
+        runs.append(model.get_weights())
+    for untold, told in zip(*runs, strict=True):
+        np.testing.assert_array_equal(untold, told)
+    # The next `fit` may have another one.
+    untold = DynamicBatchSize([(1, 2)])
+    for size in (16, 24):
+        history = fit(batch_size=size, epochs=2, callbacks=[untold]).history
+        assert history["batch_size"] == [size, 2 * size]
+
+
+class SaysItsSizes(BatchSizePolicy):
+    """Doubles, and keeps what it was told."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def update(self, measured):
+        self.told.append((measured.initial_batch_size, measured.batch_size))
+        return 2 * measured.initial_batch_size
+
+
+def test_a_policy_is_asked_when_the_first_batch_is_known():
+    policy = SaysItsSizes()
+    model = make_model()
+    grow = DynamicBatchSize(policy, max_batch_size=64, learning_rate_scaling="linear")
+    history = model.fit(
+        X, Y, batch_size=8, epochs=2, callbacks=[grow], shuffle=False, verbose=0
+    )
+    assert policy.told == [(8, 8), (8, 16)]
+    assert history.history["batch_size"] == [16, 16]
+    assert history.history["learning_rate_gain"] == [2.0, 2.0]
+    # One batch, five of two, and one that goes on in the next epoch.
+    assert int(model.optimizer.iterations) == 1 + (11 + 12) // 2 + 1
+
+
+@pytest.mark.parametrize("told", [8, 32])
+def test_a_batch_size_that_contradicts_fit_is_an_error(told):
+    model = make_model()
+    grow = DynamicBatchSize([(1, 2)], batch_size=told)
+    message = "`batch_size` must be 16, what the first batch of `fit` has, or None. "
+    with pytest.raises(ValueError, match=message + f"Received: batch_size={told}"):
+        model.fit(X, Y, batch_size=16, epochs=2, callbacks=[grow], verbose=0)
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
+
+
+def test_data_that_fit_does_not_read_are_an_error():
+    batches = DynamicBatches(X, Y, batch_size=8)
+    grow = DynamicBatchSize([(1, 2)], mode="rebatch", data=batches)
+    with pytest.raises(ValueError, match="`batch_size` must be 16"):
+        make_model().fit(X, Y, batch_size=16, epochs=2, callbacks=[grow], verbose=0)
+
+
+def test_a_single_batch_may_be_smaller_than_told():
+    grow = DynamicBatchSize([(1, 2)], batch_size=128)
+    history = make_model().fit(
+        X, Y, batch_size=128, epochs=2, callbacks=[grow], verbose=0
+    )
+    assert history.history["batch_size"] == [96, 192]
+
+
+def test_several_steps_at_once_need_to_be_told():
+    model = make_model()
+    model.compile("sgd", "mse", steps_per_execution=2)
+    with pytest.raises(ValueError, match="`batch_size` must be given if `compile`"):
+        model.fit(X, Y, callbacks=[DynamicBatchSize([(1, 2)])], verbose=0)

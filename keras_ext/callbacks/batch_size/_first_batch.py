@@ -1,0 +1,43 @@
+"""How many samples `fit` delivers at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._keras._replica import local_variable, native
+
+
+class FirstBatch:
+    """Counts the samples of the first batch of a `fit`, over all replicas.
+
+    Keras tells a callback neither the batch size nor the data. The step sees them; it
+    notes the number on the device, from where it is read once.
+
+    Args:
+        scope: The scope of the `fit`.
+    """
+
+    def __init__(self, scope: FitScope) -> None:
+        with scope.model.distribute_strategy.scope():
+            self._samples = local_variable((), "int64", "samples_of_first_batch", "sum")
+        # Outermost, to count what `fit` delivers.
+        scope.link("train_step", self._noting, outermost=True)
+
+    def _noting(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def train_step(data: Any, *args: Any, **kwargs: Any) -> Any:
+            x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+            inputs = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
+            if inputs:
+                count = ops.cast(ops.shape(inputs[0])[0], "int64")
+                noted = self._samples.value
+                self._samples.assign(ops.where(noted > 0, noted, count))
+            return step(data, *args, **kwargs)
+
+        return train_step
+
+    def read(self) -> int:
+        """The number; 0 before the first batch, and if the step was not called."""
+        return int(native(self._samples).read_value())
