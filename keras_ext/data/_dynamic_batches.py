@@ -2,26 +2,25 @@
 
 import functools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._checks import flag, integer, require
+from keras_ext._core._checks import checked_seed, flag, integer, require
 from keras_ext._keras._data_adapter import FitData
 from keras_ext._keras._fit_epoch import take_epoch, watch_epochs
 from keras_ext._keras._model_runs import tell_when_runs_end
 from keras_ext.data import _batch_pipeline as pipeline
+from keras_ext.data import _samples as samples
 from keras_ext.data._class_weights import class_weighted, require_class_weight
 from keras_ext.data._orders import Orders
 from keras_ext.data._replica_weights import weighted_for_replicas
-from keras_ext.data._samples import checked_dataset, length_of, tensors_of
-from keras_ext.data._sizes import checked_shuffle, checked_sizes, doubled
+from keras_ext.data._sizes import checked_shuffle, chosen_sizes
 from keras_ext.data._step_count import StepCount, leave_plain_steps
 
-_GROWTH = 32
 _PICKLED = ("shuffle", "seed", "drop_remainder", "prefetch", "sizes", "num_samples")
 
 
@@ -67,7 +66,7 @@ class DynamicBatches(FitData):
         shuffle: Whether to shuffle, anew in each epoch. Of a dataset that is done in a
             buffer of 10000 samples, or of so many as this integer says.
             Defaults to `True`.
-        seed: Integer that determines the order. None to draw one.
+        seed: Integer from 0 to 2**31 - 1 for the order. None to draw one.
         drop_remainder: Whether all batches have one of `sizes`. Then what is left at
             the end of an epoch comes in smaller ones, and what does not fill the
             smallest is left out of this epoch. If not, the last batch is smaller.
@@ -134,23 +133,18 @@ class DynamicBatches(FitData):
         most = integer(max_batch_size, "max_batch_size", low=batch_size, optional=True)
         self.prefetch = integer(prefetch, "prefetch", low=0)
         self.shuffle = checked_shuffle(shuffle)
-        seed = integer(seed, "seed", low=0, optional=True)
+        seed = checked_seed(seed)
         self.seed = random.randrange(2**31) if seed is None else seed
         self.drop_remainder = flag(drop_remainder, "drop_remainder")
         num_samples = integer(num_samples, "num_samples", low=1, optional=True)
         self._is_dataset = isinstance(x, tf.data.Dataset)
         if self._is_dataset:
-            self._data = checked_dataset(x, y, sample_weight)
-            self.num_samples = num_samples or length_of(x)
+            self._data = samples.checked_dataset(x, y, sample_weight)
+            self.num_samples = num_samples or samples.length_of(x)
         else:
             require(num_samples is None, "num_samples", num_samples, "None for arrays")
-            self._data, self.num_samples = tensors_of(x, y, sample_weight)
-        if sizes is None:
-            most = min(most or _GROWTH * batch_size, self.num_samples)
-            self.sizes = doubled(batch_size, most)
-        else:
-            require(most is None, "max_batch_size", most, "None if there are sizes")
-            self.sizes = checked_sizes(sizes, batch_size)
+            self._data, self.num_samples = samples.tensors_of(x, y, sample_weight)
+        self.sizes = chosen_sizes(sizes, batch_size, most, self.num_samples)
         self._take_strategy()
         self._begin(batch_size)
 
@@ -159,9 +153,9 @@ class DynamicBatches(FitData):
         strategy = tf.distribute.get_strategy()
         self._strategy = strategy if tf.distribute.has_strategy() else None
         replicas = strategy.num_replicas_in_sync
-        divisible = all(size % replicas == 0 for size in self.sizes)
+        valid = all(size % replicas == 0 for size in self.sizes)
         expected = f"divisible by the number of replicas, {replicas}"
-        require(divisible, "sizes", self.sizes, expected)
+        require(valid, "sizes", self.sizes, expected)
 
     def _begin(self, batch_size: int) -> None:
         """Sets what belongs to this object alone, and to no copy of it."""
@@ -293,17 +287,12 @@ class DynamicBatches(FitData):
                 "dataset can. Give it arrays, or make it where it is needed."
             )
         state = {name: vars(self)[name] for name in _PICKLED}
-        data = _each(lambda tensor: tensor.numpy(), self._data)
-        return {**state, "_data": data, "batch_size": self.batch_size}
+        data = samples.arrays_of(self._data)
+        return {**state, "data": data, "batch_size": self.batch_size}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update({name: state[name] for name in _PICKLED})
         self._is_dataset = False
-        with tf.device("CPU:0"):
-            self._data = _each(tf.constant, state["_data"])
+        self._data = samples.constants_of(state["data"])
         self._take_strategy()
         self._begin(state["batch_size"])
-
-
-def _each(function: Callable[[Any], Any], data: Any) -> Any:
-    return keras.tree.map_structure(function, data, none_is_leaf=False)

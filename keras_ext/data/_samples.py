@@ -51,7 +51,22 @@ def tensors_of(x: Any, y: Any, sample_weight: Any) -> tuple[Any, int]:
     return tensors, length
 
 
+def arrays_of(data: Any) -> Any:
+    """The data of tensors as arrays, which can be pickled."""
+    get = lambda tensor: tensor.numpy()  # noqa: E731
+    return keras.tree.map_structure(get, data, none_is_leaf=False)
+
+
+def constants_of(arrays: Any) -> Any:
+    """The tensors that `arrays_of` was given, on the CPU."""
+    with tf.device("CPU:0"):
+        return keras.tree.map_structure(tf.constant, arrays, none_is_leaf=False)
+
+
 def _tensors(name: str, value: Any) -> Any:
+    leaves = keras.tree.flatten(value)
+    some = value is None or any(leaf is not None for leaf in leaves)
+    require(some, name, value, "arrays, at least one")
     return keras.tree.map_structure(
         lambda a: a if a is None else _tensor(name, a),
         keras.tree.lists_to_tuples(value),

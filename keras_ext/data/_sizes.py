@@ -4,7 +4,19 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import integer, is_integer, require
+from keras_ext._core._checks import integer, integers, is_integer, require
+
+_GROWTH = 32
+
+
+def chosen_sizes(
+    sizes: Any, first: int, most: int | None, num_samples: int
+) -> tuple[int, ...]:
+    """The given sizes, or else the doubles of the first one, up to the largest."""
+    if sizes is None:
+        return doubled(first, min(most or _GROWTH * first, num_samples))
+    require(most is None, "max_batch_size", most, "None if there are sizes")
+    return checked_sizes(sizes, first)
 
 
 def doubled(first: int, most: int) -> tuple[int, ...]:
@@ -14,10 +26,8 @@ def doubled(first: int, most: int) -> tuple[int, ...]:
 
 def checked_sizes(sizes: Any, first: int) -> tuple[int, ...]:
     """The sizes that are given, sorted; raises unless the first one is among them."""
-    valid = isinstance(sizes, list | tuple | np.ndarray) and len(sizes) > 0
-    valid = valid and all(is_integer(s) and s >= 1 for s in sizes)
-    require(valid, "sizes", sizes, "a list of integers >= 1")
-    found = tuple(sorted({int(s) for s in sizes}))
+    given = integers(sizes, "sizes", low=1)
+    found = tuple(sorted({integer(size, "sizes", low=1) for size in given}))
     require(first in found, "batch_size", first, f"one of sizes={list(found)}")
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_ext._core._checks import integer, number, require
+from keras_ext._core._checks import checked_seed, number, require
 from keras_ext._keras import _symbolic_build
 from keras_ext._keras._chief_files import only_chief_writes
 from keras_ext.distribute._is_chief import is_chief
@@ -74,7 +74,7 @@ class MultiWorker:
         valid = valid or isinstance(strategy, tf.distribute.Strategy)
         expected = f"a tf.distribute.Strategy or one of {', '.join(KINDS)}"
         require(valid, "strategy", strategy, expected)
-        self.seed = integer(seed, "seed", low=0, high=2**31 - 1, optional=True)
+        self.seed = checked_seed(seed)
         number(timeout, "timeout", above=0)
         if isinstance(strategy, str):
             strategy = make_strategy(strategy, timeout=timeout)

@@ -64,10 +64,15 @@ def strategy(
     """
     choice(kind, "kind", KINDS)
     number(timeout, "timeout", above=0)
-    require(isinstance(tpu, str), "tpu", tpu, "a text")
+    valid = isinstance(tpu, str) and (kind == "tpu" or not tpu)
+    require(valid, "tpu", tpu, 'a text, and empty unless kind="tpu"')
     _require_devices(devices)
     cluster = _cluster(kind, workers, index)
-    if cluster is not None and (kind == "multi_worker" or len(cluster.addresses) > 1):
+    several = cluster is not None and len(cluster.addresses) > 1
+    kind = "multi_worker" if several else kind
+    if kind in ("multi_worker", "tpu"):
+        require(devices is None, "devices", devices, f'None with kind="{kind}"')
+    if cluster is not None and kind == "multi_worker":
         made = _multi_worker(cluster, timeout)
     elif kind == "tpu":
         made = _tpu(tpu)

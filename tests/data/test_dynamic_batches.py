@@ -595,7 +595,7 @@ def test_an_interrupted_training_goes_on_with_the_order_it_would_have_had(
         ({"batch_size": 0}, "`batch_size` must be an integer >= 1"),
         ({"max_batch_size": 16}, "`max_batch_size` must be an integer >= 32 or None"),
         ({"prefetch": -1}, "`prefetch` must be an integer >= 0"),
-        ({"seed": 0.5}, "`seed` must be an integer >= 0 or None"),
+        ({"seed": 0.5}, r"`seed` must be an integer in \[0, 2\*\*31\) or None"),
         ({"sizes": []}, "`sizes` must be a list of integers >= 1"),
         ({"sizes": [16]}, r"`batch_size` must be one of sizes=\[16\]"),
         ({"sizes": [32], "max_batch_size": 64}, "`max_batch_size` must be None"),

@@ -1,11 +1,13 @@
 """What users give as data."""
 
+import pickle
+
 import numpy as np
 import pandas
 import pytest
 import tensorflow as tf
 
-from keras_ext.data._samples import tensors_of
+from keras_ext.data._samples import arrays_of, constants_of, tensors_of
 
 X = np.arange(6.0).reshape(3, 2)
 
@@ -39,9 +41,15 @@ def test_the_dtype_of_floats_is_that_of_keras(monkeypatch):
 
 
 def test_structure():
-    x = {"a": X, "b": [X[:, 0], None]}
+    x = {"a": X, "b": [np.array(["a", "b", "ä"]), None]}
     found, _ = tensors_of(x, None, X[:, 0])
     tf.nest.assert_same_structure(found, ({"a": 0, "b": (0, None)}, None, 0))
+    again = constants_of(pickle.loads(pickle.dumps(arrays_of(found))))
+    tf.nest.assert_same_structure(found, again)
+    for one, two in zip(tf.nest.flatten(found), tf.nest.flatten(again), strict=True):
+        assert one is two is None or (
+            one.dtype == two.dtype and bool((one == two).numpy().all())
+        )
 
 
 @pytest.mark.parametrize(
@@ -50,6 +58,8 @@ def test_structure():
         ((None, X, None), "`x` must be arrays or a tf.data.Dataset"),
         ((object(), X, None), "`x` must be arrays of numbers or texts"),
         (([1, 2, 3], X, None), "`x` must be arrays of numbers or texts"),
+        (([], X, None), "`x` must be arrays, at least one"),
+        ((X, {"a": None}, None), "`y` must be arrays, at least one"),
         ((X, 3, None), "`y` must be arrays of numbers or texts"),
         ((X, X, "heavy"), "`sample_weight` must be arrays of numbers or texts"),
         ((X, np.array([None, 1, 2]), None), "`y` must be arrays of numbers or texts"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_ext.data._sizes import checked_shuffle, checked_sizes, doubled
+from keras_ext.data._sizes import checked_shuffle, checked_sizes, chosen_sizes, doubled
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,13 @@ from keras_ext.data._sizes import checked_shuffle, checked_sizes, doubled
 )
 def test_doubled(first, most, sizes):
     assert doubled(first, most) == sizes
+
+
+def test_without_any_they_grow_as_far_as_there_are_samples():
+    assert chosen_sizes(None, 4, None, 10**6) == (4, 8, 16, 32, 64, 128)
+    assert chosen_sizes(None, 4, None, 40) == (4, 8, 16, 32)
+    assert chosen_sizes(None, 4, 10, 40) == (4, 8)
+    assert chosen_sizes([8, 4], 4, None, 5) == (4, 8)
 
 
 @pytest.mark.parametrize("sizes", [[60, 20, 60], (20, 60), np.array([60, 20])])

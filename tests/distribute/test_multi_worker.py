@@ -211,7 +211,7 @@ def test_a_lost_worker_is_explained():
     [
         ({"strategy": 2}, "`strategy` must be a tf.distribute.Strategy or one of auto"),
         ({"strategy": "two"}, "`strategy` must be a tf.distribute.Strategy or one of"),
-        ({"seed": -1}, r"`seed` must be an integer in \[0, 2147483647\] or None"),
+        ({"seed": -1}, r"`seed` must be an integer in \[0, 2\*\*31\) or None"),
         ({"timeout": "long"}, "`timeout` must be a number > 0"),
     ],
 )

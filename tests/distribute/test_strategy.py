@@ -114,6 +114,15 @@ def test_a_worker_that_does_not_come():
         ({"devices": "GPU:0"}, "`devices` must be a list such as"),
         ({"devices": []}, "`devices` must be a list such as"),
         ({"tpu": 1}, "`tpu` must be a text"),
+        ({"tpu": "node-1"}, '`tpu` must be a text, and empty unless kind="tpu"'),
+        (
+            {"workers": ["a:1", "b:1"], "index": 0, "devices": ["CPU:0"]},
+            '`devices` must be None with kind="multi_worker"',
+        ),
+        (
+            {"kind": "tpu", "devices": ["CPU:0"]},
+            '`devices` must be None with kind="tpu',
+        ),
     ],
 )
 def test_bad_arguments(arguments, message):
