@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor
 from keras_ext.explain._given_rows import given_rows
+from keras_ext.explain._pairing import Pairing, declared
 from keras_ext.explain._python_model import PythonModel
 
 
@@ -29,7 +30,9 @@ class Inputs:
 
     Attributes:
         names: The name of each part.
-        shapes: The shape of one row of each part.
+        shapes: The shape of one row of each part, as it was given.
+        model_shapes: The same as the model declares it, which may have an axis of
+            length 1 more or less.
         sizes: The number of elements of each part.
         columns: The names of the columns of each part that came as a DataFrame, else
             None.
@@ -41,18 +44,20 @@ class Inputs:
     def __init__(
         self, model: keras.Model, example: Any, name: str = "background"
     ) -> None:
-        self._by_column = _takes_columns(model)
-        self._columns_of = getattr(model, "columns_of", _columns_of)
-        self._declared = _declared(model)
-        example = self._arrange(given_rows(example, name, self._declared))
-        self.columns = [_columns(leaf) for leaf in keras.tree.flatten(example)]
-        self._structure = _structure(example)
+        example = given_rows(example, name, declared(model))
+        self._pairing = Pairing(model, example, name)
+        self._declared = [
+            self._pairing.declared[i] for i in self._pairing.order[: _count(model)]
+        ]
+        columns = self._pairing.columns or []
+        self.columns = [columns[i] for i in self._pairing.order]
         arrays = self._arrays(example, name)
         self.shapes = [a.shape[1:] for a in arrays]
+        self.model_shapes = _model_shapes(self.shapes, self._declared)
         self.sizes = [math.prod(shape) for shape in self.shapes]
         self.num_elements = sum(self.sizes)
-        self.dtypes = _dtypes(model, arrays)
-        self.names = _names(model, self._structure, len(arrays))
+        self.dtypes = _dtypes(model, self._declared, arrays)
+        self.names = self._named(example)
 
     @property
     def is_single(self) -> bool:
@@ -61,7 +66,7 @@ class Inputs:
 
     def parts(self, x: Any, name: str = "x") -> list[np.ndarray]:
         """Takes rows apart, checking that they look like the example."""
-        arrays = self._arrays(given_rows(x, name, self._declared), name)
+        arrays = self._arrays(given_rows(x, name, self._pairing.declared), name)
         found = [a.shape[1:] for a in arrays]
         expected = f"rows of the shapes {self.shapes}, as those of the background are"
         require(found == self.shapes, name, found, expected)
@@ -71,15 +76,18 @@ class Inputs:
 
     def assemble(self, parts: Sequence[Tensor]) -> Any:
         """Puts parts, tensors `(rows, elements)`, together to what the model takes."""
-        shaped = [
+        return self.arranged(self.shaped(parts))
+
+    def shaped(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Parts, tensors `(rows, elements)`, in the shapes that the model takes."""
+        return [
             tf.reshape(part, (-1, *shape))
-            for part, shape in zip(parts, self.shapes, strict=True)
+            for part, shape in zip(parts, self.model_shapes, strict=True)
         ]
-        return self.arranged(shaped)
 
     def arranged(self, arrays: Sequence[Any]) -> Any:
         """The inputs, one after the other, in the structure that the model takes."""
-        return keras.tree.pack_sequence_as(self._structure, list(arrays))
+        return self._pairing.packed(arrays)
 
     @property
     def numpy_dtypes(self) -> list[Any]:
@@ -105,24 +113,21 @@ class Inputs:
 
     def frame_rows(self, x: Any) -> Any:
         """The rows of a DataFrame as they are, in the order of the elements."""
-        return (x[self.names] if self._by_column else x).to_numpy()
+        return self._pairing.frame_rows(x)
 
-    def _arrange(self, x: Any) -> Any:
-        """A DataFrame for a model of columns as these; all else as it is."""
-        if hasattr(x, "columns") and self._by_column:
-            return self._columns_of(x)
-        return x
+    def _named(self, example: Any) -> list[str]:
+        names = self._pairing.names
+        if names is None and isinstance(example, dict):
+            flat = keras.tree.flatten_with_path(example)
+            names = [".".join(map(str, path)) for path, _ in flat]
+        count = len(self.shapes)
+        if names is None or len(names) != count:
+            return [f"input_{i}" for i in range(count)]
+        return [names[i] for i in self._pairing.order]
 
     def _arrays(self, x: Any, name: str) -> list[np.ndarray]:
-        x = self._arrange(x)
-        structure = _structure(x)
-        require(
-            structure == self._structure,
-            name,
-            structure,
-            f"of the structure {self._structure}, as the background is",
-        )
-        arrays = [np.asarray(a) for a in keras.tree.flatten(x)]
+        leaves = self._pairing.leaves(x, name)
+        arrays = [np.asarray(leaves[i]) for i in self._pairing.order]
         rows = {len(a) if a.ndim else 0 for a in arrays}
         valid = len(rows) == 1 and rows != {0}
         require(
@@ -144,27 +149,25 @@ def take(parts: Sequence[Any], rows: Any) -> list[Any]:
     return [part[rows] for part in parts]
 
 
-def _structure(x: Any) -> Any:
-    # Numbers in place of the arrays: structures that are equal compare as equal.
-    return keras.tree.map_structure(lambda _: 0, x)
+def _count(model: Any) -> int:
+    """How many inputs a model declares."""
+    return len(declared(model))
 
 
-def _declared(model: keras.Model) -> list[Any]:
-    """The symbolic inputs of a model, in the order of `keras.tree`, if it has any."""
-    return keras.tree.flatten(getattr(model, "inputs", None) or [])
+def _model_shapes(
+    shapes: Sequence[tuple[int, ...]], inputs: Sequence[Any]
+) -> list[tuple[int, ...]]:
+    """The shapes that Keras would bring rows of these shapes to.
 
-
-def _takes_columns(model: keras.Model) -> bool:
-    """Whether a model wants a dictionary of inputs, such as of columns."""
-    return isinstance(getattr(model, "input", None), dict)
-
-
-def _columns_of(frame: Any) -> dict[str, np.ndarray]:
-    return {column: frame[column].to_numpy() for column in frame.columns}
-
-
-def _columns(x: Any) -> list[str] | None:
-    return [str(c) for c in x.columns] if hasattr(x, "columns") else None
+    It does so within the model, where it could not be told from what the model does.
+    """
+    if len(inputs) != len(shapes):
+        return list(shapes)
+    found = []
+    for shape, tensor in zip(shapes, inputs, strict=True):
+        more = len(tensor.shape) - 1 - len(shape)
+        found.append((*shape, 1) if more == 1 else shape[: len(shape) + more])
+    return found
 
 
 def _require_rows(array: np.ndarray, shape: Sequence[int | None], name: str) -> None:
@@ -185,10 +188,11 @@ def _fits(found: Sequence[int], shape: Sequence[int | None]) -> bool:
     )
 
 
-def _dtypes(model: keras.Model, arrays: Sequence[np.ndarray]) -> list[str]:
-    declared = _declared(model)
-    if len(declared) == len(arrays):
-        return [keras.backend.standardize_dtype(t.dtype) for t in declared]
+def _dtypes(
+    model: Any, inputs: Sequence[Any], arrays: Sequence[np.ndarray]
+) -> list[str]:
+    if len(inputs) == len(arrays):
+        return [keras.backend.standardize_dtype(t.dtype) for t in inputs]
     wide = isinstance(model, PythonModel)
     return [_natural_dtype(a, wide) for a in arrays]
 
@@ -218,13 +222,6 @@ def _numpy_dtype(dtype: str) -> Any:
         return np.dtype(object)
     # NumPy has no bfloat16; the layers cast by themselves.
     return np.dtype("float32" if dtype == "bfloat16" else dtype)
-
-
-def _names(model: keras.Model, structure: Any, count: int) -> list[str]:
-    if isinstance(structure, dict):
-        return [str(key) for key in sorted(structure)]
-    declared = [t.name for t in _declared(model)]
-    return declared if len(declared) == count else [f"input_{i}" for i in range(count)]
 
 
 def _element_name(prefix: str, index: tuple[int, ...]) -> str:

@@ -320,9 +320,9 @@ def test_frames_give_names_and_words_may_be_explained():
     found = Explainer(model, background)(
         pd.DataFrame({"size": [4.0], "color": ["green"]})
     )
-    assert list(found.feature_names) == ["color", "size"]
-    np.testing.assert_allclose(found.values, [[-2.0, 4.0]], atol=1e-6)
-    assert found.display_data.tolist() == [["green", 4.0]]
+    assert list(found.feature_names) == ["size", "color"]
+    np.testing.assert_allclose(found.values, [[4.0, -2.0]], atol=1e-6)
+    assert found.display_data.tolist() == [[4.0, "green"]]
 
 
 @pytest.mark.parametrize("method", ["permutation", "kernel", "expected_gradients"])

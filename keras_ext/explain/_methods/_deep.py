@@ -1,14 +1,13 @@
 """DeepLIFT, averaged over the background (Deep SHAP)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from keras import layers
 
-from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor
 from keras_ext.explain._calls._record import Call, Record, record_outputs
+from keras_ext.explain._lookups import Lookups
 from keras_ext.explain._methods._deep_rules import (
     Pairs,
     Rule,
@@ -37,6 +36,7 @@ class Deep:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
+        self._lookups = Lookups(problem.function, problem.background)
         self._at_once = divisor(problem.function.num_outputs)
         self._is_integrated = False  # tracing finds out
         nodes = tf.TensorSpec((None,), tf.float32)
@@ -97,14 +97,15 @@ class Deep:
     ) -> Tensor:
         """The sums over the background, `(rows, elements, k)`."""
         joined = [tf.concat(pair, axis=0) for pair in zip(x, background, strict=True)]
-        found, given, columns = record_outputs(self.problem.function, joined)
+        found, given, columns = record_outputs(
+            self.problem.function, joined, self._lookups
+        )
         pairs = Pairs(tf.shape(x[0])[0], tf.shape(background[0])[0], nodes, weights)
         depth = columns.shape[1]
         results = []
         for one in tf.unstack(which, axis=1):
             start = tf.repeat(tf.one_hot(one, depth), pairs.behind, axis=0)
-            parts = self._backwards(found, given, columns, start, pairs)
-            results.append(tf.concat(parts, axis=1))
+            results.append(self._backwards(found, given, columns, start, pairs))
         return tf.stack(results, axis=-1)
 
     def _backwards(
@@ -114,29 +115,38 @@ class Deep:
         columns: Tensor,
         start: Tensor,
         pairs: Pairs,
-    ) -> list[Tensor]:
-        """What the elements of each part contribute, going from call to call."""
+    ) -> Tensor:
+        """What the elements contribute, going from call to call: `(rows, elements)`."""
         multipliers: dict[int, Tensor] = {id(columns): start}
-        tokens: dict[int, Tensor] = {}
+        looked_up: np.ndarray = np.zeros(self.problem.inputs.num_elements, bool)
+        total = tf.zeros((pairs.rows, len(looked_up)))
         for call in reversed(found.calls):
             outputs = call.outputs
-            if not call.inputs or not any(id(y) in multipliers for y in outputs):
+            if not any(id(y) in multipliers for y in outputs):
                 continue
             own = [multipliers.get(id(y), tf.zeros_like(pairs.own(y))) for y in outputs]
-            if isinstance(call.operation, layers.Embedding):
-                source = found.origin(call.inputs[0])
+            lookup = None if call.number is None else self._lookups.calls[call.number]
+            if lookup is not None:
                 gain = tf.reduce_sum(own[0] * pairs.difference(outputs[0]), axis=-1)
-                _add(tokens, source, gain)
-                continue
-            sources = [found.origin(x) for x in call.inputs]
-            _require_real(sources, call)
-            passed = self._rule(call)(call, pairs, own)
-            for source, multiplier in zip(sources, passed, strict=True):
-                _add(multipliers, source, multiplier)
-        return [
-            self._summed(x, multipliers.get(id(x)), tokens.get(id(x)), pairs)
-            for x in given
+                of_elements = self._lookups.brought(lookup, gain)
+                total += _over_background(of_elements, len(looked_up), pairs)
+                looked_up[lookup.elements[lookup.elements >= 0]] = True
+            elif call.inputs:
+                passed = self._rule(call)(call, pairs, own)
+                for source, multiplier in zip(call.inputs, passed, strict=True):
+                    if multiplier is None:
+                        found.lose(call.operation, source)
+                    else:
+                        _add(multipliers, found.origin(source), multiplier)
+        names, split = self.problem.inputs.names, self.problem.inputs.split
+        lost = [
+            (name, x)
+            for name, x, some in zip(names, given, split(looked_up, 0), strict=True)
+            if id(x) not in multipliers and not some.any()
         ]
+        found.require_followed(columns, lost)
+        direct = [self._summed(x, multipliers.get(id(x)), pairs) for x in given]
+        return total + tf.concat(direct, axis=1)
 
     def _rule(self, call: Call) -> Rule:
         if call.operation == "select":
@@ -149,17 +159,13 @@ class Deep:
         self._is_integrated |= is_general(rule, call)
         return rule
 
-    def _summed(
-        self, x: Tensor, multiplier: Tensor | None, gain: Tensor | None, pairs: Pairs
-    ) -> Tensor:
+    def _summed(self, x: Tensor, multiplier: Tensor | None, pairs: Pairs) -> Tensor:
         """The contributions of a part, summed over the background."""
         size = int(np.prod(x.shape[1:]))
-        total = tf.zeros((pairs.rows, size))
-        if gain is not None:
-            total += _over_background(gain, size, pairs)
-        if multiplier is not None:
-            total += _over_background(multiplier * pairs.difference(x), size, pairs)
-        return total
+        if multiplier is None:
+            return tf.zeros((pairs.rows, size))
+        difference = pairs.difference(tf.cast(x, tf.float32))
+        return _over_background(multiplier * difference, size, pairs)
 
 
 def _over_background(pairwise: Tensor, size: int, pairs: Pairs) -> Tensor:
@@ -170,12 +176,3 @@ def _over_background(pairwise: Tensor, size: int, pairs: Pairs) -> Tensor:
 def _add(found: dict[int, Tensor], tensor: Tensor, value: Tensor) -> None:
     known = found.get(id(tensor))
     found[id(tensor)] = value if known is None else known + value
-
-
-def _require_real(sources: Sequence[Tensor], call: Call) -> None:
-    real = all(x.dtype.is_floating for x in sources)
-    name = getattr(call.operation, "name", type(call.operation).__name__)
-    rule = f"real numbers where they come to {name!r}"
-    hint = 'Use a method that takes no gradients, such as "permutation".'
-    kinds = [x.dtype.name for x in sources]
-    require(real, "inputs", kinds, rule, hint)

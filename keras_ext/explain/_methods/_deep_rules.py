@@ -64,7 +64,8 @@ class Pairs:
 
 
 Multipliers = Sequence[Tensor]
-Rule = Callable[[Call, Pairs, Multipliers], list[Tensor]]
+# None for an input that no gradient leads back to.
+Rule = Callable[[Call, Pairs, Multipliers], Sequence[Tensor | None]]
 
 
 def rule_of(call: Call) -> Rule:
@@ -122,7 +123,7 @@ def activated(call: Call, pairs: Pairs, multipliers: Multipliers) -> list[Tensor
     """A linear layer, then its activation."""
     first, second = split(call)
     inner = of_activation(second.operation)(second, pairs, multipliers)
-    return linear(first, pairs, inner)
+    return linear(first, pairs, [m for m in inner if m is not None])
 
 
 def split(call: Call) -> tuple[Call, ...]:
@@ -222,7 +223,7 @@ def summed(gradient: Tensor, like: Tensor) -> Tensor:
     return tf.reduce_sum(gradient, axis=axes, keepdims=True) if axes else gradient
 
 
-def general(call: Call, pairs: Pairs, multipliers: Multipliers) -> list[Tensor]:
+def general(call: Call, pairs: Pairs, multipliers: Multipliers) -> list[Tensor | None]:
     """Any layer: the mean gradient on the line between the two (Aumann-Shapley)."""
     count = tf.size(pairs.nodes)
 
@@ -233,9 +234,13 @@ def general(call: Call, pairs: Pairs, multipliers: Multipliers) -> list[Tensor]:
         return tf.reshape(points, (-1, *x.shape[1:]))
 
     repeated = [tf.repeat(m, count, axis=0) for m in multipliers]
-    found = _gradients(call, [between(x) for x in call.inputs], repeated, pairs, count)
-    result = []
+    points = [between(x) for x in call.inputs]
+    found = _connected(call, points, repeated, pairs, count)
+    result: list[Tensor | None] = []
     for gradient in found:
+        if gradient is None:
+            result.append(None)
+            continue
         shape = (-1, count, *gradient.shape[1:])
         w = tf.reshape(pairs.weights, (1, -1, *[1] * (gradient.shape.rank - 1)))
         result.append(tf.reduce_sum(tf.reshape(gradient, shape) * w, axis=1))
@@ -243,12 +248,23 @@ def general(call: Call, pairs: Pairs, multipliers: Multipliers) -> list[Tensor]:
 
 
 def _gradients(
+    call: Call, points: Sequence[Tensor], multipliers: Multipliers, pairs: Pairs
+) -> list[Tensor]:
+    """The same, with zeros for what there is no gradient of."""
+    found = _connected(call, points, multipliers, pairs)
+    return [
+        tf.zeros_like(point) if g is None else g
+        for g, point in zip(found, points, strict=True)
+    ]
+
+
+def _connected(
     call: Call,
     points: Sequence[Tensor],
     multipliers: Multipliers,
     pairs: Pairs,
     count: Tensor | int = 1,
-) -> list[Tensor]:
+) -> list[Tensor | None]:
     """The gradients at some points, of the outputs times their multipliers."""
     by_id = {id(x): point for x, point in zip(call.inputs, points, strict=True)}
 
@@ -263,8 +279,5 @@ def _gradients(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(unique)
         outputs = call.again(point_of)
-    none = tf.UnconnectedGradients.ZERO
-    found = tape.gradient(
-        outputs, unique, list(multipliers), unconnected_gradients=none
-    )
-    return [tf.convert_to_tensor(g) for g in found]
+    found = tape.gradient(outputs, unique, list(multipliers))
+    return [None if g is None else tf.convert_to_tensor(g) for g in found]

@@ -1,9 +1,11 @@
 """Layer-wise relevance propagation."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import activations, layers
 
@@ -11,6 +13,7 @@ from keras_ext._core._checks import is_number, require
 from keras_ext._core._typing import Tensor
 from keras_ext.explain._calls._kinds import WEIGHTED_LAYERS
 from keras_ext.explain._calls._record import Call, Record, record_outputs, wide
+from keras_ext.explain._lookups import Lookup, Lookups
 from keras_ext.explain._methods._deep_rules import split
 from keras_ext.explain.maps._question import Map, Question
 from keras_ext.explain.maps._relevance import RULES, Relevance, Step, Weighing, pulled
@@ -101,12 +104,14 @@ def lrp(  # noqa: PLR0913
     weighing = Weighing(choose, float(epsilon), float(gamma), float(alpha))
     question = Question(model, x, outputs, batch_size, jit)
     function = question.function
+    lookups = Lookups(function, question.parts)
 
     def compute(parts: list[Tensor], which: Tensor) -> Tensor:
-        found, given, _ = record_outputs(function, parts)
-        walk = _Walk(found)
+        found, given, columns = record_outputs(function, parts, lookups)
+        walk = _Walk(found, lookups)
         walk.begin(lambda columns: function.pick(columns, which))
         walk.back(weighing)
+        found.require_followed(columns, walk.missing(function.inputs.names, given))
         k = which.shape[1]
         flat = []
         for part, tensor in zip(parts, given, strict=True):
@@ -114,7 +119,11 @@ def lrp(  # noqa: PLR0913
             shape = (tf.shape(part)[0], part.shape[1], k)
             every = tf.zeros(shape) if own is None else tf.stack(own, axis=-1)
             flat.append(tf.reshape(every, shape))
-        return tf.concat(flat, axis=1)
+        direct = tf.concat(flat, axis=1)
+        if not walk.looked_up:
+            return direct
+        of_outputs = zip(*walk.looked_up, strict=True)
+        return direct + tf.stack([tf.add_n(r) for r in of_outputs], axis=-1)
 
     return question.shaped(question.mapped(question.compiled(compute)))
 
@@ -124,13 +133,17 @@ class _Walk:
 
     Args:
         found: The calls of the model, of which the last chooses outputs.
+        lookups: The calls of embedding layers in it.
 
     Attributes:
         relevance: That of each tensor, by its `id`, as far as it is known.
+        looked_up: That of all elements, `(rows, elements)`, from each of the lookups.
     """
 
-    def __init__(self, found: Record) -> None:
+    def __init__(self, found: Record, lookups: Lookups) -> None:
         self.relevance: dict[int, Relevance] = {}
+        self.looked_up: list[Relevance] = []
+        self._lookups = lookups
         self._found = found
         *calls, self._choice = found.calls
         self._calls = [part for call in calls for part in split(call)]
@@ -156,11 +169,33 @@ class _Walk:
             own = [
                 self.relevance[id(y)] for y in call.outputs if id(y) in self.relevance
             ]
-            if own and call.inputs:
+            number = call.number
+            lookup = None if number is None else self._lookups.calls[number]
+            if own and lookup is not None:
+                self._bring(lookup, own[0])
+            elif own and call.inputs:
                 step = Step(call, self._normalization(call))
                 passed = step.divided(own[0], weighing)
                 for source, relevance in zip(self._sources(call), passed, strict=True):
                     self._add(source, relevance)
+
+    def missing(
+        self, names: Sequence[str], given: Sequence[Tensor]
+    ) -> list[tuple[str, Tensor]]:
+        """The inputs that nothing has come back to."""
+        size = [0, *(math.prod(x.shape[1:]) for x in given)]
+        ends = np.cumsum(size)
+        some = np.diff(np.searchsorted(self._lookups.elements, ends)) > 0
+        return [
+            (name, x)
+            for name, x, is_looked_up in zip(names, given, some, strict=True)
+            if id(x) not in self.relevance and not is_looked_up
+        ]
+
+    def _bring(self, lookup: Lookup, own: Relevance) -> None:
+        """A token has what its embedding has."""
+        sums = [tf.reduce_sum(r, axis=-1) for r in own]
+        self.looked_up.append([self._lookups.brought(lookup, r) for r in sums])
 
     def _sources(self, call: Call) -> list[Tensor]:
         """Where the inputs come from; what is before an activation is not recorded."""

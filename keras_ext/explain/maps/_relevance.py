@@ -209,18 +209,11 @@ def _passing(step: Step, own: Relevance, weighing: Weighing) -> list[Relevance]:
     return [[summed(r, step.call.inputs[0]) for r in own]]
 
 
-def _looking_up(step: Step, own: Relevance, weighing: Weighing) -> list[Relevance]:
-    """A token has what its embedding has."""
-    del step, weighing
-    return [[tf.reduce_sum(r, axis=-1) for r in own]]
-
-
 # The first that fits counts.
 _LAYERS: Any = (
     (_weighted, WEIGHTED_LAYERS),
     (_summing, SUMMING_LAYERS),
     (_passing, _PASSING_LAYERS),
-    (_looking_up, layers.Embedding),
     (_moving, (*LINEAR_LAYERS, *MAX_LAYERS)),
 )
 _OPERATIONS: Any = (
