@@ -12,6 +12,7 @@ import keras_ext as kx
 from keras_ext.callbacks import ElasticAveraging, LocalSGD, PostLocalSGD
 from tests.callbacks.local.test_local_sgd import copies, fit, linear
 from tests.distribute import workers
+from tests.thorough import TRAININGS, thorough_but
 
 
 @pytest.mark.parametrize("make", [LocalSGD, ElasticAveraging])
@@ -115,6 +116,42 @@ def test_refuses_a_step_that_does_not_use_it():
     with pytest.raises(ValueError, match=r"`model\.train_step` must be one that calls"):
         fit(model, [LocalSGD()])
     assert type(model.optimizer) is keras.optimizers.SGD
+
+
+RESUMED = {
+    "LocalSGD": lambda: LocalSGD(3),
+    "PostLocalSGD": lambda: PostLocalSGD(3, start_epoch=1),
+}
+
+
+@pytest.mark.parametrize("name", thorough_but({"LocalSGD"}, RESUMED, TRAININGS))
+def test_a_training_that_was_killed_ends_where_it_would_have(
+    name, strategies, tmp_path
+):
+    """Between two epochs all replicas are alike, and the file has what they have."""
+
+    def start(*callbacks):
+        model = linear(strategies(2))
+        callbacks = [*callbacks, RESUMED[name]()]
+        try:
+            fit(model, callbacks, epochs=3)
+        except KeyboardInterrupt:
+            return None
+        return copies(model)
+
+    def backup():
+        return keras.callbacks.BackupAndRestore(
+            str(tmp_path / "backup"), delete_checkpoint=False
+        )
+
+    def kill(epoch, logs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    killer = keras.callbacks.LambdaCallback(on_epoch_begin=kill)
+    whole = start()
+    assert start(backup(), killer) is None
+    np.testing.assert_allclose(start(backup()), whole, rtol=1e-6)
 
 
 @pytest.mark.parametrize("make", [LocalSGD, PostLocalSGD, ElasticAveraging])
