@@ -158,11 +158,11 @@ class AdaptiveDropout(ScopedCallback):
         )
         self.decisions: list[dict[str, Any]] = []
         self._validation_probe = self._train_probe = None
+        rows = None
         if validation_data is not None:
             data = FixedData(validation_data, name="validation_data")
-            self._validation_probe = LossProbe(data)
+            self._validation_probe, rows = LossProbe(data), data.num_rows
         if train_data is not None:
-            rows = self._validation_probe and self._validation_probe.num_rows
             data = FixedData(train_data, rows, name="train_data")
             self._train_probe = LossProbe(data)
 

@@ -52,11 +52,11 @@ class DataOfFit:
         given = self._given
         hint = f"There is no `fit` to take it from. {_HINT}"
         require(self.is_known, "train_data", None, "data", hint)
-        data = given["x"], given["y"], given["sample_weight"]
-        if not self._has_weights():
-            data = (*data[:2], None)
+        weights = given["sample_weight"]
+        weighted = self._has_weights()
+        data = given["x"], given["y"], weights if weighted else None
         rows = _fixed(data, "train_data", 0.0, 1.0 - self._split)
-        return rows if self._has_weights() else _without_weights(rows)
+        return rows if weighted else _without_weights(rows)
 
     def validation_rows(self) -> FixedData:
         """Rows that are validated with.

@@ -151,8 +151,8 @@ class GradualUnfreezing(GradientCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
-            rests = self._freeze is not None
-            logs["frozen_fraction"] = self._freeze.frozen_fraction if rests else 0.0
+            freeze = self._freeze
+            logs["frozen_fraction"] = freeze.frozen_fraction if freeze else 0.0
         super().on_epoch_end(epoch, logs)
 
 
