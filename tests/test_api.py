@@ -88,6 +88,7 @@ INSIDE = {
     "controllers/stopping/_falling_by_chance.py",
     "signals/losses/_slope_probe.py",
     "signals/machine/_peak_memory.py",
+    "uncertainty/_moments.py",
 }
 # These have rooms for the house alone.
 WITH_ROOMS = {"callbacks", "data", "distribute", "explain", "keras_ext"}

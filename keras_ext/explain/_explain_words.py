@@ -25,7 +25,7 @@ def explain_words(  # noqa: PLR0913
     texts: Any,
     *,
     mask: str = "",
-    pattern: str = r"\S+",
+    pattern: str | None = None,
     method: str = "auto",
     outputs: Any = None,
     output_names: Sequence[str] | None = None,
@@ -48,7 +48,7 @@ def explain_words(  # noqa: PLR0913
             of two of which the last has the length 1.
         mask: What stands in the place of a word that is hidden, such as `"[UNK]"`.
             Defaults to `""`, which leaves the word out.
-        pattern: Regular expression of a word. Defaults to whatever stands between
+        pattern: Regular expression of a word. None means whatever stands between
             spaces.
         method: `"exact"`, `"permutation"` or `"kernel"`, as for `Explainer`, or
             `"auto"`, exact for up to 12 words. Defaults to `"auto"`.
@@ -82,6 +82,7 @@ def explain_words(  # noqa: PLR0913
         ['a' 'good,' 'good' 'film'] [0. 1. 1. 0.]
     """
     require(isinstance(mask, str), "mask", mask, "a text")
+    words = _compiled(pattern)
     method = choice(method, "method", ("auto", *WITHOUT_GRADIENTS[:3]))
     number_or_auto(budget, "budget")
     seed = integer(seed, "seed", low=0)
@@ -89,7 +90,7 @@ def explain_words(  # noqa: PLR0913
     begin = time.perf_counter()
     texts = np.asarray(texts, object) if isinstance(texts, list | tuple) else texts
     game = _Game(as_model(model, texts), texts, outputs, output_names, batch_size)
-    parts = [_Pieces(text, pattern, mask) for text in game.texts]
+    parts = [_Pieces(text, words, mask) for text in game.texts]
     progress, found = Progress(show_progress), []
     for row, pieces in enumerate(parts):
         options = {"method": method, "seed": seed}
@@ -98,11 +99,20 @@ def explain_words(  # noqa: PLR0913
     return game.explanation(parts, found, time.perf_counter() - begin)
 
 
+def _compiled(pattern: str | None) -> re.Pattern[str]:
+    given = r"\S+" if pattern is None else pattern
+    try:
+        return re.compile(given)
+    except (re.error, TypeError) as error:
+        require(False, "pattern", pattern, "a regular expression", f"{error}.")
+        raise
+
+
 class _Pieces:
     """A text as words, each with what stands behind it."""
 
-    def __init__(self, text: str, pattern: str, mask: str) -> None:
-        places = [match.span() for match in re.finditer(pattern, text)]
+    def __init__(self, text: str, pattern: re.Pattern[str], mask: str) -> None:
+        places = [match.span() for match in pattern.finditer(text)]
         places = [(begin, end) for begin, end in places if end > begin]
         ends = [*(begin for begin, _ in places[1:]), len(text)][: len(places)]
         self.words = [text[begin:end] for begin, end in places]
@@ -155,7 +165,7 @@ class _Game:
             base = self._evaluate([np.array([[pieces.without(np.zeros(0))]], object)])
             return np.zeros(shape), np.zeros(shape), base[0, self.which[row]]
         explainer = Explainer(function, np.zeros((1, count), bool), **options)
-        every = np.ones((1, count), bool)
+        every: np.ndarray = np.ones((1, count), bool)
         found = explainer(every, budget=budget, show_progress=False)
         values = found.values.reshape(count, -1)
         error = found.error_std
@@ -168,7 +178,7 @@ class _Game:
         """All texts together, with empty words behind the shorter ones."""
         shape = (len(parts), max(len(values) for values, _, _ in found))
         values, error = (np.zeros((*shape, self.which.shape[1])) for _ in range(2))
-        words = np.full(shape, "", object)
+        words: np.ndarray = np.full(shape, "", object)
         for row, (pieces, (own, miss, _)) in enumerate(zip(parts, found, strict=True)):
             values[row, : len(own)], error[row, : len(own)] = own, miss
             words[row, : len(pieces.words)] = pieces.words

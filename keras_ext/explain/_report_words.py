@@ -40,8 +40,8 @@ def words_of(tokens: Any, shown: Shown, output: int) -> list[Word]:
     """The words of texts, first those that move them most; no padding."""
     values = shown.values[..., output]
     found: dict[str, list[float]] = {}
-    for row, words in zip(values, written(tokens, values.shape), strict=True):
-        for value, word in zip(row, words, strict=True):
+    for row, texts in zip(values, written(tokens, values.shape), strict=True):
+        for value, word in zip(row, texts, strict=True):
             if word:
                 found.setdefault(word, []).append(float(value))
     words = [Word(text, np.array(of), len(values)) for text, of in found.items()]

@@ -91,6 +91,8 @@ def test_pictures_show_the_words(tmp_path):
     [
         ({"texts": np.zeros((2, 3))}, "`texts` must be texts, one in each row"),
         ({"mask": 3}, "`mask` must be a text"),
+        ({"pattern": "("}, "`pattern` must be a regular expression.*unterminated"),
+        ({"pattern": 3}, "`pattern` must be a regular expression"),
         ({"method": "deep"}, '`method` must be "auto", "exact"'),
         ({"outputs": "mood"}, "`outputs` must be"),
         ({"budget": 0}, "`budget` must be a positive integer"),
