@@ -88,6 +88,15 @@ def _explained():
     return {"explainer": explainer, "explanation": explainer(_x()[:2], budget=8)}
 
 
+@functools.cache
+def _recorded():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    monitor = kx.callbacks.GradientMonitor(every=1)
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), callbacks=[monitor], verbose=0)
+    return monitor
+
+
 def _explanation():
     return {"explanation": _explained()["explanation"]}
 
@@ -131,14 +140,18 @@ VALID = {
     "controllers.PI": lambda: {"target": 0.5},
     "controllers.PopulationBased": lambda: {"settings": [{"a": 1.0}, {"a": 2.0}]},
     "data.DynamicBatches": lambda: {"x": _x(), "y": _x()},
-    "diagnostics.diagnose": lambda: {"history": kx.callbacks.GradientMonitor()},
-    "diagnostics.find_batch_size": lambda: {"model": _model(), "data": _batches()},
+    "diagnostics.diagnose": lambda: {"history": _recorded()},
+    "diagnostics.find_batch_size": lambda: {"model": _model(), "x": _batches()},
     "distribute.shard": lambda: {
         "dataset": tf.data.Dataset.from_tensor_slices(_x()).batch(2)
     },
     "explain.ExplainDuringTraining": lambda: {"x": _x(), "background": _x()},
     "explain.Explainer": lambda: {"model": _model(), "background": _x()},
     "explain.as_function": lambda: {"model": _model(), "example": _x()},
+    "explain.explain_words": lambda: {
+        "model": lambda texts: np.zeros(len(texts)),
+        "texts": ["a text", "another"],
+    },
     "explain.save_report": lambda: {**_explanation(), "path": "/nowhere/report.md"},
     "gradients.ClipByValue": lambda: {"max_value": 1.0},
     "gradients.LayerwiseScale": lambda: {"factors": {"kernel": 0.5}},
