@@ -481,11 +481,17 @@ def test_params_of_a_history_are_plain_numbers():
 WEIGHTS = {0: 3.0, 2: 0.5}
 
 
-@pytest.mark.parametrize("in_scope", [False, True])
 @pytest.mark.parametrize(
-    "data",
-    [lambda x, y: (x, y), lambda x, y: (dataset_of(x, y),)],
-    ids=["arrays", "dataset"],
+    ("data", "in_scope"),
+    [
+        (lambda x, y: (x, y), True),
+        (lambda x, y: (dataset_of(x, y),), False),
+        pytest.param(lambda x, y: (x, y), False, marks=pytest.mark.thorough(MATRIX)),
+        pytest.param(
+            lambda x, y: (dataset_of(x, y),), True, marks=pytest.mark.thorough(MATRIX)
+        ),
+    ],
+    ids=["arrays in scope", "dataset", "arrays", "dataset in scope"],
 )
 def test_class_weight_counts_as_with_arrays(strategies, data, in_scope):
     """On two replicas also in the last batch, of one sample."""
@@ -548,7 +554,11 @@ def test_nothing_that_fit_is_given_is_dropped(given, arguments, message):
         recorder().fit(DynamicBatches(*given), **arguments, verbose=0)
 
 
-@pytest.mark.parametrize("data", [(X, Y), (samples(),)], ids=["arrays", "dataset"])
+@pytest.mark.parametrize(
+    "data",
+    [(X, Y), pytest.param((samples(),), marks=pytest.mark.thorough(MATRIX))],
+    ids=["arrays", "dataset"],
+)
 def test_an_interrupted_training_goes_on_with_the_order_it_would_have_had(
     data, tmp_path
 ):

@@ -17,10 +17,14 @@ PATIENCE = 100
 def kept(tmp_path):
     """Returns a function that starts code, with the end of the pipe that holds it."""
     started = []
+    source = Path(_keeper.__file__).read_text()
+    impatient = tmp_path / "keeper.py"
+    impatient.write_text(source.replace("_GRACE = 5.0", "_GRACE = 0.2"))
+    assert impatient.read_text() != source
 
     def start(code, **arguments):
         watched, held = os.pipe()
-        keeper = [sys.executable, "-I", "-S", _keeper.__file__, str(watched)]
+        keeper = [sys.executable, "-I", "-S", impatient, str(watched)]
         process = subprocess.Popen(
             [*keeper, sys.executable, "-c", code, str(tmp_path)],
             pass_fds=[watched],

@@ -107,6 +107,14 @@ def test_a_strategy_alone_will_do_for_fit(workers):
         assert_close(worker["alone"], wanted, 1e-5)
 
 
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux")
+def test_servers_of_tensorflow_listen_at_all_addresses(workers):
+    """If this fails, the guide warns of what is no more."""
+    for worker in workers:
+        (address,) = worker["listens"]
+        assert set(address) == {"0"}
+
+
 def test_workers_know_who_they_are(workers):
     for index, worker in enumerate(workers):
         told = [worker[f"chief{when}"] for when in (" before", "", " after")]

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from keras_ext.distribute import _messages
+from keras_ext.distribute import _messages, _rendezvous
 from keras_ext.distribute._cluster import Cluster
 from keras_ext.distribute._rendezvous import rendezvous
 from tests.distribute.test_rendezvous import addresses  # noqa: F401
@@ -107,8 +107,12 @@ def test_silent_ones_keep_nobody_waiting(first):
         guest.close()
 
 
-def test_an_answer_that_is_not_the_first_workers_is_none(addresses):  # noqa: F811
+def test_an_answer_that_is_not_the_first_workers_is_none(
+    addresses,  # noqa: F811
+    monkeypatch,
+):
     """Somebody has taken the port of the first worker."""
+    monkeypatch.setattr(_rendezvous, "_LATER_RETRY", 0.01)
     host, _, port = addresses[0].rpartition(":")
     said = [
         b"220 mail.example.com\r\n",
@@ -126,5 +130,5 @@ def test_an_answer_that_is_not_the_first_workers_is_none(addresses):  # noqa: F8
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         with pytest.raises(RuntimeError, match="did not listen to this worker within"):
-            rendezvous(Cluster(addresses, 1), {}, 2.5)
+            rendezvous(Cluster(addresses, 1), {}, 0.5)
         thread.join(20)

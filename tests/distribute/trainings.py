@@ -243,13 +243,27 @@ WORKERS_ONLY = [dropout, local_nonfinite]
 REPRESENTATIVE = {"plain", "pipeline", "sharded", "local"}
 
 
+def listening(port):
+    """The addresses at which something of this machine listens, of this port."""
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]
+    ]
+    places = [line[1].split(":") for line in lines if line[3] == "0A"]
+    return [address for address, number in places if int(number, 16) == port]
+
+
 def main(folder, *names):
     # Here the graphs are compared; `test_interrupted.py` has them as users do.
     options = {"disable_meta_optimizer": True}
     tf.config.optimizer.set_experimental_options(options)
-    index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    config = json.loads(os.environ["TF_CONFIG"])
+    index = config["task"]["index"]
     found = {"chief before": kx.distribute.is_chief()}
     strategy = kx.distribute.strategy("multi_worker", timeout=60)
+    own = config["cluster"]["worker"][index]
+    found["listens"] = listening(int(own.partition(":")[2]))
     found["alone"] = alone(strategy)
     with kx.distribute.MultiWorker(strategy, seed=0):
         found["chief"] = kx.distribute.is_chief()

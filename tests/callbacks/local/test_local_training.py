@@ -12,7 +12,7 @@ import keras_ext as kx
 from keras_ext.callbacks import ElasticAveraging, LocalSGD, PostLocalSGD
 from tests.callbacks.local.test_local_sgd import copies, fit, linear
 from tests.distribute import workers
-from tests.thorough import TRAININGS, thorough_but
+from tests.thorough import TRAININGS
 
 
 @pytest.mark.parametrize("make", [LocalSGD, ElasticAveraging])
@@ -124,7 +124,8 @@ RESUMED = {
 }
 
 
-@pytest.mark.parametrize("name", thorough_but({"LocalSGD"}, RESUMED, TRAININGS))
+@pytest.mark.thorough(TRAININGS)
+@pytest.mark.parametrize("name", RESUMED)
 def test_a_training_that_was_killed_ends_where_it_would_have(
     name, strategies, tmp_path
 ):
