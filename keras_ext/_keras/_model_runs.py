@@ -30,11 +30,20 @@ def tell_when_runs_end(listener: Callable[[keras.Model], None]) -> None:
     Args:
         listener: The function. It is added once.
     """
-    if not _listeners:
-        for name in _METHODS:
-            setattr(keras.Model, name, _told(getattr(keras.Model, name)))
+    watch_runs_of_models()
     if listener not in _listeners:
         _listeners.append(listener)
+
+
+@functools.cache
+def watch_runs_of_models() -> None:
+    """Wraps the three methods, once.
+
+    A module that asks for `arguments_of_fit` calls it when it is imported:
+    `model.fit(callbacks=[...])` looks `fit` up before it makes the callbacks.
+    """
+    for name in _METHODS:
+        setattr(keras.Model, name, _told(getattr(keras.Model, name)))
 
 
 def is_running(model: keras.Model) -> bool:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import require
-from keras_ext._keras._model_runs import arguments_of_fit
+from keras_ext._keras._model_runs import arguments_of_fit, watch_runs_of_models
 from keras_ext.data._dynamic_batches import DynamicBatches
 
 # Enough for a loss to be known to a few percent, and few enough to be measured on in
@@ -17,6 +17,9 @@ from keras_ext.data._dynamic_batches import DynamicBatches
 _MAX_ROWS = 2048
 
 _HINT = "Pass it to the callback."
+
+# At import: the first callback may be made within the call of `fit` that it is for.
+watch_runs_of_models()
 
 
 class DataOfFit:

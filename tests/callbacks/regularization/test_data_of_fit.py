@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 import keras_ext as kx
-from keras_ext._fit._fit_scope import watch_runs
 from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
 
 N = 40
@@ -14,7 +13,6 @@ X = np.arange(N, dtype="float32")[:, None]
 Y = -X
 WEIGHTS = np.ones(N, "float32")
 OTHER = (X[:9] + 100, Y[:9])
-watch_runs()
 
 
 class Batches(keras.utils.PyDataset):
