@@ -17,6 +17,8 @@ from tests.distribute.trainings import X, Y, network
 from tests.thorough import PROCESSES
 
 ROOT = Path(__file__).parents[2]
+# What must not happen would take longer than what a busy machine may take.
+PATIENCE = 300
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def started(tmp_path):
 def test_the_others_fail_in_time_and_all_go_on_when_started_again(started, tmp_path):
     # With the first worker, which the others would notice at once, it is the same.
     survivor, victim = started(1)
-    _, error = survivor.communicate(timeout=60)
+    _, error = survivor.communicate(timeout=PATIENCE)
     assert victim.wait(1) == -signal.SIGKILL
     assert survivor.returncode == 1
     assert "UnavailableError" in error
@@ -66,7 +68,7 @@ def test_the_others_fail_in_time_and_all_go_on_when_started_again(started, tmp_p
     assert ended - killed < 30
 
     for process in started(1):
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, error
     # Without a disturbance, in one process.
     model = network(keras.optimizers.Adam(0.01))
