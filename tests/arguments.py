@@ -52,6 +52,80 @@ NONSENSE = {
 }
 
 
+# What the default suite tries: one of each kind.
+OF_EACH_KIND = (
+    "None",
+    "True",
+    "nonsense",
+    "minus one",
+    "NaN",
+    "list of None",
+    "odd dictionary",
+    "object",
+    "function",
+    "vector",
+    "tensor",
+)
+
+# What is no nonsense to arguments that take anything, or more than their type says.
+_NOTHING = ("None", "list", "list of None", "tuple", "dictionary")
+_MEASURED = ("NaN", "infinity")
+_BY_NAME = ("None", "class", "function")  # a class is a function, too
+ALSO_FIT = {
+    "verbose": ("True",),  # as in Keras
+    **dict.fromkeys(
+        [
+            (f"callbacks.{name}", data)
+            for name in ("AdaptiveDropout", "AdaptiveRegularization")
+            for data in ("train_data", "validation_data", "controller")
+        ],
+        ("None",),
+    ),
+    ("callbacks.DynamicBatchSize", "data"): ("None",),
+    ("callbacks.GradientMonitor", "path"): ("None",),
+    ("callbacks.GradientMonitor", "tensorboard"): (
+        "None",
+        "text False",
+        "nonsense",
+        "no text",
+    ),
+    ("controllers.Bandit", "arms"): ("text False", "nonsense", "bytes"),
+    ("data.DynamicBatches", "x"): _NOTHING,
+    ("data.DynamicBatches", "y"): _NOTHING,
+    ("data.DynamicBatches", "sample_weight"): _NOTHING,
+    ("diagnostics.find_batch_size", "sizes"): ("vector",),
+    ("layers.DropBlock1D", "block_size"): ("one",),
+    ("layers.DropBlock2D", "block_size"): ("one",),
+    ("layers.DropBlock3D", "block_size"): ("one",),
+    ("layers.GroupDropout", "groups"): ("one",),
+    ("layers.LiveDropout", "noise_shape"): _NOTHING[:4],
+    ("layers.ScheduledDropout", "noise_shape"): _NOTHING[:4],
+    ("layers.Standout", "activation"): _BY_NAME,
+    ("layers.SparseVariationalDense", "activation"): _BY_NAME,
+    ("layers.SparseVariationalDense", "kernel_initializer"): (
+        *_BY_NAME,
+        "no axes",
+        "no rows",
+        "vector",
+        "matrix",
+        "texts",
+        "tensor",
+    ),
+    **{
+        ("controllers.batch_size.Measured", name): _MEASURED
+        for name in (
+            "max_batch_size",
+            "signal",
+            "noise",
+            "projection",
+            "projection_variance",
+            "gsnr",
+            "learning_rate",
+        )
+    },
+}
+
+
 class Asked(BaseException):
     """The model was asked: the arguments have passed."""
 
@@ -121,17 +195,17 @@ VALID = {
     "HyperVariable": lambda: {"value": 1.0, "name": "a"},
     "detach": lambda: {"model": _model()},
     "hyper_variables": lambda: {"model": _model()},
-    "make_live": lambda: {"model": keras.models.clone_model(_model())},
+    "make_live": lambda: {"model": _model()},
     "callbacks.AdaptiveDropout": _data,
     "callbacks.AdaptiveRegularization": _data,
     "callbacks.BatchSizeFinder": lambda: {"data": _batches()},
-    "callbacks.DropoutBatchNormBalance": lambda: {"train_data": _x()},
+    "callbacks.DropoutBatchNormBalance": lambda: {"train_data": (_x(), _x())},
     "callbacks.DynamicBatchSize": lambda: {"policy": [(1, 2)], "batch_size": 8},
     "callbacks.GradientDisparityEarlyStopping": lambda: {"train_data": (_x(), _x())},
     "callbacks.GradualUnfreezing": lambda: {"schedule": [(0, "a")]},
     "callbacks.HyperparameterScheduler": lambda: {"schedules": {"a": float}},
     "callbacks.LabelWaveEarlyStopping": lambda: {"train_data": (_x(), _x())},
-    "callbacks.RecalibrateBatchNorm": lambda: {"train_data": _x()},
+    "callbacks.RecalibrateBatchNorm": lambda: {"train_data": (_x(), _x())},
     "callbacks.StopWhen": lambda: {
         "rule": "any",
         "callbacks": [keras.callbacks.EarlyStopping()],
@@ -165,10 +239,7 @@ VALID = {
     "optimizers.GradientPipeline": lambda: {"optimizer": "sgd"},
     "optimizers.unit_axes": lambda: {"model": _model()},
     "regularizers.DepthwiseStrengths": lambda: {"first": 0.1, "last": 0.2},
-    "regularizers.attach": lambda: {
-        "model": keras.models.clone_model(_model()),
-        "regularizer": "l2",
-    },
+    "regularizers.attach": lambda: {"model": _model(), "regularizer": "l2"},
     "signals.ClipStatistics": lambda: {"transform": kx.gradients.ClipByNorm()},
     "signals.LossProbe": lambda: {"data": (_x(), _x())},
     "uncertainty.mc_predict": _rows,
@@ -194,6 +265,15 @@ VALID = {
         if name not in ("Curve", "agreement")
     },
 }
+
+
+def is_judged(hint) -> bool:
+    """Whether the type of an argument says enough to refuse a value before the model.
+
+    Of others, such as `outputs`, only the model's answer tells what is valid.
+    """
+    parts = typing.get_args(hint) or (hint,)
+    return set(parts) <= {bool, int, float, str, type(None)}
 
 
 def fits(hint, value) -> bool:

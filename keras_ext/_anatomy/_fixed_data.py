@@ -58,7 +58,7 @@ class FixedData:
         have_rows = all(a.ndim > 0 and a.dtype != object for a in leaves)
         require(have_rows, name, data, "made of arrays with an axis of rows")
         sizes = {len(a) for a in leaves}
-        require(len(sizes) == 1, name, data, "of equally many rows")
+        require(len(sizes) == 1, name, sorted(sizes), "of equally many rows")
         (rows,) = sizes
         require(rows > 0, name, "0 rows", "of one row or more")
         self.num_rows = min(rows, max_rows or rows)

@@ -7,6 +7,7 @@ import keras
 from keras import layers
 
 from keras_ext._anatomy._sublayers import sublayers
+from keras_ext._core._checks import require
 from keras_ext._core._typing import Variable
 
 Axes = tuple[int, ...]
@@ -90,6 +91,7 @@ def unit_axes(model: keras.Model) -> dict[str, Axes]:
         >>> kx.optimizers.unit_axes(model)["m/dense/kernel"]
         (0,)
     """
+    require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     axes = {v.path: default_unit_axes(v) for v in model.trainable_variables}
     for layer in sublayers(model):
         # `sublayers` gives outer layers first, so the layer that owns a variable,

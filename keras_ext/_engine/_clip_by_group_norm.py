@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_ext._anatomy._groups import KINDS, Groups
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import require
+from keras_ext._core._checks import choice
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import Clipping, GradientTransform
 
@@ -54,8 +54,7 @@ class ClipByGroupNorm(GradientTransform):
         self, per: str = "tensor", *, include: Pattern = None, exclude: Pattern = None
     ) -> None:
         super().__init__(include=include, exclude=exclude)
-        require(per in KINDS, "per", per, f"one of {KINDS}")
-        self.per = per
+        self.per = choice(per, "per", KINDS)
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]

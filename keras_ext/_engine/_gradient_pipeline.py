@@ -124,7 +124,7 @@ class GradientPipeline(ForwardingOptimizer):
         unit_axes: Mapping[str, Axes] | None = None,
         name: str | None = None,
     ) -> None:
-        optimizer = keras.optimizers.get(optimizer)
+        optimizer = _checked_optimizer(optimizer)
         require(
             getattr(optimizer, "gradient_accumulation_steps", None) is None,
             "optimizer",
@@ -441,6 +441,13 @@ class GradientPipeline(ForwardingOptimizer):
             unit_axes={p: tuple(axes) for p, axes in config["unit_axes"].items()},
             name=config["name"],
         )
+
+
+def _checked_optimizer(given: Any) -> Any:
+    valid = isinstance(given, str | keras.optimizers.Optimizer)
+    valid = valid or (isinstance(given, Mapping) and "class_name" in given)
+    require(valid, "optimizer", given, "a Keras optimizer, its name or its config")
+    return keras.optimizers.get(given)
 
 
 def _require_all(name: str, parts: Any, kinds: tuple[type, ...]) -> None:

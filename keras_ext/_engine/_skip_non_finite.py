@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import flag, is_integer, require
+from keras_ext._core._checks import flag, integer
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._update_gate import UpdateGate
 from keras_ext._live._hyper_variable import HyperVariable
@@ -88,15 +88,12 @@ class SkipNonFinite(UpdateGate):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(include=include, exclude=exclude)
-        require(
-            is_integer(max_consecutive) and max_consecutive >= 0,
-            "max_consecutive",
-            max_consecutive,
-            "an integer >= 0",
-        )
         flag(raise_in_step, "raise_in_step")
         self.max_consecutive = HyperVariable(
-            max_consecutive, "max_consecutive", bounds=(0, None), dtype="int32"
+            integer(max_consecutive, "max_consecutive", low=0),
+            "max_consecutive",
+            bounds=(0, None),
+            dtype="int32",
         )
         self.raise_in_step = bool(raise_in_step)
         self._counts: Any = None

@@ -6,7 +6,7 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from keras_ext._core._checks import choice, is_number, require
+from keras_ext._core._checks import choice, is_number, number, require
 from keras_ext._core._typing import Tensor, Variable
 
 # What float32 holds.
@@ -32,7 +32,7 @@ class HyperVariable:
     present value.
 
     Args:
-        value: Number, the initial value. It has to lie within `bounds`.
+        value: Finite number, the initial value. It has to lie within `bounds`.
         name: The name of the hyperparameter, the last part of its path.
         bounds: Pair `(low, high)`; values assigned later are clipped to it. None
             leaves a side open. Defaults to `(None, None)`.
@@ -227,3 +227,18 @@ def _checked_bounds(bounds: Any, scale: str) -> tuple[float | None, float | None
             inside = inside and high is not None and high <= 1
         require(inside, "bounds", bounds, f"{expected} on the {scale} scale")
     return low, high
+
+
+def live_factor(value: Any, name: str, **limits: float) -> HyperVariable:
+    """Makes a live strength, factor or threshold: a number >= 0 on a log scale.
+
+    Args:
+        value: What the caller passed.
+        name: The argument.
+        **limits: Those of `number`, for the initial value. `low=0` if there are none.
+
+    Raises:
+        ValueError: If the value is no such number.
+    """
+    value = number(value, name, **(limits or {"low": 0}))
+    return HyperVariable(value, name, bounds=(0.0, None), scale="log")

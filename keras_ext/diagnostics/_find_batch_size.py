@@ -190,7 +190,7 @@ def _batches(
     valid = all(s % replicas == 0 for s in sizes)
     require(valid, "sizes", sizes, f"divisible by the {replicas} replicas")
     fitting = [s for s in sorted(set(sizes)) if s <= data.num_samples]
-    hint = f"There are {data.num_samples} samples."
+    hint = f"There are {data.num_samples} samples in `x`."
     require(bool(fitting), "sizes", sizes, "no larger than the data", hint)
     return data, fitting
 

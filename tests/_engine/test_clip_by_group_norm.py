@@ -159,8 +159,7 @@ def test_config_has_the_kind_of_groups():
 
 def test_rejects_another_kind_of_groups():
     message = (
-        "`per` must be one of ('unit', 'tensor', 'layer', 'global'). "
-        "Received: per='row'."
+        '`per` must be "unit", "tensor", "layer" or "global". Received: per=\'row\'.'
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         ClipByGroupNorm(per="row")

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, number
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
-from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext._live._hyper_variable import live_factor
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -84,32 +84,11 @@ class AdaGC(ClipByGroupNorm):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(per=per, include=include, exclude=exclude)
-        for name, value in (("absolute", absolute), ("relative", relative)):
-            require(is_number(value) and value > 0, name, value, "a number > 0")
-        require(
-            is_number(smoothing) and 0 <= smoothing < 1,
-            "smoothing",
-            smoothing,
-            "a number in [0, 1)",
-        )
-        require(
-            is_integer(warmup_steps) and warmup_steps >= 0,
-            "warmup_steps",
-            warmup_steps,
-            "an integer >= 0",
-        )
-        require(
-            is_number(epsilon) and epsilon >= 0, "epsilon", epsilon, "a number >= 0"
-        )
-        self.absolute = HyperVariable(
-            absolute, "absolute", bounds=(0.0, None), scale="log"
-        )
-        self.relative = HyperVariable(
-            relative, "relative", bounds=(0.0, None), scale="log"
-        )
-        self.smoothing = smoothing
-        self.warmup_steps = warmup_steps
-        self.epsilon = epsilon
+        self.absolute = live_factor(absolute, "absolute", above=0)
+        self.relative = live_factor(relative, "relative", above=0)
+        self.smoothing = number(smoothing, "smoothing", low=0, below=1)
+        self.warmup_steps = integer(warmup_steps, "warmup_steps", low=0)
+        self.epsilon = number(epsilon, "epsilon", low=0)
 
     def build_state(self, num_groups: int) -> None:
         # Zero means that there was no gradient yet.

@@ -6,10 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
-from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext._live._hyper_variable import live_factor
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -70,17 +70,8 @@ class AdaptiveClip(ClipByGroupNorm):
         per: str = "unit",
     ) -> None:
         super().__init__(per=per, include=include, exclude=exclude)
-        require(
-            is_number(clipping) and clipping >= 0,
-            "clipping",
-            clipping,
-            "a number >= 0",
-        )
-        require(is_number(epsilon) and epsilon > 0, "epsilon", epsilon, "a number > 0")
-        self.clipping = HyperVariable(
-            clipping, "clipping", bounds=(0.0, None), scale="log"
-        )
-        self.epsilon = epsilon
+        self.clipping = live_factor(clipping, "clipping")
+        self.epsilon = number(epsilon, "epsilon", above=0)
 
     def limits(self, norms: Tensor, variables: Sequence[Variable]) -> Tensor:
         lengths = self.groups.norms([v.value for v in variables], variables)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, number
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._live._hyper_variable import HyperVariable
@@ -69,17 +69,12 @@ class AutoClip(ClipByGroupNorm):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(per=per, include=include, exclude=exclude)
-        require(
-            is_number(percentile) and 0 <= percentile <= 100,
+        self.percentile = HyperVariable(
+            number(percentile, "percentile", low=0, high=100),
             "percentile",
-            percentile,
-            "a number in [0, 100]",
+            bounds=(0.0, 100.0),
         )
-        require(
-            is_integer(history) and history >= 1, "history", history, "an integer >= 1"
-        )
-        self.percentile = HyperVariable(percentile, "percentile", bounds=(0.0, 100.0))
-        self.history = history
+        self.history = integer(history, "history", low=1)
 
     def build_state(self, num_groups: int) -> None:
         # Zero is no norm: neither the places that are still free, nor a gradient of 0.

@@ -6,10 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_number, require
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
-from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext._live._hyper_variable import live_factor
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -56,12 +55,7 @@ class ClipByNorm(ClipByGroupNorm):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(per=per, include=include, exclude=exclude)
-        require(
-            is_number(max_norm) and max_norm >= 0, "max_norm", max_norm, "a number >= 0"
-        )
-        self.max_norm = HyperVariable(
-            max_norm, "max_norm", bounds=(0.0, None), scale="log"
-        )
+        self.max_norm = live_factor(max_norm, "max_norm")
 
     def limits(self, norms: Tensor, variables: Sequence[Variable]) -> Tensor:
         return self.max_norm.value * ops.ones_like(norms)

@@ -6,10 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_number, require
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
-from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext._live._hyper_variable import live_factor
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -50,15 +49,7 @@ class ClipByValue(GradientTransform):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(include=include, exclude=exclude)
-        require(
-            is_number(max_value) and max_value >= 0,
-            "max_value",
-            max_value,
-            "a number >= 0",
-        )
-        self.max_value = HyperVariable(
-            max_value, "max_value", bounds=(0.0, None), scale="log"
-        )
+        self.max_value = live_factor(max_value, "max_value")
 
     def transform(
         self, gradients: Sequence[Tensor], variables: Sequence[Variable]

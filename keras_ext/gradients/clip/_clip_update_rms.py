@@ -5,10 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_number, require
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._update_scale import UpdateScale
-from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext._live._hyper_variable import live_factor
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -60,12 +59,7 @@ class ClipUpdateRMS(UpdateScale):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(include=include, exclude=exclude)
-        require(
-            is_number(max_rms) and max_rms >= 0, "max_rms", max_rms, "a number >= 0"
-        )
-        self.max_rms = HyperVariable(
-            max_rms, "max_rms", bounds=(0.0, None), scale="log"
-        )
+        self.max_rms = live_factor(max_rms, "max_rms")
 
     def factor(self, variable: Variable, move: Tensor, learning_rate: Tensor) -> Tensor:
         rms = ops.sqrt(ops.mean(ops.square(ops.cast(move, "float32"))))

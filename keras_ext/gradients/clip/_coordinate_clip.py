@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number
 from keras_ext._core._pattern import is_selected
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
@@ -73,18 +73,10 @@ class CoordinateClip(GradientTransform):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(include=include, exclude=exclude)
-        for name, value in (("beta_1", beta_1), ("beta_2", beta_2)):
-            require(
-                is_number(value) and 0 <= value < 1, name, value, "a number in [0, 1)"
-            )
-        require(
-            is_number(alpha) and 1 <= alpha <= 2, "alpha", alpha, "a number in [1, 2]"
-        )
-        require(is_number(epsilon) and epsilon > 0, "epsilon", epsilon, "a number > 0")
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.alpha = alpha
-        self.epsilon = epsilon
+        self.beta_1 = number(beta_1, "beta_1", low=0, below=1)
+        self.beta_2 = number(beta_2, "beta_2", low=0, below=1)
+        self.alpha = number(alpha, "alpha", low=1, high=2)
+        self.epsilon = number(epsilon, "epsilon", above=0)
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]

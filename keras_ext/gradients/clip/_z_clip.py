@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import choice, integer, number
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
-from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext._live._hyper_variable import HyperVariable, live_factor
 
 MODES = ("adaptive", "mean")
 
@@ -87,42 +87,16 @@ class ZClip(ClipByGroupNorm):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(per=per, include=include, exclude=exclude)
-        require(
-            is_number(z_threshold) and z_threshold > 0,
-            "z_threshold",
-            z_threshold,
-            "a number > 0",
-        )
-        require(
-            is_number(smoothing) and 0 <= smoothing < 1,
-            "smoothing",
-            smoothing,
-            "a number in [0, 1)",
-        )
-        require(
-            is_integer(warmup_steps) and warmup_steps >= 2,
-            "warmup_steps",
-            warmup_steps,
-            "an integer >= 2",
-        )
-        require(
-            max_norm is None or (is_number(max_norm) and max_norm >= 0),
-            "max_norm",
-            max_norm,
-            "a number >= 0 or None",
-        )
-        require(rule in MODES, "rule", rule, f"one of {MODES}")
-        self.z_threshold = HyperVariable(
-            z_threshold, "z_threshold", bounds=(0.0, None), scale="log"
-        )
-        self.smoothing = smoothing
-        self.warmup_steps = warmup_steps
+        max_norm = number(max_norm, "max_norm", low=0, optional=True)
+        self.z_threshold = live_factor(z_threshold, "z_threshold", above=0)
+        self.smoothing = number(smoothing, "smoothing", low=0, below=1)
+        self.warmup_steps = integer(warmup_steps, "warmup_steps", low=2)
         self.max_norm = None
         if max_norm is not None:
             self.max_norm = HyperVariable(
                 max_norm, "max_norm", bounds=(0.0, None), scale="log"
             )
-        self.rule = rule
+        self.rule = choice(rule, "rule", MODES)
 
     def build_state(self, num_groups: int) -> None:
         self._mean = self.add_state((num_groups,), "mean")

@@ -7,10 +7,10 @@ import keras
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, number
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._skip_non_finite import SkipNonFinite
-from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext._live._hyper_variable import HyperVariable, live_factor
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -98,37 +98,14 @@ class SkipSpikes(SkipNonFinite):
             include=include,
             exclude=exclude,
         )
-        require(
-            is_number(z_threshold) and z_threshold > 0,
-            "z_threshold",
-            z_threshold,
-            "a number > 0",
-        )
-        require(
-            is_number(smoothing) and 0 <= smoothing < 1,
-            "smoothing",
-            smoothing,
-            "a number in [0, 1)",
-        )
-        require(
-            is_integer(warmup_steps) and warmup_steps >= 1,
-            "warmup_steps",
-            warmup_steps,
-            "an integer >= 1",
-        )
-        require(
-            is_number(min_ratio) and min_ratio >= 1,
-            "min_ratio",
-            min_ratio,
-            "a number >= 1",
-        )
-        self.z_threshold = HyperVariable(
-            z_threshold, "z_threshold", bounds=(0.0, None), scale="log"
-        )
-        self.smoothing = smoothing
-        self.warmup_steps = warmup_steps
+        self.z_threshold = live_factor(z_threshold, "z_threshold", above=0)
+        self.smoothing = number(smoothing, "smoothing", low=0, below=1)
+        self.warmup_steps = integer(warmup_steps, "warmup_steps", low=1)
         self.min_ratio = HyperVariable(
-            min_ratio, "min_ratio", bounds=(1.0, None), scale="log"
+            number(min_ratio, "min_ratio", low=1),
+            "min_ratio",
+            bounds=(1.0, None),
+            scale="log",
         )
 
     def build(

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_ext._anatomy._groups import KINDS, Groups
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import choice, number
 from keras_ext._core._pattern import is_selected
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
@@ -75,19 +75,16 @@ class NormalizeByLayer(GradientTransform):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(include=include, exclude=exclude)
-        require(scale in _SCALES, "scale", scale, f"one of {_SCALES}")
-        require(per in KINDS, "per", per, f"one of {KINDS}")
-        for name, value in (
-            ("epsilon", epsilon),
-            ("min_weight_norm", min_weight_norm),
-        ):
-            require(is_number(value) and value > 0, name, value, "a number > 0")
-        self.scale = scale
-        self.per = per
-        bounds = (1e-30, None)
-        self.epsilon = HyperVariable(epsilon, "epsilon", bounds=bounds, scale="log")
-        self.min_weight_norm = HyperVariable(
-            min_weight_norm, "min_weight_norm", bounds=bounds, scale="log"
+        self.scale = choice(scale, "scale", _SCALES)
+        self.per = choice(per, "per", KINDS)
+        self.epsilon, self.min_weight_norm = (
+            HyperVariable(
+                number(value, name, above=0), name, bounds=(1e-30, None), scale="log"
+            )
+            for name, value in (
+                ("epsilon", epsilon),
+                ("min_weight_norm", min_weight_norm),
+            )
         )
 
     def build(

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
 from keras_ext._live._hyper_variable import HyperVariable
@@ -63,9 +63,11 @@ class Standardize(GradientTransform):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(include=include, exclude=exclude)
-        require(is_number(epsilon) and epsilon > 0, "epsilon", epsilon, "a number > 0")
         self.epsilon = HyperVariable(
-            epsilon, "epsilon", bounds=(1e-30, None), scale="log"
+            number(epsilon, "epsilon", above=0),
+            "epsilon",
+            bounds=(1e-30, None),
+            scale="log",
         )
 
     def transform(

@@ -10,10 +10,10 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import checked_seed, number
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
-from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext._live._hyper_variable import HyperVariable, live_factor
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -37,7 +37,7 @@ class AddNoise(GradientTransform):
             Defaults to `0.01`.
         decay: Number >= 0; how fast the variance falls. A `HyperVariable`.
             Defaults to `0.55`.
-        seed: Integer in [0, 2 ** 31) that chooses the noise. None draws one, which
+        seed: Integer in [0, 2**31) that chooses the noise. None draws one, which
             `keras.utils.set_random_seed` makes reproducible.
         include: Which variables get noise: a regular expression that is searched in
             `variable.path`, a list of them, or a function. None means all.
@@ -71,19 +71,12 @@ class AddNoise(GradientTransform):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(include=include, exclude=exclude)
-        for name, value in (("scale", scale), ("decay", decay)):
-            require(is_number(value) and value >= 0, name, value, "a number >= 0")
-        require(
-            seed is None or (is_integer(seed) and 0 <= seed < 2**31),
-            "seed",
-            seed,
-            "an integer in [0, 2 ** 31), or None",
-        )
-        self.scale = HyperVariable(scale, "scale", bounds=(0.0, None), scale="log")
+        self.scale = live_factor(scale, "scale")
+        decay = number(decay, "decay", low=0)
         self.decay = HyperVariable(decay, "decay", bounds=(0.0, None))
-        self.seed = seed
+        self.seed = checked_seed(seed)
         # As Keras draws the seeds of its layers.
-        self._first = random.randint(0, 2**31 - 1) if seed is None else int(seed)
+        self._first = random.randint(0, 2**31 - 1) if seed is None else self.seed
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]

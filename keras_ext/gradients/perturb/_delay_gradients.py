@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer
 from keras_ext._core._pattern import is_selected
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
@@ -66,8 +66,7 @@ class DelayGradients(GradientTransform):
         exclude: Pattern = None,
     ) -> None:
         super().__init__(include=include, exclude=exclude)
-        require(is_integer(steps) and steps >= 0, "steps", steps, "an integer >= 0")
-        self.steps = int(steps)
+        self.steps = integer(steps, "steps", low=0)
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]

@@ -8,7 +8,7 @@ import keras
 
 from keras_ext._anatomy._depth import layers_by_depth
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import is_number, number, require
 from keras_ext._core._pattern import check_pattern, matches
 from keras_ext._core._typing import Pattern, Tensor, Variable
 from keras_ext._engine._update_scale import UpdateScale
@@ -89,14 +89,11 @@ class LayerwiseScale(UpdateScale):
             expected,
         )
         check_pattern("factors", list(factors))
-        require(
-            is_number(default) and default >= 0, "default", default, "a number >= 0"
-        )
         self.patterns = list(factors)
         self.factors = [
             _factor(value, f"factor_{i}") for i, value in enumerate(factors.values())
         ]
-        self.default = _factor(default, "default")
+        self.default = _factor(number(default, "default", low=0), "default")
 
     @classmethod
     def by_depth(
@@ -117,7 +114,7 @@ class LayerwiseScale(UpdateScale):
         Returns:
             The transform. The last layer has the factor 1.
         """
-        require(is_number(decay) and decay > 0, "decay", decay, "a number > 0")
+        decay = number(decay, "decay", above=0)
         if isinstance(layers, keras.Model):
             patterns = [_pattern(group) for group in layers_by_depth(layers)]
         else:

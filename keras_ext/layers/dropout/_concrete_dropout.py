@@ -8,8 +8,9 @@ from keras import ops
 
 from keras_ext._core._checks import flag, number, require
 from keras_ext._core._typing import Shape, Tensor
+from keras_ext._live._hyper_variable import live_factor
 from keras_ext.layers.dropout._between import Between
-from keras_ext.layers.dropout._noise_layer import NoiseLayer, live_factor
+from keras_ext.layers.dropout._noise_layer import NoiseLayer
 
 # A rate of 0.001 or 0.999: beyond, the logit would hardly move any more.
 _LARGEST_LOGIT = 7.0

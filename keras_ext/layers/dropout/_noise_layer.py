@@ -69,17 +69,6 @@ class DroppingLayer(NoiseLayer):
         )
 
 
-def live_factor(value: float, name: str) -> HyperVariable:
-    """Makes the live factor of something in the loss.
-
-    Args:
-        value: Number >= 0, the initial value.
-        name: The name of the argument.
-    """
-    value = number(value, name, low=0)
-    return HyperVariable(value, name, bounds=(0.0, None), scale="log")
-
-
 def checked_noise_shape(noise_shape: Any) -> tuple[int | None, ...] | None:
     """The noise shape as a tuple, if it is one."""
     require(

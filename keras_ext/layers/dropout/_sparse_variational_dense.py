@@ -7,7 +7,8 @@ from keras import ops
 
 from keras_ext._core._checks import flag, integer, number
 from keras_ext._core._typing import Shape, Tensor
-from keras_ext.layers.dropout._noise_layer import NoiseLayer, live_factor
+from keras_ext._live._hyper_variable import live_factor
+from keras_ext.layers.dropout._noise_layer import NoiseLayer
 
 # The fit of Molchanov et al. to the divergence, for every alpha.
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695

@@ -8,8 +8,9 @@ from keras import ops
 
 from keras_ext._core._checks import choice, number
 from keras_ext._core._typing import Shape, Tensor
+from keras_ext._live._hyper_variable import live_factor
 from keras_ext.layers.dropout._between import Between
-from keras_ext.layers.dropout._noise_layer import NoiseLayer, live_factor
+from keras_ext.layers.dropout._noise_layer import NoiseLayer
 
 # The polynomial of Kingma et al. for the divergence, which holds up to alpha = 1.
 _COEFFICIENTS = (1.16145124, -1.50204118, 0.58629921)

@@ -6,7 +6,7 @@ from typing import Any
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number, require
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._engine._gradient_signal import GradientSignal, Update
@@ -48,14 +48,8 @@ class ClipStatistics(GradientSignal):
             transform,
             "a ClipByGroupNorm",
         )
-        require(
-            is_number(smoothing) and 0 <= smoothing < 1,
-            "smoothing",
-            smoothing,
-            "a number in [0, 1)",
-        )
         self.transform = transform
-        self.smoothing = smoothing
+        self.smoothing = number(smoothing, "smoothing", low=0, below=1)
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]

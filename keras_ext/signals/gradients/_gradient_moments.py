@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._gradient_signal import GradientSignal, Update
 
@@ -97,15 +97,8 @@ class GradientMoments(GradientSignal):
 
     def __init__(self, window: int | None = 16, *, every: int = 1) -> None:
         super().__init__()
-        require(
-            window is None or (is_integer(window) and window >= 2),
-            "window",
-            window,
-            "an integer >= 2 or None",
-        )
-        require(is_integer(every) and every >= 1, "every", every, "an integer >= 1")
-        self.window = window
-        self.every = every
+        self.window = integer(window, "window", low=2, optional=True)
+        self.every = integer(every, "every", low=1)
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]

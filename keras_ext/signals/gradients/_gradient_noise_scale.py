@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, number
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._gradient_signal import GradientSignal, Update
 from keras_ext._keras._replica import num_replicas, squared_norms
@@ -72,22 +72,9 @@ class GradientNoiseScale(GradientSignal):
         self, every: int = 10, *, smoothing: float = 0.95, min_samples: int = 10
     ) -> None:
         super().__init__()
-        require(is_integer(every) and every >= 2, "every", every, "an integer >= 2")
-        require(
-            is_number(smoothing) and 0 <= smoothing < 1,
-            "smoothing",
-            smoothing,
-            "a number in [0, 1)",
-        )
-        require(
-            is_integer(min_samples) and min_samples >= 1,
-            "min_samples",
-            min_samples,
-            "an integer >= 1",
-        )
-        self.every = every
-        self.smoothing = smoothing
-        self.min_samples = min_samples
+        self.every = integer(every, "every", low=2)
+        self.smoothing = number(smoothing, "smoothing", low=0, below=1)
+        self.min_samples = integer(min_samples, "min_samples", low=1)
         self.unit = HyperVariable(1.0, "unit", bounds=(0.0, None))
 
     def build(

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, number, require
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._gradient_signal import GradientSignal, Update
 from keras_ext._keras._replica import squared_norms
@@ -68,18 +68,12 @@ class GradientStatistics(GradientSignal):
         smoothing: float = 0.9,
     ) -> None:
         super().__init__()
-        known = not isinstance(quantities, str) and set(quantities) <= set(QUANTITIES)
-        require(known, "quantities", quantities, f"taken from {QUANTITIES}")
-        require(is_integer(every) and every >= 1, "every", every, "an integer >= 1")
-        require(
-            is_number(smoothing) and 0 <= smoothing < 1,
-            "smoothing",
-            smoothing,
-            "a number in [0, 1)",
-        )
+        valid = isinstance(quantities, list | tuple)
+        valid = valid and all(quantity in QUANTITIES for quantity in quantities)
+        require(valid, "quantities", quantities, f"a list of some of {QUANTITIES}")
         self.quantities = tuple(quantities)
-        self.every = every
-        self.smoothing = smoothing
+        self.every = integer(every, "every", low=1)
+        self.smoothing = number(smoothing, "smoothing", low=0, below=1)
 
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]

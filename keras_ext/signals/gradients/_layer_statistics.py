@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
-from keras_ext._core._checks import flag, is_integer, require
+from keras_ext._core._checks import flag, integer
 from keras_ext._core._paths import layer_path
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._gradient_signal import GradientSignal, Update
@@ -111,14 +111,10 @@ class LayerStatistics(GradientSignal):
         rows: int = 1,
     ) -> None:
         super().__init__()
-        for name, value, least in (("every", every, 1), ("rows", rows, 1)):
-            valid = is_integer(value) and value >= least
-            require(valid, name, value, f"an integer >= {least}")
-        require(is_integer(pairs) and pairs >= 0, "pairs", pairs, "an integer >= 0")
         self.histograms = flag(histograms, "histograms")
-        self.every = every
-        self.pairs = pairs
-        self.rows = rows
+        self.every = integer(every, "every", low=1)
+        self.pairs = integer(pairs, "pairs", low=0)
+        self.rows = integer(rows, "rows", low=1)
         self.layers: list[str] = []
         # The layer of each output unit that is looked at.
         self._unit_layers: list[int] = []

@@ -2,7 +2,7 @@
 
 import math
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number
 
 
 class OverfitGap:
@@ -32,15 +32,8 @@ class OverfitGap:
     """
 
     def __init__(self, smoothing: float = 0.7, *, epsilon: float = 1e-7) -> None:
-        require(
-            is_number(smoothing) and 0 <= smoothing < 1,
-            "smoothing",
-            smoothing,
-            "a number in [0, 1)",
-        )
-        require(is_number(epsilon) and epsilon > 0, "epsilon", epsilon, "a number > 0")
-        self.smoothing = smoothing
-        self.epsilon = epsilon
+        self.smoothing = number(smoothing, "smoothing", low=0, below=1)
+        self.epsilon = number(epsilon, "epsilon", above=0)
         self._average = 0.0
         self._weight = 0.0
 

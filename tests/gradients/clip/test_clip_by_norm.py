@@ -79,7 +79,7 @@ def test_the_norm_can_change_while_training():
         ({"max_norm": -1}, "`max_norm` must be a number >= 0. Received: max_norm=-1."),
         (
             {"per": "row"},
-            "`per` must be one of ('unit', 'tensor', 'layer', 'global'). Received: "
+            '`per` must be "unit", "tensor", "layer" or "global". Received: '
             "per='row'.",
         ),
     ],

@@ -126,7 +126,7 @@ def test_the_config_knows_a_missing_largest_norm():
         ),
         (
             {"rule": "median"},
-            "`rule` must be one of ('adaptive', 'mean'). Received: rule='median'.",
+            '`rule` must be "adaptive" or "mean". Received: rule=\'median\'.',
         ),
     ],
 )

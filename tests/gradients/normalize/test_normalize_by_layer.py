@@ -82,8 +82,8 @@ def test_gradients_far_below_epsilon_stay_small():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scale": "layer"}, r"`scale` must be one of \('unit', 'weight'\)"),
-        ({"per": "kernel"}, r"`per` must be one of .*Received: per='kernel'"),
+        ({"scale": "layer"}, '`scale` must be "unit" or "weight"'),
+        ({"per": "kernel"}, r"`per` must be .*Received: per='kernel'"),
         ({"epsilon": 0}, r"`epsilon` must be a number > 0\. Received: epsilon=0"),
         ({"min_weight_norm": -1}, r"`min_weight_norm` must be a number > 0"),
     ],

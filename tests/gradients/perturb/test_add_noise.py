@@ -129,7 +129,7 @@ def test_the_scale_is_live():
     [
         ({"scale": -1}, r"`scale` must be a number >= 0\. Received: scale=-1\."),
         ({"decay": -1}, r"`decay` must be a number >= 0\. Received: decay=-1\."),
-        ({"seed": 2**31}, r"`seed` must be an integer in \[0, 2 \*\* 31\), or None"),
+        ({"seed": 2**31}, "`seed` must be an integer in"),
         ({"seed": 1.5}, r"`seed` must be an integer"),
         ({"seed": True}, r"`seed` must be an integer"),
     ],

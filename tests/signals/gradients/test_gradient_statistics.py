@@ -352,12 +352,12 @@ def test_two_replicas_measure_the_gradient_that_they_agreed_on(strategies):
     [
         (
             {"quantities": ("loss",)},
-            f"`quantities` must be taken from {QUANTITIES}. "
+            f"`quantities` must be a list of some of {QUANTITIES}. "
             "Received: quantities=('loss',).",
         ),
         (
             {"quantities": "weight_norm"},
-            f"`quantities` must be taken from {QUANTITIES}. "
+            f"`quantities` must be a list of some of {QUANTITIES}. "
             "Received: quantities='weight_norm'.",
         ),
         ({"every": 0}, "`every` must be an integer >= 1. Received: every=0."),

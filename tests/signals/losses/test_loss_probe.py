@@ -348,17 +348,10 @@ EXPECTED = "a tuple (x, y) or (x, y, sample_weight), a Dataset or a PyDataset"
     [
         (
             (np.ones((3, 1)),),
-            f"`data` must be {EXPECTED}. Received: data=<class 'numpy.ndarray'>.",
+            f"`data` must be {EXPECTED}. Received: data=<ndarray of shape (3, 1), ",
         ),
-        ((None,), f"`data` must be {EXPECTED}. Received: data=<class 'NoneType'>."),
-        (
-            ((np.ones((3, 1)),),),
-            "`len(data)` must be 2 or 3. Received: len(data)=1.",
-        ),
-        (
-            ((np.ones((3, 1)),) * 4,),
-            "`len(data)` must be 2 or 3. Received: len(data)=4.",
-        ),
+        (((np.ones((3, 1)),),), f"`data` must be {EXPECTED}. Received: data=(<"),
+        (((np.ones((3, 1)),) * 4,), f"`data` must be {EXPECTED}. Received: data=(<"),
         (
             ((np.ones((3, 1)), np.ones((4, 1))),),
             "`data` must be of equally many rows. Received: data=[3, 4].",
@@ -367,18 +360,10 @@ EXPECTED = "a tuple (x, y) or (x, y, sample_weight), a Dataset or a PyDataset"
             ((np.ones((0, 1)), np.ones((0, 1))),),
             "`data` must be of one row or more. Received: data='0 rows'.",
         ),
-        (
-            ((np.ones((3, 1)),) * 2, 0),
-            "`max_rows` must be an integer >= 1 or None. Received: max_rows=0.",
-        ),
-        (
-            ((np.ones((3, 1)),) * 2, 2.5),
-            "`max_rows` must be an integer >= 1 or None. Received: max_rows=2.5.",
-        ),
     ],
 )
 def test_rejects_bad_arguments(args, message):
-    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
         LossProbe(*args)
 
 
