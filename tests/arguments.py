@@ -171,6 +171,11 @@ def _recorded():
     return monitor
 
 
+def prepare():
+    """Makes, once, what takes a model that answers."""
+    _explained(), _recorded()
+
+
 def _explanation():
     return {"explanation": _explained()["explanation"]}
 

@@ -16,6 +16,7 @@ from tests.arguments import (
     ask,
     fits,
     is_judged,
+    prepare,
 )
 from tests.test_api import UNITS, _argument_section
 from tests.thorough import MATRIX
@@ -45,7 +46,7 @@ every_unit = pytest.mark.parametrize(("name", "unit"), list(_with_arguments()))
 
 @pytest.fixture(autouse=True)
 def _stops_at_the_model(monkeypatch, tmp_path):
-    VALID.get("explain.metrics.additivity")()  # makes what is explained, once
+    prepare()
     for method in ("__call__", "predict", "fit"):
         monkeypatch.setattr(keras.Model, method, ask)
     monkeypatch.chdir(tmp_path)
