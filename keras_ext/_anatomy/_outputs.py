@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import is_integer, require, texts
 
 FORMS = '"top", ("top", k), an integer, a name, a list of such, a function or None'
 
@@ -40,10 +40,8 @@ class Outputs:
         self.layers = _layer_names(model, raw, len(tensors))
         self.names = _entry_names(self.layers, self.sizes)
         if given is not None:
-            self.names = [str(name) for name in given]
             count = sum(self.sizes)
-            expected = f"{count} names, one for each output"
-            require(len(self.names) == count, "output_names", given, expected)
+            self.names = texts(given, "output_names", count, "one for each output")
 
     def chosen(self, outputs: Any) -> list[int] | None:
         """The numbers of the entries that are meant; None for all.

@@ -252,6 +252,27 @@ def choice(
     return value
 
 
+def texts(
+    value: Any, name: str, count: int, of: str, *, more: bool = False
+) -> list[str]:
+    """Returns names or titles as a list of text; raises if there are not so many.
+
+    Args:
+        value: What the caller passed.
+        name: The argument.
+        count: How many there have to be.
+        of: What they are for, completes "3 names, ...".
+        more: Whether there may be more, of which the first are meant.
+
+    Raises:
+        ValueError: If it is no list, or of another length.
+    """
+    several = isinstance(value, list | tuple) or getattr(value, "shape", ()) != ()
+    valid = several and (len(value) >= count if more else len(value) == count)
+    require(valid, name, value, f"{count} {name.rpartition('_')[2]}, {of}")
+    return [str(text) for text in value]
+
+
 def _is_within(
     value: float,
     low: float | None,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import flag, is_integer, require
@@ -14,6 +15,15 @@ def number_or_auto(value: Any, name: str) -> int | None:
     valid = is_integer(value) and value > 0
     require(valid, name, value, 'a positive integer or "auto"')
     return int(value)
+
+
+def as_numbers(value: Any, name: str, expected: str) -> np.ndarray:
+    """An array in float64; raises if these are no numbers."""
+    try:
+        return np.asarray(value, "float64")
+    except (TypeError, ValueError):
+        require(False, name, value, expected)
+        raise
 
 
 def is_compiled(jit: Any) -> bool:

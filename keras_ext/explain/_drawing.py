@@ -8,6 +8,7 @@ import numpy as np
 from keras_ext._core._checks import is_integer, require
 from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import new_figure
+from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._values import has_outputs, values_of
 
 # Those of shap, so that pictures of both can stand side by side.
@@ -71,7 +72,7 @@ class Shown:
     """
 
     def __init__(self, explanation: Any, axes: Sequence[int], form: str) -> None:
-        values = np.asarray(values_of(explanation), "float64")
+        values = as_numbers(values_of(explanation), "explanation", form)
         values = values if has_outputs(explanation) else values[..., None]
         valid = values.ndim - 2 in axes
         hint = (

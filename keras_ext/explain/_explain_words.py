@@ -101,9 +101,10 @@ def explain_words(  # noqa: PLR0913
 
 def _compiled(pattern: str | None) -> re.Pattern[str]:
     given = r"\S+" if pattern is None else pattern
+    require(isinstance(given, str), "pattern", pattern, "a regular expression")
     try:
         return re.compile(given)
-    except (re.error, TypeError) as error:
+    except re.error as error:
         require(False, "pattern", pattern, "a regular expression", f"{error}.")
         raise
 

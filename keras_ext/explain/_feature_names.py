@@ -24,7 +24,7 @@ def named_elements(inputs: Inputs, given: Any) -> tuple[list[str], list[str] | N
         return inputs.element_names(), None
     if isinstance(given, Mapping):
         return _of_inputs(inputs, given), None
-    names = [str(name) for name in given]
+    names = _listed(given)
     of_axis = _last_axis(inputs.shapes[0]) if inputs.is_single else None
     if len(names) != inputs.num_elements and len(names) == of_axis:
         return _along(names, inputs.shapes[0]), names
@@ -38,13 +38,19 @@ def _of_inputs(inputs: Inputs, given: Mapping[str, Any]) -> list[str]:
     names: list[str] = []
     parts = inputs.split(np.array(inputs.element_names(), object), axis=0)
     for part, shape, usual in zip(inputs.names, inputs.shapes, parts, strict=True):
-        own = [str(name) for name in given.get(part, usual)]
+        own = _listed(given.get(part, usual))
         of_axis = _last_axis(shape)
         if len(own) != len(usual) and len(own) == of_axis:
             own = _along(own, shape)
         _require_as_many(own, len(usual), of_axis, given)
         names += own
     return names
+
+
+def _listed(given: Any) -> list[str]:
+    several = isinstance(given, list | tuple) or getattr(given, "shape", ()) != ()
+    require(several, "feature_names", given, "a list of names")
+    return [str(name) for name in given]
 
 
 def _last_axis(shape: Sequence[int]) -> int | None:

@@ -117,12 +117,23 @@ def mc_predict(
 
 def _arranged(model: keras.Model, x: Any) -> Any:
     """A DataFrame for a model of columns as these; all else as it is."""
+    _require_data(x)
     wanted = getattr(model, "input", None)
     if not (hasattr(x, "columns") and isinstance(wanted, dict)):
         return x
     rule = f"a DataFrame of the columns {sorted(wanted)}"
     require(set(x.columns) == set(wanted), "x", list(x.columns), rule)
     return {column: x[column].to_numpy() for column in x.columns}
+
+
+def _require_data(x: Any) -> None:
+    """Raises if Keras would stumble over what is no data at all."""
+    plain = (str, bytes, bool, int, float, complex, type, list, tuple, dict, set)
+    if not (x is None or isinstance(x, plain) or hasattr(x, "shape") or callable(x)):
+        return  # a data set of some kind, of which Keras knows more
+    shapes = [getattr(leaf, "shape", ()) for leaf in keras.tree.flatten(x)]
+    valid = shapes != [] and all(len(shape) > 0 and shape[0] != 0 for shape in shapes)
+    require(valid, "x", x, "arrays of one row or more, or a data set, as for `predict`")
 
 
 class _Draws:

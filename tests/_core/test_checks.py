@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from keras_ext._core._checks import cut, is_integer, is_number, require, shown
+from keras_ext._core._checks import cut, is_integer, is_number, require, shown, texts
 
 
 def test_says_nothing_when_the_rule_holds():
@@ -69,6 +69,15 @@ def test_no_message_is_long_whatever_came(value):
 )
 def test_arrays_are_told_by_shape_and_dtype(value, text):
     assert shown(value) == text
+
+
+def test_as_many_texts_as_things():
+    assert texts(("a", 1), "titles", 2, "one for each") == ["a", "1"]
+    assert texts(np.array(["a", "b"]), "titles", 1, "one for each", more=True)
+    message = "`feature_names` must be 2 names, one for each. Received: feature_names="
+    for wrong in ("ab", 3, None, ["a"], {"a": 1, "b": 2}, np.array("ab")):
+        with pytest.raises(ValueError, match=message):
+            texts(wrong, "feature_names", 2, "one for each")
 
 
 def test_long_text_loses_its_middle():

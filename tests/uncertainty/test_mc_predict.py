@@ -191,6 +191,10 @@ def test_replicated_models_predict(strategies):
     ("arguments", "message"),
     [
         ({"model": 3}, "`model` must be a keras.Model"),
+        *(
+            ({"x": x}, "`x` must be arrays of one row or more, or a data set")
+            for x in (None, [], {}, "x", 3.0, [None], np.zeros((0, 5)), np.array(1.0))
+        ),
         ({"num_samples": 0}, "`num_samples` must be an integer >= 1"),
         ({"batch_size": 1.5}, "`batch_size` must be an integer >= 1"),
         ({"kind": "classes"}, '`kind` must be "values", "probabilities" or "logits"'),

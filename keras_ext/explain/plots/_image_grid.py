@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import is_integer, require, texts
 from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import plain
+from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._drawing import FAINT, INK, Shown, diverging, drawing, limit
 
 _FORM = "of the shape (rows, height, width), with channels or outputs behind, or both"
@@ -69,8 +70,8 @@ def image_figures(
     pictures = _pictures(shown.data if images is None else images, heat.shape[:3])
     drawn = [[row for row in rows if row < len(heat)] for rows in groups]
     count = max(map(len, drawn))
-    valid = titles is None or len(titles) >= count
-    require(valid, "titles", titles, f"{count} titles, one for each row")
+    if titles is not None:
+        titles = texts(titles, "titles", count, "one for each row", more=True)
     grid = _Grid(
         shown, heat, pictures, limit(heat[[i for rows in drawn for i in rows]])
     )
@@ -125,9 +126,10 @@ def _title(axes: Any, text: str) -> None:
 
 def _pictures(given: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Images from 0 to 1, `(rows, height, width)` or with three channels."""
-    found = np.asarray(given, "float64") if given is not None else np.zeros(shape)
+    rule = f"of the shape {shape}, or with channels"
+    found = np.zeros(shape) if given is None else as_numbers(given, "images", rule)
     valid = found.shape[:3] == shape and found.ndim in (3, 4)
-    require(valid, "images", found.shape, f"of the shape {shape}, or with channels")
+    require(valid, "images", found.shape, rule)
     if found.ndim == 4 and found.shape[3] != 3:
         found = found.mean(axis=3)
     low, high = float(np.nanmin(found)), float(np.nanmax(found))

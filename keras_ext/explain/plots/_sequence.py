@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import require
+from keras_ext._core._checks import texts
 from keras_ext._core._figures import plain
+from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._drawing import (
     FAINT,
     INK,
@@ -68,10 +69,11 @@ def sequence(
     count = values.shape[1]
     names = shown.features(row) if count > 1 else ["feature 0"]
     if feature_names is not None:
-        names = [str(name) for name in feature_names]
-        rule = f"{count} names, one for each feature"
-        require(len(names) == count, "feature_names", feature_names, rule)
-    data = None if shown.data is None else np.asarray(shown.data[row], "float64")
+        rule = "one for each feature"
+        names = texts(feature_names, "feature_names", count, rule)
+    rule = "of numbers, which can be drawn"
+    data = shown.data
+    data = None if data is None else as_numbers(data[row], "explanation.data", rule)
     figure, panels = _panels(data is not None, count)
     if data is not None:
         _draw_data(panels["data"], data.reshape(values.shape), names)

@@ -65,7 +65,9 @@ def text_html(
 def written(given: Any, shape: tuple[int, ...]) -> list[list[str]]:
     """What is to be written for the tokens of each row."""
     rule = f"{shape[0]} rows of {shape[1]} tokens each"
-    rows = [] if given is None else [list(row) for row in given]
+    several = isinstance(given, list | tuple) or np.ndim(given) > 0
+    rows = list(given) if several else []
+    rows = [list(row) if np.ndim(row) else [] for row in rows]
     valid = len(rows) == shape[0] and all(len(row) == shape[1] for row in rows)
     require(valid, "tokens", [len(row) for row in rows], rule)
     return [[_word(token) for token in row] for row in rows]

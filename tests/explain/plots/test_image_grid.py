@@ -84,9 +84,13 @@ def test_takes_maps_without_a_base_value():
     [
         ({"max_rows": 0}, r"`max_rows` must be a positive integer"),
         ({"titles": ["one"]}, r"`titles` must be 3 titles, one for each row"),
+        ({"titles": 3}, r"`titles` must be 3 titles, one for each row"),
+        ({"images": "cat.png"}, r"`images` must be of the shape \(3, 4, 5\)"),
+        ({"explanation": "red"}, r"`explanation` must be of the shape \(rows, height"),
+        ({"explanation": {1, 2}}, r"`explanation` must be of the shape \(rows, height"),
         ({"images": np.zeros((3, 5, 4))}, r"`images` must be of the shape \(3, 4, 5\)"),
     ],
 )
 def test_rejects_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
-        image_grid(explanation(), **kwargs)
+        image_grid(**{"explanation": explanation(), **kwargs})

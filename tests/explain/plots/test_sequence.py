@@ -65,6 +65,7 @@ def test_many_features_are_drawn_as_pictures_with_fewer_labels():
         ({}, r"`output` must be the number or name of one of .*\['up', 'down'\]"),
         ({"output": "left"}, r"`output` must be the number or name"),
         ({"output": 0, "feature_names": ["a"]}, r"`feature_names` must be 3 names"),
+        ({"output": 0, "feature_names": "abc"}, r"`feature_names` must be 3 names"),
     ],
 )
 def test_rejects_bad_arguments(kwargs, message):
