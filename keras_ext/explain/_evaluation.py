@@ -9,11 +9,14 @@ from keras_ext._core._typing import Tensor
 from keras_ext.explain._inputs import num_rows, take
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._problem import gathered, rows_like, traced
+from keras_ext.explain._trust import warn_if_unsteady
 
 # All results of one pass together. On two cores small models were fastest with 16,000
 # rows and more at a time, convolutions and attention with 4,000; this gives both.
 BYTES = 64 * 2**20
 _MOST = 65_536
+# How many rows are computed twice, to see whether that makes a difference.
+_TWICE = 2
 
 
 class Evaluation:
@@ -39,6 +42,9 @@ class Evaluation:
         operations = self._traced.graph.get_operations()
         needed = sum(_bytes_per_row(x) for op in operations for x in op.outputs)
         self.batch_size = batch_size or int(np.clip(BYTES // max(1, needed), 1, _MOST))
+        # XLA compiles anew for each number of rows.
+        few = slice(0, self.batch_size if jit else _TWICE)
+        warn_if_unsteady(self, take(example, few))
 
     def __call__(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """The outputs, `(rows, outputs)`."""

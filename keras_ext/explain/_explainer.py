@@ -21,6 +21,11 @@ from keras_ext.explain._players import Players
 from keras_ext.explain._problem import Problem, Rows
 from keras_ext.explain._progress import Progress
 from keras_ext.explain._python_model import PythonModel, as_model
+from keras_ext.explain._trust import (
+    require_finite,
+    warn_of_gap,
+    warn_of_values_that_are_not_finite,
+)
 
 # Up to here all coalitions cost no more than random orders that come near.
 _EXACT_UP_TO = 12
@@ -196,6 +201,14 @@ class Explainer:
             the shape of the input, else `(rows, players)`; with several outputs there
             is one axis more. `base_values` are `(rows,)` or `(rows, outputs)`;
             `error_std`, `data` and the names are there as far as they are known.
+            Methods that take gradients leave in `gap`, of the shape of `base_values`,
+            what their values missed the output by. They make values add up by dividing
+            it among them; where it is more than rounding and chance, they warn and
+            leave it out.
+
+        Raises:
+            ValueError: If the rows are not in the form of the background, or the
+                outputs of some are infinite or NaN.
         """
         most = number_or_auto(budget, "budget")
         tolerance = number(tolerance, "tolerance", above=0, optional=True)
@@ -203,6 +216,9 @@ class Explainer:
         begin = time.perf_counter()
         rows = self._rows(x)
         found = self._explain(rows, most, tolerance, Progress(show_progress))
+        warn_of_values_that_are_not_finite(found.values)
+        if found.gap is not None and found.is_left is not None:
+            warn_of_gap(found.gap, found.is_left)
         problem = self._problem
         seconds = time.perf_counter() - begin
         return to_explanation(
@@ -268,6 +284,8 @@ class Explainer:
         parts = self._problem.inputs.parts(x)
         values = self._evaluate(parts)
         background = self._evaluate(self._problem.background)
+        require_finite(background, "background")
+        require_finite(values, "x")
         which = self._problem.function.which(values)
         return Rows(parts, values, which, background)
 

@@ -40,6 +40,9 @@ def to_explanation(
         error_std=None if error is None else _shaped(error, shape),
         compute_time=seconds,
     )
+    if attribution.gap is not None:
+        gap = attribution.gap
+        found.gap = gap[:, 0] if gap.shape[1] == 1 else gap
     return _with_own_names(found, function, rows)
 
 

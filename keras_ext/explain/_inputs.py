@@ -115,6 +115,10 @@ class Inputs:
         """The rows of a DataFrame as they are, in the order of the elements."""
         return self._pairing.frame_rows(x)
 
+    def for_predict(self, x: Any) -> Any:
+        """Rows as the user gave them, as far as Keras takes that."""
+        return self._pairing.for_predict(given_rows(x, "x", self._pairing.declared))
+
     def _named(self, example: Any) -> list[str]:
         names = self._pairing.names
         if names is None and isinstance(example, dict):

@@ -9,9 +9,11 @@ import tensorflow as tf
 
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor
+from keras_ext.explain._calls._record import operations
 from keras_ext.explain._lookups import HINT, Lookups
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._reach import reached
+from keras_ext.explain._widening import is_whole, widened
 
 
 class Leaves:
@@ -32,6 +34,7 @@ class Leaves:
     def __init__(self, function: ModelFunction, example: Sequence[np.ndarray]) -> None:
         self.function = function
         self._lookups = Lookups(function, example)
+        self._operations = operations(function.model)
         self._embedded = [call for call in self._lookups.calls if call is not None]
         ends = np.cumsum([0, *function.inputs.sizes])
         looked_up = np.diff(np.searchsorted(self._lookups.elements, ends))
@@ -43,21 +46,34 @@ class Leaves:
             or (looked_up[i] < size and example[i].dtype.kind == "f")
         ]
         for i in self._direct:
-            name, dtype = function.inputs.names[i], example[i].dtype
-            rule = f"of real numbers, or go to an Embedding (input {name!r})"
-            require(dtype.kind == "f", "inputs", dtype.name, rule, HINT)
+            self._require_number(i, example[i].dtype.kind in "biuf")
 
     def __call__(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """The leaves of rows."""
-        return [*(parts[i] for i in self._direct), *self._lookups(parts)]
+        direct = [
+            tf.cast(parts[i], tf.float32) if is_whole(parts[i].dtype) else parts[i]
+            for i in self._direct
+        ]
+        return [*direct, *self._lookups(parts)]
 
     def outputs(self, leaves: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
         """The outputs of the model with these leaves in place of those of `parts`."""
-        mixed = list(parts)
+        inputs, mixed = self.function.inputs, list(parts)
         for i, leaf in zip(self._direct, leaves, strict=False):
-            mixed[i] = leaf
-        with self._lookups.giving(leaves[len(self._direct) :]):
-            return self.function(mixed)
+            if not is_whole(parts[i].dtype):
+                mixed[i] = leaf
+        given = inputs.shaped(mixed)
+        reals = {
+            id(given[i]): tf.reshape(leaf, tf.shape(given[i]))
+            for i, leaf in zip(self._direct, leaves, strict=False)
+            if is_whole(parts[i].dtype)
+        }
+        with (
+            self._lookups.giving(leaves[len(self._direct) :]),
+            widened(self._operations if reals else [], reals),
+        ):
+            raw = self.function.model(inputs.arranged(given), training=False)
+        return self.function.outputs_of(raw)
 
     def elements(self, found: Sequence[Tensor]) -> Tensor:
         """Brings what was found for the leaves to the elements, `(rows, elements)`."""
@@ -81,7 +97,7 @@ class Leaves:
             columns = self.function.pick(self.outputs(leaves, parts), which)
             outputs = tf.unstack(columns, axis=1)
         found = [tape.gradient(output, list(leaves)) for output in outputs]
-        self._check(found, leaves, columns)
+        self._check(found, leaves, parts, columns)
         # An output need not depend on every input.
         return columns, [
             [
@@ -91,11 +107,24 @@ class Leaves:
             for row in found
         ]
 
+    def _require_number(self, part: int, condition: bool) -> None:
+        name, dtype = self.function.inputs.names[part], self.function.inputs.dtypes
+        rule = f"of real numbers, or go to an Embedding (input {name!r})"
+        require(condition, "inputs", dtype[part], rule, HINT)
+
     def _check(
-        self, found: Sequence[Any], leaves: Sequence[Tensor], columns: Tensor
+        self,
+        found: Sequence[Any],
+        leaves: Sequence[Tensor],
+        parts: Sequence[Tensor],
+        columns: Tensor,
     ) -> None:
         """Raises if there is no gradient at all, and tells of inputs without one."""
         missing = [all(g is None for g in of) for of in zip(*found, strict=True)]
+        for i, leaf, gone in zip(self._direct, leaves, missing, strict=False):
+            if gone and is_whole(parts[i].dtype):
+                used = reached(columns, {id(parts[i]), id(leaf)})
+                self._require_number(i, not used)
         rule = "such that the outputs have a gradient"
         names = self.function.inputs.names
         require(not all(missing), "inputs", names, rule, HINT)

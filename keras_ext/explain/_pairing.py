@@ -72,6 +72,12 @@ class Pairing:
             wanted = [self.names[i] for i in self.order]
         return np.asarray(_reordered(frame, wanted, "x"))
 
+    def for_predict(self, x: Any) -> Any:
+        """A DataFrame as Keras takes it; anything else as it is, paired by Keras."""
+        if is_frame(x) and self._takes_columns():
+            return {str(key): column for key, column in self._columns_of(x).items()}
+        return x
+
     def _takes_columns(self) -> bool:
         """Whether the columns of a DataFrame go to inputs of their own."""
         several = self.names is not None and len(self.names) > 1
@@ -162,4 +168,4 @@ def _require_names(given: Sequence[str], wanted: Sequence[str], name: str) -> No
     hint = f"Not there: {lacking}. " if lacking else ""
     hint += f"Too many: {beyond}." if beyond else ""
     fits = len(given) == len(wanted) and not hint
-    require(fits, name, list(given), f"for the inputs {list(wanted)}", hint.strip())
+    require(fits, name, list(given), f"with the names {list(wanted)}", hint.strip())

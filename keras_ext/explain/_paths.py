@@ -39,8 +39,8 @@ class Paths:
         behind: np.ndarray,
         t: np.ndarray,
         weights: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Sums over points, and sums of squares.
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sums over points, sums of squares, and the squares of what points have.
 
         Args:
             rows: The rows.
@@ -51,10 +51,12 @@ class Paths:
 
         Returns:
             `(R, elements, k)`, of weight times gradient times difference, and of its
-            square, in float64.
+            square; and `(R, k)`, of the square of its sum over the elements, which says
+            how uncertain sums of values are. All in float64.
         """
         shape = (len(chosen), self.problem.inputs.num_elements, rows.which.shape[1])
         total, squares = np.zeros(shape), np.zeros(shape)
+        of_sums = np.zeros((shape[0], shape[2]))
         for begin, end in self._blocks(behind.shape):
             some = slice(begin[0], end[0]), slice(begin[1], end[1])
             x = gathered([part[chosen[some[0]]] for part in rows.parts])
@@ -70,7 +72,8 @@ class Paths:
                 )
                 total[some[0], :, columns] += found[0].numpy()
                 squares[some[0], :, columns] += found[1].numpy()
-        return total, squares
+                of_sums[some[0], columns] += found[2].numpy()
+        return total, squares, of_sums
 
     def _blocks(
         self, shape: Sequence[int]
@@ -93,7 +96,7 @@ class Paths:
         t: Tensor,
         weights: Tensor,
         which: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         count, points = tf.shape(t)[0], tf.shape(t)[1]
         own = [tf.repeat(part, points, axis=0) for part in x]
         ends = [tf.repeat(leaf, points, axis=0) for leaf in self.leaves(x)]
@@ -117,7 +120,12 @@ class Paths:
         ]
         shape = (count, points, self.problem.inputs.num_elements, len(found))
         stacked = tf.reshape(tf.stack(found, axis=-1), shape)
-        return tf.reduce_sum(stacked, axis=1), tf.reduce_sum(stacked**2, axis=1)
+        of_sums = tf.reduce_sum(tf.reduce_sum(stacked, axis=2) ** 2, axis=1)
+        return (
+            tf.reduce_sum(stacked, axis=1),
+            tf.reduce_sum(stacked**2, axis=1),
+            of_sums,
+        )
 
 
 def _like(t: Tensor, leaf: Tensor) -> Tensor:

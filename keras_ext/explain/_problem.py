@@ -93,10 +93,15 @@ class Attribution:
         values: `(rows, players, k)`, in float64.
         error_std: The standard error of each value, of the same shape; None for
             methods that draw nothing.
+        gap: What the values missed before they were made to add up, `(rows, k)`; None
+            for methods whose values add up by themselves.
+        is_left: Where this was too much to be divided among them, `(rows, k)`.
     """
 
     values: np.ndarray
     error_std: np.ndarray | None = None
+    gap: np.ndarray | None = None
+    is_left: np.ndarray | None = None
 
 
 class Method(Protocol):

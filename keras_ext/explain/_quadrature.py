@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_ext.explain._problem import Attribution, Rows
+from keras_ext.explain._trust import matters
 
 _FIRST = 16
 
@@ -22,8 +23,8 @@ def until_complete(
         explain: Gives the values `(rows, players, k)` of some rows, by their numbers,
             with so many nodes.
         rows: All rows.
-        most: The largest number of nodes. What is still missing then, and the little
-            that is allowed to, is divided in proportion to the values.
+        most: The largest number of nodes. The little that is missing then is divided
+            in proportion to the values; if it matters, it is left out.
         allowed: What may be missing, a number or `(rows, k)`.
         progress: Called with how many rows are done, and of how many.
     """
@@ -41,7 +42,7 @@ def until_complete(
             break
         nodes = min(2 * nodes, most)
         values[going_on] = explain(going_on, nodes)
-    return Attribution(complete(values, np.abs(values), wanted))
+    return completed(values, np.abs(values), wanted, output_scale(rows))
 
 
 def output_scale(rows: Rows) -> np.ndarray:
@@ -55,9 +56,27 @@ def gauss_nodes(count: int) -> tuple[np.ndarray, np.ndarray]:
     return ((t + 1) / 2).astype("float32"), (weights / 2).astype("float32")
 
 
-def complete(values: np.ndarray, shares: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Makes `(rows, players, k)` add up to `(rows, k)`, changing each by its share."""
-    missing = sums - values.sum(axis=1)
+def completed(
+    values: np.ndarray,
+    shares: np.ndarray,
+    sums: np.ndarray,
+    scale: np.ndarray,
+    chance: float | np.ndarray = 0.0,
+    error: np.ndarray | None = None,
+) -> Attribution:
+    """Makes values add up, changing each by its share, unless too much is missing.
+
+    Args:
+        values: `(rows, players, k)`.
+        shares: What each gets of what is missing, relative to the others.
+        sums: What they should add up to, `(rows, k)`.
+        scale: How large the outputs are, `(rows, k)`.
+        chance: How much may be missing by chance, `(rows, k)`.
+        error: The standard error of the values.
+    """
+    gap = sums - values.sum(axis=1)
+    is_left = matters(gap, values, scale, chance)
     total = shares.sum(axis=1, keepdims=True)
     part = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
-    return values + part * missing[:, None]
+    spread = part * np.where(is_left, 0.0, gap)[:, None]
+    return Attribution(values + spread, error, gap, is_left)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_ext._anatomy._linked_method import Link, linked_calls
@@ -14,6 +15,7 @@ from keras_ext._keras._functional import is_functional
 from keras_ext.explain._lookups import Lookups, embeddings_in, replaying
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._reach import reached
+from keras_ext.explain._widening import is_whole, widened
 
 # What Keras does between layers with what the one gives and the other takes.
 _PASSING = {"Cast", "Identity"}
@@ -99,9 +101,8 @@ class Record:
         self._lookups = lookups.calls
         self._num_looked_up = 0
         self._within: list[Tensor | None] = []
-        self._given = {id(x): x for x in given}
-        # Whole numbers are known as well: tokens, and what becomes of them.
-        self._known = dict(self._given)
+        # Whole numbers are known as well: tokens, and what is computed with.
+        self._known = {id(x): x for x in given}
         # All that calls have given, be it of the inputs or not.
         self._noted: dict[int, Tensor] = {}
         # What takes what has no gradient.
@@ -240,15 +241,24 @@ def record_outputs(
         The record, the inputs in their shapes, and the outputs, `(rows, outputs)`.
     """
     inputs, model = function.inputs, function.model
+    ends = np.cumsum([0, *inputs.sizes])
+    looked_up = np.diff(np.searchsorted(lookups.elements, ends)) > 0
     # What is given twice, or is given on as it is, has a place of its own.
     given = [tf.identity(x) for x in inputs.shaped(parts)]
     found = Record(given, lookups)
     made_of = operations(model)
     known = {id(one) for one in made_of}
+    # Their origin is what is given, as that of all that is cast.
+    reals = {
+        id(x): tf.cast(x, tf.float32)
+        for x, is_looked_up in zip(given, looked_up, strict=True)
+        if is_whole(x.dtype) and not is_looked_up
+    }
     within = [x for x in embeddings_in(model) if id(x) not in known]
     with (
         linked_calls(made_of, lambda one: _noting(one, found)),
         linked_calls(within, lambda _: _looking_up(found)),
+        widened(made_of if reals else [], reals),
     ):
         raw = model(inputs.arranged(given), training=False)
     columns = found.add("select", function.selected, (raw,), {})

@@ -6,9 +6,11 @@ import numpy as np
 
 from keras_ext.explain._paths import Paths
 from keras_ext.explain._problem import Attribution, Problem, Rows
-from keras_ext.explain._quadrature import complete
+from keras_ext.explain._quadrature import completed, output_scale
 
 _POINTS = 800
+# What is missing in so many standard errors is no chance.
+_NO_CHANCE = 5.0
 
 
 class ExpectedGradients:
@@ -41,12 +43,17 @@ class ExpectedGradients:
         for done, block in enumerate(blocks, start=1):
             found.append(self._explain(rows, block, replicates, tolerance))
             progress(done, len(blocks))
-        values, errors = (np.concatenate(part) for part in zip(*found, strict=True))
-        return Attribution(values, errors)
+        values, errors, chances = (
+            np.concatenate(part) for part in zip(*found, strict=True)
+        )
+        wanted = rows.explained - rows.explained_background.mean(axis=1)
+        scale = output_scale(rows)
+        return completed(values, errors**2, wanted, scale, chances, errors)
 
     def _explain(
         self, rows: Rows, block: np.ndarray, replicates: int, tolerance: float | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values and their errors, and by how much their sum may be off by chance."""
         rng = np.random.default_rng(self.problem.seed)
         n = self.problem.num_background
         shape = (len(block), self.problem.players.count, rows.which.shape[1])
@@ -55,6 +62,7 @@ class ExpectedGradients:
             np.zeros(shape),
             np.zeros((len(block), 1, 1)),
         )
+        of_sums = np.zeros((shape[0], shape[2]))
         going_on = np.arange(len(block))
         while len(going_on):
             behind, t = _points(rng, n, replicates)
@@ -68,14 +76,19 @@ class ExpectedGradients:
             )
             total[going_on] += self.problem.players.total(sums[0])
             squares[going_on] += self.problem.players.total(sums[1])
+            of_sums[going_on] += sums[2]
             count[going_on] += n * replicates
             mean = total / count
             error = np.sqrt(np.maximum(squares / count - mean**2, 0) / count)
             if tolerance is None:
                 break
             going_on = np.flatnonzero((error > tolerance).any(axis=(1, 2)))
-        base = rows.explained_background[block].mean(axis=1)
-        return complete(mean, error**2, rows.explained[block] - base), error
+        variance = np.maximum(of_sums / count[:, 0] - mean.sum(axis=1) ** 2, 0)
+        # A single point says nothing of chance.
+        several = np.where(count[:, 0] > 1, count[:, 0], 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            chance = np.where(several > 0, np.sqrt(variance / several), np.inf)
+        return mean, error, _NO_CHANCE * chance
 
 
 def _points(

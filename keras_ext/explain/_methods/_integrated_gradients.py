@@ -46,7 +46,7 @@ class IntegratedGradients:
         t, weights = gauss_nodes(nodes)
         size = (len(chosen), n * nodes)
         behind: np.ndarray = np.repeat(np.arange(n, dtype="int32"), nodes)
-        sums, _ = self.paths.sums(
+        sums, *_ = self.paths.sums(
             rows,
             chosen,
             np.broadcast_to(behind, size),

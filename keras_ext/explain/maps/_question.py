@@ -17,6 +17,7 @@ from keras_ext.explain._paths import divisor
 from keras_ext.explain._players import Players
 from keras_ext.explain._problem import Problem, gathered, rows_like, traced
 from keras_ext.explain._progress import Progress
+from keras_ext.explain._trust import require_finite
 
 Map = np.ndarray | dict[str, np.ndarray]
 # What is computed of parts and of the outputs that are chosen of each row.
@@ -56,7 +57,9 @@ class Question:
         self.function = ModelFunction(model, self.inputs, self.parts, outputs)
         self.evaluate = Evaluation(self.function, self.parts, size, self.jit)
         self.batch_size = self.evaluate.batch_size
-        self.which = self.function.which(self.evaluate(self.parts))
+        outputs_of_rows = self.evaluate(self.parts)
+        require_finite(outputs_of_rows, "x")
+        self.which = self.function.which(outputs_of_rows)
 
     @property
     def num_rows(self) -> int:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_ext._core._checks import require
 from keras_ext.explain._explainer import Explainer
@@ -12,10 +14,11 @@ from keras_ext.explain._subject import Subject
 def additivity(explanation: Any, explainer: Explainer, *, x: Any) -> np.ndarray:
     """Measures what the base value and all values together miss the output by.
 
-    It is relative to the largest size that the output has in the rows and in the
-    background, so that it means the same for probabilities and for log-odds. Methods of
-    `Explainer` stay below 1e-5. A low one does not make an explanation right, a high
-    one makes it wrong.
+    The output is what `model.predict` says of the rows as they are given, so that it
+    shows, too, if they were taken for something else. The miss is relative to the
+    largest size of the output in the rows and in the background, so that it means the
+    same for probabilities and for log-odds. Methods of `Explainer` stay below 1e-5, or
+    warn. A low one does not make an explanation right, a high one makes it wrong.
 
     Args:
         explanation: A `shap.Explanation` by any method.
@@ -43,7 +46,25 @@ def additivity(explanation: Any, explainer: Explainer, *, x: Any) -> np.ndarray:
     given = explanation.base_values is not None
     require(given, "explanation.base_values", None, "there, as the values add up to it")
     base = np.reshape(explanation.base_values, (-1, rows.which.shape[1]))
-    miss = np.abs(base + subject.values.sum(axis=1) - rows.explained)
+    outputs = np.take_along_axis(_predicted(subject, x), rows.which, axis=1)
+    miss = np.abs(base + subject.values.sum(axis=1) - outputs)
     largest = np.abs(rows.values).max(axis=0), np.abs(rows.background).max(axis=0)
     scale = np.maximum(*largest)[rows.which]
     return subject.shaped(miss / np.where(scale > 0, scale, 1.0))
+
+
+def _predicted(subject: Subject, x: Any) -> np.ndarray:
+    """All outputs that are explained, of rows as Keras takes them by itself."""
+    function = subject.problem.function
+    if not isinstance(function.model, keras.Model):
+        return subject.rows.values
+    given = keras.tree.map_structure(_tensor, function.inputs.for_predict(x))
+    raw = function.model.predict(given, verbose=0)
+    found: np.ndarray = function.outputs_of(raw).numpy()
+    return found
+
+
+def _tensor(array: Any) -> Any:
+    """Texts as tensors, which Keras does not make of them."""
+    array = np.asarray(array)
+    return tf.constant(array) if array.dtype.kind in "OSU" else array
