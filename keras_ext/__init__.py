@@ -19,6 +19,7 @@ from keras_ext import (
     uncertainty,
 )
 from keras_ext._fit._detach import detach
+from keras_ext._fit._watch_trainings import watch_trainings
 from keras_ext._keras._backend import warn_unless_tensorflow
 from keras_ext._live._find_hyper_variables import hyper_variables
 from keras_ext._live._hyper_variable import HyperVariable
@@ -26,6 +27,7 @@ from keras_ext._live._live_attributes import LiveAttributes
 from keras_ext._live._make_live import make_live
 
 warn_unless_tensorflow()
+watch_trainings()
 
 __version__ = "0.1.0"
 

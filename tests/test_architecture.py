@@ -36,6 +36,7 @@ PRIVATE_NAMES = {
         "_fn_kwargs",
         "_user_loss_weights",
     },
+    "_keras/_saved_along.py": {"keras.src.saving.keras_saveable"},
     "_keras/_optimizer_slots.py": {
         "_distribution_strategy",
         "_get_variable_index",
@@ -62,6 +63,7 @@ NOT_UNDERSCORED = {"Functional", "reduce_per_replica"}
 # Private by spelling alone: of namedtuples, of `os`, and what is put on objects here.
 PUBLIC = {"_replace", "_asdict", "_exit"}
 PUBLIC |= {f"_keras_ext_{name}" for name in ("chains", "replaced", "runs", "scope")}
+PUBLIC |= {f"_keras_ext_{name}" for name in ("along", "memory", "run", "tracked")}
 # Methods of texts, whose arguments are no names.
 OF_TEXTS = {"endswith", "lstrip", "partition", "removesuffix", "replace", "strip"}
 

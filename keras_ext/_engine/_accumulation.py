@@ -1,11 +1,13 @@
 """Micro-batches, kept until an update is made of them."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
+from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._keras import _replica
 from keras_ext._live._hyper_variable import HyperVariable
@@ -95,6 +97,7 @@ class Accumulation:
         self._local_sums = [_sum(shape, "local", "float32") for shape in shapes]
         # The weights of the step that was traced last.
         self._variables: Sequence[Variable] = ()
+        self._step: Any = None
 
     @property
     def variables(self) -> list[Variable]:
@@ -119,6 +122,7 @@ class Accumulation:
     ) -> None:
         """Takes in a micro-batch, on every replica."""
         del direct  # there are none: see `GradientPipeline.build`
+        self._require_one_set(variables)
         self._variables = variables
         weight = []
         if self._weigh is not None:
@@ -126,6 +130,26 @@ class Accumulation:
             # What signals measure is quadratic in the gradient, and of no weight.
             local = [x / tf.square(tf.cast(weight[0], x.dtype)) for x in local]
         _replica.merge(self._keep_or_end, [*gradients, *local, *weight])
+
+    def _require_one_set(self, variables: Sequence[Variable]) -> None:
+        """Raises if one step hands over one part of the weights after another.
+
+        Each part would count as a micro-batch, and an update have some of the weights.
+        """
+        changed = [id(v) for v in variables] != [id(v) for v in self._variables]
+        if tf.executing_eagerly():
+            in_one_step = self.num_waiting > 0
+        else:
+            step, last = tf.compat.v1.get_default_graph(), self._step
+            in_one_step = last is not None and last() is step
+            self._step = weakref.ref(step)
+        require(
+            not (changed and in_one_step and self._variables),
+            "trainable_variables",
+            [v.path for v in variables],
+            "those of the call before, in one step that accumulates",
+            hint="Give each part its own optimizer, or apply one once, to all weights.",
+        )
 
     def _keep_or_end(self, strategy: Any, values: Sequence[Any]) -> None:
         """Keeps a micro-batch or, if it is the last, ends the update; cross-replica."""

@@ -16,6 +16,7 @@ from keras_ext._engine._rollback import Rollback
 from keras_ext._engine._sample_count import SampleCount
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._values import assign_values, values_of
 from keras_ext._live._hyper_variable import HyperVariable
 
 
@@ -123,6 +124,27 @@ class AttachedPipeline(GradientPipeline):
         # what is left is applied before weights are restored, averaged or written.
         self.flush()
         super().finalize_variable_values(var_list)
+
+    # What a training that goes on needs of it, see `TrainingRun`.
+
+    def get_state(self) -> dict[str, Any]:
+        """What it has accumulated, and what its transforms and signals remember."""
+        return {name: values_of(parts) for name, parts in self._parts().items()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on with what another one of the same parts has returned."""
+        for name, parts in self._parts().items():
+            assign_values(parts, state[name], f"the {name} of the callbacks")
+
+    def _parts(self) -> dict[str, list[Variable]]:
+        if not self.built:
+            return {"transforms": [], "signals": []}
+        signals = [
+            v
+            for signal in self.signals
+            for v in (*signal.state, *(h.build() for h in signal.hyper_variables))
+        ]
+        return {"transforms": self.own_variables, "signals": signals}
 
     # A file that is saved meanwhile holds the state of the wrapped optimizer where it
     # would be without the pipeline. (Its config is what `compile` was given.)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -11,6 +12,7 @@ from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._local_updates import LocalUpdates, after
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras import _replica
+from keras_ext._keras._optimizer_slots import strategy_of
 from keras_ext._live._hyper_variable import HyperVariable
 
 
@@ -75,6 +77,32 @@ class ElasticUpdates(LocalUpdates):
         _replica.each_replica(strategy, pull, own, total)
         self._state.synchronizations.assign_add(1)
 
+    # The files of a model have the center; what goes on needs the replicas, too.
+
+    def get_state(self) -> dict[str, Any]:
+        if not self.built:
+            return super().get_state()
+        # Several replicas have changed places with the centers while somebody looks.
+        is_shown = self._lookers and strategy_of(self).num_replicas_in_sync > 1
+        kept = self._state.centers if is_shown else self._state.weights
+        replicas = [_on_each_replica(v) for v in [*kept, *self._state.slots]]
+        return {**super().get_state(), "replicas": replicas}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        if not self.built or "replicas" not in state:
+            return
+        for center, weight in zip(
+            self._state.centers, self._state.weights, strict=True
+        ):
+            center.assign(weight)
+        replicas = strategy_of(self).num_replicas_in_sync
+        kept = [*self._state.weights, *self._state.slots]
+        for variable, values in zip(kept, state["replicas"], strict=True):
+            # On other machines, all begin at the center.
+            if len(values) == replicas:
+                _assign_each(variable, values)
+
     # While somebody looks, the weights are in the place of the center.
 
     def _differs(self) -> bool:
@@ -111,3 +139,12 @@ def _copy(variable: Variable) -> Variable:
         autocast=False,
         name=f"{variable.name}_center",
     )
+
+
+def _on_each_replica(variable: Variable) -> list[np.ndarray]:
+    return [np.array(part) for part in _replica.parts(variable)]
+
+
+def _assign_each(variable: Variable, values: Sequence[np.ndarray]) -> None:
+    for part, value in zip(_replica.parts(variable), values, strict=True):
+        part.assign(value)

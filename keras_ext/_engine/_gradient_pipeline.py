@@ -220,6 +220,8 @@ class GradientPipeline(ForwardingOptimizer):
         owned += [v for part in self.transforms for v in part.state]
         owned += accumulation.variables
         self._state = _State(nonfinite_steps, left_out, accumulation, owned)
+        # Where `tf.train.Checkpoint` finds them.
+        self._checkpointed = {str(i): v for i, v in enumerate(owned)}
 
     def _new_accumulation(
         self, variables: Sequence[Variable]

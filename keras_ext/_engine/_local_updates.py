@@ -14,6 +14,7 @@ from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._fail_if_unused import fail_if_unused
 from keras_ext._engine._forwarding_optimizer import ForwardingOptimizer
 from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._values import assign_values, values_of
 from keras_ext._keras import _reduction, _replica
 from keras_ext._keras._optimizer_slots import built_variables, strategy_of
 from keras_ext._live._hyper_variable import HyperVariable
@@ -307,6 +308,23 @@ class LocalUpdates(ForwardingOptimizer):
         """Leaves the weights that the training stands for, and one optimizer."""
         if not self._lookers:
             self.show()
+
+    # What a training that goes on needs of it, see `TrainingRun`.
+
+    def get_state(self) -> dict[str, Any]:
+        """What it has counted."""
+        return {"counts": values_of(self._counts())}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on with what another one has returned, with the loaded weights."""
+        assign_values(self._counts(), state["counts"], "the updates of the replicas")
+
+    def _counts(self) -> list[Variable]:
+        if not self.built:
+            return []
+        state = self._state
+        counts = [state.since, state.apart, state.synchronizations, state.left_out]
+        return [*counts, self.sync_every.build()]
 
     # A file that is saved meanwhile holds the state of the wrapped optimizer where it
     # would be without this one. (Its config is what `compile` was given.)

@@ -1,10 +1,11 @@
 """Callbacks that can be copied and pickled at any time."""
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
+from keras_ext._fit._memory import memory_of, recall
 from keras_ext._live._live_attributes import LiveAttributes
 
 
@@ -14,7 +15,32 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
     KerasTuner copies callbacks, maybe used ones, before each trial, and others pickle
     them. What a `fit` has left in them belongs to its model, and cannot be copied: a
     copy takes over the attributes that there were when the first `fit` began.
+
+    What it remembers from epoch to epoch is saved with the model while it trains, and
+    restored when a training goes on, see `TrainingRun`. A subclass lists the attributes
+    in `remembered`, or overrides `get_state` and `set_state`.
     """
+
+    # Attributes to save; those of base classes are added.
+    remembered: ClassVar[tuple[str, ...]] = ()
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what has to be saved for a training to go on, between two epochs.
+
+        Returns:
+            A dictionary of numbers, texts, arrays, and lists and dictionaries of these.
+        """
+        return memory_of(self)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on with what `get_state` has returned, when a training goes on.
+
+        Called after `on_train_begin`, and before the first epoch begins.
+
+        Args:
+            state: The dictionary.
+        """
+        recall(self, state)
 
     def set_model(self, model: keras.Model) -> None:
         if "_lasting" not in vars(self):

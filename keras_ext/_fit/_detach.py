@@ -4,6 +4,7 @@ import keras
 
 from keras_ext._core._checks import require
 from keras_ext._fit._fit_scope import close_scope
+from keras_ext._fit._training_run import close_run
 
 
 def detach(model: keras.Model) -> None:
@@ -35,3 +36,4 @@ def detach(model: keras.Model) -> None:
     """
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     close_scope(model)
+    close_run(model)

@@ -10,7 +10,8 @@ import keras
 
 from keras_ext._anatomy._linked_method import Link, link_method
 from keras_ext._core._checks import require
-from keras_ext._keras._model_runs import is_running, tell_when_runs_end
+from keras_ext._keras._model_runs import is_running
+from keras_ext._keras._optimizer_slots import built_variables
 from keras_ext._live._hyperparameter import Hyperparameter
 from keras_ext._live._live_value import LiveFloat, LiveValue
 
@@ -38,6 +39,8 @@ class FitScope:
         self._finish: list[Callable[[], None]] = []
         self._movers: dict[int, tuple[Any, Any]] = {}
         self._begun = False
+        # What was traced before anything was put there.
+        self._train_function = getattr(model, "train_function", None)
         # A loop without `fit` may call `evaluate`: that ends no scope of the loop.
         self._in_run = is_running(model)
         # By name, what callbacks share, such as the pipeline of gradients.
@@ -94,12 +97,13 @@ class FitScope:
         """The optimizer of the model.
 
         Raises:
-            ValueError: If it has none.
+            ValueError: If it has none, or one that does not know all weights.
         """
         optimizer = getattr(self.model, "optimizer", None)
         valid = isinstance(optimizer, keras.optimizers.Optimizer)
         hint = "Call model.compile(optimizer=...) before fit."
         require(valid, "model.optimizer", optimizer, "a Keras optimizer", hint)
+        _require_built_for(self.model, optimizer)
         return optimizer
 
     def begin(self) -> None:
@@ -128,12 +132,14 @@ class FitScope:
 
     def wrap_optimizer(self, wrapper: Any) -> None:
         """Puts a `ForwardingOptimizer` in the place of the optimizer that it wraps."""
-        self.model.optimizer = wrapper
+        # Past Keras's attribute tracking: a `tf.train.Checkpoint` of the model saves
+        # what it was compiled with.
+        object.__setattr__(self.model, "optimizer", wrapper)
 
         def unwrap() -> None:
             # Who compiled the model meanwhile keeps what they have put there.
             if self.model.optimizer is wrapper:
-                self.model.optimizer = wrapper.optimizer
+                object.__setattr__(self.model, "optimizer", wrapper.optimizer)
 
         self.on_close(unwrap)
 
@@ -184,7 +190,22 @@ class FitScope:
         try:
             self._undo.close()
         finally:
-            model.train_function = None
+            # If it came to nothing, the model goes on as if there had been no `fit`.
+            model.train_function = None if self._begun else self._train_function
+
+
+def _require_built_for(model: keras.Model, optimizer: Any) -> None:
+    """Raises if an optimizer was built for other weights than those to be trained."""
+    if not optimizer.built:
+        return
+    known = {id(v) for v in built_variables(optimizer)}
+    unknown = [v.path for v in model.trainable_variables if id(v) not in known]
+    hint = (
+        "Call model.compile(...) with a new optimizer after `trainable` was changed, "
+        f"and for each model. It does not know {unknown[:3]}."
+    )
+    rule = "one that was built for all the trainable weights"
+    require(not unknown, "model.optimizer", type(optimizer).__name__, rule, hint)
 
 
 def close_scope(model: keras.Model) -> None:
@@ -194,12 +215,8 @@ def close_scope(model: keras.Model) -> None:
         scope.close()
 
 
-def watch_runs() -> None:
-    """Closes from now on what a run of a model leaves open, in whatever way it ends."""
-    tell_when_runs_end(_close_that_of_the_run)
-
-
-def _close_that_of_the_run(model: keras.Model) -> None:
+def close_left_open(model: keras.Model) -> None:
+    """Undoes what a run of the model has left on it, and what a loop has not."""
     scope = FitScope.present(model)
     if scope is not None and scope._in_run:
         scope.close()

@@ -1,12 +1,10 @@
 """Callbacks that put something on the model while it trains."""
 
-from typing import Any, Self
-
 import keras
 
 from keras_ext._core._typing import Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
-from keras_ext._fit._fit_scope import FitScope, watch_runs
+from keras_ext._fit._fit_scope import FitScope
 
 
 class ScopedCallback(CopyableCallback):
@@ -14,11 +12,6 @@ class ScopedCallback(CopyableCallback):
 
     A subclass overrides `attach`, and calls these hooks if it overrides them.
     """
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        # Before the `fit` that it is for: that one is to be watched already.
-        watch_runs()
-        return super().__new__(cls)
 
     def attach(self, scope: FitScope) -> None:
         """Puts on the model what this callback needs."""

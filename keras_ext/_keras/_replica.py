@@ -80,6 +80,12 @@ def native(value: Any) -> Any:
     return value.value if isinstance(value, keras.Variable) else value
 
 
+def parts(variable: Variable) -> list[Any]:
+    """The variables of the replicas of this process that one is made of."""
+    mirrored = native(variable)
+    return list(getattr(mirrored, "values", (mirrored,)))
+
+
 def local_variable(
     shape: Sequence[int], dtype: str, name: str, total: str, initial: Any = 0
 ) -> Variable:

@@ -1,6 +1,6 @@
 """A learning rate that is multiplied while training, whatever it comes from."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -22,6 +22,8 @@ class LearningRateGain:
     Args:
         optimizer: The optimizer that steps.
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("gain", "_numbers", "_since")
 
     def __init__(self, optimizer: Any) -> None:
         self._optimizer = optimizer

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class RegularizationKnobs:
         live: Their live values.
         span: The offsets stay between minus this and this.
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("first", "offsets", "_room")
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Watches what a model rests on while it learns."""
 
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -58,6 +58,8 @@ class ExplainDuringTraining(CopyableCallback):
         >>> watch.history["epoch"], watch.history["importance"].shape
         (array([0, 1, 3]), (3, 3))
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("_epochs", "_importances")
 
     def __init__(
         self,

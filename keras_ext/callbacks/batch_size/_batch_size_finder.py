@@ -1,6 +1,7 @@
 """Chooses the batch size when training begins."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from keras_ext._core._checks import choice, integer, integers, number, require
 from keras_ext._core._typing import Logs
@@ -78,6 +79,12 @@ class BatchSizeFinder(CopyableCallback):
         best = getattr(self.result, self.mode)
         require(best is not None, "sizes", self.sizes, f"small enough\n{self.result}\n")
         self.data.batch_size = best
+
+    def get_state(self) -> dict[str, Any]:
+        return {"batch_size": int(self.data.batch_size)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.data.batch_size = state["batch_size"]
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:

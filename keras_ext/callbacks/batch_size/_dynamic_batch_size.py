@@ -2,7 +2,7 @@
 
 import math
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -124,6 +124,16 @@ class DynamicBatchSize(GradientCallback):
         - [McCandlish et al., 2018](https://arxiv.org/abs/1812.06162)
         - [Johnson et al., 2020](https://arxiv.org/abs/2007.05105) (AdaScale)
     """
+
+    remembered: ClassVar[tuple[str, ...]] = (
+        "_policy",
+        "_size",
+        "_last_logs",
+        "_before",
+        "_decided",
+        "_batches",
+        "_rate",
+    )
 
     def __init__(  # noqa: PLR0913
         self,
@@ -360,6 +370,17 @@ class DynamicBatchSize(GradientCallback):
                 self._signals[name].unit.assign(self._micro_batch)
         for live, momentum in self._momenta.items():
             live.assign(momentum ** (self._actuator.batch / (self._initial or 1)))
+
+    # Going on.
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "momenta": list(self._momenta.values())}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        self._momenta = dict(zip(self._momenta, state["momenta"], strict=True))
+        self._size = self._actuator.set(self._size)
+        self._pass_on_batch()
 
     # Telling.
 

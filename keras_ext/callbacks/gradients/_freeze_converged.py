@@ -106,6 +106,15 @@ class FreezeConverged(StoppingCallback, GradientCallback):
         super().reset()
         self._history: dict[str, list[float]] = {}
 
+    def get_state(self) -> dict[str, Any]:
+        # In the order of the weights: another model may have other names for them.
+        return {**super().get_state(), "norms": list(self._history.values())}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        paths = [v.path for v in self.model.trainable_variables]
+        self._history = dict(zip(paths, state["norms"], strict=False))
+
     def install(self, pipeline: AttachedPipeline) -> None:
         self._freeze = Freeze(include=self.include, exclude=self.exclude, frozen=False)
         pipeline.add_transform(self._freeze)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from keras import ops
@@ -14,7 +14,11 @@ from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.gradients._gradient_plot import draw
-from keras_ext.callbacks.gradients._gradient_records import Writer, open_writers
+from keras_ext.callbacks.gradients._gradient_records import (
+    Writer,
+    joined_rows,
+    open_writers,
+)
 from keras_ext.diagnostics._diagnose import recorded
 from keras_ext.distribute._is_chief import is_chief
 from keras_ext.signals.gradients._gradient_moments import GradientMoments
@@ -115,6 +119,14 @@ class GradientMonitor(GradientCallback):
         (3, 2)
     """
 
+    remembered: ClassVar[tuple[str, ...]] = (
+        "_layers",
+        "_seen",
+        "_nonfinite",
+        "_next_look",
+        "_loss_is_scaled",
+    )
+
     def __init__(
         self,
         every: int = 50,
@@ -180,6 +192,17 @@ class GradientMonitor(GradientCallback):
         self._seen = 0
         self._nonfinite = 0
         self._next_look = self._num_updates() + 1
+
+    def get_state(self) -> dict[str, Any]:
+        rows = joined_rows(self._chunks) if self._chunks else None
+        return {**super().get_state(), "rows": rows}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        rows = state["rows"]
+        self._chunks = [] if rows is None else [rows]
+        for writer in self._writers if rows is not None else ():
+            writer.restore(rows)
 
     def _num_updates(self) -> int:
         return int(ops.convert_to_numpy(self.pipeline.iterations))

@@ -2,7 +2,7 @@
 
 import csv
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,11 +23,30 @@ class Writer(Protocol):
     def write(self, rows: dict[str, Any]) -> None:
         """Takes some rows."""
 
+    def restore(self, rows: dict[str, Any]) -> None:
+        """Takes the rows that were written before a training went on."""
+
     def flush(self) -> None:
         """Sees to it that they are on disk."""
 
     def close(self) -> None:
         """Ends the file."""
+
+
+def joined_rows(chunks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The rows of several chunks in one."""
+    plain = ("update", "epoch", "histograms")
+    by_quantity = ("global", "per_layer")
+    return {
+        **{name: np.concatenate([c[name] for c in chunks]) for name in plain},
+        **{
+            name: {
+                q: np.concatenate([c[name][q] for c in chunks]) for q in chunks[0][name]
+            }
+            for name in by_quantity
+        },
+        "layers": chunks[-1]["layers"],
+    }
 
 
 def open_writers(path: Any, tensorboard: Any, append: bool) -> list[Writer]:
@@ -58,6 +77,9 @@ class _Enduring:
 
     def write(self, rows: dict[str, Any]) -> None:
         self._try(lambda: self._writer.write(rows))
+
+    def restore(self, rows: dict[str, Any]) -> None:
+        self._try(lambda: self._writer.restore(rows))
 
     def flush(self) -> None:
         self._try(self._writer.flush)
@@ -110,6 +132,7 @@ class _Csv:
     def __init__(self, path: Path, append: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._has_header = append and path.exists()
+        self._appends = append
         self._file = path.open("a" if append else "w", newline="")
 
     def write(self, rows: dict[str, Any]) -> None:
@@ -120,6 +143,11 @@ class _Csv:
                 self._has_header = True
             writer.writerow(line.values())
         self._file.flush()
+
+    def restore(self, rows: dict[str, Any]) -> None:
+        # A file that is added to has them.
+        if not self._appends:
+            self.write(rows)
 
     def flush(self) -> None:
         pass
@@ -137,11 +165,16 @@ class _Parquet:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._tables = []
+        self._appends = append
         if append and path.exists():
             self._tables.append(self._parquet.read_table(path))
 
     def write(self, rows: dict[str, Any]) -> None:
         self._tables.append(self._arrow.Table.from_pylist(list(_lines(rows))))
+
+    def restore(self, rows: dict[str, Any]) -> None:
+        if not self._appends:
+            self.write(rows)
 
     def flush(self) -> None:
         if self._tables:
@@ -182,6 +215,9 @@ class _TensorBoard:
         buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
         buckets = buckets[present[0] : present[-1] + 1]
         tf.summary.write(tag, buckets, step=step, metadata=self._metadata)
+
+    def restore(self, rows: dict[str, Any]) -> None:
+        """Does nothing: TensorBoard adds what it finds in all files of a folder."""
 
     def flush(self) -> None:
         self._writer.flush()

@@ -1,5 +1,7 @@
 """Synchronous training first, and local updates later."""
 
+from typing import ClassVar
+
 import keras
 from keras import ops
 
@@ -52,6 +54,8 @@ class PostLocalSGD(LocalSGD):
     References:
         - [Lin et al., 2020](https://arxiv.org/abs/1808.07217)
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("_first_rate",)
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 import math
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -125,6 +125,16 @@ class AdaptiveDropout(ScopedCallback):
         True
     """
 
+    remembered: ClassVar[tuple[str, ...]] = (
+        "decisions",
+        "_gap",
+        "_last_gap",
+        "_controller",
+        "_guards",
+        "_positions",
+        "_highest",
+    )
+
     def __init__(  # noqa: PLR0913
         self,
         train_data: Any = None,
@@ -199,6 +209,9 @@ class AdaptiveDropout(ScopedCallback):
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         self._find_data()
+        self._training.prepare(self.model, name="train_data")
+        if self._validation_probe is not None:
+            self._validation_probe.prepare(self.model, name="validation_data")
         self._gap = OverfitGap()
         self._last_gap = math.nan
         self._controller = deepcopy(self.controller) or PI(self.target_gap)

@@ -1,7 +1,7 @@
 """One controller over all that regularizes a model."""
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -29,6 +29,7 @@ from keras_ext.controllers.continuous._pi import PI
 from keras_ext.signals.losses._loss_probe import LossProbe
 from keras_ext.signals.losses._overfit_gap import OverfitGap
 
+_DATA = ("train_data", "validation_data")
 RULES = ("hypergradient", "gap", "population")
 
 
@@ -141,6 +142,14 @@ class AdaptiveRegularization(ScopedCallback):
         epoch 0: gap ...; warm-up; strength +0.00
     """
 
+    remembered: ClassVar[tuple[str, ...]] = (
+        "decisions",
+        "_gap",
+        "_rule",
+        "_knobs",
+        "_first_values",
+    )
+
     def __init__(  # noqa: PLR0913
         self,
         train_data: Any = None,
@@ -205,6 +214,8 @@ class AdaptiveRegularization(ScopedCallback):
         )
         # They are traced with the live values of this `fit`.
         self._probes = LossProbe(training), LossProbe(validation)
+        for probe, name in zip(self._probes, _DATA, strict=True):
+            probe.prepare(self.model, name=name)
         self._rule = self._make_rule(training, validation)
         self._gap = OverfitGap(self._rule.smoothing)
         self._first_values = self._knobs.values()

@@ -1,6 +1,6 @@
 """Shows how dropout misleads the batch normalization that comes after it."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -82,6 +82,8 @@ class DropoutBatchNormBalance(CopyableCallback):
     References:
         - [Li et al., 2018](https://arxiv.org/abs/1801.05134)
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("ratios", "_epochs")
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_ext._anatomy._kept_values import kept_values
 from keras_ext._anatomy._linked_method import Link, Method, linked_calls
+from keras_ext._anatomy._trial import called
 from keras_ext._core._typing import Tensor
 
 # Of each channel: how many values, their mean and their variance.
@@ -59,7 +60,7 @@ class InputMoments:
     def _moments(self, x: Any) -> list[Moments]:
         records: list[tuple[keras.Layer, Any]] = []
         with _stand_ins(self._watched, self._training, records):
-            self._model(x, training=False)
+            called(self._model, x, training=False)
         # A layer that is called twice has two records.
         self.norms = list(dict.fromkeys(layer for layer, _ in records))
         return [

@@ -1,6 +1,6 @@
 """Estimates the moving statistics of batch normalization anew."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -52,6 +52,8 @@ class RecalibrateBatchNorm(CopyableCallback):
     References:
         - [Li et al., 2018](https://arxiv.org/abs/1801.05134)
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("_epochs", "_due")
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -73,6 +73,8 @@ class HyperparameterScheduler(ScopedCallback):
         >>> model.get_layer("dropout").rate
         0.25
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("_steps",)
 
     def __init__(self, schedules: Mapping[str, Any], *, every: str = "epoch") -> None:
         super().__init__()

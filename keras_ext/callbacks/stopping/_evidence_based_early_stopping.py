@@ -1,7 +1,7 @@
 """Stops when the gradients of the data are no evidence of a slope any more."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_ext._core._checks import number
 from keras_ext._engine._attached_pipeline import AttachedPipeline
@@ -74,6 +74,7 @@ class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
     """
 
     criterion = "gradient_evidence"
+    remembered: ClassVar[tuple[str, ...]] = ("_average", "_weight")
 
     def __init__(
         self,

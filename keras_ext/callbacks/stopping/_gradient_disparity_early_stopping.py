@@ -2,15 +2,16 @@
 
 import itertools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._trial import called, trace_early
 from keras_ext._core._checks import integer, require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Logs, Tensor
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
 
@@ -74,6 +75,7 @@ class GradientDisparityEarlyStopping(StoppingCallback):
     """
 
     criterion = "gradient_disparity"
+    remembered: ClassVar[tuple[str, ...]] = ("_previous", "_rises")
 
     def __init__(
         self,
@@ -108,6 +110,11 @@ class GradientDisparityEarlyStopping(StoppingCallback):
         )
         self._previous = math.inf
         self._rises = False
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        x, y, _ = next(iter(self._data))
+        trace_early(self._gradient, (x, y), "train_data", "the gradients")
 
     def _gradient_of(self, x: Any, y: Any) -> Tensor:
         """The gradient of one batch, as a vector in float32."""
@@ -150,7 +157,7 @@ def row_losses(model: keras.Model, x: Any, y: Any) -> Tensor:
     hint = "The losses of the rows are needed, and there is no one loss to take."
     require(single, "model.loss", model.loss, "one loss of one output", hint)
     loss = keras.losses.get(model.loss)
-    predictions = model(x, training=False)
+    predictions = called(model, x, training=False)
     losses = (loss.call if isinstance(loss, keras.Loss) else loss)(y, predictions)
     axes = tuple(range(1, len(losses.shape)))
     return ops.mean(losses, axis=axes) if axes else losses

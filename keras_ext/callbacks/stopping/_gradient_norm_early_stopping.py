@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_ext._core._checks import flag, integer, number, require
 from keras_ext._engine._attached_pipeline import AttachedPipeline
@@ -84,6 +84,7 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
     """
 
     criterion = "mean_gradient_norm"
+    remembered: ClassVar[tuple[str, ...]] = ("_peak", "_smallest", "_recent")
 
     def __init__(  # noqa: PLR0913
         self,

@@ -2,15 +2,16 @@
 
 import math
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._trial import called, trace_early
 from keras_ext._core._checks import integer, number
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Logs, Tensor
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
 
@@ -74,6 +75,13 @@ class LabelWaveEarlyStopping(StoppingCallback):
     """
 
     criterion = "label_changes"
+    remembered: ClassVar[tuple[str, ...]] = (
+        "_before",
+        "_changes",
+        "_smallest",
+        "_has_fallen",
+        "_is_minimum",
+    )
 
     def __init__(
         self,
@@ -108,8 +116,13 @@ class LabelWaveEarlyStopping(StoppingCallback):
         self._has_fallen = False
         self._is_minimum = False
 
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        x, _, _ = next(iter(self._data))
+        trace_early(self._predict, (x,), "train_data", "the outputs")
+
     def _classes(self, x: Any) -> list[Tensor]:
-        outputs = keras.tree.flatten(self.model(x, training=False))
+        outputs = keras.tree.flatten(called(self.model, x, training=False))
         return [
             keras.ops.argmax(y, axis=-1)
             if y.shape[-1] != 1

@@ -1,7 +1,7 @@
 """The three classes of stopping rules of Prechelt."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_ext._core._checks import choice, integer, number, require
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
@@ -77,6 +77,15 @@ class PrecheltEarlyStopping(StoppingCallback):
         - Prechelt, 1998, "Early Stopping - But When?", in Neural Networks: Tricks of
           the Trade
     """
+
+    remembered: ClassVar[tuple[str, ...]] = (
+        "_smallest",
+        "_has_improved",
+        "_training",
+        "_last_end",
+        "_ups",
+        "_watched",
+    )
 
     def __init__(
         self,

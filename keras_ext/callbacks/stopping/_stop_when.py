@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -11,6 +11,7 @@ from keras_ext._anatomy._linked_method import replace_method
 from keras_ext._core._checks import choice, integer, require
 from keras_ext._core._typing import Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
+from keras_ext._fit._memory import memory_of, recall
 from keras_ext.callbacks.stopping._announcement import announce
 from keras_ext.callbacks.stopping._stopping_callback import (
     StoppingCallback,
@@ -74,6 +75,14 @@ class StopWhen(CopyableCallback):
         (True, 2)
     """
 
+    remembered: ClassVar[tuple[str, ...]] = (
+        "stopped_epoch",
+        "stopped_by",
+        "_epochs",
+        "_votes",
+        "_weights",
+    )
+
     def __init__(
         self,
         rule: str,
@@ -102,6 +111,23 @@ class StopWhen(CopyableCallback):
         self.stopped_by: str | None = None
         self._votes = [False] * len(self.callbacks)
         self._weights: list[list[Any] | None] = [None] * len(self.callbacks)
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            **super().get_state(),
+            "members": [
+                m.get_state() if isinstance(m, CopyableCallback) else _memory_of(m)
+                for m in self.callbacks
+            ],
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        for member, kept in zip(self.callbacks, state["members"], strict=True):
+            if isinstance(member, CopyableCallback):
+                member.set_state(kept)
+            else:
+                recall(member, kept)
 
     def set_params(self, params: Any) -> None:
         super().set_params(params)
@@ -221,6 +247,11 @@ def _noted_weights(model: keras.Model) -> Iterator[list[list[Any]]]:
         yield weights
     finally:
         undo()
+
+
+def _memory_of(member: keras.callbacks.Callback) -> dict[str, Any]:
+    """What a member of Keras remembers; the arguments of `fit` are no part of it."""
+    return {k: value for k, value in memory_of(member).items() if k != "params"}
 
 
 def _still_wants_to_stop(member: keras.callbacks.Callback) -> bool:

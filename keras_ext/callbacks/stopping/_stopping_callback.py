@@ -1,7 +1,7 @@
 """The base of the callbacks that end the training."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -35,6 +35,15 @@ class StoppingCallback(CopyableCallback):
 
     # The name of the criterion in the logs.
     criterion: str
+    remembered: ClassVar[tuple[str, ...]] = (
+        "stopped_epoch",
+        "stopped_by",
+        "_epochs",
+        "_streak",
+        "_last",
+        "_best_weights",
+        "_best_epoch",
+    )
 
     def __init__(
         self,

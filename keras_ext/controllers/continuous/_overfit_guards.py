@@ -1,6 +1,7 @@
 """When not to regularize more, though the gap is large."""
 
 import math
+from typing import ClassVar
 
 # Over so many steps the trend of the validation loss is taken.
 _TREND = 3
@@ -22,6 +23,8 @@ class OverfitGuards:
         max_damage: A rise of the training loss above its best by this share of the
             validation loss counts as damage.
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("_best_training", "_validation")
 
     def __init__(self, min_progress: float, max_damage: float) -> None:
         self._min_progress = min_progress

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,6 +53,8 @@ class PopulationBased:
     References:
         - [Jaderberg et al., 2017](https://arxiv.org/abs/1711.09846)
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("settings", "_random")
 
     def __init__(
         self,

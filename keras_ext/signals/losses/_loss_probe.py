@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._kept_values import kept_values
+from keras_ext._anatomy._trial import loss_of, trace_early
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor
 
@@ -58,6 +59,29 @@ class LossProbe:
         Returns:
             The loss, averaged over rows; NaN or infinity if it is so.
         """
+        self._compile(model)
+        # The loss of a model with many outputs counts itself into the metrics of the
+        # epoch that is running.
+        with kept_values(model.metrics_variables):
+            return self._mean_loss()
+
+    def prepare(self, model: keras.Model, *, name: str = "data") -> None:
+        """Finds out, before a training, whether the loss can be measured.
+
+        Args:
+            model: A compiled model.
+            name: The argument that the data come from, for the error.
+
+        Raises:
+            ValueError: If it cannot, with the reason.
+        """
+        self._compile(model)
+        batch = next(iter(self.data), None)
+        require(batch is not None, name, "0 rows", "of one row or more")
+        with kept_values(model.metrics_variables):
+            trace_early(self._loss, batch, name, "the loss")
+
+    def _compile(self, model: keras.Model) -> None:
         # `compile` sets a loss and makes new metrics; what was traced is out of date.
         compiled = [model, model.loss, *model.metrics]
         if [id(x) for x in compiled] != [id(x) for x in self._compiled]:
@@ -65,10 +89,6 @@ class LossProbe:
             self._loss = tf.function(
                 _loss_of(model), autograph=False, reduce_retracing=True
             )
-        # The loss of a model with many outputs counts itself into the metrics of the
-        # epoch that is running.
-        with kept_values(model.metrics_variables):
-            return self._mean_loss()
 
     def _mean_loss(self) -> float:
         total, rows = 0.0, 0
@@ -79,19 +99,20 @@ class LossProbe:
         require(rows > 0, "data", "0 rows", "of one row or more")
         return total / rows
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "LossProbe":
+    def __getstate__(self) -> dict[str, Any]:
         # What was traced for a model stays with the original.
+        return {**vars(self), "_compiled": [], "_loss": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LossProbe":
         copied = type(self).__new__(type(self))
-        traced: dict[str, Any] = {"_compiled": [], "_loss": None}
-        vars(copied).update({**vars(self), **traced})
+        vars(copied).update(self.__getstate__())
         memo[id(self)] = copied
         return copied
 
 
 def _loss_of(model: keras.Model) -> Any:
     def loss(x: Any, y: Any, sample_weight: Any) -> Tensor:
-        y_pred = model(x, training=False)
-        value = model.compute_loss(x, y, y_pred, sample_weight, training=False)
+        value = loss_of(model, x, y, sample_weight, training=False)
         return tf.cast(value, tf.float32)
 
     return loss

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._trial import loss_of
 from keras_ext._core._typing import Tensor
 from keras_ext._keras._optimizer_slots import adam_preconditioner, decays
 from keras_ext._keras._replica import dense
@@ -44,6 +45,8 @@ class SlopeProbe:
         validation_data: What `FixedData` takes.
         seed: The seed of the signs.
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("_random",)
 
     def __init__(self, train_data: Any, validation_data: Any, seed: int | None) -> None:
         self._validation = FixedData(validation_data)
@@ -144,8 +147,7 @@ def _gradient_of(model: keras.Model, training: bool) -> Any:
     def gradient(x: Any, y: Any, sample_weight: Any) -> list[Tensor]:
         weights = [w.value for w in model.trainable_variables]
         with tf.GradientTape() as tape:
-            y_pred = model(x, training=training)
-            loss = model.compute_loss(x, y, y_pred, sample_weight, training=training)
+            loss = loss_of(model, x, y, sample_weight, training)
         gradients = tape.gradient(
             loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )

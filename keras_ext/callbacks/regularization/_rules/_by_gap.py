@@ -1,5 +1,7 @@
 """One strength for all, by the overfitting gap."""
 
+from typing import ClassVar
+
 from keras_ext.callbacks.regularization._rules._regularization_rule import (
     Decision,
     RegularizationRule,
@@ -15,6 +17,8 @@ class ByGap(RegularizationRule):
     Args:
         controller: Is told the gap.
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("_strength", "_controller", "_guards")
 
     def __init__(self, controller: Controller) -> None:
         self._strength = 0.0

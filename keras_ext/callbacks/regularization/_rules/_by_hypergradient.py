@@ -1,6 +1,6 @@
 """Each by the gradient of the validation loss."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_ext.callbacks.regularization._rules._regularization_rule import (
     Decision,
@@ -19,6 +19,8 @@ class ByHypergradient(RegularizationRule):
         validation_data: What `FixedData` takes.
         seed: The seed of the perturbations.
     """
+
+    remembered: ClassVar[tuple[str, ...]] = ("_probe", "_controller")
 
     def __init__(
         self, train_data: Any, validation_data: Any, *, seed: int | None

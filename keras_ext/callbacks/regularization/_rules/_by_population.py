@@ -1,12 +1,13 @@
 """A population of trainings within one, whose best go on."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._trial import called
 from keras_ext._live._regularization_knobs import RegularizationKnobs
 from keras_ext.callbacks.regularization._rules._regularization_rule import (
     Decision,
@@ -34,6 +35,13 @@ class ByPopulation(RegularizationRule):
 
     # The gap of one member says nothing about that of the next.
     smoothing = 0.0
+    remembered: ClassVar[tuple[str, ...]] = (
+        "_member",
+        "_scores",
+        "_rounds",
+        "_population",
+        "_states",
+    )
 
     def __init__(
         self, members: int, warmup_rounds: int, *, seed: int | None, data: Any
@@ -45,6 +53,7 @@ class ByPopulation(RegularizationRule):
         self._member = 0
         self._scores = [math.nan] * members
         self._states: list[list[Any]] = []
+        self._variables: list[Any] = []
         self._rounds = 0
 
     def begin(self, model: keras.Model, knobs: RegularizationKnobs) -> None:
@@ -72,9 +81,10 @@ class ByPopulation(RegularizationRule):
 
     def before_epoch(self) -> None:
         # Not when training begins: an optimizer may have been wrapped after that.
-        if not self._states:
+        if not self._variables:
             self._build()
             self._variables = [*self.model.variables, *self.model.optimizer.variables]
+        if not self._states:
             self._states = [self._state()] * self._count
         else:
             self._load(self._member)
@@ -85,7 +95,7 @@ class ByPopulation(RegularizationRule):
         model = self.model
         with model.distribute_strategy.scope():
             if not model.built:
-                model(next(iter(FixedData(self._data)))[0], training=False)
+                called(model, next(iter(FixedData(self._data)))[0], training=False)
             model.optimizer.build(model.trainable_variables)
 
     def decide(self, sensed: Sensed) -> Decision:

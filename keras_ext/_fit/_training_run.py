@@ -1,0 +1,245 @@
+"""What callbacks of this library do together in one training, and remember of it."""
+
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+
+from keras_ext._anatomy._linked_method import Method, link_method
+from keras_ext._core._checks import require
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._packed import packed, unpacked
+from keras_ext._keras._model_runs import is_running
+from keras_ext._keras._tracked_along import track_along
+from keras_ext._live._find_hyperparameters import find_hyperparameters
+from keras_ext._live._live_value import LiveValue
+
+# On a model: the training that goes on, and what it is to go on with.
+_RUN, _MEMORY = "_keras_ext_run", "_keras_ext_memory"
+
+
+class TrainingRun:
+    """One training of a model, from the list of callbacks to its end.
+
+    Whatever is saved of the model meanwhile has with it what these callbacks remember,
+    and the number of the epoch to go on with. Whoever saves at the end of an epoch
+    finds all of them done with it: those that come later in the list are called before.
+
+    A training goes on with what was read from a file if that was read in its beginning,
+    as `BackupAndRestore` does, or in a `tf.train.Checkpoint`, or if it begins with the
+    epoch that the file is to go on with.
+
+    Args:
+        model: The model.
+        callbacks: Those of this library, in the order of the list.
+        owner: The list.
+    """
+
+    def __init__(
+        self, model: keras.Model, callbacks: Sequence[Any], owner: Any
+    ) -> None:
+        _require_each_once(callbacks)
+        # Weakly, so that who saves what is on the model does not come back to it.
+        self._model: Any = weakref.ref(model)
+        self.callbacks = list(callbacks)
+        self.owner = owner
+        self.epoch = 0
+        self._has_begun = False
+        # A loop without `fit` may call `evaluate`: that is not its end.
+        self.in_fit = is_running(model)
+        # While an epoch ends: its logs, and what lets each of them end it.
+        self._logs: Any = None
+        self._ends: list[Callable[[int, Any], None]] = []
+        self._undo = ExitStack()
+
+    @classmethod
+    def present(cls, model: keras.Model) -> "TrainingRun | None":
+        """The run that a model is in, if any."""
+        return vars(model).get(_RUN)
+
+    @classmethod
+    def of_list(cls, owner: Any) -> "TrainingRun | None":
+        """The run that a list of callbacks leads."""
+        model = getattr(owner, "model", None)
+        run = cls.present(model) if model is not None else None
+        return run if run is not None and run.owner is owner else None
+
+    def open(self) -> None:
+        """Puts it on the model."""
+        left_behind = self.present(self._model())
+        if left_behind is not None:
+            left_behind.close()
+        model = self._model()
+        # Past Keras's attribute tracking.
+        object.__setattr__(model, _RUN, self)
+        self._undo.callback(link_method(model, "save_own_variables", self._ending))
+        self._undo.callback(track_along(model, self.write, self.read))
+
+    def close(self) -> None:
+        """Takes it off again."""
+        model = self._model()
+        self._undo.close()
+        if self.present(model) is self:
+            object.__delattr__(model, _RUN)
+
+    # Saving.
+
+    def _ending(self, save_own_variables: Method) -> Method:
+        # The first thing that Keras does with a model that it saves.
+        def save(store: Any) -> None:
+            self._end_epoch()
+            save_own_variables(store)
+
+        return save
+
+    def write(self) -> bytes:
+        """What is saved with the model."""
+        self._end_epoch()
+        return packed(self.memory())
+
+    def memory(self) -> dict[str, Any]:
+        """What has to be known to go on."""
+        model = self._model()
+        shared = {} if (scope := FitScope.present(model)) is None else scope.shared
+        return {
+            "epoch": self.epoch,
+            "live": [[kind, float(live)] for kind, live in _live_values(model)],
+            "shared": {name: part.get_state() for name, part in shared.items()},
+            "callbacks": {name: c.get_state() for name, c in self._named()},
+        }
+
+    def _named(self) -> Iterator[tuple[str, Any]]:
+        """The callbacks by names that do not depend on who else is in the list."""
+        counts: dict[str, int] = {}
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            counts[name] = counts.get(name, 0) + 1
+            yield f"{name}_{counts[name]}", callback
+
+    # Going on.
+
+    def read(self, content: bytes) -> None:
+        """Takes in what was in a checkpoint of TensorFlow."""
+        if not self._has_begun:
+            keep_memory(self._model(), content, goes_on=True)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Is called when an epoch begins, before the callbacks are."""
+        self.epoch = epoch
+        if not self._has_begun:
+            self._has_begun = True
+            memory = taken_memory(self._model(), epoch)
+            if memory is not None:
+                self._go_on(memory)
+
+    def _go_on(self, memory: dict[str, Any]) -> None:
+        model = self._model()
+        live_values = list(_live_values(model))
+        # In their order: another model may have other names for its layers.
+        if [kind for kind, _ in live_values] == [kind for kind, _ in memory["live"]]:
+            for (_, live), (_, value) in zip(live_values, memory["live"], strict=True):
+                live.assign(value)
+        scope = FitScope.present(model)
+        for name, part in scope.shared.items() if scope is not None else ():
+            if name in memory["shared"]:
+                part.set_state(memory["shared"][name])
+        for name, callback in self._named():
+            if name in memory["callbacks"]:
+                callback.set_state(memory["callbacks"][name])
+
+    # Ending an epoch.
+
+    @contextmanager
+    def ending(self, epoch: int) -> Iterator[None]:
+        """The time in which the callbacks are told that an epoch has ended."""
+        self.epoch = epoch + 1
+        with ExitStack() as stack:
+            stack.callback(self._ends.clear)
+            for callback in self.callbacks:
+                stack.callback(link_method(callback, "on_epoch_end", _once))
+                self._ends.append(callback.on_epoch_end)
+            # The list makes a dictionary of its own, which all of them write to.
+            first = self.owner.callbacks[0]
+            stack.callback(
+                link_method(first, "on_epoch_end", self._noting, outermost=True)
+            )
+            yield
+
+    def _noting(self, on_epoch_end: Method) -> Method:
+        def note(epoch: int, logs: Any = None) -> None:
+            self._logs = logs
+            on_epoch_end(epoch, logs)
+
+        return note
+
+    def _end_epoch(self) -> None:
+        """Lets all end the epoch that have not done so, if one ends."""
+        for end in list(self._ends):
+            end(self.epoch - 1, self._logs)
+
+
+def _once(on_epoch_end: Method) -> Method:
+    """Ends an epoch early, or when the turn comes, and not again."""
+    done = False
+
+    def end_once(epoch: int, logs: Any = None) -> None:
+        nonlocal done
+        if not done:
+            done = True
+            on_epoch_end(epoch, logs)
+
+    return end_once
+
+
+def _require_each_once(callbacks: Sequence[Any]) -> None:
+    for i, callback in enumerate(callbacks):
+        again = any(callback is other for other in callbacks[:i])
+        name = type(callback).__name__
+        require(not again, "callbacks", f"{name} twice", "each of them once")
+
+
+def _live_values(model: keras.Model) -> Iterator[tuple[str, LiveValue]]:
+    for found in find_hyperparameters(model):
+        if found.live is not None:
+            yield found.live.name, found.live
+
+
+def keep_memory(model: keras.Model, content: bytes, goes_on: bool) -> None:
+    """Keeps what was read for the next training.
+
+    Args:
+        model: The model.
+        content: What was read.
+        goes_on: Whether the next training goes on with it in any case, and not only if
+            it begins with the epoch that it is for.
+    """
+    object.__setattr__(model, _MEMORY, (content, goes_on))
+
+
+def taken_memory(model: keras.Model, epoch: int) -> dict[str, Any] | None:
+    """What the training that begins now goes on with."""
+    if _MEMORY not in vars(model):
+        return None
+    content, goes_on = vars(model)[_MEMORY]
+    object.__delattr__(model, _MEMORY)
+    memory: dict[str, Any] = unpacked(content)
+    if goes_on or 0 < epoch == memory["epoch"]:
+        return memory
+    if epoch > 0:
+        warnings.warn(
+            f"The callbacks begin anew: the model was saved to go on with epoch "
+            f"{memory['epoch']}, and `fit` begins with epoch {epoch}. Pass "
+            f"initial_epoch={memory['epoch']} to let them go on too.",
+            stacklevel=2,
+        )
+    return None
+
+
+def close_run(model: keras.Model) -> None:
+    """Closes the run that a model is in, if any."""
+    run = TrainingRun.present(model)
+    if run is not None:
+        run.close()
