@@ -11,6 +11,8 @@ from keras_ext._core._typing import Tensor
 
 # So long a message of somebody else is still read.
 _LONGEST = 240
+# What Python and Keras raise where something is missing or does not fit together.
+_CANNOT_WORK = (ValueError, TypeError, NotImplementedError, AttributeError, LookupError)
 
 
 def called(model: keras.Model, x: Any, training: bool) -> Any:
@@ -51,7 +53,7 @@ def trace_early(function: Any, batch: Any, name: str, what: str) -> None:
     """
     try:
         function.get_concrete_function(*batch)
-    except Exception as error:
+    except _CANNOT_WORK as error:
         reason = f"{type(error).__name__}: {cut(str(error).strip(), _LONGEST)}"
         raise ValueError(
             f"`{name}` must be data from which {what} of this model can be computed. "

@@ -198,7 +198,7 @@ def _require_each_once(callbacks: Sequence[Any]) -> None:
     for i, callback in enumerate(callbacks):
         again = any(callback is other for other in callbacks[:i])
         name = type(callback).__name__
-        require(not again, "callbacks", f"{name} twice", "each of them once")
+        require(not again, "callbacks", f"{name} twice", "once in the list, each")
 
 
 def _live_values(model: keras.Model) -> Iterator[tuple[str, LiveValue]]:

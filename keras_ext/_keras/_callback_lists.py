@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+Method = Callable[..., Any]
 # From the list, the method within and its arguments.
 Around = Callable[..., Any]
 

@@ -4,24 +4,22 @@ So the two methods of `keras.callbacks.CallbackList` are wrapped, for the proces
 the first time that somebody wants to know. The wrappers change nothing else.
 """
 
-import functools
 import threading
-from collections.abc import Callable
 from typing import Any
 
-import keras
-
+from keras_ext._keras._callback_lists import Method, put_around
 from keras_ext._keras._model_runs import tell_when_runs_end
 
 _begun = threading.local()
+_watching: list[bool] = []
 
 
 def watch_epochs() -> None:
     """Notes from now on which epoch begins."""
-    callbacks = keras.callbacks.CallbackList
-    if not hasattr(callbacks.on_epoch_begin, "__wrapped__"):
-        callbacks.on_epoch_begin = _noting(callbacks.on_epoch_begin)
-        callbacks.on_epoch_end = _forgetting(callbacks.on_epoch_end)
+    if not _watching:
+        _watching.append(True)
+        put_around("on_epoch_begin", _note)
+        put_around("on_epoch_end", _forget_first)
         tell_when_runs_end(lambda model: _forget())
 
 
@@ -39,22 +37,16 @@ def _forget() -> None:
     _begun.epoch = None
 
 
-def _noting(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def on_epoch_begin(self: Any, epoch: int, logs: Any = None) -> None:
-        # A callback may read data, too, which are not those of the epoch.
-        _forget()
-        method(self, epoch, logs)
-        _begun.epoch = epoch
-
-    return on_epoch_begin
+def _note(callbacks: Any, on_epoch_begin: Method, epoch: int, logs: Any = None) -> None:
+    # A callback may read data, too, which are not those of the epoch.
+    _forget()
+    on_epoch_begin(epoch, logs)
+    _begun.epoch = epoch
 
 
-def _forgetting(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def on_epoch_end(self: Any, epoch: int, logs: Any = None) -> None:
-        # The data may have been of another kind, and nobody has taken it.
-        _forget()
-        method(self, epoch, logs)
-
-    return on_epoch_end
+def _forget_first(
+    callbacks: Any, on_epoch_end: Method, epoch: int, logs: Any = None
+) -> None:
+    # The data may have been of another kind, and nobody has taken it.
+    _forget()
+    on_epoch_end(epoch, logs)

@@ -29,7 +29,7 @@ MAKE = {
     "monitor": lambda: GradientMonitor(every=2),
     "dropout": lambda: AdaptiveDropout(PROBE, PROBE, warmup_epochs=0),
     "regularization": lambda: AdaptiveRegularization(
-        PROBE, PROBE, exclude="rate", rule="pi", warmup_epochs=0
+        PROBE, PROBE, exclude="rate", rule="gap", warmup_epochs=0
     ),
     "batch": lambda: DynamicBatchSize(
         [(0, 2)], batch_size=8, learning_rate_scaling="sqrt", adjust_batch_norm=True
