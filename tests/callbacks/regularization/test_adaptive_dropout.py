@@ -397,7 +397,7 @@ def batched(data):
         (1, (X[:450], Y[:450]), {"validation_split": 2 / 3, "steps_per_execution": 2}),
         (1, (batched(TRAIN),), {"validation_data": batched(VALIDATION)}),
         pytest.param(
-            2,
+            1,
             (batched(TRAIN),),
             {"validation_data": batched(VALIDATION), "jit_compile": True},
             marks=pytest.mark.thorough(MATRIX),
