@@ -75,7 +75,7 @@ def occlusion(
     ]
     labels = {
         name: np.broadcast_to(
-            np.arange(prod(own)).reshape(*own, *[1] * (len(shape) - len(own))), shape
+            np.arange(prod(own)).reshape((*own, *[1] * (len(shape) - len(own)))), shape
         )
         for name, own, shape in zip(names, axes, inputs.shapes, strict=True)
     }

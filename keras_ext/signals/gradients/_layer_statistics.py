@@ -239,14 +239,16 @@ class LayerStatistics(GradientSignal):
         return self._layer_sums(numbers, self._layer_indices(variables))
 
     def _layer_sums(self, numbers: Tensor, layers: Sequence[int]) -> Tensor:
-        sums = tf.math.unsorted_segment_sum(numbers, layers, len(self.layers))
+        indices = tf.constant(layers, "int32")  # of which there may be none
+        sums = tf.math.unsorted_segment_sum(numbers, indices, len(self.layers))
         return ops.append(sums, ops.sum(numbers))
 
     def _notice_alive(self, update: Update) -> None:
         gradient_of = {
             id(v): g for g, v in zip(update.gradients, update.variables, strict=True)
         }
-        sizes = []
+        # Nothing but embeddings tells of no units.
+        sizes = [ops.zeros((0,))]
         for variable in self._tellers:
             if id(variable) not in gradient_of:
                 sizes.append(ops.zeros((self._num_told(variable),)))

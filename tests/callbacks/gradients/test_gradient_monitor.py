@@ -468,3 +468,20 @@ class TestPlot:
 def test_rejects_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         GradientMonitor(**kwargs)
+
+
+def test_a_model_of_nothing_but_embeddings_has_no_units_to_be_dead():
+    table = keras.layers.Embedding(3, 1, name="words")
+    model = keras.Sequential(
+        [keras.Input((2,), dtype="int32"), table, keras.layers.GlobalAveragePooling1D()]
+    )
+    model.compile("sgd", "mse", run_eagerly=True)
+    monitor = GradientMonitor(every=1)
+    tokens = np.array([[0, 1], [1, 1]])
+    model.fit(tokens, np.ones((2, 1)), callbacks=[monitor], verbose=0)
+    history = monitor.history
+    assert np.isnan(history["global"]["dead_fraction"]).all()
+    assert (history["global"]["gradient_norm"] > 0).all()
+    assert "dead units" not in [
+        finding.kind for finding in kx.diagnostics.diagnose(monitor)
+    ]

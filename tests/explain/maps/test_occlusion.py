@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -55,3 +56,10 @@ def test_rejects_bad_arguments():
         name = next(iter(kwargs))
         with pytest.raises(ValueError, match=f"`{name}` must be a positive integer"):
             occlusion(perceptron(), normal(2, 6), **kwargs)
+
+
+def test_rows_without_axes():
+    scalar = keras.Input(())
+    model = keras.Model(scalar, keras.layers.Reshape((1,))(3.0 * scalar))
+    found = occlusion(model, np.array([1.0, -2.0]))
+    np.testing.assert_allclose(found, [3.0, -6.0], rtol=1e-6)
