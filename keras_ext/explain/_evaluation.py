@@ -41,6 +41,7 @@ class Evaluation:
         self._traced: Any = traced(function, [rows_like(example)], jit)
         operations = self._traced.graph.get_operations()
         needed = sum(_bytes_per_row(x) for op in operations for x in op.outputs)
+        self.bytes_per_row = needed
         self.batch_size = batch_size or int(np.clip(BYTES // max(1, needed), 1, _MOST))
         # XLA compiles anew for each number of rows.
         few = slice(0, self.batch_size if jit else _TWICE)

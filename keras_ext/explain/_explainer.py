@@ -6,6 +6,7 @@ from typing import Any
 
 from keras_ext._core._checks import choice, flag, integer, number, require
 from keras_ext.explain._arguments import is_compiled, number_or_auto
+from keras_ext.explain._choice import SAMPLED_UP_TO, choose
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._explanation import (
     pairs_explanation,
@@ -19,18 +20,14 @@ from keras_ext.explain._methods import METHODS, WITHOUT_GRADIENTS
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players
 from keras_ext.explain._problem import Problem, Rows
-from keras_ext.explain._progress import Progress
+from keras_ext.explain._progress import Progress, say
 from keras_ext.explain._python_model import PythonModel, as_model
+from keras_ext.explain._squares import squares_of
 from keras_ext.explain._trust import (
     require_finite,
     warn_of_gap,
     warn_of_values_that_are_not_finite,
 )
-
-# Up to here all coalitions cost no more than random orders that come near.
-_EXACT_UP_TO = 12
-# Beyond, one row takes more than a million evaluations with a hundred background rows.
-_SAMPLED_UP_TO = 4096
 
 
 class Explainer:
@@ -56,7 +53,8 @@ class Explainer:
     - `"deep"`: DeepLIFT, layer by layer, averaged over the background (Deep SHAP). Of
       the gradient methods the one with the fewest evaluations. Layers without a rule
       of their own are integrated. *Not* Shapley values.
-    - `"auto"`: `"exact"` up to 12 players, else `"permutation"`. `reason` says so.
+    - `"auto"`: `"exact"` up to 12 players, else `"permutation"`. Of images of more than
+      4096 numbers, squares play, 7 along the longer side. `reason` says so.
 
     The model is called in inference mode, within compiled graphs, in chunks whose
     memory is bounded. The whole background is used. Nothing outside of the explainer
@@ -156,9 +154,15 @@ class Explainer:
         parts = inputs.parts(background, "background")
         function = ModelFunction(model, inputs, parts, outputs, output_names, link)
         names, last_axis = named_elements(inputs, feature_names)
+        said = ""
+        if groups is None and method == "auto":
+            groups, said = squares_of(inputs, SAMPLED_UP_TO)
         grouped = Players(inputs, groups, names, last_axis)
         single = Players(inputs, None, names, last_axis)
-        self.method, self.reason = _choose(method, grouped.count)
+        self.method, self.reason = choose(method, grouped.count)
+        if said:
+            self.reason += f" {said}"
+            say(self.reason)
         players = single if self.method == "owen" else grouped
         self._evaluate = Evaluation(function, parts, size, compiled)
         self._problem = Problem(
@@ -169,6 +173,7 @@ class Explainer:
             compiled,
             seed,
             None if groups is None else grouped.of_element,
+            self._evaluate.bytes_per_row,
         )
         self._explain = METHODS[self.method](self._problem)
 
@@ -190,7 +195,9 @@ class Explainer:
         Args:
             x: The rows, in the form of the background.
             budget: About how many evaluations of the model each row may take, or
-                `"auto"`. With a `tolerance` as many again are made until it is met.
+                `"auto"` for a number that is smaller for large models; `error_std` says
+                what error that leaves. With a `tolerance` as many again are made until
+                it is met.
             tolerance: The standard error that no value should exceed; None makes one
                 round. Methods without a standard error take it for what the values may
                 miss the output by, or ignore it.
@@ -288,19 +295,3 @@ class Explainer:
         require_finite(values, "x")
         which = self._problem.function.which(values)
         return Rows(parts, values, which, background)
-
-
-def _choose(method: str, players: int) -> tuple[str, str]:
-    """The method, and a sentence why."""
-    if method != "auto":
-        return method, "it was asked for."
-    if players <= _EXACT_UP_TO:
-        why = f"{players} players have {2**players} coalitions, few enough for all."
-        return "exact", why
-    hint = (
-        "Pass `groups`, such as those of kx.explain.groups.grid, or a method that "
-        'takes gradients, such as "expected_gradients"; those are no Shapley values.'
-    )
-    rule = f'<= {_SAMPLED_UP_TO} for method="auto"'
-    require(players <= _SAMPLED_UP_TO, "players", players, rule, hint)
-    return "permutation", f"{players} players are too many for all coalitions."

@@ -12,6 +12,11 @@ from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players
 
+# What all evaluations of a row may compute by themselves, in bytes; and how many there
+# are at least. An image of 224 x 224 takes some 10 times a first `predict`.
+_AT_ONCE = 24 * 2**30
+_LEAST = 64
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -26,6 +31,7 @@ class Problem:
         jit: Whether graphs are compiled with XLA.
         seed: The seed of what is drawn.
         group: The group of each element, if there are groups.
+        bytes_per_row: How much memory takes what is computed for one row.
     """
 
     function: ModelFunction
@@ -35,6 +41,15 @@ class Problem:
     jit: bool = False
     seed: int = 0
     group: np.ndarray | None = None
+    bytes_per_row: int = 1
+
+    def affordable(self, most: int) -> int:
+        """How many evaluations a row gets by itself, fewer than that of large models.
+
+        By what a row takes in memory, which grows as its time does and is the same
+        everywhere.
+        """
+        return max(min(most, _LEAST), min(most, _AT_ONCE // max(1, self.bytes_per_row)))
 
     @property
     def inputs(self) -> Inputs:

@@ -78,6 +78,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.2g} h"
 
 
+def say(line: str) -> None:
+    """Writes a line at once."""
+    _write(line + "\n")
+
+
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()

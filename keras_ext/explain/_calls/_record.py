@@ -228,9 +228,8 @@ def record_outputs(
 ) -> tuple[Record, list[Tensor], Tensor]:
     """Computes the explained outputs of parts, noting the calls of the model.
 
-    Models made of layers, functional ones and `Sequential`, are looked into, also when
-    they are in one another; anything else is one operation. Two more calls are noted
-    after those, under the names `"select"` and `"link"`.
+    Models made of layers are looked into, also when they are in one another; anything
+    else is one operation. Two more calls are noted, named `"select"` and `"link"`.
 
     Args:
         function: The model.

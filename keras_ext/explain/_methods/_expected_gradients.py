@@ -33,7 +33,8 @@ class ExpectedGradients:
         progress: Callable[[int, int], None],
     ) -> Attribution:
         n, count = self.problem.num_background, len(rows.which)
-        replicates = max(1, round((_POINTS if budget is None else budget) / n))
+        points = self.problem.affordable(_POINTS) if budget is None else budget
+        replicates = max(1, round(points / n))
         points = replicates * n
         at_once = max(1, self.paths.batch_size // points)
         blocks = [

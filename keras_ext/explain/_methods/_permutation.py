@@ -65,7 +65,11 @@ class Permutation:
         """How many orders each background row gets."""
         n, players = self.problem.num_background, self.problem.players.count
         if budget is None:
-            return max(2, -(-_REPLICATES // n))
+            usual = -(-_REPLICATES // n)
+            steps = 2 * n * max(1, players - 1)
+            # Without gradients, an evaluation takes a third.
+            most = 3 * self.problem.affordable(usual * steps) // steps
+            return max(2, min(usual, most))
         least = 2 if n == 1 else 1  # for an error to be known at all
         return max(least, round(budget / (2 * n * max(1, players - 1))))
 

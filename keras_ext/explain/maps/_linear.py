@@ -54,23 +54,37 @@ class Linear:
         bias = _of_sign(self(tf.zeros_like(p[:1])), up)
         return self._product(p, up) + self._product(n, not up) + bias
 
-    def _product(self, x: Tensor, up: bool) -> Tensor:
-        """With the weights of one sign alone, and no bias."""
-        y = self._with(x, up)
+    def favored(self, p: Tensor, n: Tensor | None, gamma: float) -> Tensor:
+        """The sums, in which positive products and biases count `1 + gamma` times.
+
+        Args:
+            p: What is positive of the input, and else zeros.
+            n: What is negative; None if nothing can be.
+            gamma: By how much they count more.
+        """
+        bias = self(tf.zeros_like(p[:1]))
+        total = self._product(p, True, gamma) + bias + gamma * _of_sign(bias, True)
+        return total if n is None else total + self._product(n, False, gamma)
+
+    def _product(self, x: Tensor, up: bool, gamma: float | None = None) -> Tensor:
+        """With weights of one sign alone, or counting more, and no bias."""
+        y = self._with(x, up, gamma)
         if self._normalization is None:
             return y
         scale, _ = _scale_and_shift(self._normalization, y)
         # Where the sign is turned, it is the other weights.
-        return scale * tf.where(scale >= 0, y, self._with(x, not up))
+        return scale * tf.where(scale >= 0, y, self._with(x, not up, gamma))
 
-    def _with(self, x: Tensor, up: bool) -> Tensor:
+    def _with(self, x: Tensor, up: bool, gamma: float | None) -> Tensor:
         rule = (
             f'"epsilon" for {self._name!r}, which has more weights than kernel and bias'
         )
         names = [w.name for w in self._kernel]
         require(len(self._kernel) == 1, "rule", names, rule)
         kernel = self._kernel[0]
-        state = [(kernel, _of_sign(tf.convert_to_tensor(kernel), up))]
+        weights = tf.convert_to_tensor(kernel)
+        own = _of_sign(weights, up)
+        state = [(kernel, own if gamma is None else weights + gamma * own)]
         if self._bias is not None:
             state.append((self._bias, tf.zeros(self._bias.shape)))
         with keras.StatelessScope(state_mapping=state):

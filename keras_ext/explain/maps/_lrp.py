@@ -46,8 +46,11 @@ def lrp(  # noqa: PLR0913
     largest. Batch normalization counts as part of the linear layer before it, and
     elsewhere passes on. Of a softmax or sigmoid at the end the logits are explained.
 
-    For networks of common layers; attention, recurrent layers, layer normalization and
-    products of two tensors have no rule.
+    Factors of a product get equal parts; but one that is broadcast, such as that of
+    squeeze-and-excitation, is a gate that weighs the other, and gets nothing.
+
+    For networks of common layers; attention, recurrent layers and layer normalization
+    have no rule.
 
     Args:
         model: A built functional or `Sequential` model; it is called in inference mode.

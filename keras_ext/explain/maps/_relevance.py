@@ -36,6 +36,9 @@ _PASSING_LAYERS = (
 _PASSING_OPERATIONS = (*ELEMENTWISE_OPERATIONS, "Negative")
 # The same, where the other operand does not depend on the inputs.
 _BROADCASTING = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide")
+# By their types in a graph.
+_POSITIVE = {"Relu", "Relu6", "Sigmoid", "Softmax", "Softplus"}
+_KEEPING_SIGNS = {"AvgPool", "Cast", "Identity", "MaxPool", "Pad", "Reshape"}
 # Where nothing but rounding is to be kept from being divided by.
 _TINY = 1e-9
 
@@ -67,11 +70,17 @@ class Weighing:
         require(rule in RULES, "rule", rule, f"one of {RULES}, for each layer")
         if rule == "epsilon":
             return shared(linear, [x], own, self.epsilon)[0]
+        if rule == "gamma" and _is_positive(x):
+
+            def alone(p: Tensor) -> Tensor:
+                return linear.favored(p, None, self.gamma)
+
+            return shared(alone, [x], own, self.epsilon)[0]
         signs = [tf.nn.relu(x), -tf.nn.relu(-x)]
         if rule == "gamma":
 
             def boosted(p: Tensor, n: Tensor) -> Tensor:
-                return linear(p + n) + self.gamma * linear.signed(p, n, True)
+                return linear.favored(p, n, self.gamma)
 
             return list(map(tf.add, *shared(boosted, signs, own, self.epsilon)))
         up, down = (
@@ -82,6 +91,14 @@ class Weighing:
             self.alpha * (a + b) - (self.alpha - 1) * (c + d)
             for a, b, c, d in zip(*up, *down, strict=True)
         ]
+
+
+def _is_positive(x: Tensor) -> bool:
+    """Whether it can be seen that nothing in a tensor is negative."""
+    operation = getattr(x, "op", None)  # eager tensors have none
+    while operation is not None and operation.type in _KEEPING_SIGNS:
+        operation = operation.inputs[0].op
+    return operation is not None and operation.type in _POSITIVE
 
 
 def shared(
@@ -209,15 +226,32 @@ def _passing(step: Step, own: Relevance, weighing: Weighing) -> list[Relevance]:
     return [[summed(r, step.call.inputs[0]) for r in own]]
 
 
+def _multiplying(step: Step, own: Relevance, weighing: Weighing) -> list[Relevance]:
+    """To the factors, in equal parts; what is broadcast is a gate, and gets nothing.
+
+    As the gates of squeeze-and-excitation: they weigh a signal, as weights do.
+    """
+    del weighing
+    factors, (y,) = step.inputs, step.call.outputs
+    of_y = [x.shape[1:] == y.shape[1:] for x in factors]
+    gets = of_y if any(of_y) else [True] * len(of_y)
+    return [
+        [summed(r / sum(gets), x) if mine else tf.zeros_like(x) for r in own]
+        for x, mine in zip(factors, gets, strict=True)
+    ]
+
+
 # The first that fits counts.
 _LAYERS: Any = (
     (_weighted, WEIGHTED_LAYERS),
     (_summing, SUMMING_LAYERS),
+    (_multiplying, layers.Multiply),
     (_passing, _PASSING_LAYERS),
     (_moving, (*LINEAR_LAYERS, *MAX_LAYERS)),
 )
 _OPERATIONS: Any = (
     (_summing, _SUMMING_OPERATIONS),
+    (_multiplying, ("Multiply",)),
     (_passing, _PASSING_OPERATIONS),
     (_moving, LINEAR_OPERATIONS),
 )

@@ -215,9 +215,33 @@ def test_says_which_layer_has_no_rule():
             lrp(keras.Model(inputs, head), normal(2, 4, 3))
     with pytest.raises(ValueError, match=r"Received: model=\"Formula"):
         lrp(Formula(lambda a, b: a * b), normal(2, 2))
-    product = keras.Model(inputs, layers.Dense(1)(inputs * inputs))
-    with pytest.raises(ValueError, match=r"Received: model=\"Multiply"):
-        lrp(product, normal(2, 4, 3))
+
+
+def squeezed(same_shape=False):
+    """Squeeze-and-excitation, or a gate for each element."""
+    inputs = keras.Input((6, 6, 2))
+    signal = layers.Conv2D(4, 3, use_bias=False, activation="swish")(inputs)
+    mean = layers.GlobalAveragePooling2D(keepdims=True)(signal)
+    gate = layers.Conv2D(4, 3 if same_shape else 1, activation="sigmoid")(
+        inputs if same_shape else mean
+    )
+    both = layers.GlobalAveragePooling2D()(layers.Multiply()([signal, gate]))
+    return keras.Model(inputs, layers.Dense(2, use_bias=False)(both))
+
+
+def test_gates_weigh_and_factors_share():
+    model = squeezed()
+    found = lrp(model, IMAGES, outputs=None, epsilon=1e-9).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(found, outputs_of(model, IMAGES), atol=1e-4)
+    # A half goes to the gate, whose bias keeps nothing, as it is zero.
+    model = squeezed(same_shape=True)
+    found = lrp(model, IMAGES, outputs=None, epsilon=1e-9).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(found, outputs_of(model, IMAGES), atol=1e-4)
+    inputs = keras.Input((3,))
+    x = normal(2, 3)
+    square = keras.Model(inputs, layers.Dense(1, use_bias=False)(inputs * inputs))
+    found = lrp(square, x)
+    np.testing.assert_allclose(found, x**2 * square.get_weights()[0][:, 0], rtol=1e-4)
 
 
 def test_rejects_bad_arguments():
