@@ -293,6 +293,8 @@ def _interval(
 ) -> str:
     """The end of "a number ...", such as " in [0, 1)"."""
     low, above, high, below = map(_written, (low, above, high, below))
+    # The stricter one of two.
+    low = None if above is not None else low
     least = f"[{low}" if low is not None else f"({above}"
     most = f"{high}]" if high is not None else f"{below})"
     if "None" not in least + most:

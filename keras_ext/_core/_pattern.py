@@ -9,10 +9,10 @@ from keras_ext._core._typing import Pattern
 
 def check_pattern(name: str, pattern: Pattern) -> None:
     """Raises a `ValueError` unless `pattern` can be given to `matches`."""
-    if pattern is None or takes(pattern, 1):
+    if pattern is None or (callable(pattern) and takes(pattern, 1)):
         return
     expected = "a regular expression, a list of them, a function or None"
-    parts = [pattern] if isinstance(pattern, str) else pattern
+    parts: Any = [pattern] if isinstance(pattern, str) else pattern
     require(
         isinstance(parts, list | tuple | set)
         and all(isinstance(part, str) for part in parts),

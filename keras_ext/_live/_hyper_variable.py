@@ -229,7 +229,7 @@ def _checked_bounds(bounds: Any, scale: str) -> tuple[float | None, float | None
     return low, high
 
 
-def live_factor(value: Any, name: str, **limits: float) -> HyperVariable:
+def live_factor(value: Any, name: str, **limits: Any) -> HyperVariable:
     """Makes a live strength, factor or threshold: a number >= 0 on a log scale.
 
     Args:

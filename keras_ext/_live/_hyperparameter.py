@@ -26,7 +26,8 @@ class Hyperparameter:
     """One number of a model that can be made live.
 
     Attributes:
-        path: Its readable path.
+        path: Its readable path, other than that of any other of the model.
+        name: What it is, whatever the user calls things: `"rate"`, `"l2"`.
         owner: The object that has it.
         value: The present value.
         kind: Its bounds and scale.
@@ -35,6 +36,7 @@ class Hyperparameter:
     """
 
     path: str
+    name: str
     owner: Any
     value: float
     kind: Any
@@ -54,8 +56,7 @@ class Hyperparameter:
         value = float(self.value)
         if bounds[1] is not None:
             value = min(value, bounds[1])
-        name = self.path.rpartition("/")[2]
-        live = LiveValue(value, name, bounds=bounds, scale=scale)
+        live = LiveValue(value, self.name, bounds=bounds, scale=scale)
         with model.distribute_strategy.scope():
             live.build()
             self.prepare()
@@ -82,6 +83,7 @@ def attribute(
     """The hyperparameter that an object keeps in one of its attributes."""
     return Hyperparameter(
         joined(path, name),
+        name,
         owner,
         getattr(owner, name),
         kind,

@@ -10,7 +10,7 @@ from keras_ext._core._paths import unique_path
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext._live._hyperparameter import Hyperparameter
 
-# Of each kind of hyperparameter, by the last part of its path: the smallest value that
+# Of each kind of hyperparameter, by its name: the smallest value that
 # is not taken for 0, and the largest, None being as far as the span goes. They are on
 # a log or logit scale, which never comes to 0.
 _RATE = (0.01, 0.6)
@@ -27,7 +27,7 @@ IN_THE_LOSS = ("l1", "l2", "factor", "label_smoothing")
 
 def regularizes(knob: Hyperparameter) -> bool:
     """Whether a hyperparameter is one of regularization."""
-    return _kind(knob.path) in _LIMITS
+    return knob.name in _LIMITS
 
 
 class RegularizationKnobs:
@@ -55,7 +55,7 @@ class RegularizationKnobs:
         for knob, value in zip(chosen, live, strict=True):
             path = unique_path(knob.path, self.live)
             self.live[path] = value
-            self.kinds[path] = _kind(knob.path)
+            self.kinds[path] = knob.name
         self.first = [self._position(path) for path in self.live]
         self.span = span
         self.offsets = np.zeros(len(self.live))
@@ -112,10 +112,6 @@ class RegularizationKnobs:
         for path, live in self.live.items():
             if self.kinds[path] in IN_THE_LOSS:
                 live.assign(0.0)
-
-
-def _kind(path: str) -> str:
-    return path.rpartition("/")[2]
 
 
 def on_scale(value: float, scale: str) -> float:

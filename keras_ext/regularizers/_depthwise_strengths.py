@@ -49,9 +49,9 @@ class DepthwiseStrengths:
     def __init__(self, first: float, last: float, *, rule: str = "geometric") -> None:
         self.rule = choice(rule, "rule", RULES)
         # Zero is no factor.
-        least = {"above" if rule == "geometric" else "low": 0}
-        self.first = number(first, "first", **least)
-        self.last = number(last, "last", **least)
+        above = 0 if self.rule == "geometric" else None
+        self.first = number(first, "first", low=0, above=above)
+        self.last = number(last, "last", low=0, above=above)
 
     def strengths(self, model: keras.Model) -> dict[str, float]:
         """Returns the strength for each layer, by its path.

@@ -21,6 +21,7 @@ def of_attention(layer: Any, path: str) -> Iterator[Hyperparameter]:
 
     yield Hyperparameter(
         joined(path, "dropout"),
+        "dropout",
         layer,
         getattr(layer, name),
         RATE,

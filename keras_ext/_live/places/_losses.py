@@ -20,6 +20,7 @@ def of_losses(model: keras.Model) -> Iterator[Hyperparameter]:
         if isinstance(loss, keras.Loss) and "label_smoothing" in vars(loss):
             yield Hyperparameter(
                 "loss/label_smoothing",
+                "label_smoothing",
                 loss,
                 loss.label_smoothing,
                 FRACTION,
@@ -28,6 +29,7 @@ def of_losses(model: keras.Model) -> Iterator[Hyperparameter]:
     for i, (path, weight) in enumerate(_flat_with_path(user_loss_weights(model))):
         yield Hyperparameter(
             "/".join(("loss_weights", *path)) if path else "loss/weight",
+            "weight",
             compiled_loss(model),
             weight,
             STRENGTH,

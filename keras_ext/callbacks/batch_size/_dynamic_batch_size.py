@@ -176,9 +176,9 @@ class DynamicBatchSize(GradientCallback):
             learning_rate_scaling, "learning_rate_scaling", _SCALINGS
         )
         is_epoch = isinstance(every, str) and every == "epoch"
-        valid = is_epoch or (is_integer(every) and every >= 1)
+        valid = is_epoch or (is_integer(every) and int(every) >= 1)
         require(valid, "every", every, '"epoch" or an integer >= 1')
-        self.every = "epoch" if is_epoch else int(every)
+        self.every: Any = "epoch" if is_epoch else int(every)
         self.remainder = choice(remainder, "remainder", ("keep", "flush"))
         self.adjust_batch_norm = flag(adjust_batch_norm, "adjust_batch_norm")
 
