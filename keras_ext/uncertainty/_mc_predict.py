@@ -131,7 +131,8 @@ def _require_data(x: Any) -> None:
     plain = (str, bytes, bool, int, float, complex, type, list, tuple, dict, set)
     if not (x is None or isinstance(x, plain) or hasattr(x, "shape") or callable(x)):
         return  # a data set of some kind, of which Keras knows more
-    shapes = [getattr(leaf, "shape", ()) for leaf in keras.tree.flatten(x)]
+    leaves = keras.tree.flatten(x)
+    shapes: list[Any] = [getattr(leaf, "shape", ()) for leaf in leaves]
     valid = shapes != [] and all(len(shape) > 0 and shape[0] != 0 for shape in shapes)
     require(valid, "x", x, "arrays of one row or more, or a data set, as for `predict`")
 

@@ -136,5 +136,5 @@ def test_rejects_bad_arguments(kwargs, message):
 
 
 def test_says_when_training_begins_that_it_cannot_explain():
-    with pytest.raises(ValueError, match="`method` must be \"auto\""):
+    with pytest.raises(ValueError, match='`method` must be "auto"'):
         fit(model(), ExplainDuringTraining(X, X, method="magic"))
