@@ -302,6 +302,9 @@ class Losses:
     def measure(self, model):
         return self.losses.pop(0)
 
+    def prepare(self, model, name):
+        pass
+
     def __deepcopy__(self, memo):
         return Losses(self.losses)
 
