@@ -25,7 +25,7 @@ def packed(data: Any) -> bytes:
     arrays: list[np.ndarray] = []
     text = json.dumps(_tagged(data, arrays))
     buffer = io.BytesIO()
-    named = {str(i): array for i, array in enumerate(arrays)}
+    named: dict[str, Any] = {str(i): array for i, array in enumerate(arrays)}
     named[_TEXT] = np.frombuffer(text.encode(), "uint8")
     np.savez(buffer, **named)
     return buffer.getvalue()

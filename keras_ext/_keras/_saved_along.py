@@ -41,7 +41,7 @@ def save_along(write: Write, read: Read) -> None:
     setattr(keras.Model, _NAME, property(along))
 
 
-class _Along(KerasSaveable):  # type: ignore[misc]
+class _Along(KerasSaveable):
     def __init__(self, model: keras.Model, write: Write, read: Read) -> None:
         # Weakly: it is the value of which the model is the key.
         self._model: Any = weakref.ref(model)

@@ -35,7 +35,7 @@ def track_along(
     return undo
 
 
-class _Tracked(tf.train.experimental.PythonState):  # type: ignore[misc]
+class _Tracked(tf.train.experimental.PythonState):
     def __init__(
         self, write: Callable[[], bytes], read: Callable[[bytes], None]
     ) -> None:

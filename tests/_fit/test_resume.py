@@ -2,15 +2,19 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import cloudpickle
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext import callbacks as kc
-from tests.thorough import thorough_but
+from tests.thorough import PROCESSES, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(16, 4)).astype("float32")
@@ -19,11 +23,6 @@ OTHERS = RNG.normal(size=(12, 4)).astype("float32")
 CONTROL = (OTHERS, RNG.normal(size=(12, 2)).astype("float32"))
 PROBE = (X[:12], Y[:12])
 EPOCHS = 5
-
-
-def data():
-    """What grows its batches, of which every `fit` needs its own."""
-    return kx.data.DynamicBatches(X, Y, batch_size=4, sizes=(4, 8), shuffle=False)
 
 
 def adaptive(rule, **options):
@@ -220,3 +219,85 @@ def with_backup(rng, folder, *callbacks):
     mixed = list(callbacks)
     mixed.insert(int(rng.integers(2)), backup)
     return mixed
+
+
+KEPT = thorough_but(["AdaptiveDropout"], list(MAKE))
+
+
+@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize(
+    "ending", thorough_but([".weights.h5"], [".weights.h5", ".keras"])
+)
+def test_model_checkpoint_and_initial_epoch(name, ending, tmp_path):
+    whole = outcome(name)
+    path = str(tmp_path / ("{epoch}" + ending))
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        path, save_weights_only=ending == ".weights.h5"
+    )
+    # In front of ours: what it saves is whole nevertheless.
+    killed = [checkpoint, MAKE[name](), Kill(3, 1, interrupt)]
+    with pytest.raises(KeyboardInterrupt):
+        fit(make_model(), killed)
+    if ending == ".keras":
+        model = keras.saving.load_model(path.format(epoch=3))
+        model.run_eagerly = True
+    else:
+        model = make_model(seed=7)
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(path.format(epoch=3))
+    callback = MAKE[name]()
+    history = fit(model, [callback], initial_epoch=3)
+    assert_same(whole, model, history, callback)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_checkpoint_of_tensorflow(name, tmp_path):
+    whole = outcome(name)
+    model = make_model()
+    written = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+
+    def save(epoch, logs):
+        written.write(str(tmp_path / f"{epoch}"))
+
+    saves = keras.callbacks.LambdaCallback(on_epoch_end=save)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, [saves, MAKE[name](), Kill(3, 1, interrupt)])
+    model = make_model(seed=7)
+    model.optimizer.build(model.trainable_variables)
+    read = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+    read.read(str(tmp_path / "2")).expect_partial()
+    callback = MAKE[name]()
+    history = fit(model, [callback], initial_epoch=3)
+    assert_same(whole, model, history, callback)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests._fit import test_resume as t
+backup = t.keras.callbacks.BackupAndRestore(sys.argv[1], delete_checkpoint=False)
+t.fit(t.make_model(), [backup, t.MAKE["AdaptiveDropout"](), t.Kill(3, 1, t.die)])
+"""
+
+
+@pytest.mark.thorough(PROCESSES)
+def test_a_process_that_is_killed(tmp_path):
+    whole = outcome("AdaptiveDropout")
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    killed = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=root, env=environment
+    )
+    assert killed.returncode == -signal.SIGKILL
+    model, callback = make_model(seed=7), MAKE["AdaptiveDropout"]()
+    backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    history = fit(model, [backup, callback])
+    assert history.epoch[0] == 3
+    assert_same(whole, model, history, callback)
+
+
+def test_every_callback_is_in_the_matrix():
+    made = {name.partition(",")[0] for name in MAKE}
+    # Its choice of a size is timed, and the base class has no use of its own.
+    left_out = {"BatchSizeFinder", "GradientCallback"}
+    assert made | left_out == {*kc.__all__, "ExplainDuringTraining"}

@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from keras_ext._keras._optimizer_slots import (
     adam_preconditioner,
+    built_variables,
     decays,
+    strategy_of,
 )
 
 
@@ -43,3 +45,14 @@ def test_weights_that_are_left_out_do_not_decay():
     assert decays(optimizer, kernel)
     assert not decays(optimizer, bias)
     assert not decays(keras.optimizers.SGD(), kernel)
+
+
+def test_it_is_known_what_an_optimizer_was_built_for_and_where():
+    weights = [keras.Variable(np.zeros(2)), keras.Variable(np.zeros(3))]
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    with strategy.scope():
+        optimizer = keras.optimizers.SGD(0.1)
+    assert list(built_variables(optimizer)) == []
+    optimizer.build(weights)
+    assert [id(v) for v in built_variables(optimizer)] == [id(v) for v in weights]
+    assert strategy_of(optimizer) is strategy

@@ -1,0 +1,15 @@
+import keras
+
+import keras_ext as kx
+from keras_ext._keras._optimizer_family import optimizer_family
+
+
+def test_each_that_steps_or_delegates_is_found_once():
+    sgd = keras.optimizers.SGD(0.1)
+    scaling = keras.optimizers.LossScaleOptimizer(sgd)
+    pipeline = kx.optimizers.GradientPipeline(scaling)
+    found = optimizer_family(pipeline)
+    assert found[0] is pipeline
+    assert {id(x) for x in found} == {id(pipeline), id(scaling), id(sgd)}
+    assert len(found) == 3
+    assert optimizer_family(sgd) == [sgd]
