@@ -73,6 +73,8 @@ _MEASURED = ("NaN", "infinity")
 _BY_NAME = ("None", "class", "function")  # a class is a function, too
 ALSO_FIT = {
     "verbose": ("True",),  # as in Keras
+    "perturbations": ("None",),
+    "images": ("None",),
     **dict.fromkeys(
         [
             (f"callbacks.{name}", data)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._anatomy._outputs import Outputs, highest, number_of_top
-from keras_ext._core._checks import require
+from keras_ext._core._checks import choice, require
 from keras_ext._core._typing import Tensor
 from keras_ext.explain._inputs import Inputs
 
@@ -54,7 +54,7 @@ class ModelFunction:
         output_names: Sequence[str] | None = None,
         link: str = "identity",
     ) -> None:
-        require(link in LINKS, "link", link, f"one of {LINKS}")
+        choice(link, "link", LINKS)
         self.model = model
         self.inputs = inputs
         self.link = link

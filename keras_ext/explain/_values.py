@@ -6,13 +6,14 @@ import numpy as np
 
 from keras_ext._core._checks import require
 from keras_ext._core._extras import import_extra
+from keras_ext.explain._arguments import as_numbers
 
 
 def by_player(explanation: Any, name: str = "explanation") -> np.ndarray:
     """The values as `(rows, players, outputs)`, with one output if there is no axis."""
-    values = np.asarray(values_of(explanation), "float64")
-    several = has_outputs(explanation)
     rule = "of several rows, as Explainer returns it"
+    values = as_numbers(values_of(explanation), name, rule)
+    several = has_outputs(explanation)
     valid = values.ndim >= 2 + several
     require(valid, name, values.shape, rule, "Take single rows as explanation[:1].")
     return values.reshape(len(values), -1, values.shape[-1] if several else 1)

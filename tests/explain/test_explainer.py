@@ -431,7 +431,7 @@ def test_auto_says_what_it_chose():
         ),
         ({"batch_size": 0}, r'`batch_size` must be a positive integer or "auto"'),
         ({"seed": -1}, r"`seed` must be an integer >= 0"),
-        ({"link": "log"}, r"`link` must be one of"),
+        ({"link": "log"}, '`link` must be "identity" or "logit"'),
         ({"jit": "yes"}, r"`jit` must be True, False or"),
         ({"outputs": "none"}, r"`outputs` must be .* the outputs are \['dense_?\d*'\]"),
         ({"outputs": ("top", 2)}, r"`outputs` must be at most 1 outputs"),

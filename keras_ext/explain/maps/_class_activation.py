@@ -33,7 +33,6 @@ def class_activation(
     Raises:
         ValueError: If there is no such layer or image, or no gradient at the layer.
     """
-    require(resize in (True, False), "resize", resize, "True or False")
     target = _find(question, layer)
     size = _size(question, target) if resize else None
 

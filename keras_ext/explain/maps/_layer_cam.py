@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ext._core._checks import flag
 from keras_ext._core._typing import Tensor
 from keras_ext.explain.maps._class_activation import class_activation
 from keras_ext.explain.maps._question import Question
@@ -69,6 +70,7 @@ def layer_cam(
         - Jiang et al., 2021, LayerCAM: Exploring Hierarchical Class Activation Maps for
           Localization, IEEE Transactions on Image Processing 30
     """
+    resize = flag(resize, "resize")
     question = Question(model, x, outputs, batch_size, jit)
     return class_activation(question, layer, resize, _rule)
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_ext._core._checks import flag
 from keras_ext._core._typing import Tensor
 from keras_ext.explain._leaves import Leaves
 from keras_ext.explain.maps._question import Map, Question
@@ -54,6 +55,7 @@ def saliency(
     References:
         - [Simonyan et al., 2013](https://arxiv.org/abs/1312.6034)
     """
+    absolute = flag(absolute, "absolute")
     question = Question(model, x, outputs, batch_size, jit)
     leaves = Leaves(question.function, question.parts)
 

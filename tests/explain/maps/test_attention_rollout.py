@@ -125,7 +125,7 @@ def across():
     [
         ({"query": "first"}, '`query` must be an integer, "mean" or'),
         ({"query": 5}, "`query` must be the number of one of 5 tokens"),
-        ({"heads": "sum"}, "`heads` must be one of"),
+        ({"heads": "sum"}, '`heads` must be "mean", "max" or "min"'),
         ({"residual": 1.5}, "`residual` must be a number in"),
         ({"layers": []}, "`layers` must be a list"),
         ({"layers": ["add"]}, "`layers` must be names or paths of attention layers"),
