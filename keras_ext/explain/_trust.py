@@ -1,7 +1,7 @@
 """Whether numbers can be trusted: finite, the same twice, and with nothing missing."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def warn_if_unsteady(evaluate: Callable[[Any], np.ndarray], parts: Any) -> None:
     )
     differing = ~same.all(axis=1)
     if differing.any():
-        by = np.nanmax(np.abs(first - second))
+        by: float = np.nanmax(np.abs(first - second))
         warnings.warn(
             f"The outputs of {differing.sum()} of {len(same)} rows differ between two "
             f"identical calls, by up to {by:.2g}: in inference mode, too, something in "
@@ -77,10 +77,10 @@ def matters(
 
 def warn_of_gap(gap: np.ndarray, is_left: np.ndarray) -> None:
     """Says for how many rows values do not add up to the output, if for any."""
-    rows: Sequence[bool] = is_left.any(axis=1)
-    if np.any(rows):
+    rows = int(is_left.any(axis=1).sum())
+    if rows:
         warnings.warn(
-            f"The values of {np.sum(rows)} of {len(gap)} rows do not add up to the "
+            f"The values of {rows} of {len(gap)} rows do not add up to the "
             f"output: up to {np.abs(gap[is_left]).max():.2g} is missing, see `gap` of "
             "the explanation. Gradients do not see steps, such as rounding, lookups "
             'and masks; method="permutation" does. Or the budget is too small.',

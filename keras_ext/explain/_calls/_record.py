@@ -19,7 +19,7 @@ from keras_ext.explain._widening import is_whole, widened
 
 # What Keras does between layers with what the one gives and the other takes.
 _PASSING = {"Cast", "Identity"}
-# The same, where the one has an axis of length 1 more than the other.
+# The same, to axes of length 1.
 _RESHAPING = {"ExpandDims", "Reshape", "Squeeze"}
 _HINT = 'Use a method that takes no gradients, such as "permutation".'
 
@@ -103,7 +103,6 @@ class Record:
         self._within: list[Tensor | None] = []
         # Whole numbers are known as well: tokens, and what is computed with.
         self._known = {id(x): x for x in given}
-        # All that calls have given, be it of the inputs or not.
         self._noted: dict[int, Tensor] = {}
         # What takes what has no gradient.
         self._unreal: list[tuple[Any, Tensor]] = []
@@ -144,12 +143,13 @@ class Record:
         """Calls an embedding layer within a layer, and notes what it has given."""
         number = self._next_lookup()
         output = function(tokens)
-        leaf = None if self._lookups[number] is None else tf.identity(output)
-        self._within.append(leaf)
-        if leaf is None:
+        lookup = self._lookups[number]
+        if lookup is None:
+            self._within.append(None)
             return output
-        layer = self._lookups[number].layer
-        call = Call(layer, function, (tokens,), {}, leaf, [], (), number)
+        leaf = tf.identity(output)
+        self._within.append(leaf)
+        call = Call(lookup.layer, function, (tokens,), {}, leaf, [], (), number)
         self.calls.append(call)
         self._known[id(leaf)] = leaf
         return leaf

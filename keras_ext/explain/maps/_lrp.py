@@ -108,12 +108,13 @@ def lrp(  # noqa: PLR0913
     question = Question(model, x, outputs, batch_size, jit)
     function = question.function
     lookups = Lookups(function, question.parts)
+    progress = question.progress()
 
     def compute(parts: list[Tensor], which: Tensor) -> Tensor:
         found, given, columns = record_outputs(function, parts, lookups)
         walk = _Walk(found, lookups)
         walk.begin(lambda columns: function.pick(columns, which))
-        walk.back(weighing)
+        walk.back(weighing, progress)
         found.require_followed(columns, walk.missing(function.inputs.names, given))
         k = which.shape[1]
         flat = []
@@ -166,9 +167,10 @@ class _Walk:
         for end, point, own in zip(ends, points, zip(*rows, strict=True), strict=True):
             self._add(end, [point * g for g in own])
 
-    def back(self, weighing: Weighing) -> None:
-        """Goes back through all calls."""
-        for call in reversed(self._calls):
+    def back(self, weighing: Weighing, progress: Callable[[int, int], None]) -> None:
+        """Goes back through all calls, which for deep networks takes a while."""
+        for done, call in enumerate(reversed(self._calls), start=1):
+            progress(done, len(self._calls))
             own = [
                 self.relevance[id(y)] for y in call.outputs if id(y) in self.relevance
             ]
