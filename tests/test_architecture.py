@@ -36,6 +36,7 @@ PRIVATE_NAMES = {
         "_fn_kwargs",
         "_user_loss_weights",
     },
+    "_keras/_masks.py": {"_keras_mask"},
     "_keras/_saved_along.py": {"keras.src.saving.keras_saveable"},
     "_keras/_optimizer_slots.py": {
         "_distribution_strategy",

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import choice
+from keras_ext._core._dtypes import wide_dtype
 from keras_ext._core._paths import layer_path
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._keras._replica import squared_norms
@@ -91,7 +92,7 @@ class Groups:
             strict=True,
         ):
             if id(v) not in tensor_of:
-                rows.append(ops.zeros((math.prod(shape),)))
+                rows.append(ops.zeros((math.prod(shape),), "float32"))
                 continue
             squares = ops.square(ops.cast(tensor_of[id(v)], "float32"))
             sums = ops.sum(squares, axis=self._axes(v))
@@ -108,11 +109,13 @@ class Groups:
     ) -> list[Tensor]:
         """Multiplies every tensor by the numbers of its groups."""
         factors = self._by_variable(row)
-        return [
-            # In float32, since a small factor would vanish in float16.
-            ops.cast(ops.cast(x, "float32") * factors[id(v)], x.dtype)
-            for x, v in zip(tensors, variables, strict=True)
-        ]
+        scaled = []
+        for x, v in zip(tensors, variables, strict=True):
+            # At least in float32, since a small factor would vanish in float16.
+            wide = wide_dtype(x.dtype)
+            product = ops.cast(x, wide) * ops.cast(factors[id(v)], wide)
+            scaled.append(ops.cast(product, x.dtype))
+        return scaled
 
     def _by_variable(self, row: Tensor) -> dict[int, Tensor]:
         """Cuts a row into one tensor for each weight, that broadcasts to it."""
@@ -142,6 +145,6 @@ def _squares_of(variables: Sequence[Variable], tensor_of: dict[int, Tensor]) -> 
     if not missing:
         return squares
     if len(missing) == len(variables):
-        return ops.zeros((len(variables),))
+        return ops.zeros((len(variables),), "float32")
     present = [i for i in range(len(variables)) if i not in missing]
     return tf.scatter_nd([[i] for i in present], squares, (len(variables),))

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_ext._core._checks import require
+from keras_ext._core._dtypes import wide_dtype
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._keras import _replica
 from keras_ext._live._hyper_variable import HyperVariable
@@ -74,8 +75,9 @@ class Accumulation:
         steps: How many micro-batches an update is made of.
         variables: The weights.
         local_shapes: The shapes of what signals measure locally.
-        weigh: Returns by what the loss of the present micro-batch was multiplied, on a
-            replica. None means that all count the same.
+        weigh: Returns by what the loss of the present micro-batch was multiplied, and
+            what it adds to the number that the sum is divided by, on a replica. None
+            means that all count the same.
         end: What ends an update.
     """
 
@@ -84,7 +86,7 @@ class Accumulation:
         steps: HyperVariable,
         variables: Sequence[Variable],
         local_shapes: Sequence[Sequence[int]],
-        weigh: Callable[[], Tensor] | None,
+        weigh: Callable[[], tuple[Tensor, Tensor]] | None,
         end: EndUpdate,
     ) -> None:
         self._steps = steps
@@ -126,9 +128,12 @@ class Accumulation:
         self._variables = variables
         weight = []
         if self._weigh is not None:
-            weight = [self._weigh()]
-            # What signals measure is quadratic in the gradient, and of no weight.
-            local = [x / tf.square(tf.cast(weight[0], x.dtype)) for x in local]
+            factor, share = self._weigh()
+            weight = [share]
+            # What signals measure is quadratic in the gradient, and of no weight. All
+            # that is masked has none.
+            squares = [tf.square(tf.cast(factor, x.dtype)) for x in local]
+            local = list(map(tf.math.divide_no_nan, local, squares))
         _replica.merge(self._keep_or_end, [*gradients, *local, *weight])
 
     def _require_one_set(self, variables: Sequence[Variable]) -> None:
@@ -211,7 +216,10 @@ class Accumulation:
             sums = [tf.cast(s, v.dtype) + v for s, v in pairs]
         num_weights = len(self._variables)
         total = count if self._weigh is None else sums.pop()
-        means = [s / tf.cast(total, s.dtype) for s in sums[:num_weights]]
+        means = [
+            tf.math.divide_no_nan(s, tf.cast(total, s.dtype))
+            for s in sums[:num_weights]
+        ]
         return [*means, *(tf.identity(s) for s in sums[num_weights:])]
 
 
@@ -227,6 +235,4 @@ def counter(name: str) -> Variable:
 
 
 def _sum(shape: Sequence[int], name: str, dtype: str) -> Variable:
-    # At least float32: float16 stops counting at 2048.
-    dtype = dtype if dtype == "float64" else "float32"
-    return _replica.local_variable(shape, dtype, f"{name}_sum", total="sum")
+    return _replica.local_variable(shape, wide_dtype(dtype), f"{name}_sum", total="sum")

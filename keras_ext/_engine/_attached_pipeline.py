@@ -8,12 +8,12 @@ import tensorflow as tf
 from keras_ext._anatomy._unit_axes import unit_axes
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor, Variable
+from keras_ext._engine._batch_weight import BatchWeight
 from keras_ext._engine._fail_if_unused import fail_if_unused
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext._engine._gradient_signal import GradientSignal
 from keras_ext._engine._pipeline_part import PipelinePart
 from keras_ext._engine._rollback import Rollback
-from keras_ext._engine._sample_count import SampleCount
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._values import assign_values, values_of
@@ -35,7 +35,7 @@ class AttachedPipeline(GradientPipeline):
         super().__init__(scope.optimizer)
         self._scope = scope
         self._forbids_nonfinite = False
-        self._sample_count: SampleCount | None = None
+        self._batch_weight: BatchWeight | None = None
         self._rollback = Rollback(scope, self)
 
     @classmethod
@@ -82,24 +82,24 @@ class AttachedPipeline(GradientPipeline):
         return self.accumulation_steps
 
     def weigh_samples(self, unit: int) -> None:
-        """Makes a micro-batch count by its number of samples when accumulating.
+        """Makes a micro-batch count by what it holds when accumulating.
 
         Otherwise all count the same, also a last one with fewer samples.
 
         Args:
-            unit: See `SampleCount`.
+            unit: See `BatchWeight`.
         """
-        if self._sample_count is None:
-            self._sample_count = SampleCount(self._scope, unit)
-            self._micro_batch_weight = self._sample_count.weight
+        if self._batch_weight is None:
+            self._batch_weight = BatchWeight(self._scope, unit)
+            self._micro_batch_weight = self._batch_weight.weight
 
     def scale_loss(self, loss: Tensor) -> Tensor:
-        if self._sample_count is not None and self.accumulates:
+        if self._batch_weight is not None and self.accumulates:
             if not self.built:
                 self.build(self._scope.model.trainable_variables)
             is_first = self.begins_update()
             is_alone = tf.logical_and(is_first, self.accumulation_steps.value <= 1)
-            loss = self._sample_count.weigh(loss, is_alone)
+            loss = self._batch_weight.weigh(loss, is_alone, is_first)
         return super().scale_loss(loss)
 
     def begin(self) -> None:

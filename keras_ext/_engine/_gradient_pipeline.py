@@ -235,7 +235,7 @@ class GradientPipeline(ForwardingOptimizer):
         return Accumulation(steps, variables, shapes, weigh, self._end_update)
 
     # By what the loss of the present micro-batch was multiplied, asked on a replica.
-    _micro_batch_weight: Callable[[], Tensor] | None = None
+    _micro_batch_weight: Callable[[], tuple[Tensor, Tensor]] | None = None
 
     # A step begins on every replica, ends its update once for all of them, and makes it
     # on every replica again, with the reduced gradients: the names say which. Only in

@@ -120,7 +120,9 @@ class GradientMoments(GradientSignal):
     def measure_locally(
         self, gradients: Sequence[Tensor], variables: Sequence[Variable]
     ) -> Sequence[Tensor]:
-        squares: list[Tensor] = [ops.zeros(shape) for shape in self.local_shapes]
+        squares: list[Tensor] = [
+            ops.zeros(shape, "float32") for shape in self.local_shapes
+        ]
         for gradient, variable in zip(gradients, variables, strict=True):
             squares[self._index[id(variable)]] = ops.square(
                 ops.cast(gradient, "float32")
@@ -157,7 +159,7 @@ class GradientMoments(GradientSignal):
             self._means[i].assign(old + change * (count / after))
             kept = ops.where(before > 0, self._scatters[i].value, 0.0)
             self._scatters[i].assign(kept + scatter)
-        alone = ops.where(before > 0, 1.0, 0.0)
+        alone = ops.cast(before > 0, "float32")
         degrees = degrees + ops.where(is_alone, alone, count - 1.0)
         counts = ops.stack([after, degrees, updates + 1.0])
         self._counts.assign(counts)
@@ -174,7 +176,7 @@ class GradientMoments(GradientSignal):
         self._full_sums.assign(ops.stack(columns, axis=1))
         windows = self._full_counts.value[3:] + 1.0
         self._full_counts.assign(ops.concatenate([counts, windows]))
-        self._counts.assign(ops.zeros((3,)))
+        self._counts.assign(ops.zeros((3,), "float32"))
 
     def read(self) -> dict[str, Any]:
         """Fetches the numbers of the last full window, or ends the present one.

@@ -116,7 +116,9 @@ class GradientNoiseScale(GradientSignal):
             [signal, noise]
         )
         # The 0 says that there is no gradient to compare the next one with.
-        self._numbers.assign(ops.concatenate([mixed, old[2:3] + 1.0, ops.zeros(1)]))
+        self._numbers.assign(
+            ops.concatenate([mixed, old[2:3] + 1.0, ops.zeros(1, "float32")])
+        )
 
     def _compare_successive(self, update: Update, together: Tensor) -> None:
         """Keeps one gradient in `every`, at first in two, and compares the next one."""
@@ -141,12 +143,14 @@ class GradientNoiseScale(GradientSignal):
 
     def _compare_kept(self, update: Update, together: Tensor) -> None:
         product = sum(
-            ops.sum(g * self._previous[id(v)].value)
+            ops.sum(ops.cast(g, "float32") * self._previous[id(v)].value)
             for g, v in zip(update.gradients, update.variables, strict=True)
         )
         total = together + self._numbers.value[3]
         # |(a + b) / 2|**2 = (|a|**2 + |b|**2 + 2 ab) / 4
-        self._compare(ops.ones(()) * 2.0, total, (total + 2.0 * product) / 4.0)
+        self._compare(
+            ops.full((), 2.0, "float32"), total, (total + 2.0 * product) / 4.0
+        )
 
     def read(self) -> float:
         """Fetches the noise scale in micro-batches.

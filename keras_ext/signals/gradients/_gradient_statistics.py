@@ -159,7 +159,7 @@ class GradientStatistics(GradientSignal):
             update.gradients, update.transformed, update.variables, strict=True
         ):
             if raw is new:
-                changed = ops.zeros((1,))
+                changed = ops.zeros((1,), "float32")
             else:
                 axes = self._axes[id(variable)]
                 changed = ops.any(ops.not_equal(raw, new), axis=axes)
@@ -167,7 +167,7 @@ class GradientStatistics(GradientSignal):
             fractions.append(ops.mean(changed))
             units.append(float(self._num_units(variable)))
         fractions = ops.stack(fractions)
-        return fractions, ops.sum(fractions * ops.array(units)) / sum(units)
+        return fractions, ops.sum(fractions * ops.array(units, "float32")) / sum(units)
 
     def _num_units(self, variable: Variable) -> int:
         axes = self._axes[id(variable)]

@@ -251,7 +251,7 @@ class LayerStatistics(GradientSignal):
         sizes = [ops.zeros((0,))]
         for variable in self._tellers:
             if id(variable) not in gradient_of:
-                sizes.append(ops.zeros((self._num_told(variable),)))
+                sizes.append(ops.zeros((self._num_told(variable),), "float32"))
                 continue
             size = ops.cast(gradient_of[id(variable)], "float32")
             if not variable.name.endswith("bias"):
@@ -265,7 +265,7 @@ class LayerStatistics(GradientSignal):
     def _keep(self, update: Update) -> None:
         for gradient, variable in zip(update.gradients, update.variables, strict=True):
             self._copies[id(variable)].assign(ops.cast(gradient, "float32"))
-        self._holds_gradient.assign(ops.ones(()))
+        self._holds_gradient.assign(ops.ones((), "float32"))
 
     def _compare(self, update: Update) -> None:
         """Takes in the cosine between the gradient and the one that was kept."""
@@ -294,14 +294,14 @@ class LayerStatistics(GradientSignal):
                 ]
             )
         )
-        self._holds_gradient.assign(ops.zeros(()))
+        self._holds_gradient.assign(ops.zeros((), "float32"))
 
     def _begin_row(self, update: Update) -> None:
         """Measures all but the update, and begins a new interval."""
         weights = [ops.cast(v.value, "float32") for v in self._variables]
         for variable, weight in zip(self._variables, weights, strict=True):
             self._copies[id(variable)].assign(weight)
-        self._holds_gradient.assign(ops.zeros(()))
+        self._holds_gradient.assign(ops.zeros((), "float32"))
         columns = len(self.layers) + 1
         start = _NUM_STAMPS + _NONFINITE * columns
         stamps = [update.iteration // self.every, ops.mod(update.iteration, self.every)]
@@ -320,7 +320,7 @@ class LayerStatistics(GradientSignal):
             parts.append(self._histograms(update))
         self._begun.assign(ops.concatenate(parts))
         self._alive.assign(ops.zeros_like(self._alive.value))
-        self._num_alive.assign(ops.zeros(()))
+        self._num_alive.assign(ops.zeros((), "float32"))
         self._cosines.assign(ops.zeros_like(self._cosines.value))
 
     def _end_row(self) -> None:
@@ -339,7 +339,7 @@ class LayerStatistics(GradientSignal):
         table = self._table.value
         place = 1 + ops.mod(ops.cast(table[0, 0], "int32"), self.rows)
         is_place = ops.equal(ops.arange(1 + self.rows), place)[:, None]
-        one_more = self._in_front(ops.ones((1,)), 0)
+        one_more = self._in_front(ops.ones((1,), "float32"), 0)
         self._table.assign(ops.where(is_place, row, table) + one_more)
 
     def _mean_and_least_cosines(self) -> tuple[Tensor, Tensor]:
@@ -351,14 +351,16 @@ class LayerStatistics(GradientSignal):
     def _clipping(self, update: Update) -> tuple[Tensor, Tensor]:
         """Clipped fractions and thresholds, those of the rule that does the most."""
         columns = len(self.layers) + 1
-        clipped = ops.full((columns,), math.nan)
-        thresholds = ops.full((columns,), math.nan)
+        clipped = ops.full((columns,), math.nan, "float32")
+        thresholds = ops.full((columns,), math.nan, "float32")
         for clipping in update.clippings.values():
             exceeds = ops.cast(ops.greater(clipping.norms, clipping.limits), "float32")
             squares = ops.square(clipping.limits)
             if clipping.per == "global":
-                fractions = ops.full((columns,), 1.0) * exceeds
-                limits = ops.append(ops.full((columns - 1,), math.nan), squares)
+                fractions = ops.full((columns,), 1.0, "float32") * exceeds
+                limits = ops.append(
+                    ops.full((columns - 1,), math.nan, "float32"), squares
+                )
             else:
                 layers = [self.layers.index(name) for name in _layers_of(clipping)]
                 counts = np.bincount(layers, minlength=columns).astype("float32")
