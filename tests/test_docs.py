@@ -24,6 +24,8 @@ LONG = {
     "explain",
     "gradient_monitor",
     "gradient_norm_early_stopping",
+    "gradient_pipeline",
+    "index",
 }
 
 

@@ -5,6 +5,7 @@ import pytest
 from keras.src.backend.tensorflow import trainer  # noqa: TID251
 
 from keras_ext._keras import _symbolic_build
+from tests.thorough import thorough_but
 
 NAMES = ["_maybe_symbolic_build", "reduce_per_replica"]
 
@@ -55,7 +56,7 @@ def test_a_keras_without_faults_is_left_alone(monkeypatch):
     assert trainer.reduce_per_replica is reduce_per_replica
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", thorough_but({1}, [1, 2]))
 def test_they_change_nothing_in_one_process(strategies, replicas):
     weights = []
     for repaired in (False, True):

@@ -126,7 +126,6 @@ LIVE = {
         "spatial/rate",
     ],
 }
-every_model = pytest.mark.parametrize("make", LIVE, ids=lambda make: make.__name__)
 
 
 def state(model):
@@ -169,14 +168,10 @@ MODES = {
     "jit": ({"jit_compile": True}, 1),
     "two replicas": ({}, 2),
 }
-RUNS = [(make, mode) for make in LIVE for mode in MODES]
+# What the layers of sequences do with a value, those of vectors do in the same way.
+RUNS = [*((vectors, mode) for mode in MODES), (sequences, "graph"), (sequences, "jit")]
 # XLA takes long for so much at once: `test_make_live.py` has a smaller model in it.
-SOME_RUNS = {
-    (vectors, "graph"),
-    (vectors, "eager"),
-    (vectors, "two replicas"),
-    (sequences, "graph"),
-}
+SOME_RUNS = {(vectors, "graph"), (vectors, "eager")}
 
 
 @functools.cache
@@ -213,7 +208,9 @@ def test_goes_on_as_if_built_with_the_new_values(make, mode, strategies):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=atol)
 
 
-@every_model
+@pytest.mark.parametrize(
+    "make", thorough_but({vectors}, LIVE), ids=lambda make: make.__name__
+)
 def test_each_of_the_values_matters(make, strategies):
     """Or the test above would say nothing of it."""
     model, change = changed_in_mid_run(make, "graph", strategies(1))

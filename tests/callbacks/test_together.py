@@ -407,7 +407,7 @@ class Stop(keras.callbacks.Callback):
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("again", ["same", "new"])
+@pytest.mark.parametrize("again", thorough_but({"same"}, ["same", "new"]))
 def test_the_fit_after_an_interrupted_one_starts_clean(again):
     """See `tests/_fit/test_interrupted_fit.py` for the model alone."""
     model = make_model()

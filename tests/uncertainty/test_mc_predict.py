@@ -34,7 +34,7 @@ DROPOUTS = {
     ("dropout", "jit_compile"),
     [
         *((name, False) for name in DROPOUTS),
-        ("Dropout", True),
+        pytest.param("Dropout", True, marks=pytest.mark.thorough(MATRIX)),
         pytest.param("GaussianDropout", True, marks=pytest.mark.thorough(MATRIX)),
         pytest.param("AdaptiveDropout", True, marks=pytest.mark.thorough(MATRIX)),
     ],

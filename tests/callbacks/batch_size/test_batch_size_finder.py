@@ -12,6 +12,7 @@ from tests.diagnostics.test_find_batch_size import (
     model_of_known_size,
     model_without_room,
 )
+from tests.thorough import MATRIX
 
 X = np.random.default_rng(0).normal(size=(96, 4)).astype("float32")
 Y = np.cos(X[:, :1])
@@ -54,6 +55,7 @@ def test_training_is_as_with_the_size_from_the_beginning():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.thorough(MATRIX)
 def test_works_on_two_replicas(strategies):
     with strategies(2).scope():
         model = make_model()
@@ -95,6 +97,7 @@ def test_obeys_the_limit_when_the_process_has_the_memory_already():
         assert batches.batch_size == 64
 
 
+@pytest.mark.thorough(MATRIX)
 def test_a_copy_moves_the_same_batches():
     batches = make_batches(sizes=[8, 64])
     copied = copy.deepcopy(BatchSizeFinder(batches, mode="largest", steps=1))

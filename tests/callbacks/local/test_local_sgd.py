@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_ext.callbacks import ElasticAveraging, LocalSGD, PostLocalSGD
 from tests.distribute import workers
-from tests.thorough import MATRIX
+from tests.thorough import MATRIX, thorough_but
 
 
 def linear(strategy, make_optimizer=None, constraint=None):
@@ -38,7 +38,8 @@ def copies(model):
 
 
 @pytest.mark.parametrize(
-    ("sync_every", "average_state"), [(1, False), (3, False), (3, True), (50, False)]
+    ("sync_every", "average_state"),
+    thorough_but({(3, True)}, [(1, False), (3, False), (3, True), (50, False)]),
 )
 def test_is_what_workers_do_alone(sync_every, average_state, strategies):
     model = linear(strategies(2))
@@ -54,6 +55,7 @@ def test_is_what_workers_do_alone(sync_every, average_state, strategies):
     assert history["synchronizations"] == [n for _, _, n in wanted]
 
 
+@pytest.mark.thorough(MATRIX)
 def test_with_one_step_it_is_ordinary_training(strategies):
     results = []
     for callbacks in ([], [LocalSGD(1)]):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_ext.gradients import ClipUpdateRMS
 from keras_ext.optimizers import GradientPipeline
 from tests.streams import FIXTURES, STREAM, WEIGHTS, variables_of
+from tests.thorough import thorough_but
 
 OPTAX = dict(np.load(FIXTURES / "clip_by_norm.npz"))
 
@@ -36,7 +37,7 @@ def run(optimizer, **function_options):
     return dict(zip(STREAM, map(np.stack, columns), strict=True))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 def test_adam_moves_as_with_optax_over_a_stream_of_gradients(jit_compile):
     optimizer = GradientPipeline(adam(), [ClipUpdateRMS(0.3)])
     weights = run(optimizer, jit_compile=jit_compile)

@@ -96,8 +96,8 @@ def run(moments, gradients, accumulation_steps=1, jit_compile=False):
         step(tf.constant(gradient))
 
 
-def replicated(strategy, moments, gradients, accumulation_steps=1):
-    """Feeds gradients, of shape (step, replica, dimension), to two replicas."""
+def replicated_step(strategy, moments, accumulation_steps):
+    """Feeds gradients of two replicas, of shape (replica, dimension)."""
     with strategy.scope():
         optimizer, variables = pipeline(moments, accumulation_steps)
 
@@ -111,6 +111,12 @@ def replicated(strategy, moments, gradients, accumulation_steps=1):
 
         strategy.run(on_replica)
 
+    return step
+
+
+def replicated(strategy, moments, gradients, accumulation_steps=1):
+    """Feeds gradients, of shape (step, replica, dimension), to two replicas."""
+    step = replicated_step(strategy, moments, accumulation_steps)
     for gradient in gradients:
         step(tf.constant(gradient))
 
@@ -267,22 +273,10 @@ def test_no_bias(accumulation_steps):
 def test_no_bias_from_replicas_with_micro_batches(strategies):
     found = []
     moments = GradientMoments(8)
-    strategy = strategies(2)
-    with strategy.scope():
-        optimizer, variables = pipeline(moments, 4)
-
-    @tf.function(autograph=False)
-    def update(gradients):
-        def on_replica(gradients):
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            gradient = tf.gather(gradients, replica) / 2.0
-            optimizer.apply([gradient[:SPLIT], gradient[SPLIT:, None]], variables)
-
-        for i in range(4):
-            strategy.run(on_replica, args=(gradients[i],))
-
+    step = replicated_step(strategies(2), moments, 4)
     for gradients in sampled(150, 4, 2):
-        update(tf.constant(gradients))
+        for gradient in gradients:
+            step(tf.constant(gradient))
         found.append(moments.read()["global"])
     check_unbiased(found)
 

@@ -13,6 +13,7 @@ import keras_ext as kx
 from keras_ext.gradients import AdaptiveClip, ClipByGlobalNorm, ClipByGroupNorm
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import LayerStatistics
+from tests.thorough import MATRIX, thorough_but
 
 X = np.random.default_rng(0).normal(size=(96, 6)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(96, 3)).astype("float32")
@@ -151,7 +152,7 @@ def check(found, expected, rtol=1e-5):
             )
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 def test_equals_a_tape(jit_compile):
     statistics = LayerStatistics(every=5, pairs=2, rows=4)
     model = train(statistics, jit_compile=jit_compile)
@@ -188,6 +189,7 @@ def test_vanishing_ratio_is_that_of_the_layers_with_a_kernel():
     assert read["samples"] == 4
 
 
+@pytest.mark.thorough(MATRIX)
 def test_two_replicas_measure_what_one_does(strategies):
     found = []
     for replicas in (1, 2):
@@ -331,7 +333,7 @@ def test_weights_without_a_gradient_count_as_zero():
     assert row["weight_norm"] == pytest.approx(math.sqrt(2))
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", thorough_but({1}, [1, 2]))
 def test_counts_gradients_that_are_not_finite(strategies, replicas):
     strategy = strategies(replicas)
     statistics = LayerStatistics(every=2, rows=5)
