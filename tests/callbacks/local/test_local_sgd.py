@@ -153,6 +153,7 @@ def test_constraints_are_met_on_each_replica(strategies):
     assert np.any(oracle.x[0] > 0)
 
 
+@pytest.mark.thorough(MATRIX)
 def test_mixed_bfloat16(strategies):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = linear(strategies(2))
