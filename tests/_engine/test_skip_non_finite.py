@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_ext.gradients import SkipNonFinite
 from keras_ext.optimizers import GradientPipeline
+from tests.thorough import thorough_but
 
 NAN, INF = float("nan"), float("inf")
 NAMES = ("first", "middle", "last")
@@ -157,7 +158,7 @@ class TestInTheStep:
         with pytest.raises(FloatingPointError, match="began in update 2, .*'last'"):
             optimizer.check()
 
-    @pytest.mark.parametrize("replicas", [1, 2])
+    @pytest.mark.parametrize("replicas", thorough_but({2}, [1, 2]))
     def test_accumulated_batches_are_one_update(self, strategies, replicas):
         strategy = strategies(replicas)
         with strategy.scope():

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_ext.gradients import SkipSpikes
 from keras_ext.optimizers import GradientPipeline
+from tests.thorough import thorough_but
 
 NAN = float("nan")
 
@@ -59,7 +60,7 @@ def norms_with_spikes(size=160):
     return norms
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -181,7 +182,7 @@ def test_only_the_chosen_weights_are_measured():
     assert [float(v[0]) for v in variables] == [-102.0, -3.0]
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", thorough_but({1}, [1, 2]))
 def test_the_loss_scale_does_not_mind_a_spike_but_nan(strategies, replicas):
     strategy = strategies(replicas)
     with strategy.scope():
@@ -217,7 +218,7 @@ def test_the_loss_scale_does_not_mind_a_spike_but_nan(strategies, replicas):
     assert optimizer.nonfinite_steps == 1
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", thorough_but({1}, [1, 2]))
 def test_accumulated_batches_are_judged_together(strategies, replicas):
     strategy = strategies(replicas)
     with strategy.scope():

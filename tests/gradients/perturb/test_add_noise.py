@@ -8,6 +8,7 @@ from scipy import stats
 
 from keras_ext.gradients import AddNoise
 from keras_ext.optimizers import GradientPipeline
+from tests.thorough import thorough_but
 
 
 def noise(transform, size=2000, updates=1, names=("a",), **function_options):
@@ -24,7 +25,7 @@ def noise(transform, size=2000, updates=1, names=("a",), **function_options):
     return np.stack([np.stack(step()) for _ in range(updates)], axis=1)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 def test_is_normal_with_the_variance_of_the_paper(jit_compile):
     (rows,) = noise(
         AddNoise(0.3, decay=0.55, seed=1), 5000, 40, jit_compile=jit_compile

@@ -101,8 +101,8 @@ def test_keeps_it_even_if_the_optimizer_makes_it_nan():
     assert variable.numpy() == 1.0
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
+@pytest.mark.parametrize("replicas", thorough_but({1}, [1, 2]))
 def test_freezing_and_thawing_need_no_new_trace(strategies, replicas, jit_compile):
     strategy = strategies(replicas)
     traces = []

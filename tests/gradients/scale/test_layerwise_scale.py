@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_ext import hyper_variables
 from keras_ext.gradients import LayerwiseScale
 from keras_ext.optimizers import GradientPipeline
+from tests.thorough import thorough_but
 
 SHAPES = {"body": (3, 4), "neck": (4,), "head": (4, 2)}
 FACTORS = {"body": 0.1, "neck": 2.0, "head": 1.0}
@@ -97,7 +98,7 @@ def test_a_factor_of_zero_and_of_one_keep_every_bit():
         np.testing.assert_array_equal(a.numpy(), e.numpy())
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 def test_the_factors_are_live(jit_compile):
     transform = LayerwiseScale({"body": 0.5})
     variables = make_variables()

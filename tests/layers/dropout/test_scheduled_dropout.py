@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_ext.layers import ScheduledDropout
+from tests.thorough import thorough_but
 
 ONES = np.ones((100, 200), "float32")
 
@@ -71,7 +72,7 @@ def test_only_training_is_counted():
 
 
 @pytest.mark.usefixtures("graphs_as_shipped")
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 def test_fit_counts_batches(jit_compile, tmp_path):
     model = keras.Sequential(
         [keras.Input((200,)), ScheduledDropout(0.5, 40), keras.layers.Dense(1)]

@@ -12,6 +12,7 @@ from keras_ext.gradients import AdaptiveClip, ClipByNorm, ClipByValue
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import ClipStatistics
 from tests.streams import STREAM, WEIGHTS, norms_of, variables_of
+from tests.thorough import thorough_but
 
 
 def run(clip, smoothing=0.95, stream=STREAM, **function_options):
@@ -37,7 +38,7 @@ def smoothed(values, smoothing):
     return np.sum(weights * values) / np.sum(weights)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 @pytest.mark.parametrize("smoothing", [0.0, 0.9])
 def test_norms_thresholds_and_fractions_of_each_weight(smoothing, jit_compile):
     values = run(ClipByNorm(2.0), smoothing, jit_compile=jit_compile).read()

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_ext import HyperVariable
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import GradientNoiseScale
-from tests.thorough import STATISTICS
+from tests.thorough import STATISTICS, thorough_but
 
 DIMENSION = 40
 MEAN = np.random.default_rng(1).normal(size=DIMENSION)
@@ -97,7 +97,7 @@ def run(noise, gradients, accumulation_steps=1, jit_compile=False, iterations=0)
 # Against the formulas, to the last digits.
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 def test_micro_batches_are_compared_with_their_mean(jit_compile):
     noise = GradientNoiseScale(smoothing=0.6, min_samples=3)
     gradients = sampled(4 * 3)
@@ -106,7 +106,7 @@ def test_micro_batches_are_compared_with_their_mean(jit_compile):
     assert noise.read() == pytest.approx(average_ratio(comparisons, 0.6), rel=1e-4)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 def test_successive_gradients_are_compared_in_pairs(jit_compile):
     noise = GradientNoiseScale(every=5, smoothing=0.6, min_samples=3)
     gradients = sampled(12)

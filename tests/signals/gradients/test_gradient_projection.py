@@ -59,7 +59,7 @@ def test_micro_batches_are_multiplied_with_the_gradient_before(jit_compile):
     np.testing.assert_allclose(projection.read(), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
 def test_two_successive_gradients_are_multiplied_with_the_one_before(jit_compile):
     projection = GradientProjection(every=4, smoothing=0.6, min_samples=2)
     gradients = sampled(8 + 3)
