@@ -94,7 +94,7 @@ def test_sequences_and_images(path):
     assert page.heads[1:] == ["What matters", "Row 0", "Row 1"]
     assert len(page.images) == 3
     x = normal(3, 4, 4, 1)
-    found = Explainer(convnet(), x, method="expected_gradients")(x)
+    found = Explainer(convnet(), x, method="expected_gradients")(x, 30)
     save_report(found, path, images=np.repeat(x, 3, axis=-1))
     page = Page(path)
     assert page.heads[1:] == ["Row 0", "Row 1", "Row 2"]

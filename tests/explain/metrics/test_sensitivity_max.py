@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,13 @@ def test_explains_the_same_output_where_another_becomes_the_highest():
     np.testing.assert_allclose(found[0], found[1][range(6), highest], rtol=1e-3)
 
 
+@functools.cache
+def explained():
+    """An explainer, rows, and what it says of them."""
+    explainer, x = Explainer(linear(np.ones(3)), np.zeros((1, 3))), normal(2, 3)
+    return explainer, x, explainer(x)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
@@ -61,7 +70,6 @@ def test_explains_the_same_output_where_another_becomes_the_highest():
     ],
 )
 def test_rejects_bad_arguments(kwargs, message):
-    explainer = Explainer(linear(np.ones(3)), np.zeros((1, 3)))
-    x = normal(2, 3)
+    explainer, x, found = explained()
     with pytest.raises(ValueError, match=message):
-        sensitivity_max(explainer(x), explainer, x=x, **kwargs)
+        sensitivity_max(found, explainer, x=x, **kwargs)
