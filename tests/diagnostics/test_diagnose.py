@@ -24,12 +24,13 @@ def perceptron(depth=2, activation="relu", **options):
     return [keras.Input((64,)), *layers, keras.layers.Dense(10, name="head")]
 
 
-def train(layers, optimizer, x=X, epochs=3, callbacks=(), every=10):
-    """Twenty updates in each epoch."""
+def train(layers, optimizer, x=X, epochs=1, callbacks=(), every=10):
+    """Twenty updates in each epoch, which take less time than to trace one."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(layers, name="m")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    eager = epochs == 1
+    model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=eager)
     monitor = GradientMonitor(every=every)
     callbacks = [monitor, *callbacks]
     history = model.fit(x, Y, epochs=epochs, callbacks=callbacks, verbose=0).history
@@ -110,7 +111,7 @@ def test_exploding_towards_the_first_layer():
     """Saturated units: forward all is well, backward the large weights multiply."""
     large = keras.initializers.Orthogonal(gain=15.0)
     layers = perceptron(12, "tanh", kernel_initializer=large)
-    (finding,) = diagnose(train(layers, keras.optimizers.Adam(1e-3), epochs=1))
+    (finding,) = diagnose(train(layers, keras.optimizers.Adam(1e-3)))
     assert finding.kind == "exploding"
     assert finding.numbers["vanishing_ratio"] > 1e3
 
@@ -123,7 +124,7 @@ def findings_at_a_rate_too_high():
 def test_a_learning_rate_a_hundred_times_too_high_makes_nan():
     nonfinite, rate = findings_at_a_rate_too_high()
     assert nonfinite.kind == "nonfinite"
-    assert nonfinite.numbers["count"] > 30
+    assert nonfinite.numbers["count"] > 10
     assert "all layers" in nonfinite.message
     assert rate.kind == "learning rate too high"
     assert rate.numbers["update_ratio"] > 0.1
@@ -203,7 +204,7 @@ def hide_nan(x):
 def test_nan_in_the_data():
     finding = nonfinite_finding(None)
     assert finding.layers == ("m/dense", "m/dense_1", "m/head")
-    assert finding.message.endswith("in 3 of 60 updates, in all layers.")
+    assert finding.message.endswith("in 1 of 20 updates, in all layers.")
 
 
 @pytest.mark.hardware
@@ -215,13 +216,13 @@ def test_nan_that_an_activation_hides():
     finding = nonfinite_finding(hide_nan)
     assert finding.layers == ("m/dense",)
     assert finding.message.endswith(
-        "in 3 of 60 updates, in m/dense; it may be in others too, where an activation "
+        "in 1 of 20 updates, in m/dense; it may be in others too, where an activation "
         "such as ReLU hides it."
     )
 
 
 def test_says_where_nan_shows_first():
-    monitor = train(perceptron(), keras.optimizers.Adam(1e-3), epochs=1)
+    monitor = train(perceptron(), keras.optimizers.Adam(1e-3))
     history = monitor.history
     history["global"]["nonfinite"][-1] = 2
     for rows, where in [
