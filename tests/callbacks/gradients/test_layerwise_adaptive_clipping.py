@@ -9,7 +9,8 @@ from keras_ext.callbacks import LayerwiseAdaptiveClipping
 from tests.thorough import thorough_but
 
 
-def make_model(optimizer):
+def make_model(optimizer, run_eagerly=True):
+    """By default for a few steps, which take less time than to trace one."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -20,7 +21,7 @@ def make_model(optimizer):
             keras.layers.Dense(3, name="head"),
         ]
     )
-    model.compile(optimizer, "mse")
+    model.compile(optimizer, "mse", run_eagerly=run_eagerly)
     return model
 
 
@@ -32,7 +33,7 @@ def test_is_the_transform_in_compile():
     """The callback finds the axes of each layer itself."""
     results = []
     for by_callback in (True, False):
-        model = make_model(keras.optimizers.SGD(1.0))
+        model = make_model(keras.optimizers.SGD(1.0), run_eagerly=False)
         callbacks = [LayerwiseAdaptiveClipping(0.02, exclude="head")]
         if not by_callback:
             pipeline = kx.optimizers.GradientPipeline(
@@ -51,7 +52,7 @@ def test_is_the_transform_in_compile():
 def test_keeps_a_diverging_training_together():
     final = {}
     for name, callbacks in (("plain", []), ("clipped", [LayerwiseAdaptiveClipping()])):
-        model = make_model(keras.optimizers.SGD(1.0))
+        model = make_model(keras.optimizers.SGD(1.0), run_eagerly=False)
         history = model.fit(X, Y, 8, epochs=5, callbacks=callbacks, verbose=0)
         final[name] = history.history["loss"][-1]
     assert not final["plain"] < 1e6
@@ -185,7 +186,7 @@ def test_two_replicas_give_the_weights_of_one(strategies, rule):
     results = []
     for replicas in (1, 2):
         with strategies(replicas).scope():
-            model = make_model(keras.optimizers.SGD(0.1))
+            model = make_model(keras.optimizers.SGD(0.1), run_eagerly=False)
         callback = LayerwiseAdaptiveClipping(rule=rule, per="layer", exclude_head=True)
         model.fit(X, Y, 8, 2, shuffle=False, callbacks=[callback], verbose=0)
         results.append(model.get_weights())
