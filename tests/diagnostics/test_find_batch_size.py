@@ -69,9 +69,7 @@ def state(model):
 
 @pytest.mark.parametrize(
     ("replicas", "trained"),
-    thorough_but(
-        [(1, False), (1, True)], list(itertools.product([1, 2], [False, True]))
-    ),
+    thorough_but([(1, True)], list(itertools.product([1, 2], [False, True]))),
 )
 def test_leaves_everything_as_it_was(strategies, replicas, trained):
     """Bit for bit; a training that follows is the same as without the search."""
@@ -186,18 +184,18 @@ def test_memory_is_measured_and_limited():
     wide = 20_000
     model = make_model(wide)
     x, y = np.repeat(X, 6, axis=0), np.repeat(Y, 6, axis=0)
-    sizes = [64, 256, 512]
+    sizes = [64, 512]
     found = find_batch_size(model, x, y, sizes=sizes, steps=1)
     largest = found.trials[-1]
     assert largest.batch_size == 512
     assert 4 * wide * 512 < largest.memory < 20 * 4 * wide * 512
-    for _ in range(2):  # Now the process has more memory than all sizes need.
-        limited = find_batch_size(
-            model, (x, y), sizes=sizes, steps=1, memory_limit=4 * wide * 500
-        )
-        assert limited.trials[-1].outcome in ("over the limit", "not tried")
-        assert limited.trials[-1].memory > 4 * wide * 500
-        assert limited.largest is None or limited.largest < 512
+    # Now the process has more memory than all sizes need.
+    limited = find_batch_size(
+        model, (x, y), sizes=sizes, steps=1, memory_limit=4 * wide * 500
+    )
+    assert limited.trials[-1].outcome in ("over the limit", "not tried")
+    assert limited.trials[-1].memory > 4 * wide * 500
+    assert limited.largest is None or limited.largest < 512
 
 
 @on_linux
@@ -232,7 +230,8 @@ def test_takes_data_of_every_kind(data):
         data = {"x": data, "y": Y, "sample_weight": np.ones(96)}
     else:
         data = {"x": data}
-    found = find_batch_size(make_model(steps_per_execution=2), **data, steps=1)
+    model = make_model(optimizer="sgd", steps_per_execution=2)
+    found = find_batch_size(model, **data, steps=1)
     data = data["x"]
     dynamic = isinstance(data, kx.data.DynamicBatches)
     sizes = [t.batch_size for t in found.trials]
