@@ -243,7 +243,7 @@ def test_takes_data_of_every_kind(data):
 
 
 def test_works_with_a_pipeline_that_accumulates():
-    optimizer = kx.optimizers.GradientPipeline("adam", accumulation_steps=3)
+    optimizer = kx.optimizers.GradientPipeline("sgd", accumulation_steps=3)
     model = make_model(optimizer=optimizer)
     model.fit(X, Y, batch_size=24, verbose=0)  # one batch of four is left over
     before = state(model)
