@@ -207,14 +207,14 @@ USED.build([], {})
         ({"exclude": 3}, r"`exclude` must be a regular expression, a list of them"),
         ({"include": "("}, r"`include` must be a regular expression.*fails"),
         ({"rule": "clip"}, r"`rule` must be one of \('agc', 'autoclip', .*rule='clip'"),
-        ({"rule": kx.gradients.AutoClip}, r"or a GradientTransform that is not in use"),
-        ({"rule": USED}, r"or a GradientTransform that is not in use"),
+        ({"rule": kx.gradients.AutoClip}, r"or a transform that is not in use"),
+        ({"rule": USED}, r"or a transform that is not in use"),
         (
             {"rule": "norm", "clipping": 0.1},
             r"`clipping` must be left out unless rule=",
         ),
-        ({"rule": "norm", "per": "head"}, r"`per` must be one of"),
-        ({"rule": "global_norm", "per": "unit"}, r"`per` must be None or \"global\""),
+        ({"rule": "norm", "per": "head"}, r"`per` must be \"unit\", \"tensor\", "),
+        ({"rule": "global_norm", "per": "unit"}, r"`per` must be \"global\" or None"),
         ({"exclude_head": 1}, r"`exclude_head` must be True or False"),
         (
             {"rule": kx.gradients.AutoClip(), "exclude": "a"},
