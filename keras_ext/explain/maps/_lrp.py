@@ -22,6 +22,8 @@ _PROBABILITIES = (
     *(activations.softmax, activations.log_softmax),
     *(activations.sigmoid, activations.log_sigmoid),
 )
+# After so many calls it is said how far it is; a single one tells little.
+_REPORTED = 32
 # The same between layers, by the names of their classes.
 _OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid", "LogSigmoid")
 
@@ -108,13 +110,13 @@ def lrp(  # noqa: PLR0913
     question = Question(model, x, outputs, batch_size, jit)
     function = question.function
     lookups = Lookups(function, question.parts)
-    progress = question.progress()
 
     def compute(parts: list[Tensor], which: Tensor) -> Tensor:
         found, given, columns = record_outputs(function, parts, lookups)
         walk = _Walk(found, lookups)
         walk.begin(lambda columns: function.pick(columns, which))
-        walk.back(weighing, progress)
+        # Begun here: what was before says nothing of how long this takes.
+        walk.back(weighing, question.progress())
         found.require_followed(columns, walk.missing(function.inputs.names, given))
         k = which.shape[1]
         flat = []
@@ -170,7 +172,8 @@ class _Walk:
     def back(self, weighing: Weighing, progress: Callable[[int, int], None]) -> None:
         """Goes back through all calls, which for deep networks takes a while."""
         for done, call in enumerate(reversed(self._calls), start=1):
-            progress(done, len(self._calls))
+            if done % _REPORTED == 0 or done == len(self._calls):
+                progress(done, len(self._calls))
             own = [
                 self.relevance[id(y)] for y in call.outputs if id(y) in self.relevance
             ]
