@@ -121,7 +121,7 @@ def test_every_sample_comes_once_whatever_the_sizes(n, sizes, dataset, prefetch,
 @pytest.mark.parametrize(
     ("drop", "steps_per_execution"),
     [
-        (False, 1),
+        pytest.param(False, 1, marks=pytest.mark.thorough(MATRIX)),
         (True, 1),
         (False, 3),
         pytest.param(True, 3, marks=pytest.mark.thorough(MATRIX)),
@@ -155,7 +155,11 @@ def split_into_epochs(batches, num_samples):
 
 @pytest.mark.parametrize(
     ("in_scope", "data"),
-    [(False, (X, Y)), (True, (X, Y)), (True, (samples(),))],
+    [
+        pytest.param(False, (X, Y), marks=pytest.mark.thorough(MATRIX)),
+        pytest.param(True, (X, Y), marks=pytest.mark.thorough(MATRIX)),
+        (True, (samples(),)),
+    ],
     ids=["arrays", "arrays in scope", "dataset in scope"],
 )
 def test_epochs_are_exact_on_two_replicas(strategies, in_scope, data):

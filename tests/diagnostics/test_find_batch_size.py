@@ -14,7 +14,7 @@ from keras_ext.diagnostics import find_batch_size
 from keras_ext.diagnostics._find_batch_size import BatchSizes, BatchSizeTrial
 from keras_ext.signals.machine import _peak_memory
 from keras_ext.signals.machine._peak_memory import PeakMemory
-from tests.thorough import thorough_but
+from tests.thorough import MATRIX, thorough_but
 
 X = np.random.default_rng(0).normal(size=(96, 4)).astype("float32")
 Y = np.cos(X[:, :1])
@@ -220,7 +220,7 @@ def test_what_tensorflow_keeps_may_be_used_again(monkeypatch, tmp_path):
     [
         kx.data.DynamicBatches(X, Y, batch_size=16, sizes=[16, 48]),
         tf.data.Dataset.from_tensor_slices((X, Y)),
-        (X, Y, np.ones(96)),
+        pytest.param((X, Y, np.ones(96)), marks=pytest.mark.thorough(MATRIX)),
         pd.DataFrame(X),
     ],
     ids=["batches", "dataset", "weighted", "frame"],
