@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_ext as kx
+from tests.thorough import MATRIX
 
 RNG = np.random.default_rng(0)
 IDS = RNG.integers(1, 20, (96, 7))
@@ -40,14 +41,19 @@ def trained(batch_size, loss, *, masked=True, weights=None, model_class=keras.Mo
     ("loss", "options"),
     [
         (entropy(), {}),
-        (entropy(), {"masked": False}),
+        pytest.param(entropy(), {"masked": False}, marks=pytest.mark.thorough(MATRIX)),
         (entropy(), {"weights": WEIGHTS}),
         (entropy(reduction="mean_with_sample_weight"), {"weights": WEIGHTS}),
-        (
+        pytest.param(
             entropy(reduction="mean_with_sample_weight"),
             {"weights": WEIGHTS, "masked": False},
+            marks=pytest.mark.thorough(MATRIX),
         ),
-        (entropy(reduction="sum"), {"masked": False}),
+        pytest.param(
+            entropy(reduction="sum"),
+            {"masked": False},
+            marks=pytest.mark.thorough(MATRIX),
+        ),
     ],
     ids=["mask", "samples", "mask, weights", "weights, mask", "weights", "sum"],
 )
