@@ -13,6 +13,7 @@ from keras_ext._engine._fail_if_unused import fail_if_unused
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext._engine._gradient_signal import GradientSignal
 from keras_ext._engine._pipeline_part import PipelinePart
+from keras_ext._engine._recovery import Recovery
 from keras_ext._engine._rollback import Rollback
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._fit._fit_scope import FitScope
@@ -37,6 +38,7 @@ class AttachedPipeline(GradientPipeline):
         self._forbids_nonfinite = False
         self._batch_weight: BatchWeight | None = None
         self._rollback = Rollback(scope, self)
+        self._recovery: Recovery | None = None
 
     @classmethod
     def of(cls, scope: FitScope) -> Self:
@@ -68,6 +70,17 @@ class AttachedPipeline(GradientPipeline):
         if not self._forbids_nonfinite:
             self._forbids_nonfinite = True
             self.add_transform(SkipNonFinite(max_consecutive=0))
+
+    def recover_from_nonfinite(self) -> None:
+        """Makes `check` go back to good weights when updates come to nothing."""
+        if self._recovery is None:
+            self._recovery = Recovery(self._scope, self.optimizer)
+            self.add_transform(self._recovery.gate)
+
+    def check(self) -> None:
+        if self._recovery is not None and self.built:
+            self._recovery.look()
+        super().check()
 
     def add_signal(self, signal: GradientSignal) -> None:
         """Appends a signal."""

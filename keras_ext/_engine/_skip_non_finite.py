@@ -185,6 +185,22 @@ class SkipNonFinite(UpdateGate):
         """The number of updates that were skipped so far; read on the host."""
         return int(self._read()[_SKIPPED])
 
+    @property
+    def in_a_row(self) -> int:
+        """How many updates were skipped since the last one that was made."""
+        return int(self._read()[_IN_A_ROW])
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether `check` raises."""
+        return bool(self._read()[_FAILED])
+
+    def reset(self) -> None:
+        """Forgets that too many were skipped in a row."""
+        counts = self._read().copy()
+        counts[[_IN_A_ROW, _FAILED]] = 0
+        self._counts.assign(counts)
+
     def _read(self) -> np.ndarray:
         if self._counts is None:
             return np.zeros(5, "int32")

@@ -92,7 +92,8 @@ class DynamicBatchSize(GradientCallback):
             power `c` while batches are `c` times as large, so that its averages
             remember as many samples as before. Defaults to `False`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
-            `"raise"` to also end the training. Defaults to `"skip"`.
+            `"raise"` to also end the training, `"recover"` to go back to good weights,
+            see `GradientCallback`. Defaults to `"skip"`.
 
     Raises:
         ValueError: If an argument is out of range, when training begins, if the model

@@ -23,17 +23,21 @@ class GradientCallback(ScopedCallback):
         nonfinite: What to do about an update whose gradient is NaN or infinite:
             `"skip"` leaves it out; `"raise"` also ends the training, at the next look
             (every 50 batches and at the end of the epoch), and says which weight it
-            began with, see `SkipNonFinite`. Defaults to `"skip"`.
+            began with, see `SkipNonFinite`; `"recover"` leaves it out and, if more than
+            ten in a row were, takes weights, optimizer and statistics of layers back to
+            the last look at which all was well, halves the learning rate, warns, and
+            goes on, up to five times. Defaults to `"skip"`.
 
     Raises:
-        ValueError: If `nonfinite` is neither, or, when training begins, if the model
-            has no optimizer or does not use it.
-        FloatingPointError: With `"raise"`, if a gradient was not finite.
+        ValueError: If `nonfinite` is none of these, or, when training begins, if the
+            model has no optimizer or does not use it.
+        FloatingPointError: With `"raise"`, if a gradient was not finite; with
+            `"recover"`, if that did not help.
     """
 
     def __init__(self, *, nonfinite: str = "skip") -> None:
         super().__init__()
-        self.nonfinite = choice(nonfinite, "nonfinite", ("skip", "raise"))
+        self.nonfinite = choice(nonfinite, "nonfinite", ("skip", "raise", "recover"))
 
     def install(self, pipeline: AttachedPipeline) -> None:
         """Adds what this callback needs to the pipeline."""
@@ -43,6 +47,8 @@ class GradientCallback(ScopedCallback):
         self.pipeline = AttachedPipeline.of(scope)
         if self.nonfinite == "raise":
             self.pipeline.forbid_nonfinite()
+        elif self.nonfinite == "recover":
+            self.pipeline.recover_from_nonfinite()
         self.install(self.pipeline)
 
     def on_train_begin(self, logs: Logs = None) -> None:

@@ -83,7 +83,8 @@ class GradientMonitor(GradientCallback):
         append: Whether to add to files that exist, for a training that goes on, and
             not to replace them. Defaults to `False`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
-            `"raise"` to also end the training. Defaults to `"skip"`.
+            `"raise"` to also end the training, `"recover"` to go back to good weights,
+            see `GradientCallback`. Defaults to `"skip"`.
 
     Attributes:
         history: What was recorded in the present or last `fit`, a dictionary with

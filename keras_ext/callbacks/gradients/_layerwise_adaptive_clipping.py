@@ -56,7 +56,8 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             in `variable.path`, a list of them, or a function. None means all.
         exclude: Which are not, in the same form. None means none.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
-            `"raise"` to also end the training. Defaults to `"skip"`.
+            `"raise"` to also end the training, `"recover"` to go back to good weights,
+            see `GradientCallback`. Defaults to `"skip"`.
         rule: How the limits are found: `"agc"` (`AdaptiveClip`), `"autoclip"`
             (`AutoClip`), `"adagc"` (`AdaGC`), `"zclip"` (`ZClip`), `"norm"`
             (`ClipByNorm`) or `"global_norm"` (`ClipByGlobalNorm`), all with their

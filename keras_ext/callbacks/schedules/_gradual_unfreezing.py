@@ -44,7 +44,8 @@ class GradualUnfreezing(GradientCallback):
         freeze_statistics: Whether frozen `BatchNormalization` layers rest, too. Without
             that their moving statistics follow the new data. Defaults to `True`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
-            `"raise"` to also end the training. Defaults to `"skip"`.
+            `"raise"` to also end the training, `"recover"` to go back to good weights,
+            see `GradientCallback`. Defaults to `"skip"`.
 
     Raises:
         ValueError: If `schedule` is not of this form, or, when training begins, if one

@@ -45,7 +45,8 @@ class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
         verbose: `1` to print a line when training is stopped, `0` to be silent.
             Defaults to `1`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
-            `"raise"` to also end the training. Defaults to `"skip"`.
+            `"raise"` to also end the training, `"recover"` to go back to good weights,
+            see `GradientCallback`. Defaults to `"skip"`.
 
     Attributes:
         stopped_epoch: The epoch that was the last one, counted from 0; None if training

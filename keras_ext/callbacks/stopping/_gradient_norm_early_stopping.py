@@ -51,7 +51,8 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
         verbose: `1` to print a line when training is stopped, `0` to be silent.
             Defaults to `1`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
-            `"raise"` to also end the training. Defaults to `"skip"`.
+            `"raise"` to also end the training, `"recover"` to go back to good weights,
+            see `GradientCallback`. Defaults to `"skip"`.
         debias: Whether to take what noise adds out of the norm. Keeps two copies of
             the gradient on the device. Defaults to `False`.
         trend: Integer >= 4; stop when the norms of so many last epochs show no falling

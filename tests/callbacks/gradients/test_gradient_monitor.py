@@ -462,7 +462,7 @@ class TestPlot:
         ),
         ({"moments": 1}, "`moments` must be True or False. Received: moments=1."),
         ({"append": None}, "`append` must be True or False. Received: append=None."),
-        ({"nonfinite": "stop"}, '`nonfinite` must be "skip" or "raise".'),
+        ({"nonfinite": "stop"}, '`nonfinite` must be "skip", "raise" or "recover".'),
     ],
 )
 def test_rejects_bad_arguments(kwargs, message):

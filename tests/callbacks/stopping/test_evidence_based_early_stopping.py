@@ -136,7 +136,7 @@ def test_a_second_fit_starts_from_nothing():
     ("arguments", "message"),
     [
         ({"smoothing": 1}, "`smoothing` must be a number in [0, 1)"),
-        ({"nonfinite": "no"}, '`nonfinite` must be "skip" or "raise"'),
+        ({"nonfinite": "no"}, '`nonfinite` must be "skip", "raise" or "recover"'),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):
