@@ -143,12 +143,6 @@ def test_before_the_first_update_nothing_is_known():
     assert values["samples"] == 0
 
 
-def test_a_rule_for_no_weight_has_nothing_to_say():
-    values = run(ClipByNorm(1.0, include=[])).read()
-    assert math.isnan(values["clipped_fraction"])
-    assert values["per_weight"] == {}
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
