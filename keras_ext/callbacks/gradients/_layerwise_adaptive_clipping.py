@@ -12,6 +12,7 @@ from keras_ext._core._typing import Logs, Pattern, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._engine._pipeline_part import PipelinePart
+from keras_ext.callbacks._announcement import say
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.gradients.clip._ada_gc import AdaGC
 from keras_ext.gradients.clip._adaptive_clip import AdaptiveClip
@@ -31,6 +32,10 @@ _RULES: dict[str, type[ClipByGroupNorm]] = {
 }
 
 
+# Of a rule that clips more than this share, a line says so.
+_MOST = 0.5
+
+
 class LayerwiseAdaptiveClipping(GradientCallback):
     """Clips gradients by a rule that adapts, without touching `compile`.
 
@@ -45,7 +50,8 @@ class LayerwiseAdaptiveClipping(GradientCallback):
     clipped, smoothed over some twenty updates; `clip_threshold`, the mean of the norms
     that were allowed in the last update (NaN while there is no limit); and
     `nonfinite_steps`, the updates left out so far. The first two are left out for
-    a rule of your own that is no `ClipByGroupNorm`.
+    a rule of your own that is no `ClipByGroupNorm`. When more than half was clipped in
+    an epoch, a line says so once, unless `fit` is told `verbose=0`.
 
     Args:
         clipping: Number >= 0, for `rule="agc"` the largest ratio of gradient norm to
@@ -169,6 +175,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
         return deepcopy(rule)
 
     def install(self, pipeline: AttachedPipeline) -> None:
+        self._has_said = False
         self.transform = self._new_transform()
         if self.exclude_head:
             self.transform.exclude = self._or_head(self.transform.exclude)
@@ -195,7 +202,17 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             values = self._statistics.read()
             logs["clipped_fraction"] = values["clipped_fraction"]
             logs["clip_threshold"] = _mean_threshold(values["per_weight"])
+            self._say_if_most_is_clipped(values["clipped_fraction"])
         super().on_epoch_end(epoch, logs)
+
+    def _say_if_most_is_clipped(self, fraction: float) -> None:
+        """Once in a `fit` that shows its progress: clipping is meant for outliers."""
+        if fraction <= _MOST or self._has_said or not self.params.get("verbose"):
+            return
+        self._has_said = True
+        advice = "raise `clipping`" if self.rule == "agc" else "choose a higher limit"
+        name = type(self).__name__
+        say(f"{name}: {fraction:.0%} of the units were clipped: {advice}.")
 
 
 def _is_fresh_transform(rule: Any) -> bool:

@@ -12,7 +12,7 @@ from keras_ext._core._checks import choice, integer, require
 from keras_ext._core._typing import Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._fit._memory import memory_of, recall
-from keras_ext.callbacks.stopping._announcement import announce
+from keras_ext.callbacks._announcement import announce
 from keras_ext.callbacks.stopping._stopping_callback import (
     StoppingCallback,
     restore_weights,

@@ -9,7 +9,7 @@ from keras_ext._core._checks import flag, integer
 from keras_ext._core._typing import Logs
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._fit._copyable_callback import CopyableCallback
-from keras_ext.callbacks.stopping._announcement import announce
+from keras_ext.callbacks._announcement import announce
 
 
 class StoppingCallback(CopyableCallback):

@@ -229,3 +229,18 @@ USED.build([], {})
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         LayerwiseAdaptiveClipping(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("clipping", "verbose", "said"), [(1e-6, 2, 1), (1e-6, 0, 0), (1e3, 2, 0)]
+)
+def test_says_once_that_most_is_clipped(capsys, clipping, verbose, said):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(0.01), "mse", run_eagerly=True)
+    clip = LayerwiseAdaptiveClipping(clipping)
+    x = np.random.default_rng(0).normal(size=(16, 4))
+    model.fit(x, x[:, :3], epochs=2, callbacks=[clip], verbose=verbose)
+    lines = [x for x in capsys.readouterr().out.splitlines() if "were clipped" in x]
+    assert len(lines) == said
+    for line in lines:
+        assert line.endswith("100% of the units were clipped: raise `clipping`.")

@@ -1,4 +1,4 @@
-"""The line that is printed when training was stopped."""
+"""Lines that callbacks print."""
 
 import logging
 import sys
@@ -25,6 +25,11 @@ def announce(callback: Any, best_epoch: int | None = None) -> None:
     line += f"{type(callback).__name__}: {callback.stopped_by}."
     if best_epoch is not None:
         line += f" The weights of epoch {best_epoch + 1} are restored."
+    say(line)
+
+
+def say(line: str) -> None:
+    """Prints a line, or logs it where Keras would do so."""
     if keras.config.is_interactive_logging_enabled():
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
