@@ -96,6 +96,16 @@ ALSO_FIT = {
     ("data.DynamicBatches", "y"): _NOTHING,
     ("data.DynamicBatches", "sample_weight"): _NOTHING,
     ("diagnostics.find_batch_size", "sizes"): ("vector",),
+    **dict.fromkeys(
+        [("explain.ExplainDuringTraining", name) for name in ("x", "background")],
+        ("odd dictionary", "vector", "tensor"),
+    ),
+    ("explain.explain_words", "output_names"): ("list of None",),
+    ("explain.explain_words", "outputs"): ("None", "minus one"),
+    ("explain.plots.image_grid", "titles"): ("vector", "tensor"),
+    ("explain.plots.text_html", "output"): ("None",),
+    ("explain.plots.sequence", "output"): ("None",),
+    ("explain.save_report", "path"): ("nonsense", "text False", "no text"),
     ("layers.DropBlock1D", "block_size"): ("one",),
     ("layers.DropBlock2D", "block_size"): ("one",),
     ("layers.DropBlock3D", "block_size"): ("one",),
@@ -233,7 +243,7 @@ VALID = {
         "model": lambda texts: np.zeros(len(texts)),
         "texts": ["a text", "another"],
     },
-    "explain.save_report": lambda: {**_explanation(), "path": "/nowhere/report.md"},
+    "explain.save_report": lambda: {**_explanation(), "path": "report.html"},
     "gradients.ClipByValue": lambda: {"max_value": 1.0},
     "gradients.LayerwiseScale": lambda: {"factors": {"kernel": 0.5}},
     "layers.ConcreteDropout": lambda: {"layer": keras.layers.Dense(2)},
@@ -265,7 +275,12 @@ VALID = {
         "second": _explained()["explanation"],
     },
     **{f"explain.maps.{name}": _rows for name in kx.explain.maps.__all__},
-    **{f"explain.plots.{name}": _explanation for name in kx.explain.plots.__all__},
+    "explain.plots.image_grid": _explanation,
+    "explain.plots.sequence": lambda: {"explanation": np.ones((2, 4, 3))},
+    "explain.plots.text_html": lambda: {
+        "explanation": np.ones((2, 3)),
+        "tokens": [["a", "b", "c"]] * 2,
+    },
     **{
         f"explain.metrics.{name}": _of_explanation
         for name in kx.explain.metrics.__all__

@@ -87,7 +87,9 @@ class Shown:
         self.base = np.broadcast_to(
             base.reshape(-1, shape[1] if base.ndim else 1), shape
         )
-        self.data = getattr(explanation, "data", None)
+        # That of an array is its memory.
+        is_array = isinstance(explanation, np.ndarray)
+        self.data = None if is_array else getattr(explanation, "data", None)
         self._names = _names(getattr(explanation, "output_names", None), shape)
         self._features = getattr(explanation, "feature_names", None)
 
@@ -146,7 +148,8 @@ class Shown:
         names = [str(name) for name in self._names[0]]
         if given is None and self.num_outputs == 1:
             return 0
-        valid = given in names or (is_integer(given) and given in range(len(names)))
+        is_name = isinstance(given, str) and given in names
+        valid = is_name or (is_integer(given) and given in range(len(names)))
         rule = f"the number or name of one of the outputs {names}"
         require(valid, "output", given, rule)
         return names.index(given) if isinstance(given, str) else int(given)

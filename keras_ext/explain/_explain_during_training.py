@@ -3,12 +3,14 @@
 import inspect
 from typing import Any, ClassVar
 
+import keras
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer, require
 from keras_ext._core._figures import plain
 from keras_ext._core._typing import Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
+from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._drawing import FAINT, INK, colormap, drawing
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._values import by_player
@@ -72,22 +74,17 @@ class ExplainDuringTraining(CopyableCallback):
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        require(
-            is_integer(every_epochs) and every_epochs >= 1,
-            "every_epochs",
-            every_epochs,
-            "an integer >= 1",
-        )
-        valid = is_integer(num_logged) and num_logged >= 0
-        require(valid, "num_logged", num_logged, "an integer >= 0")
+        for name, rows in (("x", x), ("background", background)):
+            require(_may_be_rows(rows), name, rows, "rows as the model takes them")
+        number_or_auto(budget, "budget")
         known = list(inspect.signature(Explainer).parameters)[2:]
         rule = f"arguments of Explainer, {known}"
         require(set(kwargs) <= set(known), "kwargs", list(kwargs), rule)
         self.x = x
         self.background = background
-        self.every_epochs = every_epochs
+        self.every_epochs = integer(every_epochs, "every_epochs", low=1)
         self.budget = budget
-        self.num_logged = num_logged
+        self.num_logged = integer(num_logged, "num_logged", low=0)
         self.kwargs = kwargs
         self.explanation: Any = None
         self._players: list[str] = []
@@ -179,3 +176,12 @@ def _draw(history: dict[str, Any], top: int) -> Any:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def _may_be_rows(rows: Any) -> bool:
+    """Whether these are data at all; the model that takes them is not known yet."""
+    if isinstance(rows, list | tuple | dict):
+        leaves = keras.tree.flatten(rows)
+        return bool(leaves) and all(leaf is not None for leaf in leaves)
+    is_data = hasattr(rows, "__iter__") or hasattr(rows, "shape")
+    return is_data and not isinstance(rows, str | bytes | set | type)

@@ -88,7 +88,10 @@ def explain_words(  # noqa: PLR0913
     seed = integer(seed, "seed", low=0)
     flag(show_progress, "show_progress")
     begin = time.perf_counter()
-    texts = np.asarray(texts, object) if isinstance(texts, list | tuple) else texts
+    if isinstance(texts, list | tuple):
+        are_texts = all(isinstance(x, str | bytes | list) for x in texts)
+        require(are_texts, "texts", texts, "texts, one in each row")
+        texts = np.asarray(texts, object)
     game = _Game(as_model(model, texts), texts, outputs, output_names, batch_size)
     parts = [_Pieces(text, words, mask) for text in game.texts]
     progress, found = Progress(show_progress), []

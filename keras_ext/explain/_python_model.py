@@ -1,5 +1,6 @@
 """Functions of arrays and estimators of scikit-learn, in the place of a Keras model."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,19 @@ def as_model(model: Any, rows: Any) -> Any:
     functions = [f for f in (*methods, model) if callable(f)]
     valid = bool(functions) and not isinstance(model, type)
     require(valid, "model", model, _FORMS)
+    require(_takes_rows(functions[0]), "model", model, "a function of rows")
     return PythonModel(functions[0], rows)
+
+
+def _takes_rows(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called with one argument, as far as it says."""
+    try:
+        inspect.signature(function).bind(None)
+    except ValueError:  # one that is not written in Python says nothing
+        return True
+    except TypeError:
+        return False
+    return True
 
 
 class PythonModel:

@@ -84,6 +84,7 @@ def save_report(
         valid = is_integer(value) and value > 0
         require(valid, name, value, "a positive integer")
     require(isinstance(path, str | Path), "path", path, "a path")
+    require(isinstance(title, str), "title", title, "a text")
     kind = import_extra("shap", "explain").Explanation
     require(
         isinstance(explanation, kind), "explanation", explanation, "a shap.Explanation"

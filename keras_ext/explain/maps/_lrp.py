@@ -100,7 +100,7 @@ def lrp(  # noqa: PLR0913
         - [Bach et al., 2015](https://doi.org/10.1371/journal.pone.0130140)
         - [Montavon et al., 2019](https://doi.org/10.1007/978-3-030-28954-6_10)
     """
-    known = callable(rule) or rule in RULES
+    known = callable(rule) or (isinstance(rule, str) and rule in RULES)
     require(known, "rule", rule, f"one of {RULES}, or a function that gives one")
     for name, value in {"epsilon": epsilon, "gamma": gamma}.items():
         require(is_number(value) and value >= 0, name, value, "a number >= 0")

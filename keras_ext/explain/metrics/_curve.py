@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import is_integer, require
+from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._inputs import take
 from keras_ext.explain._progress import Progress
@@ -35,6 +36,19 @@ class Curve:
 
     fractions: np.ndarray
     outputs: np.ndarray
+
+    def __post_init__(self) -> None:
+        points = as_numbers(self.fractions, "fractions", "a vector of numbers")
+        valid = points.ndim == 1 and len(points) > 1 and (np.diff(points) > 0).all()
+        valid = valid and points[0] >= 0 and points[-1] <= 1
+        expected = "a vector of two or more numbers in [0, 1] that rise"
+        require(valid, "fractions", self.fractions, expected)
+        outputs = as_numbers(self.outputs, "outputs", "an array of numbers")
+        valid = outputs.ndim in (2, 3) and outputs.shape[1] == len(points)
+        expected = (
+            f"of the shape (rows, {len(points)}) or (rows, {len(points)}, outputs)"
+        )
+        require(valid, "outputs", self.outputs, expected)
 
     @property
     def area(self) -> np.ndarray:
