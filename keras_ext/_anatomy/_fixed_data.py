@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import integer, require
+from keras_ext._core._typing import Data
 
 _ROWS_AT_ONCE = 512
 
@@ -27,7 +28,7 @@ class FixedData:
 
     def __init__(
         self,
-        data: Any,
+        data: Data,
         max_rows: int | None = None,
         batch_size: int = _ROWS_AT_ONCE,
         name: str = "data",

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import is_integer, require, texts
+from keras_ext._core._typing import Data
 
 FORMS = '"top", ("top", k), an integer, a name, a list of such, a function or None'
 
@@ -33,7 +34,7 @@ class Outputs:
     """
 
     def __init__(
-        self, model: Any, raw: Any, given: Sequence[str] | None = None
+        self, model: Any, raw: Data, given: Sequence[str] | None = None
     ) -> None:
         tensors = keras.tree.flatten(raw)
         self.sizes = [math.prod(tensor.shape[1:]) for tensor in tensors]
@@ -94,7 +95,7 @@ def highest(columns: np.ndarray, count: int) -> np.ndarray:
     return order[:, :count].astype("int32")
 
 
-def _layer_names(model: Any, raw: Any, count: int) -> list[str]:
+def _layer_names(model: Any, raw: Data, count: int) -> list[str]:
     if isinstance(raw, dict):
         names = [str(key) for key in sorted(raw)]
     elif isinstance(model, keras.Sequential):

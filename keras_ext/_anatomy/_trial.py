@@ -1,13 +1,12 @@
 """Calling what users write with what it takes, and finding out early what fails."""
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from keras_ext._core._checks import cut
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Function, Record, Tensor
 
 # So long a message of somebody else is still read.
 _LONGEST = 240
@@ -15,13 +14,13 @@ _LONGEST = 240
 _CANNOT_WORK = (ValueError, TypeError, NotImplementedError, AttributeError, LookupError)
 
 
-def called(model: keras.Model, x: Any, training: bool) -> Any:
+def called(model: keras.Model, x: Data, training: bool) -> Any:
     """Calls a model, whether or not its `call` takes `training`."""
     return model(x, **_taken(model.call, training=training))
 
 
 def loss_of(
-    model: keras.Model, x: Any, y: Any, sample_weight: Any, training: bool
+    model: keras.Model, x: Data, y: Data, sample_weight: Data, training: bool
 ) -> Tensor:
     """The loss of a batch, also of a `compute_loss` that does not take `training`."""
     y_pred = called(model, x, training)
@@ -29,7 +28,7 @@ def loss_of(
     return model.compute_loss(x, y, y_pred, sample_weight, **options)
 
 
-def _taken(method: Callable[..., Any], **options: Any) -> dict[str, Any]:
+def _taken(method: Function, **options: Any) -> Record:
     """Those of some arguments that a method takes."""
     parameters = inspect.signature(method).parameters.values()
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -37,7 +36,7 @@ def _taken(method: Callable[..., Any], **options: Any) -> dict[str, Any]:
     return {n: value for n, value in options.items() if takes_all or n in names}
 
 
-def trace_early(function: Any, batch: Any, name: str, what: str) -> None:
+def trace_early(function: Any, batch: Data, name: str, what: str) -> None:
     """Traces a `tf.function` for a batch, so that what fails does so before training.
 
     Nothing is computed, and the model stays as it is.

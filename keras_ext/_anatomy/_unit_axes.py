@@ -1,14 +1,13 @@
 """Which axes of a weight belong to one output unit."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 from keras import layers
 
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Variable
+from keras_ext._core._typing import Layer, Variable
 
 Axes = tuple[int, ...]
 
@@ -127,7 +126,7 @@ def _axes_of(layer: keras.Layer, variable: Variable) -> Axes:
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 
 
-def _is_depthwise(layer: Any) -> bool:
+def _is_depthwise(layer: Layer) -> bool:
     return isinstance(layer, layers.DepthwiseConv1D | layers.DepthwiseConv2D)
 
 

@@ -7,6 +7,8 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any
 
+from keras_ext._core._typing import Data
+
 # Together a message of a few lines, whatever came: never an array written out.
 _LONGEST_VALUE = 140
 _LONGEST_RULE = 180
@@ -68,7 +70,7 @@ class _Short(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = 10
         self.maxstring = self.maxother = _LONGEST_VALUE
 
-    def repr1(self, x: Any, level: int) -> str:
+    def repr1(self, x: Data, level: int) -> str:
         # What has axes, from any package; a NumPy scalar is written as a number.
         shape = () if isinstance(x, type) else getattr(x, "shape", ())
         if not isinstance(shape, tuple | list) and hasattr(shape, "as_list"):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_ext._core._checks import require
 from keras_ext._core._dtypes import wide_dtype
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Strategy, Tensor, Variable
 from keras_ext._keras import _replica
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -19,7 +19,7 @@ class EndUpdate(Protocol):
 
     def __call__(
         self,
-        strategy: Any,
+        strategy: Strategy,
         count: Any,
         gradients: Sequence[Any],
         local: Sequence[Any],
@@ -61,7 +61,7 @@ class NoAccumulation:
             direct,
         )
 
-    def end_early(self, strategy: Any) -> None:
+    def end_early(self, strategy: Strategy) -> None:
         """Nothing ever waits."""
 
 
@@ -156,7 +156,7 @@ class Accumulation:
             hint="Give each part its own optimizer, or apply one once, to all weights.",
         )
 
-    def _keep_or_end(self, strategy: Any, values: Sequence[Any]) -> None:
+    def _keep_or_end(self, strategy: Strategy, values: Sequence[Any]) -> None:
         """Keeps a micro-batch or, if it is the last, ends the update; cross-replica."""
         # A step that meets the end of the data fails in the middle, and what does not
         # depend on the data still runs: it would count a step that never was.
@@ -180,12 +180,12 @@ class Accumulation:
     def _present_sums(self) -> list[Variable]:
         return [*(self._sums[id(v)] for v in self._variables), *self._local_sums]
 
-    def _end_with(self, strategy: Any, count: Tensor, last: Sequence[Any]) -> None:
+    def _end_with(self, strategy: Strategy, count: Tensor, last: Sequence[Any]) -> None:
         """Ends an update with what was kept and a last micro-batch."""
         completed = _replica.each_replica(strategy, self._completed, count, *last)
         self._end_with_means(strategy, count, completed)
 
-    def end_early(self, strategy: Any) -> None:
+    def end_early(self, strategy: Strategy) -> None:
         """Ends an update with the micro-batches that there are; cross-replica."""
         count = self._micro_steps.value
         means = _replica.each_replica(strategy, self._means, count)
@@ -193,7 +193,7 @@ class Accumulation:
         self._micro_steps.assign(0)
 
     def _end_with_means(
-        self, strategy: Any, count: Tensor, means: Sequence[Any]
+        self, strategy: Strategy, count: Tensor, means: Sequence[Any]
     ) -> None:
         num_weights = len(self._variables)
         self._end(strategy, count, means[:num_weights], means[num_weights:], [])

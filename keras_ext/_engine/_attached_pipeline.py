@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_ext._anatomy._unit_axes import unit_axes
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Record, Tensor, Variable
 from keras_ext._engine._batch_weight import BatchWeight
 from keras_ext._engine._fail_if_unused import fail_if_unused
 from keras_ext._engine._gradient_pipeline import GradientPipeline
@@ -140,11 +140,11 @@ class AttachedPipeline(GradientPipeline):
 
     # What a training that goes on needs of it, see `TrainingRun`.
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         """What it has accumulated, and what its transforms and signals remember."""
         return {name: values_of(parts) for name, parts in self._parts().items()}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         """Goes on with what another one of the same parts has returned."""
         for name, parts in self._parts().items():
             assign_values(parts, state[name], f"the {name} of the callbacks")

@@ -2,13 +2,12 @@
 
 import inspect
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Function, Tensor
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras._masks import mask_of
 
@@ -41,8 +40,8 @@ class BatchWeight:
         scope.link("train_step", self._noting_samples, outermost=True)
         scope.link("compute_loss", self._noting_outputs, outermost=True)
 
-    def _noting_samples(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        def train_step(data: Any, *args: Any, **kwargs: Any) -> Any:
+    def _noting_samples(self, step: Function) -> Function:
+        def train_step(data: Data, *args: Any, **kwargs: Any) -> Any:
             x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
             inputs = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
             samples = tf.shape(inputs[0])[0] if inputs else None
@@ -51,7 +50,7 @@ class BatchWeight:
 
         return train_step
 
-    def _noting_outputs(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+    def _noting_outputs(self, compute: Function) -> Function:
         # Of the class: what replaces it may take anything.
         signature = inspect.signature(type(self._model).compute_loss)
 
@@ -65,7 +64,7 @@ class BatchWeight:
 
         return compute_loss
 
-    def _divisor(self, mask: Tensor | None, sample_weight: Any) -> Tensor | None:
+    def _divisor(self, mask: Tensor | None, sample_weight: Data) -> Tensor | None:
         """What the mean is divided by; None for the number of samples."""
         weights = [w for w in keras.tree.flatten(sample_weight) if w is not None]
         if self._reduction == "mean_with_sample_weight" and len(weights) == 1:

@@ -1,14 +1,13 @@
 """The base of the transforms that limit norms."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from keras import ops
 
 from keras_ext._anatomy._groups import KINDS, Groups
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import choice
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import Clipping, GradientTransform
 
 
@@ -94,5 +93,5 @@ class ClipByGroupNorm(GradientTransform):
             f"{type(self).__name__} must override limits(norms, variables)."
         )
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {"per": self.per, **super().get_config()}

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Record, Strategy, Tensor, Variable
 from keras_ext._engine._local_updates import LocalUpdates, after
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras import _replica
@@ -39,7 +39,7 @@ class ElasticUpdates(LocalUpdates):
         state.centers = [_copy(v) for v in state.weights]
         state.owned += [*state.centers, self.elasticity.build()]
 
-    def _step(self, strategy: Any, gradients: Sequence[Any]) -> None:
+    def _step(self, strategy: Strategy, gradients: Sequence[Any]) -> None:
         if _replica.num_replicas() == 1:
             self._step_together(strategy, gradients)
             return
@@ -53,7 +53,7 @@ class ElasticUpdates(LocalUpdates):
         state.apart.assign(1)
         self._update(strategy, self._of_each_alone(strategy, gradients))
 
-    def _pull(self, strategy: Any) -> None:
+    def _pull(self, strategy: Strategy) -> None:
         weights, centers = self._state.weights, self._state.centers
         rate = self.elasticity.value / _replica.num_replicas()
 
@@ -79,7 +79,7 @@ class ElasticUpdates(LocalUpdates):
 
     # The files of a model have the center; what goes on needs the replicas, too.
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         if not self.built:
             return super().get_state()
         # Several replicas have changed places with the centers while somebody looks.
@@ -88,7 +88,7 @@ class ElasticUpdates(LocalUpdates):
         replicas = [_on_each_replica(v) for v in [*kept, *self._state.slots]]
         return {**super().get_state(), "replicas": replicas}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         super().set_state(state)
         if not self.built or "replicas" not in state:
             return
@@ -108,14 +108,14 @@ class ElasticUpdates(LocalUpdates):
     def _differs(self) -> bool:
         return True
 
-    def _gather(self, strategy: Any) -> None:
+    def _gather(self, strategy: Strategy) -> None:
         self._average(strategy, self._state.statistics)
         self._swap(strategy)
 
     def _resume(self) -> None:
         self._run("resume", self._swap)
 
-    def _swap(self, strategy: Any) -> None:
+    def _swap(self, strategy: Strategy) -> None:
         if _replica.num_replicas() == 1:
             return
         weights, centers = self._state.weights, self._state.centers

@@ -1,15 +1,15 @@
 """A custom `train_step` that goes past the optimizer, found out."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Function, Optimizer
 from keras_ext._fit._fit_scope import FitScope
 
 
-def fail_if_unused(scope: FitScope, optimizer: Any) -> None:
+def fail_if_unused(scope: FitScope, optimizer: Optimizer) -> None:
     """Makes a custom `train_step` that never applies the optimizer fail.
 
     It does so while it is traced, before anything is computed.
@@ -17,7 +17,7 @@ def fail_if_unused(scope: FitScope, optimizer: Any) -> None:
     if type(scope.model).train_step is keras.Model.train_step:
         return
 
-    def link(step: Callable[..., Any]) -> Callable[..., Any]:
+    def link(step: Function) -> Function:
         def train_step(*args: Any, **kwargs: Any) -> Any:
             optimizer.was_applied = False
             result = step(*args, **kwargs)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Optimizer, Tensor, Variable
 from keras_ext._live._live_attributes import LiveAttributes
 
 # What outsiders read from an optimizer, and find on the wrapped one.
@@ -35,7 +35,7 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
         name: Name of the optimizer. None means the name of the class.
     """
 
-    def __init__(self, optimizer: Any, name: str | None = None) -> None:
+    def __init__(self, optimizer: Optimizer, name: str | None = None) -> None:
         super().__init__(learning_rate=0.0, name=name)
         self.optimizer = optimizer
         # A LossScaleOptimizer *around* this one scales the loss without asking here,

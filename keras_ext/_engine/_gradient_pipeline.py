@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import is_integer, require
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Config, Optimizer, Strategy, Tensor, Variable
 from keras_ext._engine._accumulation import Accumulation, NoAccumulation, counter
 from keras_ext._engine._after_update import AfterUpdate
 from keras_ext._engine._forwarding_optimizer import ForwardingOptimizer
@@ -116,7 +116,7 @@ class GradientPipeline(ForwardingOptimizer):
 
     def __init__(
         self,
-        optimizer: Any,
+        optimizer: Optimizer,
         transforms: Sequence[PipelinePart] = (),
         *,
         accumulation_steps: int | HyperVariable = 1,
@@ -284,7 +284,7 @@ class GradientPipeline(ForwardingOptimizer):
 
     def _end_update(
         self,
-        strategy: Any,
+        strategy: Strategy,
         count: Any,
         gradients: Sequence[Any],
         local: Sequence[Any],
@@ -417,7 +417,7 @@ class GradientPipeline(ForwardingOptimizer):
         for part in self.transforms:
             part.check()
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         serialize = keras.saving.serialize_keras_object
         steps = self.accumulation_steps
         return {
@@ -430,7 +430,7 @@ class GradientPipeline(ForwardingOptimizer):
 
     @classmethod
     def from_config(
-        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+        cls, config: Config, custom_objects: dict[str, Any] | None = None
     ) -> Self:
         def deserialize(part: Any) -> Any:
             return keras.saving.deserialize_keras_object(part, custom_objects)

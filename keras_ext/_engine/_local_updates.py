@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Function, Record, Strategy, Tensor, Variable
 from keras_ext._engine._fail_if_unused import fail_if_unused
 from keras_ext._engine._forwarding_optimizer import ForwardingOptimizer
 from keras_ext._fit._fit_scope import FitScope
@@ -160,7 +160,7 @@ class LocalUpdates(ForwardingOptimizer):
         self._state.stepped = [v for _, v in pairs]
         _replica.merge(self._step, [g for g, _ in pairs])
 
-    def _step(self, strategy: Any, gradients: Sequence[Any]) -> None:
+    def _step(self, strategy: Strategy, gradients: Sequence[Any]) -> None:
         if _replica.num_replicas() == 1:
             self._step_together(strategy, gradients)
             return
@@ -172,13 +172,13 @@ class LocalUpdates(ForwardingOptimizer):
             lambda: self._step_apart(strategy, gradients),
         )
 
-    def _step_together(self, strategy: Any, gradients: Sequence[Any]) -> None:
+    def _step_together(self, strategy: Strategy, gradients: Sequence[Any]) -> None:
         """An ordinary update. The gradients are those of shares of one loss."""
         self._update(strategy, _replica.reduce_sum(strategy, gradients))
         with after(strategy, gradients):
             self._state.synchronizations.assign_add(1)
 
-    def _step_apart(self, strategy: Any, gradients: Sequence[Any]) -> None:
+    def _step_apart(self, strategy: Strategy, gradients: Sequence[Any]) -> None:
         self._update(strategy, self._of_each_alone(strategy, gradients))
         state = self._state
         with after(strategy, gradients):
@@ -197,7 +197,7 @@ class LocalUpdates(ForwardingOptimizer):
         state.since.assign(tf.where(due, 0, since))
         state.apart.assign(tf.where(tf.logical_and(due, whole), 0, 1))
 
-    def _of_each_alone(self, strategy: Any, gradients: Sequence[Any]) -> Any:
+    def _of_each_alone(self, strategy: Strategy, gradients: Sequence[Any]) -> Any:
         """The gradients of the mean over the samples of a replica."""
         # Keras has divided the loss by the number of replicas.
         replicas = _replica.num_replicas()
@@ -205,7 +205,7 @@ class LocalUpdates(ForwardingOptimizer):
             strategy, lambda gs: [replicas * g for g in gs], gradients
         )
 
-    def _update(self, strategy: Any, gradients: Sequence[Any]) -> None:
+    def _update(self, strategy: Strategy, gradients: Sequence[Any]) -> None:
         """Applies the wrapped optimizer to what each replica has, if it is finite."""
         squares = _replica.each_replica(
             strategy, lambda gs: tf.reduce_sum(_replica.squared_norms(gs)), gradients
@@ -225,7 +225,7 @@ class LocalUpdates(ForwardingOptimizer):
 
         tf.cond(finite, apply, leave_out)
 
-    def _average(self, strategy: Any, variables: Sequence[Variable]) -> None:
+    def _average(self, strategy: Strategy, variables: Sequence[Variable]) -> None:
         """Gives all replicas the mean of what they have, in one reduction."""
         replicas = _replica.num_replicas()
         if not variables or replicas == 1:
@@ -257,7 +257,7 @@ class LocalUpdates(ForwardingOptimizer):
         apart = [int(ops.convert_to_numpy(v)) for v in (state.since, state.apart)]
         return any(apart) or bool(state.statistics)
 
-    def _gather(self, strategy: Any) -> None:
+    def _gather(self, strategy: Strategy) -> None:
         state = self._state
         self._average(strategy, [*state.weights, *state.slots, *state.statistics])
         state.since.assign(0)
@@ -276,7 +276,7 @@ class LocalUpdates(ForwardingOptimizer):
             )
         self._state.functions[name]()
 
-    def _showing(self, method: Callable[..., Any]) -> Callable[..., Any]:
+    def _showing(self, method: Function) -> Function:
         """Makes a method of the model see what it should."""
 
         def look(*args: Any, **kwargs: Any) -> Any:
@@ -311,11 +311,11 @@ class LocalUpdates(ForwardingOptimizer):
 
     # What a training that goes on needs of it, see `TrainingRun`.
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         """What it has counted."""
         return {"counts": values_of(self._counts())}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         """Goes on with what another one has returned, with the loaded weights."""
         assign_values(self._counts(), state["counts"], "the updates of the replicas")
 
@@ -337,7 +337,7 @@ class LocalUpdates(ForwardingOptimizer):
 
 
 @contextmanager
-def after(strategy: Any, gradients: Sequence[Any]) -> Iterator[None]:
+def after(strategy: Strategy, gradients: Sequence[Any]) -> Iterator[None]:
     """What is read within waits for the gradients.
 
     A step that meets the end of the data fails in the middle, and what does not depend

@@ -9,7 +9,7 @@ import keras
 from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
 from keras_ext._core._checks import require
 from keras_ext._core._pattern import check_pattern, is_selected
-from keras_ext._core._typing import Pattern, Variable
+from keras_ext._core._typing import Config, Pattern, Variable
 from keras_ext._keras._replica import local_variable
 from keras_ext._live._live_attributes import LiveAttributes
 
@@ -101,11 +101,11 @@ class PipelinePart(LiveAttributes):
     def leave_checks_to_host(self) -> None:
         """Keeps the step itself from failing, since `check` is called often enough."""
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {"include": self.include, "exclude": self.exclude}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: Config) -> Self:
         for name in ("include", "exclude"):
             if isinstance(config.get(name), dict):
                 config[name] = keras.saving.deserialize_keras_object(config[name])

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Optimizer, Tensor, Variable
 from keras_ext._engine._rollback import written_by_batches
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._fit._fit_scope import FitScope
@@ -35,7 +35,7 @@ class Recovery:
         optimizer: The optimizer that the callbacks have wrapped.
     """
 
-    def __init__(self, scope: FitScope, optimizer: Any) -> None:
+    def __init__(self, scope: FitScope, optimizer: Optimizer) -> None:
         self._scope = scope
         self._optimizer = optimizer
         self.gate = SkipNonFinite(max_consecutive=_MAX_CONSECUTIVE)

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import flag, integer
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._update_gate import UpdateGate
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -221,7 +221,7 @@ class SkipNonFinite(UpdateGate):
             "rate."
         )
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             "max_consecutive": int(self.max_consecutive),
             "raise_in_step": self.raise_in_step,

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import keras
 
+from keras_ext._core._typing import Record
 from keras_ext._fit._memory import memory_of, recall
 from keras_ext._live._live_attributes import LiveAttributes
 
@@ -24,7 +25,7 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
     # Attributes to save; those of base classes are added.
     remembered: ClassVar[tuple[str, ...]] = ()
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         """Returns what has to be saved for a training to go on, between two epochs.
 
         Returns:
@@ -32,7 +33,7 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
         """
         return memory_of(self)
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         """Goes on with what `get_state` has returned, when a training goes on.
 
         Called after `on_train_begin`, and before the first epoch begins.
@@ -54,6 +55,6 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
             setattr(copied, name, deepcopy(value, memo))
         return copied
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Record:
         kept = vars(self).get("_lasting", tuple(vars(self)))
         return {name: vars(self)[name] for name in kept} | {"_model": None}

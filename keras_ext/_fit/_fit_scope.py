@@ -10,6 +10,7 @@ import keras
 
 from keras_ext._anatomy._linked_method import Link, link_method
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Optimizer, Record
 from keras_ext._keras._model_runs import is_running
 from keras_ext._keras._optimizer_slots import built_variables
 from keras_ext._live._hyperparameter import Hyperparameter
@@ -44,7 +45,7 @@ class FitScope:
         # A loop without `fit` may call `evaluate`: that ends no scope of the loop.
         self._in_run = is_running(model)
         # By name, what callbacks share, such as the pipeline of gradients.
-        self.shared: dict[str, Any] = {}
+        self.shared: Record = {}
 
     @classmethod
     def present(cls, model: keras.Model) -> "FitScope | None":
@@ -194,7 +195,7 @@ class FitScope:
             model.train_function = None if self._begun else self._train_function
 
 
-def _require_built_for(model: keras.Model, optimizer: Any) -> None:
+def _require_built_for(model: keras.Model, optimizer: Optimizer) -> None:
     """Raises if an optimizer was built for other weights than those to be trained."""
     if not optimizer.built:
         return

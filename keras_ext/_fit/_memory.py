@@ -13,17 +13,18 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ext._core._typing import Record
 from keras_ext._live._hyper_variable import HyperVariable
 
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def memory_of(holder: Any) -> dict[str, Any]:
+def memory_of(holder: Any) -> Record:
     """What an object remembers, from attribute to plain data and arrays."""
     return {name: _plain(vars(holder)[name]) for name in _names(holder)}
 
 
-def recall(holder: Any, memory: dict[str, Any]) -> None:
+def recall(holder: Any, memory: Record) -> None:
     """Lets an object go on with what `memory_of` another of its kind has given."""
     for name in _names(holder):
         if name in memory:

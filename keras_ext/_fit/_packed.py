@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_ext._core._typing import Data, Record
+
 _TEXT = "text"
 
 
-def packed(data: Any) -> bytes:
+def packed(data: Data) -> bytes:
     """Plain data and arrays as bytes.
 
     Args:
@@ -25,7 +27,7 @@ def packed(data: Any) -> bytes:
     arrays: list[np.ndarray] = []
     text = json.dumps(_tagged(data, arrays))
     buffer = io.BytesIO()
-    named: dict[str, Any] = {str(i): array for i, array in enumerate(arrays)}
+    named: Record = {str(i): array for i, array in enumerate(arrays)}
     named[_TEXT] = np.frombuffer(text.encode(), "uint8")
     np.savez(buffer, **named)
     return buffer.getvalue()
@@ -38,7 +40,7 @@ def unpacked(content: bytes) -> Any:
         return _untagged(data, stored)
 
 
-def _tagged(data: Any, arrays: list[np.ndarray]) -> Any:
+def _tagged(data: Data, arrays: list[np.ndarray]) -> Any:
     """The same as JSON can write it."""
     if isinstance(data, np.ndarray):
         # A type of its own, such as bfloat16, would need pickle.
@@ -55,7 +57,7 @@ def _tagged(data: Any, arrays: list[np.ndarray]) -> Any:
     return data.item() if isinstance(data, np.generic) else data
 
 
-def _untagged(data: Any, arrays: Any) -> Any:
+def _untagged(data: Data, arrays: Any) -> Any:
     if isinstance(data, list):
         return [_untagged(x, arrays) for x in data]
     if not isinstance(data, dict):

@@ -10,6 +10,7 @@ import keras
 
 from keras_ext._anatomy._linked_method import Method, link_method
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Record
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._packed import packed, unpacked
 from keras_ext._keras._model_runs import is_running
@@ -100,7 +101,7 @@ class TrainingRun:
         self._end_epoch()
         return packed(self.memory())
 
-    def memory(self) -> dict[str, Any]:
+    def memory(self) -> Record:
         """What has to be known to go on."""
         model = self._model()
         shared = {} if (scope := FitScope.present(model)) is None else scope.shared
@@ -135,7 +136,7 @@ class TrainingRun:
             if memory is not None:
                 self._go_on(memory)
 
-    def _go_on(self, memory: dict[str, Any]) -> None:
+    def _go_on(self, memory: Record) -> None:
         model = self._model()
         live_values = list(_live_values(model))
         # In their order: another model may have other names for its layers.
@@ -225,7 +226,7 @@ def taken_memory(model: keras.Model, epoch: int) -> dict[str, Any] | None:
         return None
     content, goes_on = vars(model)[_MEMORY]
     object.__delattr__(model, _MEMORY)
-    memory: dict[str, Any] = unpacked(content)
+    memory: Record = unpacked(content)
     if goes_on or 0 < epoch == memory["epoch"]:
         return memory
     if epoch > 0:

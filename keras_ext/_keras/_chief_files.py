@@ -6,12 +6,14 @@ and then waits until all do so.
 
 import functools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
+
+from keras_ext._core._typing import Function
 
 # Where the callbacks of Keras have the path that they write to.
 _PATHS = {
@@ -48,7 +50,7 @@ def _replace(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
     setattr(owner, name, value)
 
 
-def _diverted(write: Callable[..., Any], folder: Path) -> Callable[..., Any]:
+def _diverted(write: Function, folder: Path) -> Function:
     @functools.wraps(write)
     def divert(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
         # Only the name says what format to write.

@@ -10,7 +10,6 @@ data what it did.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, Self
 
 from keras.src.trainers import data_adapters  # noqa: TID251
@@ -19,6 +18,7 @@ from keras.src.trainers.data_adapters.data_adapter import (  # noqa: TID251
 )
 
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Data, Function
 
 __all__ = ["FitData"]
 
@@ -35,14 +35,14 @@ class FitData(DataAdapter):
             setattr(data_adapters, _GET, _telling(get))
         return super().__new__(cls)
 
-    def begin_run(self, class_weight: Any) -> None:
+    def begin_run(self, class_weight: Data) -> None:
         """Called at the beginning of `fit`, with its `class_weight`, or None."""
         raise NotImplementedError(f"{type(self).__name__} must override begin_run().")
 
 
-def _telling(get: Callable[..., Any]) -> Callable[..., Any]:
+def _telling(get: Function) -> Function:
     @functools.wraps(get)
-    def get_data_adapter(x: Any, *args: Any, **given: Any) -> Any:
+    def get_data_adapter(x: Data, *args: Any, **given: Any) -> Any:
         if isinstance(x, FitData):
             kind = type(x).__name__.lstrip("_")
             for name in ("y", "sample_weight"):

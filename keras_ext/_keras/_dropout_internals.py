@@ -8,12 +8,14 @@ from typing import Any
 
 from keras import layers
 
+from keras_ext._core._typing import Layer
+
 # The method of a recurrent cell that draws its masks.
 CREATE_MASK = "_create_dropout_mask"
 _RATE = "_dropout"
 
 
-def is_attention(layer: Any) -> bool:
+def is_attention(layer: Layer) -> bool:
     """Whether a layer has a dropout layer inside for the scores, once it is built."""
     return isinstance(layer, layers.MultiHeadAttention | layers.GroupQueryAttention)
 

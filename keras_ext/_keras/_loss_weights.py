@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from keras_ext._core._typing import Record
+
 
 def compiled_loss(model: keras.Model) -> Any:
     """The object in which Keras has put together the losses, or None without any."""
@@ -37,6 +39,6 @@ def _replaced(weights: Any, i: int, value: float) -> Any:
     return keras.tree.pack_sequence_as(weights, flat)
 
 
-def loss_arguments(loss: Any) -> dict[str, Any]:
+def loss_arguments(loss: Any) -> Record:
     """The arguments that a loss gives to its function."""
     return loss._fn_kwargs

@@ -15,6 +15,8 @@ from weakref import WeakKeyDictionary
 
 import keras
 
+from keras_ext._core._typing import Function
+
 _METHODS = ("fit", "evaluate", "predict")
 # On a model, how many of these runs there are of it, one inside the other.
 _DEPTH = "_keras_ext_runs"
@@ -58,7 +60,7 @@ def arguments_of_fit(model: keras.Model) -> Mapping[str, Any] | None:
 
 @contextmanager
 def _noted_arguments(
-    method: Callable[..., Any], model: keras.Model, args: Any, kwargs: Any
+    method: Function, model: keras.Model, args: Any, kwargs: Any
 ) -> Iterator[None]:
     before = _fit_arguments.get(model)
     if method.__name__ == "fit":
@@ -79,7 +81,7 @@ def _noted_arguments(
             _fit_arguments.pop(model, None)
 
 
-def _told(method: Callable[..., Any]) -> Callable[..., Any]:
+def _told(method: Function) -> Function:
     @functools.wraps(method)
     def run(self: keras.Model, *args: Any, **kwargs: Any) -> Any:
         depth = vars(self).get(_DEPTH, 0)

@@ -4,8 +4,10 @@ from typing import Any
 
 import keras
 
+from keras_ext._core._typing import Optimizer
 
-def optimizer_family(optimizer: Any) -> list[Any]:
+
+def optimizer_family(optimizer: Optimizer) -> list[Any]:
     """The optimizer and the ones that it delegates to, each once."""
     found: dict[int, Any] = {}
     waiting = [optimizer]

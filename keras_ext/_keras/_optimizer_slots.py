@@ -6,12 +6,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Optimizer, Tensor, Variable
 from keras_ext._keras._optimizer_family import optimizer_family
 
 
 def adam_preconditioner(
-    optimizer: Any, variables: Sequence[Variable]
+    optimizer: Optimizer, variables: Sequence[Variable]
 ) -> list[Tensor] | None:
     """What Adam multiplies the gradient of each weight with, or None without Adam.
 
@@ -35,7 +35,7 @@ def adam_preconditioner(
     return None
 
 
-def decays(optimizer: Any, variable: Variable) -> bool:
+def decays(optimizer: Optimizer, variable: Variable) -> bool:
     """Whether the weight decay of an optimizer is for this weight.
 
     Private name: `_use_weight_decay`.
@@ -47,7 +47,7 @@ def decays(optimizer: Any, variable: Variable) -> bool:
     )
 
 
-def built_variables(optimizer: Any) -> Sequence[Variable]:
+def built_variables(optimizer: Optimizer) -> Sequence[Variable]:
     """The weights that an optimizer was built for.
 
     Private name: `_trainable_variables`.
@@ -55,7 +55,7 @@ def built_variables(optimizer: Any) -> Sequence[Variable]:
     return optimizer._trainable_variables
 
 
-def strategy_of(optimizer: Any) -> Any:
+def strategy_of(optimizer: Optimizer) -> Any:
     """The strategy under which an optimizer was made.
 
     Private name: `_distribution_strategy`.

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+from keras_ext._core._typing import Optimizer
 from keras_ext._keras._optimizer_family import optimizer_family
 
 # Read by `TFOptimizer._backend_update_step` in Keras 3.14 and 3.15.
@@ -11,7 +11,7 @@ _ALL_REDUCE = "_all_reduce_sum_gradients"
 
 
 @contextmanager
-def gradients_already_reduced(optimizer: Any) -> Iterator[None]:
+def gradients_already_reduced(optimizer: Optimizer) -> Iterator[None]:
     """Keeps an optimizer from summing over the replicas what is a sum already.
 
     The override is on the instance and only lasts while its step is traced.
@@ -30,6 +30,6 @@ def gradients_already_reduced(optimizer: Any) -> Iterator[None]:
             object.__delattr__(member, _ALL_REDUCE)
 
 
-def receives_reduced_gradients(optimizer: Any) -> bool:
+def receives_reduced_gradients(optimizer: Optimizer) -> bool:
     """Whether `gradients_already_reduced` is in force for this optimizer."""
     return _ALL_REDUCE in vars(optimizer)

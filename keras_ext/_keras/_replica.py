@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Function, Strategy, Tensor, Variable
 
 
 def merge(function: Callable[..., None], *args: Any) -> None:
@@ -38,22 +38,22 @@ def replica_number() -> Tensor | int:
     return 0 if context is None else context.replica_id_in_sync_group
 
 
-def each_replica(strategy: Any, function: Callable[..., Any], *args: Any) -> Any:
+def each_replica(strategy: Strategy, function: Function, *args: Any) -> Any:
     """Calls `function` in replica context, on every replica."""
     return strategy.extended.call_for_each_replica(function, args=args)
 
 
-def first_replica(strategy: Any, value: Any) -> Tensor:
+def first_replica(strategy: Strategy, value: Any) -> Tensor:
     """The value of the first local replica."""
     return strategy.experimental_local_results(value)[0]
 
 
-def local_replicas(strategy: Any, value: Any) -> list[Tensor]:
+def local_replicas(strategy: Strategy, value: Any) -> list[Tensor]:
     """The values of all replicas of this process."""
     return list(strategy.experimental_local_results(value))
 
 
-def reduce_sum(strategy: Any, values: Sequence[Any]) -> list[Any]:
+def reduce_sum(strategy: Strategy, values: Sequence[Any]) -> list[Any]:
     """Sums over the replicas, in one batch, to where the values are."""
     # Strategies with one device hold plain tensors, and those have a device.
     pairs = [(v, v.device if tf.is_tensor(v) else v) for v in values]
@@ -63,7 +63,7 @@ def reduce_sum(strategy: Any, values: Sequence[Any]) -> list[Any]:
 def assign(variables: Sequence[Variable], values: Sequence[Tensor]) -> None:
     """Writes mirrored variables, each with the value of its replica, from within."""
 
-    def write(strategy: Any, *values: Any) -> None:
+    def write(strategy: Strategy, *values: Any) -> None:
         for variable, value in zip(variables, values, strict=True):
             strategy.extended.update(
                 native(variable),

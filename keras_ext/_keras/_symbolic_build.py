@@ -23,6 +23,8 @@ import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as _trainer  # noqa: TID251
 
+from keras_ext._core._typing import Record, Strategy
+
 _BUILD, _REDUCE = "_maybe_symbolic_build", "reduce_per_replica"
 # What the faulty lines of Keras read like.
 _FAULTY = {
@@ -32,7 +34,7 @@ _FAULTY = {
 
 
 # What was replaced, by name.
-_originals: dict[str, Any] = {}
+_originals: Record = {}
 
 
 def faults() -> list[str]:
@@ -81,7 +83,7 @@ def _build_from_local_batch(build: Any) -> Any:
 
 
 def _reduce_metrics(reduce: Any) -> Any:
-    def repaired(values: Any, strategy: Any, reduction: str) -> Any:
+    def repaired(values: Any, strategy: Strategy, reduction: str) -> Any:
         if not in_cluster(strategy) or reduction not in ("auto", "mean"):
             return reduce(values, strategy, reduction)
         return keras.tree.map_structure(
@@ -91,12 +93,12 @@ def _reduce_metrics(reduce: Any) -> Any:
     return repaired
 
 
-def has_parts(strategy: Any) -> bool:
+def has_parts(strategy: Strategy) -> bool:
     """Whether the batches of a strategy come in several parts."""
     return strategy.num_replicas_in_sync > 1 or in_cluster(strategy)
 
 
-def in_cluster(strategy: Any) -> bool:
+def in_cluster(strategy: Strategy) -> bool:
     """Whether the strategy is one of a cluster of workers, even of a single one."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return False
@@ -104,7 +106,7 @@ def in_cluster(strategy: Any) -> bool:
     return resolver is not None and bool(resolver.cluster_spec().jobs)
 
 
-def _local_batch(strategy: Any, iterator: Any) -> Any:
+def _local_batch(strategy: Strategy, iterator: Any) -> Any:
     """The part of the first batch that the first local replica gets."""
 
     def local(value: Any) -> Any:

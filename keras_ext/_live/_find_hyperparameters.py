@@ -8,6 +8,7 @@ import keras
 
 from keras_ext._anatomy._sublayers import layer_paths, sublayers
 from keras_ext._core._paths import unique_path
+from keras_ext._core._typing import Layer
 from keras_ext._keras._dropout_internals import is_attention
 from keras_ext._live._hyperparameter import Hyperparameter
 from keras_ext._live.places._attention import of_attention
@@ -43,7 +44,7 @@ def _all(model: keras.Model) -> Iterator[Hyperparameter]:
     yield from of_losses(model)
 
 
-def _dropouts_inside(layer: Any) -> Iterator[Any]:
+def _dropouts_inside(layer: Layer) -> Iterator[Any]:
     """Those of an attention layer, which keeps their rate itself."""
     if is_attention(layer):
         for inner in sublayers(layer)[1:]:

@@ -8,6 +8,7 @@ import keras
 
 from keras_ext._anatomy._linked_method import replace_method
 from keras_ext._core._paths import joined
+from keras_ext._core._typing import Function
 from keras_ext._keras._dropout_internals import inner_dropout, is_attention
 from keras_ext._live._dropout_kernel import LARGEST_RATE
 from keras_ext._live._live_value import LiveFloat, LiveValue
@@ -98,7 +99,7 @@ def into(owner: Any, name: str) -> Callable[[Any], None]:
     return lambda value: object.__setattr__(owner, name, value)
 
 
-def let_stand_in(owner: Any, name: str, method: Callable[..., Any]) -> None:
+def let_stand_in(owner: Any, name: str, method: Function) -> None:
     """Puts a function in the place of a method, until the number is plain again."""
     undo = vars(owner).get(_REPLACED, {})
     # Two numbers of one object may need the same.

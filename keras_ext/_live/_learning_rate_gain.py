@@ -1,11 +1,11 @@
 """A learning rate that is multiplied while training, whatever it comes from."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 from keras import ops
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Optimizer, Tensor
 from keras_ext._keras._learning_rate import READ, own_learning_rate
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -25,7 +25,7 @@ class LearningRateGain:
 
     remembered: ClassVar[tuple[str, ...]] = ("gain", "_numbers", "_since")
 
-    def __init__(self, optimizer: Any) -> None:
+    def __init__(self, optimizer: Optimizer) -> None:
         self._optimizer = optimizer
         self._own = own_learning_rate(optimizer)
         self._is_number = isinstance(self._own, keras.Variable)

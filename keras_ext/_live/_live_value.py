@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Function, Tensor
 from keras_ext._live._hyper_variable import HyperVariable
 
 
@@ -61,7 +61,7 @@ def _is_zero(other: object) -> bool:
     return isinstance(other, int | float) and float(other) == 0.0
 
 
-def _in_graph(name: str) -> Callable[..., Any]:
+def _in_graph(name: str) -> Function:
     """An operation of float: with tensors while a graph is made."""
     plain = getattr(float, name)
 

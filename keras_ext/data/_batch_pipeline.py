@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Figure, Function, Tensor
 
 
 class BatchSize:
@@ -120,7 +120,7 @@ class Draws:
         return tf.cond(changed, tell, lambda: drawn)
 
 
-def array_batches(arrays: Any, draws: Draws, seed: int | None) -> Any:
+def array_batches(arrays: Any, draws: Draws, seed: int | None) -> Data:
     """A dataset of the batches of one epoch of arrays; shuffled if there is a seed."""
     in_order = tf.range(draws.num_samples, dtype=tf.int64)
 
@@ -131,7 +131,7 @@ def array_batches(arrays: Any, draws: Draws, seed: int | None) -> Any:
         key = tf.stack([tf.constant(seed, tf.int64), begun[1]])
         return begun, tf.random.experimental.stateless_shuffle(in_order, key)
 
-    def draw(state: Any, step: Tensor) -> Any:
+    def draw(state: Any, step: Tensor) -> Figure:
         begun, rows, position, last = state
         begun, rows = tf.cond(tf.equal(step, 0), begin, lambda: (begun, rows))
         drawn = draws.next(begun, step, position, last)
@@ -148,7 +148,7 @@ def array_batches(arrays: Any, draws: Draws, seed: int | None) -> Any:
     return batches.take_while(_plain(_has_samples))
 
 
-def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Any:
+def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Data:
     """A dataset of the batches of one epoch of a dataset of samples.
 
     The samples come in blocks that all sizes are multiples of, and are collected until
@@ -203,7 +203,7 @@ def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Any:
     return begin.flat_map(_plain(epoch))
 
 
-def shuffled(source: Any, buffer_size: int, seed: int, order: Tensor) -> Any:
+def shuffled(source: Any, buffer_size: int, seed: int, order: Tensor) -> Data:
     """A dataset whose order is determined by two numbers, of which one is a tensor.
 
     `Dataset.shuffle` would also take a tensor, but not if the global seed is 0.
@@ -221,15 +221,15 @@ def shuffled(source: Any, buffer_size: int, seed: int, order: Tensor) -> Any:
     return tf.data.experimental.from_variant(variant, source.element_spec)
 
 
-def split_for_replicas(batches: Any, context: Any) -> Any:
+def split_for_replicas(batches: Data, context: Any) -> Data:
     """Splits each batch into those of the replicas of this worker."""
     replicas = context.num_replicas_in_sync
     # The workers take turns, since that is how Keras puts predictions in order.
     workers, first = context.num_input_pipelines, context.input_pipeline_id
 
-    def parts(*batch: Any) -> tf.data.Dataset:
+    def parts(*batch: Data) -> tf.data.Dataset:
         def of(replica: Tensor) -> Any:
-            def part(rows: Any) -> Any:
+            def part(rows: Data) -> Any:
                 count = tf.shape(rows, tf.int64)[0]
                 begin, end = (count * (replica + i) // replicas for i in (0, 1))
                 return rows[begin:end]
@@ -245,7 +245,7 @@ def split_for_replicas(batches: Any, context: Any) -> Any:
     return batches.flat_map(_plain(parts))
 
 
-def with_few_threads(batches: Any, alone: bool) -> Any:
+def with_few_threads(batches: Data, alone: bool) -> Any:
     """Spares a pipeline what takes longer than it can gain here.
 
     Args:
@@ -266,7 +266,7 @@ def _zero() -> Tensor:
     return tf.constant(0, tf.int64)
 
 
-def _has_samples(*batch: Any) -> Tensor:
+def _has_samples(*batch: Data) -> Tensor:
     first = next(a for a in tf.nest.flatten(batch) if a is not None)
     return tf.shape(first)[0] > 0
 
@@ -279,6 +279,6 @@ def _second(first: Tensor, second: Any, *rest: Any) -> Any:
     return second
 
 
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+def _plain(function: Function) -> Function:
     """Spares a function that is a graph already the time of converting it to one."""
     return tf.autograph.experimental.do_not_convert(function)

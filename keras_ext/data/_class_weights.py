@@ -7,10 +7,10 @@ import keras
 import tensorflow as tf
 
 from keras_ext._core._checks import is_integer, is_number, require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 
 
-def require_class_weight(class_weight: Any, spec: Any) -> None:
+def require_class_weight(class_weight: Data, spec: Any) -> None:
     """Raises unless samples of this form can be weighted by classes.
 
     Args:
@@ -35,13 +35,13 @@ def require_class_weight(class_weight: Any, spec: Any) -> None:
     require(single, name, class_weight, "None with several targets")
 
 
-def class_weighted(batches: Any, class_weight: Mapping[int, float]) -> Any:
+def class_weighted(batches: Data, class_weight: Mapping[int, float]) -> Any:
     """Adds the weights to batches of `(x, y)`; classes without one weigh 1."""
     classes = tf.constant(sorted(class_weight), tf.int64)
     values = [float(class_weight[key]) for key in sorted(class_weight)]
     weights = tf.constant(values, keras.config.floatx())
 
-    def weighted(x: Any, y: Tensor, none: Any = None) -> Any:
+    def weighted(x: Data, y: Tensor, none: Any = None) -> Data:
         found = _classes(y)
         place = tf.searchsorted(classes, tf.reshape(found, (-1,)))
         place = tf.reshape(place, tf.shape(found))

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import checked_seed, flag, integer, require
+from keras_ext._core._typing import Data, Record
 from keras_ext._keras._data_adapter import FitData
 from keras_ext._keras._fit_epoch import take_epoch, watch_epochs
 from keras_ext._keras._model_runs import tell_when_runs_end
@@ -116,9 +117,9 @@ class DynamicBatches(FitData):
 
     def __init__(  # noqa: PLR0913
         self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
+        x: Data,
+        y: Data = None,
+        sample_weight: Data = None,
         *,
         batch_size: int = 32,
         shuffle: bool | int = True,
@@ -196,7 +197,7 @@ class DynamicBatches(FitData):
         self._asked = StepCount(self._draws)
         return self._asked
 
-    def begin_run(self, class_weight: Any) -> None:
+    def begin_run(self, class_weight: Data) -> None:
         if class_weight is not None:
             spec = self._data.element_spec if self._is_dataset else self._data
             require_class_weight(class_weight, spec)
@@ -205,14 +206,14 @@ class DynamicBatches(FitData):
     def on_epoch_begin(self) -> None:
         self._orders.begin(take_epoch())
 
-    def get_tf_dataset(self) -> Any:
+    def get_tf_dataset(self) -> Data:
         # Keras has asked for the number of steps just before, and `fit` will again.
         self._draws = self._asked.draws = self._new_draws()
         make = functools.partial(self._pipeline, class_weight=self._class_weight)
         own = self._strategy
         return make() if own is None else own.distribute_datasets_from_function(make)
 
-    def _pipeline(self, context: Any = None, class_weight: Any = None) -> Any:
+    def _pipeline(self, context: Any = None, class_weight: Data = None) -> Any:
         several = context is not None and context.num_input_pipelines > 1
         self._draws.whole_epochs = several
         if self._is_dataset:
@@ -280,7 +281,7 @@ class DynamicBatches(FitData):
         copied._begin(self.batch_size)
         return copied
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Record:
         if self._is_dataset:
             raise TypeError(
                 "DynamicBatches of a tf.data.Dataset cannot be pickled, since no "
@@ -290,7 +291,7 @@ class DynamicBatches(FitData):
         data = samples.arrays_of(self._data)
         return {**state, "data": data, "batch_size": self.batch_size}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: Record) -> None:
         self.__dict__.update({name: state[name] for name in _PICKLED})
         self._is_dataset = False
         self._data = samples.constants_of(state["data"])

@@ -5,10 +5,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 
 
-def weighted_for_replicas(batches: Any, replicas: int) -> Any:
+def weighted_for_replicas(batches: Data, replicas: int) -> Any:
     """Weighs the samples of batches so that the mean of means is the mean of all.
 
     Where a batch is not divisible, Keras takes the mean of the means of the parts, and
@@ -27,7 +27,7 @@ def weighted_for_replicas(batches: Any, replicas: int) -> Any:
     if not isinstance(spec, tuple) or len(spec) < 2:
         return batches
 
-    def weighted(x: Any, y: Any, sample_weight: Any = None) -> Any:
+    def weighted(x: Data, y: Data, sample_weight: Data = None) -> Data:
         first = next(a for a in tf.nest.flatten(x) if a is not None)
         count = tf.shape(first)[0]
         # Of an empty batch there is nothing to fill up with.

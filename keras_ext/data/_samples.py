@@ -7,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Data
 
 
-def checked_dataset(x: Any, y: Any, sample_weight: Any) -> Any:
+def checked_dataset(x: Data, y: Data, sample_weight: Data) -> Any:
     """A dataset of single samples; raises if it is none, or if more was given."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         require(value is None, name, value, "None; the dataset has to yield it")
@@ -22,7 +23,7 @@ def checked_dataset(x: Any, y: Any, sample_weight: Any) -> Any:
     return x
 
 
-def length_of(dataset: Any) -> int:
+def length_of(dataset: Data) -> int:
     """The number of samples in a dataset; raises if it is not known."""
     length = int(dataset.cardinality())
     hint = "How many samples are in an epoch is not known; give `num_samples`."
@@ -31,7 +32,7 @@ def length_of(dataset: Any) -> int:
     return length
 
 
-def tensors_of(x: Any, y: Any, sample_weight: Any) -> tuple[Any, int]:
+def tensors_of(x: Data, y: Data, sample_weight: Data) -> tuple[Any, int]:
     """The data on the CPU, as Keras would give them to the model; and their length."""
     given = {"x": x, "y": y, "sample_weight": sample_weight}
     require(x is not None, "x", x, "arrays or a tf.data.Dataset")
@@ -51,7 +52,7 @@ def tensors_of(x: Any, y: Any, sample_weight: Any) -> tuple[Any, int]:
     return tensors, length
 
 
-def arrays_of(data: Any) -> Any:
+def arrays_of(data: Data) -> Any:
     """The data of tensors as arrays, which can be pickled."""
     get = lambda tensor: tensor.numpy()  # noqa: E731
     return keras.tree.map_structure(get, data, none_is_leaf=False)

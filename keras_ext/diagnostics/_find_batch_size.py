@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import integer, integers, number, require
+from keras_ext._core._typing import Data
 from keras_ext.data import DynamicBatches
 from keras_ext.signals.machine._peak_memory import PeakMemory
 
@@ -81,10 +82,10 @@ def _speed(trial: BatchSizeTrial) -> float:
 
 def find_batch_size(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Data,
+    y: Data = None,
     *,
-    sample_weight: Any = None,
+    sample_weight: Data = None,
     sizes: Sequence[int] | None = None,
     steps: int = 10,
     memory_limit: float | None = None,

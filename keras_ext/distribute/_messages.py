@@ -16,6 +16,8 @@ import socket
 import time
 from typing import Any
 
+from keras_ext._core._typing import Record
+
 TOKEN = "KERAS_EXT_TOKEN"
 # The addresses of some thousand workers. A longer line is of no worker.
 LONGEST = 262_144
@@ -43,7 +45,7 @@ def greeted(line: bytes | None) -> str | None:
     return match[1].decode() if match else None
 
 
-def signed(message: dict[str, Any], number: str) -> bytes:
+def signed(message: Record, number: str) -> bytes:
     """The line for a message."""
     text = json.dumps(message).encode()
     return _signature(text, number) + b" " + text + b"\n"

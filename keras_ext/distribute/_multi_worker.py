@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_ext._core._checks import checked_seed, number, require
+from keras_ext._core._typing import Strategy
 from keras_ext._keras import _symbolic_build
 from keras_ext._keras._chief_files import only_chief_writes
 from keras_ext.distribute._is_chief import is_chief
@@ -68,7 +69,11 @@ class MultiWorker:
     """
 
     def __init__(
-        self, strategy: Any = "auto", *, seed: int | None = None, timeout: float = 300.0
+        self,
+        strategy: Strategy = "auto",
+        *,
+        seed: int | None = None,
+        timeout: float = 300.0,
     ) -> None:
         valid = isinstance(strategy, str) and strategy in KINDS
         valid = valid or isinstance(strategy, tf.distribute.Strategy)

@@ -6,9 +6,9 @@ import socket
 import struct
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from keras_ext._core._checks import cut, is_integer, shown
+from keras_ext._core._typing import Record
 from keras_ext.distribute import _messages
 from keras_ext.distribute._cluster import Cluster
 
@@ -42,9 +42,7 @@ class Reception:
         facts: What all have to agree about.
     """
 
-    def __init__(
-        self, server: socket.socket, cluster: Cluster, facts: dict[str, Any]
-    ) -> None:
+    def __init__(self, server: socket.socket, cluster: Cluster, facts: Record) -> None:
         self._server = server
         self._cluster = cluster
         self._facts = facts
@@ -134,7 +132,7 @@ class Reception:
             else:
                 self._turn_away(guest)
 
-    def _is_of_a_worker(self, said: dict[str, Any]) -> bool:
+    def _is_of_a_worker(self, said: Record) -> bool:
         return (
             set(said) == {"index", "nonce", *self._facts}
             and is_integer(said["index"])
@@ -142,7 +140,7 @@ class Reception:
             and isinstance(said["nonce"], str)
         )
 
-    def _take_in(self, guest: _Guest, said: dict[str, Any]) -> None:
+    def _take_in(self, guest: _Guest, said: Record) -> None:
         index = said["index"]
         for other in [g for g, i in self._workers.items() if i == index]:
             # It may have ended, and been started again.
@@ -152,7 +150,7 @@ class Reception:
         self._workers[guest] = index
         guest.number += said["nonce"]
 
-    def _difference(self, said: dict[str, Any]) -> str:
+    def _difference(self, said: Record) -> str:
         index = said["index"]
         for name, own in self._facts.items():
             if said[name] != own:

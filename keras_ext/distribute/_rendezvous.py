@@ -9,6 +9,7 @@ import socket
 import time
 from typing import Any
 
+from keras_ext._core._typing import Record
 from keras_ext.distribute import _messages
 from keras_ext.distribute._cluster import Cluster
 from keras_ext.distribute._listening import host_and_port, listen
@@ -21,7 +22,7 @@ _LATER_RETRY = 1.0
 _LAST_WORD = 5.0
 
 
-def rendezvous(cluster: Cluster, facts: dict[str, Any], timeout: float) -> None:
+def rendezvous(cluster: Cluster, facts: Record, timeout: float) -> None:
     """Returns when all workers have called it with the same facts.
 
     Only who knows the token of the environment variable KERAS_EXT_TOKEN is a worker;
@@ -45,7 +46,7 @@ def rendezvous(cluster: Cluster, facts: dict[str, Any], timeout: float) -> None:
         _report(cluster, facts, timeout)
 
 
-def _report(cluster: Cluster, facts: dict[str, Any], timeout: float) -> None:
+def _report(cluster: Cluster, facts: Record, timeout: float) -> None:
     """The other workers: tell the first one, and wait for its word."""
     deadline = time.monotonic() + timeout
     was_reached = False
@@ -68,7 +69,7 @@ def _report(cluster: Cluster, facts: dict[str, Any], timeout: float) -> None:
 
 
 def _ask(
-    connection: socket.socket, message: dict[str, Any], deadline: float
+    connection: socket.socket, message: Record, deadline: float
 ) -> dict[str, Any] | None:
     """What the first worker answers to a message; None if it does not listen."""
     soon = min(deadline, time.monotonic() + HEARING)

@@ -7,13 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Data
 from keras_ext._keras._data_adapter import FitData
 from keras_ext.data._batch_pipeline import split_for_replicas
 from keras_ext.data._class_weights import class_weighted, require_class_weight
 from keras_ext.data._replica_weights import weighted_for_replicas
 
 
-def shard(dataset: Any) -> Any:
+def shard(dataset: Data) -> Any:
     """Divides each batch of a dataset among the replicas, so that no sample is lost.
 
     Give `fit`, `evaluate` or `predict` the result in place of the dataset. Call it and
@@ -69,18 +70,18 @@ def shard(dataset: Any) -> Any:
 class _Sharded(FitData):
     """What `fit` takes."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Data) -> None:
         self._dataset = dataset
         self._strategy = tf.distribute.get_strategy()
         self._replicas = int(self._strategy.num_replicas_in_sync)
         self._class_weight: Any = None
 
-    def begin_run(self, class_weight: Any) -> None:
+    def begin_run(self, class_weight: Data) -> None:
         if class_weight is not None:
             require_class_weight(class_weight, self._dataset.element_spec)
         self._class_weight = class_weight
 
-    def get_tf_dataset(self) -> Any:
+    def get_tf_dataset(self) -> Data:
         if self._replicas == 1:
             return self._weighted()
         return self._strategy.distribute_datasets_from_function(self._parts)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import flag, require
+from keras_ext._core._typing import Data
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._inputs import Inputs
@@ -27,7 +28,7 @@ class FlatFunction:
         self.feature_names = inputs.element_names()
         self.output_names = list(evaluation.function.names)
 
-    def pack(self, x: Any) -> np.ndarray:
+    def pack(self, x: Data) -> np.ndarray:
         """Lays what the model takes out flat: `(rows, elements)`, in float64."""
         parts = self._inputs.parts(x)
         for name, part in zip(self._inputs.names, parts, strict=True):
@@ -35,7 +36,7 @@ class FlatFunction:
             require(part.dtype.kind in "biuf", "x", part.dtype.name, rule)
         return np.concatenate([part.astype("float64") for part in parts], axis=1)
 
-    def unpack(self, flat: Any) -> Any:
+    def unpack(self, flat: Any) -> Data:
         """Puts such a matrix together to what the model takes."""
         parts = zip(self._parts(flat), self._inputs.shapes, strict=True)
         shaped = [part.reshape(len(part), *shape) for part, shape in parts]
@@ -62,7 +63,7 @@ class FlatFunction:
 
 def as_function(
     model: keras.Model,
-    example: Any,
+    example: Data,
     *,
     outputs: Any = None,
     output_names: Sequence[str] | None = None,

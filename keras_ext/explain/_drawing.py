@@ -8,6 +8,7 @@ import numpy as np
 from keras_ext._core._checks import is_integer, require
 from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import new_figure
+from keras_ext._core._typing import Explanation, Figure
 from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._values import has_outputs, values_of
 
@@ -18,7 +19,7 @@ INK, FAINT = "#333333", "#999999"
 _PERCENTILE = 99.5
 
 
-def drawing(rows: int = 1, columns: int = 1, *, size: Any, **axes: Any) -> Any:
+def drawing(rows: int = 1, columns: int = 1, *, size: Any, **axes: Any) -> Figure:
     """A figure of that size in inches and its axes, as `new_figure` makes them."""
     return new_figure(rows, columns, extra="explain", size=size, **axes)
 
@@ -71,7 +72,9 @@ class Shown:
         ValueError: If the values have another number of axes.
     """
 
-    def __init__(self, explanation: Any, axes: Sequence[int], form: str) -> None:
+    def __init__(
+        self, explanation: Explanation, axes: Sequence[int], form: str
+    ) -> None:
         values = as_numbers(values_of(explanation), "explanation", form)
         values = values if has_outputs(explanation) else values[..., None]
         valid = values.ndim - 2 in axes

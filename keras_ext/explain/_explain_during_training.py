@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_ext._core._checks import integer, require
 from keras_ext._core._figures import plain
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Data, Figure, Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._drawing import FAINT, INK, colormap, drawing
@@ -65,8 +65,8 @@ class ExplainDuringTraining(CopyableCallback):
 
     def __init__(
         self,
-        x: Any,
-        background: Any,
+        x: Data,
+        background: Data,
         *,
         every_epochs: int = 1,
         budget: int | str = "auto",
@@ -117,7 +117,7 @@ class ExplainDuringTraining(CopyableCallback):
         return {f"importance_{self._players[i]}": float(last[i]) for i in first}
 
     @property
-    def history(self) -> dict[str, Any]:
+    def history(self) -> Record:
         """What was recorded."""
         shape = (len(self._epochs), len(self._players))
         return {
@@ -126,7 +126,7 @@ class ExplainDuringTraining(CopyableCallback):
             "importance": np.reshape(self._importances, shape),
         }
 
-    def plot(self, path: Any = None, top: int = 8) -> Any:
+    def plot(self, path: Any = None, top: int = 8) -> Figure:
         """Draws the importances over the epochs.
 
         Args:
@@ -149,7 +149,7 @@ class ExplainDuringTraining(CopyableCallback):
         return figure
 
 
-def _draw(history: dict[str, Any], top: int) -> Any:
+def _draw(history: Record, top: int) -> Figure:
     figure, axes = drawing(size=(8, 4))
     epochs, importance = history["epoch"] + 1, history["importance"]
     order = np.argsort(-importance.max(axis=0, initial=0.0), kind="stable")
@@ -178,7 +178,7 @@ def _draw(history: dict[str, Any], top: int) -> Any:
     return figure
 
 
-def _may_be_rows(rows: Any) -> bool:
+def _may_be_rows(rows: Data) -> bool:
     """Whether these are data at all; the model that takes them is not known yet."""
     if isinstance(rows, list | tuple | dict):
         leaves = keras.tree.flatten(rows)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_ext._core._checks import choice, flag, integer, require
 from keras_ext._core._extras import import_extra
+from keras_ext._core._typing import Explanation
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._explainer import Explainer
@@ -33,7 +34,7 @@ def explain_words(  # noqa: PLR0913
     batch_size: int | str = "auto",
     seed: int = 0,
     show_progress: bool = True,
-) -> Any:
+) -> Explanation:
     """Explains texts by their words, for a model that takes them as texts.
 
     The value of a word says how much its being there, and not hidden, has changed the
@@ -156,7 +157,9 @@ class _Game:
         self.which = self._function.which(self._evaluate(parts))
         self.texts = [str(text) for text in parts[0][:, 0]]
 
-    def explained(self, row: int, pieces: _Pieces, options: Any, budget: Any) -> Any:
+    def explained(
+        self, row: int, pieces: _Pieces, options: Any, budget: Any
+    ) -> Explanation:
         """The values of the words of a text: `(words, k)`, errors, and base values."""
 
         def function(kept: np.ndarray) -> np.ndarray:
@@ -178,7 +181,7 @@ class _Game:
 
     def explanation(
         self, parts: Sequence[_Pieces], found: Sequence[Any], seconds: float
-    ) -> Any:
+    ) -> Explanation:
         """All texts together, with empty words behind the shorter ones."""
         shape = (len(parts), max(len(values) for values, _, _ in found))
         values, error = (np.zeros((*shape, self.which.shape[1])) for _ in range(2))

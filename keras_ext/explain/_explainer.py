@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_ext._core._checks import choice, flag, integer, number, require
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._arguments import is_compiled, number_or_auto
 from keras_ext.explain._choice import SAMPLED_UP_TO, choose
 from keras_ext.explain._evaluation import Evaluation
@@ -128,7 +129,7 @@ class Explainer:
     def __init__(  # noqa: PLR0913
         self,
         model: Any,
-        background: Any,
+        background: Data,
         *,
         method: str = "auto",
         outputs: Any = None,
@@ -185,7 +186,7 @@ class Explainer:
 
     def __call__(
         self,
-        x: Any,
+        x: Data,
         budget: int | str = "auto",
         tolerance: float | None = None,
         show_progress: bool = True,
@@ -232,7 +233,7 @@ class Explainer:
             found, rows, problem.players, problem.function, x, seconds
         )
 
-    def spread(self, explanation: Any, x: Any) -> Any:
+    def spread(self, explanation: Explanation, x: Data) -> Explanation:
         """Brings an explanation to the shape of the input or inputs.
 
         What a group has is divided evenly among its elements, so that sums remain.
@@ -247,7 +248,7 @@ class Explainer:
         """
         return spread_explanation(explanation, self._problem, x)
 
-    def interactions(self, x: Any, *, show_progress: bool = True) -> Any:
+    def interactions(self, x: Data, *, show_progress: bool = True) -> Explanation:
         """Explains rows by pairs of players: what two have together beyond each alone.
 
         Shapley interaction values, by all coalitions of up to 16 players, whatever the
@@ -287,7 +288,7 @@ class Explainer:
     def __repr__(self) -> str:
         return f"Explainer(method={self.method!r}): {self.reason}"
 
-    def _rows(self, x: Any) -> Rows:
+    def _rows(self, x: Data) -> Rows:
         parts = self._problem.inputs.parts(x)
         values = self._evaluate(parts)
         background = self._evaluate(self._problem.background)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._extras import import_extra
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players
@@ -17,9 +18,9 @@ def to_explanation(
     rows: Rows,
     players: Players,
     function: ModelFunction,
-    x: Any,
+    x: Data,
     seconds: float,
-) -> Any:
+) -> Explanation:
     """Makes the `shap.Explanation`.
 
     With one input and no groups everything has the shape of the input, else players
@@ -46,7 +47,7 @@ def to_explanation(
     return _with_own_names(found, function, rows)
 
 
-def _with_own_names(found: Any, function: ModelFunction, rows: Rows) -> Any:
+def _with_own_names(found: Any, function: ModelFunction, rows: Rows) -> Explanation:
     """With the name of the highest output of each row, if that is what is explained."""
     if function.top != 1:
         return found
@@ -56,7 +57,7 @@ def _with_own_names(found: Any, function: ModelFunction, rows: Rows) -> Any:
 
 def pairs_explanation(
     values: np.ndarray, rows: Rows, problem: Problem, seconds: float
-) -> Any:
+) -> Explanation:
     """Makes the `shap.Explanation` of `(rows, players, players, k)`."""
     function, players = problem.function, problem.players
     base = rows.explained_background.mean(axis=1, dtype="float64")
@@ -72,7 +73,9 @@ def pairs_explanation(
     return _with_own_names(found, function, rows)
 
 
-def spread_explanation(explanation: Any, problem: Problem, x: Any) -> Any:
+def spread_explanation(
+    explanation: Explanation, problem: Problem, x: Data
+) -> Explanation:
     """Brings an explanation to the shape of the input or inputs."""
     inputs, players = problem.inputs, problem.players
     values = np.asarray(explanation.values)
@@ -135,7 +138,7 @@ def _feature_names(players: Players, rows: int, shape: tuple[int, ...]) -> Any:
     return np.broadcast_to(np.array(players.last_axis, object), (rows, *shape))
 
 
-def _display(x: Any, shape: tuple[int, ...], inputs: Inputs) -> Any:
+def _display(x: Data, shape: tuple[int, ...], inputs: Inputs) -> Any:
     """The rows as they were given, where a plot can show them so."""
     is_frame = hasattr(x, "columns")
     shown = is_frame and (len(x.columns),) == shape

@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Data
 
 _SCALARS = (bool, int, float, str, bytes, np.generic)
 _PAD = "Make rows equally long, as keras.utils.pad_sequences does."
 
 
-def given_rows(x: Any, name: str, declared: Sequence[Any]) -> Any:
+def given_rows(x: Data, name: str, declared: Sequence[Any]) -> Data:
     """Reads data sets, makes arrays of lists, and dense arrays of sparse ones.
 
     Args:
@@ -33,7 +34,7 @@ def given_rows(x: Any, name: str, declared: Sequence[Any]) -> Any:
     return _arrays(x, name, len(declared))
 
 
-def _arrays(x: Any, name: str, count: int) -> Any:
+def _arrays(x: Data, name: str, count: int) -> Data:
     """Structures of arrays remain; lists of rows become an array."""
     if isinstance(x, Mapping):
         return {key: _arrays(value, name, 1) for key, value in x.items()}
@@ -48,12 +49,12 @@ def _arrays(x: Any, name: str, count: int) -> Any:
     return inner if isinstance(x, list) else tuple(inner)
 
 
-def _is_written_out(x: Any) -> bool:
+def _is_written_out(x: Data) -> bool:
     """Whether there are only numbers and texts in lists."""
     return all(isinstance(leaf, _SCALARS) for leaf in keras.tree.flatten(x))
 
 
-def _array(rows: Any, name: str) -> np.ndarray:
+def _array(rows: Data, name: str) -> np.ndarray:
     try:
         array = np.asarray(rows)
     except ValueError:  # rows of several lengths
@@ -61,7 +62,7 @@ def _array(rows: Any, name: str) -> np.ndarray:
     return array.astype(object) if array.dtype.kind in "SU" else array
 
 
-def _dense(x: Any, name: str) -> Any:
+def _dense(x: Data, name: str) -> Data:
     """An array, whatever package it is from; a DataFrame as it is."""
     if isinstance(x, tf.SparseTensor):
         return tf.sparse.to_dense(x).numpy()
@@ -74,7 +75,7 @@ def _dense(x: Any, name: str) -> Any:
     return x
 
 
-def _read(data: Any, name: str, declared: Sequence[Any]) -> Any:
+def _read(data: Data, name: str, declared: Sequence[Any]) -> Data:
     """All rows of a data set; targets and weights are left out."""
     single = False
     if isinstance(data, tf.data.Dataset):
@@ -94,7 +95,7 @@ def _read(data: Any, name: str, declared: Sequence[Any]) -> Any:
     return keras.tree.map_structure(lambda *parts: join(parts), *batches)
 
 
-def _elements(data: Any) -> Iterator[Any]:
+def _elements(data: Data) -> Iterator[Any]:
     if isinstance(data, tf.data.Dataset):
         yield from data
     else:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._given_rows import given_rows
 from keras_ext.explain._pairing import Pairing, declared
 from keras_ext.explain._python_model import PythonModel
@@ -42,7 +42,7 @@ class Inputs:
     """
 
     def __init__(
-        self, model: keras.Model, example: Any, name: str = "background"
+        self, model: keras.Model, example: Data, name: str = "background"
     ) -> None:
         example = given_rows(example, name, declared(model))
         self._pairing = Pairing(model, example, name)
@@ -64,7 +64,7 @@ class Inputs:
         """Whether there is one input."""
         return len(self.sizes) == 1
 
-    def parts(self, x: Any, name: str = "x") -> list[np.ndarray]:
+    def parts(self, x: Data, name: str = "x") -> list[np.ndarray]:
         """Takes rows apart, checking that they look like the example."""
         arrays = self._arrays(given_rows(x, name, self._pairing.declared), name)
         found = [a.shape[1:] for a in arrays]
@@ -74,7 +74,7 @@ class Inputs:
         flat = (a.reshape(len(a), n) for a, n in zip(arrays, self.sizes, strict=True))
         return [_cast(a, d, name) for a, d in zip(flat, self.dtypes, strict=True)]
 
-    def assemble(self, parts: Sequence[Tensor]) -> Any:
+    def assemble(self, parts: Sequence[Tensor]) -> Data:
         """Puts parts, tensors `(rows, elements)`, together to what the model takes."""
         return self.arranged(self.shaped(parts))
 
@@ -85,7 +85,7 @@ class Inputs:
             for part, shape in zip(parts, self.model_shapes, strict=True)
         ]
 
-    def arranged(self, arrays: Sequence[Any]) -> Any:
+    def arranged(self, arrays: Sequence[Any]) -> Data:
         """The inputs, one after the other, in the structure that the model takes."""
         return self._pairing.packed(arrays)
 
@@ -111,15 +111,15 @@ class Inputs:
                 names += [_element_name(prefix, index) for index in np.ndindex(*shape)]
         return names
 
-    def frame_rows(self, x: Any) -> Any:
+    def frame_rows(self, x: Data) -> Data:
         """The rows of a DataFrame as they are, in the order of the elements."""
         return self._pairing.frame_rows(x)
 
-    def for_predict(self, x: Any) -> Any:
+    def for_predict(self, x: Data) -> Data:
         """Rows as the user gave them, as far as Keras takes that."""
         return self._pairing.for_predict(given_rows(x, "x", self._pairing.declared))
 
-    def _named(self, example: Any) -> list[str]:
+    def _named(self, example: Data) -> list[str]:
         names = self._pairing.names
         if names is None and isinstance(example, dict):
             flat = keras.tree.flatten_with_path(example)
@@ -129,7 +129,7 @@ class Inputs:
             return [f"input_{i}" for i in range(count)]
         return [names[i] for i in self._pairing.order]
 
-    def _arrays(self, x: Any, name: str) -> list[np.ndarray]:
+    def _arrays(self, x: Data, name: str) -> list[np.ndarray]:
         leaves = self._pairing.leaves(x, name)
         arrays = [np.asarray(leaves[i]) for i in self._pairing.order]
         rows = {len(a) if a.ndim else 0 for a in arrays}
@@ -148,7 +148,7 @@ def num_rows(parts: Sequence[np.ndarray]) -> int:
     return len(parts[0])
 
 
-def take(parts: Sequence[Any], rows: Any) -> list[Any]:
+def take(parts: Sequence[Any], rows: Data) -> list[Any]:
     """Some rows of all parts."""
     return [part[rows] for part in parts]
 

@@ -1,6 +1,6 @@
 """Which elements of the inputs the embedding layers of a model look up."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_ext._anatomy._linked_method import Link, linked_calls
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Function, Layer, Tensor
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._problem import rows_like, traced
 
@@ -102,7 +102,7 @@ class Lookups:
             require(inside, "model", layer.name, rule, HINT)
         return [tf.convert_to_tensor(tokens) for _, tokens in self._seen]
 
-    def _noting(self, layer: Any) -> Link:
+    def _noting(self, layer: Layer) -> Link:
         def note(inputs: Any) -> Tensor:
             tokens = tf.convert_to_tensor(inputs)
             self._seen.append((layer, tokens))
@@ -137,7 +137,7 @@ class Lookups:
             for own, part in zip(parts, example, strict=True)
         ]
 
-    def _lookup(self, layer: Any, tokens: Sequence[np.ndarray]) -> Lookup | None:
+    def _lookup(self, layer: Layer, tokens: Sequence[np.ndarray]) -> Lookup | None:
         """What the tokens of all probes tell of a call."""
         ones, twos, *digits = tokens
         moved = twos - ones
@@ -159,7 +159,7 @@ class Lookups:
         return Lookup(layer, found[0].reshape(-1).astype("int32"))
 
 
-def embeddings_in(layer: Any) -> list[Any]:
+def embeddings_in(layer: Layer) -> list[Any]:
     """The embedding layers in a layer or model, each once."""
     if not isinstance(layer, keras.Layer):
         return []
@@ -172,7 +172,7 @@ def replaying(
     """Lets embedding layers give something else, call by call; None computes it."""
     waiting: Iterator[Tensor | None] = iter(given)
 
-    def link(call: Callable[..., Any]) -> Callable[..., Any]:
+    def link(call: Function) -> Function:
         def replay(inputs: Any) -> Any:
             leaf = next(waiting)
             return call(inputs) if leaf is None else leaf

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_ext._anatomy._outputs import Outputs, highest, number_of_top
 from keras_ext._core._checks import choice, require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._inputs import Inputs
 
 LINKS = ("identity", "logit")
@@ -86,7 +86,7 @@ class ModelFunction:
         """All outputs, or with `"top"` those to choose from: `(rows, outputs)`."""
         return self.outputs_of(self.raw(parts))
 
-    def outputs_of(self, raw: Any) -> Tensor:
+    def outputs_of(self, raw: Data) -> Tensor:
         """The explained outputs of what the model has put out."""
         return self.linked(self.selected(raw))
 
@@ -95,7 +95,7 @@ class ModelFunction:
         """Whether the selected outputs are linear in those of the model."""
         return self._function is None
 
-    def selected(self, raw: Any) -> Tensor:
+    def selected(self, raw: Data) -> Tensor:
         """Those that are explained, `(rows, outputs)`."""
         if self._function is not None:
             raw = self._function(raw)
@@ -128,7 +128,7 @@ class ModelFunction:
         return highest(columns, self.top)
 
 
-def _columns(raw: Any) -> Tensor:
+def _columns(raw: Data) -> Tensor:
     """All outputs side by side, `(rows, outputs)`, in float32."""
     flat = []
     for tensor in keras.tree.flatten(raw):

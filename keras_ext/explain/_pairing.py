@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Data
 
 _ORDER = "Give a dictionary by these names: a list has no names to go by."
 
@@ -32,7 +33,7 @@ class Pairing:
             explained: that of the columns of a DataFrame, else that of the model.
     """
 
-    def __init__(self, model: Any, example: Any, name: str) -> None:
+    def __init__(self, model: Any, example: Data, name: str) -> None:
         self._columns_of = getattr(model, "columns_of", columns_of)
         self._inputs = _declared_structure(model)
         self.declared = declared(model)
@@ -47,7 +48,7 @@ class Pairing:
         if self._by_column and self.names is not None:
             self.order = [self.names.index(c) for c in _columns(example) or []]
 
-    def leaves(self, x: Any, name: str) -> list[Any]:
+    def leaves(self, x: Data, name: str) -> list[Any]:
         """The arrays in the order of the inputs."""
         if is_frame(x) and self._takes_columns():
             x = {str(key): column for key, column in self._columns_of(x).items()}
@@ -59,7 +60,7 @@ class Pairing:
             for leaf, columns in zip(found, self.columns, strict=True)
         ]
 
-    def packed(self, leaves: Sequence[Any]) -> Any:
+    def packed(self, leaves: Sequence[Any]) -> Data:
         """What the model takes, of arrays in the order in which they are explained."""
         of_inputs = dict(zip(self.order, leaves, strict=True))
         ordered = [of_inputs[i] for i in range(len(of_inputs))]
@@ -72,7 +73,7 @@ class Pairing:
             wanted = [self.names[i] for i in self.order]
         return np.asarray(_reordered(frame, wanted, "x"))
 
-    def for_predict(self, x: Any) -> Any:
+    def for_predict(self, x: Data) -> Data:
         """A DataFrame as Keras takes it; anything else as it is, paired by Keras."""
         if is_frame(x) and self._takes_columns():
             return {str(key): column for key, column in self._columns_of(x).items()}
@@ -83,7 +84,7 @@ class Pairing:
         several = self.names is not None and len(self.names) > 1
         return several or isinstance(self._inputs, Mapping)
 
-    def _flat(self, x: Any, name: str) -> list[Any]:
+    def _flat(self, x: Data, name: str) -> list[Any]:
         if self._inputs is None:
             found = _structure(x)
             expected = f"of the structure {self._structure}, as the background is"
@@ -114,7 +115,7 @@ def columns_of(frame: Any) -> dict[str, np.ndarray]:
     return {column: frame[column].to_numpy() for column in frame.columns}
 
 
-def is_frame(x: Any) -> bool:
+def is_frame(x: Data) -> bool:
     """Whether this is a DataFrame."""
     return hasattr(x, "columns") and hasattr(x, "to_numpy")
 
@@ -141,16 +142,16 @@ def _names(structure: Any) -> list[str] | None:
     return [str(name) for name in names] if all(names) and names else None
 
 
-def _structure(x: Any) -> Any:
+def _structure(x: Data) -> Any:
     # Numbers in place of the arrays: structures that are equal compare as equal.
     return keras.tree.map_structure(lambda _: 0, x)
 
 
-def _columns(x: Any) -> list[str] | None:
+def _columns(x: Data) -> list[str] | None:
     return [str(c) for c in x.columns] if is_frame(x) else None
 
 
-def _reordered(x: Any, wanted: list[str] | None, name: str) -> Any:
+def _reordered(x: Data, wanted: list[str] | None, name: str) -> Data:
     """A DataFrame with its columns in the wanted order; anything else as it is."""
     given = _columns(x)
     if wanted is None or given is None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Function, Tensor
 from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players
@@ -61,9 +61,7 @@ class Problem:
         """How many rows the background has."""
         return len(self.background[0])
 
-    def compiled(
-        self, function: Callable[..., Any], *signature: Any
-    ) -> Callable[..., Any]:
+    def compiled(self, function: Function, *signature: Any) -> Function:
         """Traces a function, once for all sizes of its arguments."""
         return traced(function, signature, self.jit)
 
@@ -140,7 +138,7 @@ class Method(Protocol):
         """
 
 
-def traced(function: Callable[..., Any], signature: Sequence[Any], jit: bool) -> Any:
+def traced(function: Function, signature: Sequence[Any], jit: bool) -> Any:
     """Traces a function for arguments of these kinds, structures of `TensorSpec`."""
     # Keras's layers are written for tracing without autograph, as `fit` does it.
     compiled = tf.function(function, autograph=False, jit_compile=jit)

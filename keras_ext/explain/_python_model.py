@@ -1,7 +1,6 @@
 """Functions of arrays and estimators of scikit-learn, in the place of a Keras model."""
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,14 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Function, Tensor
 
 _FORMS = "a keras.Model, a function of rows, or an estimator of scikit-learn"
 # Tensors have no missing texts.
 _MISSING = "nan"
 
 
-def as_model(model: Any, rows: Any) -> Any:
+def as_model(model: Any, rows: Data) -> Any:
     """A Keras model as it is; anything else that predicts so that graphs can call it.
 
     Args:
@@ -38,7 +37,7 @@ def as_model(model: Any, rows: Any) -> Any:
     return PythonModel(functions[0], rows)
 
 
-def _takes_rows(function: Callable[..., Any]) -> bool:
+def _takes_rows(function: Function) -> bool:
     """Whether a function can be called with one argument, as far as it says."""
     try:
         inspect.signature(function).bind(None)
@@ -61,7 +60,7 @@ class PythonModel:
         classes: The names of the outputs, if the function is that of a classifier.
     """
 
-    def __init__(self, function: Callable[..., Any], rows: Any) -> None:
+    def __init__(self, function: Function, rows: Data) -> None:
         self._function = function
         self._empty = rows[:0] if hasattr(rows, "columns") else None
         self.input = None if self._empty is None else dict.fromkeys(self._empty.columns)

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import plain
+from keras_ext._core._typing import Data, Figure
 from keras_ext.explain._drawing import FAINT, INK, LOWERS, RAISES, drawing
 
 _BAR = 0.32  # inches
@@ -15,7 +16,7 @@ _DOTS = 2000  # more than that cannot be told apart
 _BINS = 60
 
 
-def draw_importances(names: Sequence[str], means: np.ndarray, others: int) -> Any:
+def draw_importances(names: Sequence[str], means: np.ndarray, others: int) -> Figure:
     """Bars of mean absolute values, the largest on top."""
     figure, axes = drawing(size=(7, _BAR * len(names) + 0.8))
     places = np.arange(len(names))
@@ -29,7 +30,7 @@ def draw_importances(names: Sequence[str], means: np.ndarray, others: int) -> An
     return figure
 
 
-def draw_swarm(names: Sequence[str], values: np.ndarray, data: Any) -> Any:
+def draw_swarm(names: Sequence[str], values: np.ndarray, data: Data) -> Figure:
     """A dot for each row and feature, in the color of what the feature was.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_ext._core._typing import Data
 from keras_ext.explain._drawing import Shown
 from keras_ext.explain.plots._text_html import written
 
@@ -48,7 +49,7 @@ def words_of(tokens: Any, shown: Shown, output: int) -> list[Word]:
     return sorted(words, key=lambda word: -word.mean_size)
 
 
-def table(heads: Sequence[str], labels: Sequence[str], rows: Any) -> str:
+def table(heads: Sequence[str], labels: Sequence[str], rows: Data) -> str:
     """A table in HTML, of rows of texts with labels before them."""
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join(

@@ -12,6 +12,7 @@ import numpy as np
 from keras_ext._core._checks import is_integer, require
 from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import plain
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain import plots
 from keras_ext.explain._drawing import Shown, numbers
 from keras_ext.explain._report_figures import draw_importances, draw_swarm
@@ -37,14 +38,14 @@ footer{color:#888;font-size:13px}
 
 
 def save_report(
-    explanation: Any,
+    explanation: Explanation,
     path: Any,
     *,
     title: str = "Explanation",
     max_rows: int = 5,
     max_features: int = 15,
     tokens: Sequence[Sequence[str]] | None = None,
-    images: Any = None,
+    images: Data = None,
 ) -> None:
     """Writes an explanation as one HTML file, with everything in it.
 
@@ -113,7 +114,7 @@ add up to its output.</footer></main></body></html>
     Path(path).write_text(page, encoding="utf-8")
 
 
-def _facts(explanation: Any, shown: Shown) -> Iterator[str]:
+def _facts(explanation: Explanation, shown: Shown) -> Iterator[str]:
     rows, *shape, outputs = shown.values.shape
     yield f"{rows} rows"
     yield f"{' × '.join(map(str, shape))} values each"
@@ -123,7 +124,9 @@ def _facts(explanation: Any, shown: Shown) -> Iterator[str]:
         yield f"computed in {explanation.compute_time:.2g} s"
 
 
-def _overall(explanation: Any, shown: Shown, output: int, max_features: int) -> str:
+def _overall(
+    explanation: Explanation, shown: Shown, output: int, max_features: int
+) -> str:
     """Features over all rows: bars, dots and numbers."""
     values = shown.values[..., output]
     # Of sequences, the steps of a feature are added up.
@@ -158,7 +161,11 @@ def _of(shown: Shown, output: int) -> str:
 
 
 def _table(
-    explanation: Any, labels: list[str], order: np.ndarray, values: np.ndarray, k: int
+    explanation: Explanation,
+    labels: list[str],
+    order: np.ndarray,
+    values: np.ndarray,
+    k: int,
 ) -> str:
     heads = ["feature", "mean |value|", "mean value", "lowest", "highest"]
     chosen = values[:, order]
@@ -187,7 +194,9 @@ def _words(shown: Shown, tokens: Any, max_features: int) -> Iterator[str]:
         yield _section(f"What matters{_of(shown, output)}", content)
 
 
-def _texts(explanation: Any, shown: Shown, tokens: Any, max_rows: int) -> Iterator[str]:
+def _texts(
+    explanation: Explanation, shown: Shown, tokens: Any, max_rows: int
+) -> Iterator[str]:
     for output in range(shown.num_outputs):
         written = plots.text_html(
             explanation, tokens=tokens, output=output, max_rows=max_rows
@@ -195,7 +204,9 @@ def _texts(explanation: Any, shown: Shown, tokens: Any, max_rows: int) -> Iterat
         yield _section(f"Single texts{_of(shown, output)}", written)
 
 
-def _images(explanation: Any, shown: Shown, images: Any, most: int) -> Iterator[str]:
+def _images(
+    explanation: Explanation, shown: Shown, images: Data, most: int
+) -> Iterator[str]:
     """A picture for each row: with all rows in one, many outputs cannot be read."""
     rows = range(min(most, len(shown.values)))
     drawn = image_figures(explanation, images, [[row] for row in rows])
@@ -205,7 +216,7 @@ def _images(explanation: Any, shown: Shown, images: Any, most: int) -> Iterator[
 
 
 def _single(
-    explanation: Any, shown: Shown, max_rows: int, max_features: int
+    explanation: Explanation, shown: Shown, max_rows: int, max_features: int
 ) -> Iterator[str]:
     """How the outputs of the first rows came about."""
     for row in range(min(max_rows, len(shown.values))):
@@ -222,7 +233,7 @@ def _single(
 
 
 def _waterfall(
-    explanation: Any, shown: Shown, row: int, output: int, max_features: int
+    explanation: Explanation, shown: Shown, row: int, output: int, max_features: int
 ) -> Any:
     alone = type(explanation)(
         shown.values[row, :, output],
@@ -241,7 +252,7 @@ def _waterfall(
     return figure
 
 
-def _written(data: Any, row: int) -> Any:
+def _written(data: Data, row: int) -> Any:
     """The data of a row, with texts such that they can be drawn."""
     if data is None:
         return None

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._coalitions import Coalitions
 from keras_ext.explain._explainer import Explainer
@@ -33,7 +34,7 @@ class Subject:
         ValueError: If the explanation is not one of these rows, players and outputs.
     """
 
-    def __init__(self, explanation: Any, explainer: Explainer, x: Any) -> None:
+    def __init__(self, explanation: Explanation, explainer: Explainer, x: Data) -> None:
         valid = isinstance(explainer, Explainer)
         require(valid, "explainer", explainer, "a keras_ext.explain.Explainer")
         self._explainer = explainer
@@ -47,7 +48,7 @@ class Subject:
         found = self.values.shape
         require(found == shape, "explanation", found, f"{rule} of the explainer", hint)
 
-    def coalitions(self, background: Any = None) -> Coalitions:
+    def coalitions(self, background: Data = None) -> Coalitions:
         """The value of coalitions, over this background or that of the explainer."""
         if background is None:
             return Coalitions(self.problem)

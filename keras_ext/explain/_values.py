@@ -6,10 +6,11 @@ import numpy as np
 
 from keras_ext._core._checks import require
 from keras_ext._core._extras import import_extra
+from keras_ext._core._typing import Explanation
 from keras_ext.explain._arguments import as_numbers
 
 
-def by_player(explanation: Any, name: str = "explanation") -> np.ndarray:
+def by_player(explanation: Explanation, name: str = "explanation") -> np.ndarray:
     """The values as `(rows, players, outputs)`, with one output if there is no axis."""
     rule = "of several rows, as Explainer returns it"
     values = as_numbers(values_of(explanation), name, rule)
@@ -19,12 +20,12 @@ def by_player(explanation: Any, name: str = "explanation") -> np.ndarray:
     return values.reshape(len(values), -1, values.shape[-1] if several else 1)
 
 
-def has_outputs(explanation: Any) -> bool:
+def has_outputs(explanation: Explanation) -> bool:
     """Whether the last axis of the values is that of several outputs."""
     return np.ndim(getattr(explanation, "base_values", None)) == 2
 
 
-def values_of(explanation: Any) -> Any:
+def values_of(explanation: Explanation) -> Any:
     """The values, of which an array has no others."""
     return getattr(explanation, "values", explanation)
 

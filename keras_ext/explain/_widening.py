@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from keras_ext._anatomy._linked_method import Link, linked_calls
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._calls._kinds import (
     ELEMENTWISE_LAYERS,
     ELEMENTWISE_OPERATIONS,
@@ -48,7 +48,7 @@ def widened(
     """
 
     def link(operation: Any) -> Link:
-        def replace(x: Any) -> Any:
+        def replace(x: Data) -> Any:
             own = x
             while tf.is_tensor(own) and id(own) not in reals:
                 source = getattr(own, "op", None)  # eager tensors have none

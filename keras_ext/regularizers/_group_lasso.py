@@ -1,13 +1,12 @@
 """Penalties that make whole groups of weights vanish."""
 
 import math
-from typing import Any
 
 import keras
 from keras import ops
 
 from keras_ext._core._checks import choice
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Config, Tensor
 from keras_ext.regularizers._l1_l2 import absolute_sum
 from keras_ext.regularizers._live_regularizer import LiveRegularizer
 
@@ -54,7 +53,7 @@ class GroupLasso(LiveRegularizer):
     def __call__(self, x: Tensor) -> Tensor:
         return self.strength.value * norms_of_groups(x, self.per)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {**super().get_config(), "per": self.per}
 
 
@@ -102,7 +101,7 @@ class SparseGroupLasso(LiveRegularizer):
         penalty = (1.0 - ratio) * groups + ratio * absolute_sum(x)
         return self.strength.value * penalty
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {**super().get_config(), "per": self.per}
 
 

@@ -5,6 +5,7 @@ from typing import Any, Self
 import keras
 
 from keras_ext._core._checks import number
+from keras_ext._core._typing import Config
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext._live._live_attributes import LiveAttributes
 
@@ -66,6 +67,6 @@ class LiveRegularizer(LiveAttributes, keras.Regularizer):
         memo[id(self)] = copied
         return copied
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         """The present strengths, by name."""
         return self.live_config()

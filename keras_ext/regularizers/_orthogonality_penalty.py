@@ -1,14 +1,13 @@
 """Penalties that make the units of a layer orthonormal."""
 
 import math
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_ext._core._checks import choice, integer, require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Config, Tensor
 from keras_ext.regularizers._group_lasso import safe_root
 from keras_ext.regularizers._live_regularizer import LiveRegularizer
 
@@ -94,7 +93,7 @@ class OrthogonalityPenalty(LiveRegularizer):
             vector = vector / ops.where(size > 0, size, ops.ones_like(size))
         return size
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "rule": self.rule,

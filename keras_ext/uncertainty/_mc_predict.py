@@ -12,6 +12,7 @@ from keras_ext._anatomy._linked_method import Link, Method, link_method
 from keras_ext._anatomy._outputs import Outputs, highest, number_of_top
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._checks import choice, integer, require
+from keras_ext._core._typing import Data, Function, Layer
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
 from keras_ext.uncertainty._moments import moments
 
@@ -37,7 +38,7 @@ class MonteCarloPrediction(NamedTuple):
 
 def mc_predict(
     model: keras.Model,
-    x: Any,
+    x: Data,
     *,
     num_samples: int = 50,
     batch_size: int = 32,
@@ -115,7 +116,7 @@ def mc_predict(
     return draws.prediction(found)
 
 
-def _arranged(model: keras.Model, x: Any) -> Any:
+def _arranged(model: keras.Model, x: Data) -> Data:
     """A DataFrame for a model of columns as these; all else as it is."""
     _require_data(x)
     wanted = getattr(model, "input", None)
@@ -126,7 +127,7 @@ def _arranged(model: keras.Model, x: Any) -> Any:
     return {column: x[column].to_numpy() for column in x.columns}
 
 
-def _require_data(x: Any) -> None:
+def _require_data(x: Data) -> None:
     """Raises if Keras would stumble over what is no data at all."""
     plain = (str, bytes, bool, int, float, complex, type, list, tuple, dict, set)
     if not (x is None or isinstance(x, plain) or hasattr(x, "shape") or callable(x)):
@@ -186,7 +187,7 @@ class _Draws:
         chosen = [np.take_along_axis(column, which, axis=1) for column in columns]
         return MonteCarloPrediction(*chosen, *map(_joined, uncertainties))
 
-    def _wanted(self, raw: Any) -> Any:
+    def _wanted(self, raw: Data) -> Any:
         return raw if self._function is None else self._function(raw)
 
     def _for_each(self, known: list[Any]) -> list[Any]:
@@ -194,7 +195,7 @@ class _Draws:
         waiting = iter(known)
         return [None if kind == "values" else next(waiting) for kind in self._kinds]
 
-    def _packed(self, parts: list[Any]) -> Any:
+    def _packed(self, parts: list[Any]) -> Data:
         if all(part is None for part in parts):
             return None
         return keras.tree.pack_sequence_as(self._structure, parts)
@@ -242,7 +243,7 @@ def _side_by_side(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
-def _joined(parts: Sequence[Any]) -> Any:
+def _joined(parts: Sequence[Any]) -> Data:
     """The uncertainties of outputs that are none of values."""
     known = [part for part in parts if part is not None]
     if len(known) < 2:
@@ -251,7 +252,7 @@ def _joined(parts: Sequence[Any]) -> Any:
 
 
 @contextmanager
-def _drawing(model: keras.Model, statistics: Callable[..., Any]) -> Iterator[None]:
+def _drawing(model: keras.Model, statistics: Function) -> Iterator[None]:
     """Lets `predict` return statistics, with the layers that drop doing so."""
     found = [layer for layer in sublayers(model) if _drops(layer)]
     hint = "Without one every sample is the same. Add a Dropout, and train with it."
@@ -271,7 +272,7 @@ def _drawing(model: keras.Model, statistics: Callable[..., Any]) -> Iterator[Non
         yield
 
 
-def _drops(layer: Any) -> bool:
+def _drops(layer: Layer) -> bool:
     kinds = (layers.Dropout, layers.GaussianDropout, layers.AlphaDropout, NoiseLayer)
     if isinstance(layer, layers.RNN):
         return hasattr(layer.cell, "get_dropout_mask")
@@ -279,7 +280,7 @@ def _drops(layer: Any) -> bool:
     return isinstance(layer, kinds)
 
 
-def _noisily(layer: Any) -> Link:
+def _noisily(layer: Layer) -> Link:
     if isinstance(layer, NoiseLayer):
         return lambda _: lambda inputs, training=False: layer.sample(inputs)
     return lambda call: (

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Layer, Tensor
 from keras_ext._live._dropout_kernel import live_dropout, resolved_noise_shape
 from keras_ext._live._hyperparameter import (
     RATE,
@@ -24,14 +24,14 @@ _RANDOM = {
 }
 
 
-def of_dropout(layer: Any, path: str) -> Iterator[Hyperparameter]:
+def of_dropout(layer: Layer, path: str) -> Iterator[Hyperparameter]:
     """The rate, or the deviation of the noise."""
     for kind, (name, limits) in _RANDOM.items():
         if isinstance(layer, kind):
             yield attribute(layer, name, path, limits, lambda: prepare_random(layer))
 
 
-def prepare_random(layer: Any) -> None:
+def prepare_random(layer: Layer) -> None:
     """Makes a layer draw its noise also if its rate was 0, and by a live rate."""
     if getattr(layer, "seed_generator", None) is None:
         generator = keras.random.SeedGenerator(layer.seed)
@@ -42,7 +42,7 @@ def prepare_random(layer: Any) -> None:
         let_stand_in(layer, "call", _gaussian_dropout_call(layer))
 
 
-def _dropout_call(layer: Any) -> Callable[..., Tensor]:
+def _dropout_call(layer: Layer) -> Callable[..., Tensor]:
     def call(inputs: Tensor, training: bool = False) -> Tensor:
         if not training:
             return inputs
@@ -53,7 +53,7 @@ def _dropout_call(layer: Any) -> Callable[..., Tensor]:
     return call
 
 
-def _gaussian_dropout_call(layer: Any) -> Callable[..., Tensor]:
+def _gaussian_dropout_call(layer: Layer) -> Callable[..., Tensor]:
     def call(inputs: Tensor, training: bool = False) -> Tensor:
         if not training:
             return inputs
@@ -67,7 +67,7 @@ def _gaussian_dropout_call(layer: Any) -> Callable[..., Tensor]:
     return call
 
 
-def noise_shape(layer: Any, inputs: Tensor) -> Any:
+def noise_shape(layer: Layer, inputs: Tensor) -> Any:
     """The shape of the mask of a dropout layer, of Keras or ours."""
     if isinstance(layer, _SPATIAL):
         shape = ops.shape(inputs)

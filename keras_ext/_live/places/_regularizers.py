@@ -1,18 +1,20 @@
 """Regularizers of Keras."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 
 from keras_ext._core._paths import joined
+from keras_ext._core._typing import Layer
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext._live._hyperparameter import STRENGTH, Hyperparameter, attribute
 
 _STRENGTHS = ("l1", "l2", "factor")
 
 
-def of_regularizers(layer: Any, path: str, seen: set[int]) -> Iterator[Hyperparameter]:
+def of_regularizers(
+    layer: Layer, path: str, seen: set[int]
+) -> Iterator[Hyperparameter]:
     """The strengths of those of a layer that are not in `seen`, which takes them up."""
     for name, regularizer in vars(layer).items():
         # Some are kept under a private name, with a public property.

@@ -1,7 +1,6 @@
 """What a batch size can be, and how it is set."""
 
-from typing import Any
-
+from keras_ext._core._typing import Data
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 
 
@@ -24,7 +23,7 @@ class BatchSizeActuator:
         self,
         pipeline: AttachedPipeline,
         batch_size: int,
-        data: Any,
+        data: Data,
         largest: float,
         largest_batch: int | None,
         accumulates: bool,

@@ -1,10 +1,9 @@
 """Chooses the batch size when training begins."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras_ext._core._checks import choice, integer, integers, number, require
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.data import DynamicBatches
 from keras_ext.diagnostics._find_batch_size import BatchSizes, find_batch_size
@@ -80,10 +79,10 @@ class BatchSizeFinder(CopyableCallback):
         require(best is not None, "sizes", self.sizes, f"small enough\n{self.result}\n")
         self.data.batch_size = best
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         return {"batch_size": int(self.data.batch_size)}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         self.data.batch_size = state["batch_size"]
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:

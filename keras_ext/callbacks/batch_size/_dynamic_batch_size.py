@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import choice, flag, integer, is_integer, require
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Data, Logs, Record
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._learning_rate_gain import LearningRateGain
@@ -143,7 +143,7 @@ class DynamicBatchSize(GradientCallback):
         batch_size: int | None = None,
         max_batch_size: int | None = None,
         mode: str = "accumulate",
-        data: Any = None,
+        data: Data = None,
         min_batch_size: int | None = None,
         max_device_batch: int | None = None,
         learning_rate_scaling: str = "none",
@@ -183,7 +183,7 @@ class DynamicBatchSize(GradientCallback):
         self.remainder = choice(remainder, "remainder", ("keep", "flush"))
         self.adjust_batch_norm = flag(adjust_batch_norm, "adjust_batch_norm")
 
-    def _checked_data(self, data: Any) -> Any:
+    def _checked_data(self, data: Data) -> Data:
         has_size = hasattr(data, "batch_size") and hasattr(data, "sizes")
         require(
             has_size if self.mode != "accumulate" else data is None,
@@ -374,10 +374,10 @@ class DynamicBatchSize(GradientCallback):
 
     # Going on.
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         return {**super().get_state(), "momenta": list(self._momenta.values())}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         super().set_state(state)
         self._momenta = dict(zip(self._momenta, state["momenta"], strict=True))
         self._size = self._actuator.set(self._size)

@@ -1,11 +1,11 @@
 """How many samples `fit` delivers at a time."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_ext._core._typing import Data, Function
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras._replica import local_variable, native
 
@@ -26,8 +26,8 @@ class FirstBatch:
         # Outermost, to count what `fit` delivers.
         scope.link("train_step", self._noting, outermost=True)
 
-    def _noting(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        def train_step(data: Any, *args: Any, **kwargs: Any) -> Any:
+    def _noting(self, step: Function) -> Function:
+        def train_step(data: Data, *args: Any, **kwargs: Any) -> Any:
             x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
             inputs = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
             if inputs:

@@ -1,11 +1,10 @@
 """Stops weights one by one when their gradients have become small."""
 
 import statistics
-from typing import Any
 
 from keras_ext._core._checks import number
 from keras_ext._core._pattern import check_pattern, is_selected
-from keras_ext._core._typing import Pattern, Variable
+from keras_ext._core._typing import Pattern, Record, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
@@ -107,11 +106,11 @@ class FreezeConverged(StoppingCallback, GradientCallback):
         super().reset()
         self._history: dict[str, list[float]] = {}
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         # In the order of the weights: another model may have other names for them.
         return {**super().get_state(), "norms": list(self._history.values())}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         super().set_state(state)
         paths = [v.path for v in self.model.trainable_variables]
         self._history = dict(zip(paths, state["norms"], strict=False))
@@ -122,7 +121,7 @@ class FreezeConverged(StoppingCallback, GradientCallback):
         self._statistics = GradientStatistics(("gradient_norm",), smoothing=0.9)
         pipeline.add_signal(self._statistics)
 
-    def measure(self, epoch: int, logs: dict[str, Any]) -> float:
+    def measure(self, epoch: int, logs: Record) -> float:
         norms = self._statistics.read()["per_weight"]
         epochs = self.params["epochs"] - (epoch - self._epochs)
         if self._epochs < max(1, round(self.grace * epochs)):

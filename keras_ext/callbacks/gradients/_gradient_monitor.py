@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._paths import layer_path
-from keras_ext._core._typing import Logs, Shape
+from keras_ext._core._typing import Figure, Logs, Record, Shape
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
@@ -156,7 +156,7 @@ class GradientMonitor(GradientCallback):
         self.histograms = flag(histograms, "histograms")
         self.moments = flag(moments, "moments")
         self.append = flag(append, "append")
-        self._chunks: list[dict[str, Any]] = []
+        self._chunks: list[Record] = []
         self._layers: list[str] = []
         self._loss_is_scaled = False
 
@@ -194,11 +194,11 @@ class GradientMonitor(GradientCallback):
         self._nonfinite = 0
         self._next_look = self._num_updates() + 1
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         rows = joined_rows(self._chunks) if self._chunks else None
         return {**super().get_state(), "rows": rows}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         super().set_state(state)
         rows = state["rows"]
         self._chunks = [] if rows is None else [rows]
@@ -253,7 +253,7 @@ class GradientMonitor(GradientCallback):
         for writer in self._writers:
             writer.write(rows)
 
-    def _add_moments(self, rows: dict[str, Any]) -> None:
+    def _add_moments(self, rows: Record) -> None:
         """Adds the moments of the last full window to the last row."""
         read = self._moments.read()
         nothing = np.full(len(rows["update"]) - 1, np.nan)
@@ -284,7 +284,7 @@ class GradientMonitor(GradientCallback):
         return {name: float(last[q][-1]) for name, q in logged.items()}
 
     @property
-    def history(self) -> dict[str, Any]:
+    def history(self) -> Record:
         """What was recorded."""
         of_layers = (*QUANTITIES, *(_LAYER_MOMENTS if self.moments else ()))
         of_all = (*QUANTITIES, "vanishing_ratio", *(_MOMENTS if self.moments else ()))
@@ -315,7 +315,7 @@ class GradientMonitor(GradientCallback):
         parts = [part(chunk) for chunk in self._chunks]
         return np.concatenate(parts) if parts else np.zeros((0, *shape), dtype)
 
-    def plot(self, path: Any = None) -> Any:
+    def plot(self, path: Any = None) -> Figure:
         """Draws gradient norms, layers by time, and update ratios.
 
         Args:
@@ -334,7 +334,7 @@ class GradientMonitor(GradientCallback):
         return figure
 
 
-def _row_of_nan(rows: dict[str, Any], update: int) -> dict[str, Any]:
+def _row_of_nan(rows: Record, update: int) -> Record:
     """What is known when no update was made: how many gradients were not finite."""
     bad = rows["nonfinite"]
     return {

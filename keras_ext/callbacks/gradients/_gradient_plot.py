@@ -6,13 +6,14 @@ import numpy as np
 
 from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import new_figure, plain
+from keras_ext._core._typing import Figure, Record
 from keras_ext.diagnostics._diagnose import HEALTHY_UPDATE_RATIO
 
 _EXTRA = "telemetry"
 _MOST_LABELS = 25
 
 
-def draw(history: dict[str, Any]) -> Any:
+def draw(history: Record) -> Figure:
     """Returns a figure of the history of a monitor."""
     figure, (upper, lower) = new_figure(2, extra=_EXTRA, size=(9, 7), sharex=True)
     updates = history["update"]
@@ -40,7 +41,7 @@ def draw(history: dict[str, Any]) -> Any:
     return figure
 
 
-def _draw_norms(figure: Any, axes: Any, history: dict[str, Any]) -> None:
+def _draw_norms(figure: Any, axes: Any, history: Record) -> None:
     updates = history["update"]
     layers = [plain(layer) for layer in history["layers"]]
     norms = history["per_layer"]["gradient_norm"]

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_ext._core._checks import cut
 from keras_ext._core._extras import import_extra
+from keras_ext._core._typing import Record
 from keras_ext.signals.gradients._layer_statistics import HISTOGRAM_EDGES
 
 EXTRA = "telemetry"
@@ -20,10 +21,10 @@ EXTRA = "telemetry"
 class Writer(Protocol):
     """Takes rows as they come."""
 
-    def write(self, rows: dict[str, Any]) -> None:
+    def write(self, rows: Record) -> None:
         """Takes some rows."""
 
-    def restore(self, rows: dict[str, Any]) -> None:
+    def restore(self, rows: Record) -> None:
         """Takes the rows that were written before a training went on."""
 
     def flush(self) -> None:
@@ -33,7 +34,7 @@ class Writer(Protocol):
         """Ends the file."""
 
 
-def joined_rows(chunks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def joined_rows(chunks: Sequence[dict[str, Any]]) -> Record:
     """The rows of several chunks in one."""
     plain = ("update", "epoch", "histograms")
     by_quantity = ("global", "per_layer")
@@ -75,10 +76,10 @@ class _Enduring:
         self._writer, self._place = writer, place
         self._failed = False
 
-    def write(self, rows: dict[str, Any]) -> None:
+    def write(self, rows: Record) -> None:
         self._try(lambda: self._writer.write(rows))
 
-    def restore(self, rows: dict[str, Any]) -> None:
+    def restore(self, rows: Record) -> None:
         self._try(lambda: self._writer.restore(rows))
 
     def flush(self) -> None:
@@ -105,7 +106,7 @@ class _Enduring:
                 self._writer.close()
 
 
-def _lines(rows: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _lines(rows: Record) -> Iterator[dict[str, Any]]:
     """One line for each layer, and a last one for all."""
     for i, (update, epoch) in enumerate(
         zip(rows["update"], rows["epoch"], strict=True)
@@ -135,7 +136,7 @@ class _Csv:
         self._appends = append
         self._file = path.open("a" if append else "w", newline="")
 
-    def write(self, rows: dict[str, Any]) -> None:
+    def write(self, rows: Record) -> None:
         writer = csv.writer(self._file)
         for line in _lines(rows):
             if not self._has_header:
@@ -144,7 +145,7 @@ class _Csv:
             writer.writerow(line.values())
         self._file.flush()
 
-    def restore(self, rows: dict[str, Any]) -> None:
+    def restore(self, rows: Record) -> None:
         # A file that is added to has them.
         if not self._appends:
             self.write(rows)
@@ -169,10 +170,10 @@ class _Parquet:
         if append and path.exists():
             self._tables.append(self._parquet.read_table(path))
 
-    def write(self, rows: dict[str, Any]) -> None:
+    def write(self, rows: Record) -> None:
         self._tables.append(self._arrow.Table.from_pylist(list(_lines(rows))))
 
-    def restore(self, rows: dict[str, Any]) -> None:
+    def restore(self, rows: Record) -> None:
         if not self._appends:
             self.write(rows)
 
@@ -196,7 +197,7 @@ class _TensorBoard:
         self._metadata = plugin.create_summary_metadata(None, None)
         self._writer = tf.summary.create_file_writer(folder)
 
-    def write(self, rows: dict[str, Any]) -> None:
+    def write(self, rows: Record) -> None:
         with self._writer.as_default():
             for line in _lines(rows):
                 step, layer = line["update"], line["layer"] or "all"
@@ -216,7 +217,7 @@ class _TensorBoard:
         buckets = buckets[present[0] : present[-1] + 1]
         tf.summary.write(tag, buckets, step=step, metadata=self._metadata)
 
-    def restore(self, rows: dict[str, Any]) -> None:
+    def restore(self, rows: Record) -> None:
         """Does nothing: TensorBoard adds what it finds in all files of a folder."""
 
     def flush(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from keras_ext._anatomy._depth import layers_by_depth
 from keras_ext._core._checks import choice, flag, require
 from keras_ext._core._pattern import matches
-from keras_ext._core._typing import Logs, Pattern, Variable
+from keras_ext._core._typing import Logs, Pattern, Record, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._engine._pipeline_part import PipelinePart
@@ -160,7 +160,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             )
         if isinstance(self.rule, PipelinePart):
             return self._copied(self.rule)
-        given: dict[str, Any] = {"include": self.include, "exclude": self.exclude}
+        given: Record = {"include": self.include, "exclude": self.exclude}
         if self.rule == "global_norm":
             choice(self.per, "per", ("global",), optional=True)
         elif self.per is not None:

@@ -1,12 +1,10 @@
 """The base of the callbacks that let replicas train on their own."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Logs, Optimizer
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext._engine._local_updates import LocalUpdates
 from keras_ext._fit._fit_scope import FitScope
@@ -78,7 +76,7 @@ def _require_fit(scope: FitScope) -> None:
     _require_plain(optimizer)
 
 
-def _require_plain(optimizer: Any) -> None:
+def _require_plain(optimizer: Optimizer) -> None:
     for member in _optimizer_family.optimizer_family(optimizer):
         require(
             not isinstance(member, GradientPipeline | LocalUpdates),

@@ -14,7 +14,7 @@ from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import flag, integer, number, require
 from keras_ext._core._paths import joined
 from keras_ext._core._pattern import check_pattern, is_selected, require_some
-from keras_ext._core._typing import Logs, Pattern
+from keras_ext._core._typing import Data, Logs, Pattern, Record
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyperparameters import find_hyperparameters
@@ -137,8 +137,8 @@ class AdaptiveDropout(ScopedCallback):
 
     def __init__(  # noqa: PLR0913
         self,
-        train_data: Any = None,
-        validation_data: Any = None,
+        train_data: Data = None,
+        validation_data: Data = None,
         *,
         target_gap: float = 0.3,
         max_rate: float = 0.6,
@@ -166,7 +166,7 @@ class AdaptiveDropout(ScopedCallback):
         self.freeze_after = number(
             freeze_after, "freeze_after", above=0, high=1, optional=True
         )
-        self.decisions: list[dict[str, Any]] = []
+        self.decisions: list[Record] = []
         self._validation_probe = self._train_probe = None
         rows = None
         if validation_data is not None:
@@ -256,7 +256,7 @@ class AdaptiveDropout(ScopedCallback):
         )
         self._last_gap = gap
 
-    def _validation_loss(self, logs: dict[str, Any]) -> float | None:
+    def _validation_loss(self, logs: Record) -> float | None:
         """None if `fit` has not validated in this epoch, as `validation_freq` says."""
         if self._validation_probe is not None:
             return self._validation_probe.measure(self.model)

@@ -9,7 +9,7 @@ import numpy as np
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import choice, integer, number, require
 from keras_ext._core._pattern import check_pattern, is_selected, require_some
-from keras_ext._core._typing import Logs, Pattern
+from keras_ext._core._typing import Data, Figure, Logs, Pattern, Record
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyperparameters import find_hyperparameters
@@ -152,8 +152,8 @@ class AdaptiveRegularization(ScopedCallback):
 
     def __init__(  # noqa: PLR0913
         self,
-        train_data: Any = None,
-        validation_data: Any = None,
+        train_data: Data = None,
+        validation_data: Data = None,
         *,
         include: Pattern = None,
         exclude: Pattern = None,
@@ -189,7 +189,7 @@ class AdaptiveRegularization(ScopedCallback):
             FixedData(train_data, rows, name="train_data")
         self.train_data = train_data
         self.validation_data = validation_data
-        self.decisions: list[dict[str, Any]] = []
+        self.decisions: list[Record] = []
         self._first_values: dict[str, float] = {}
         self._not_moved: dict[str, float] = {}
 
@@ -286,7 +286,7 @@ class AdaptiveRegularization(ScopedCallback):
         """
         return report(self.decisions, self._first_values, self._not_moved)
 
-    def plot(self) -> Any:
+    def plot(self) -> Figure:
         """Draws the losses, the gap and all hyperparameters over the epochs.
 
         Returns:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Data
 from keras_ext._keras._model_runs import arguments_of_fit, watch_runs_of_models
 from keras_ext.data._dynamic_batches import DynamicBatches
 
@@ -96,7 +97,7 @@ class DataOfFit:
 
 
 def data_or_that_of_fit(
-    model: keras.Model, train_data: Any, validation_data: Any
+    model: keras.Model, train_data: Data, validation_data: Data
 ) -> tuple[FixedData, FixedData]:
     """What a callback was given to measure on, or else rows that `fit` has.
 

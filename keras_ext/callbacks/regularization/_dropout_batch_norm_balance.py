@@ -8,7 +8,7 @@ import numpy as np
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import flag, integer, require
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Data, Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.callbacks.regularization._input_moments import InputMoments
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import (
@@ -87,7 +87,7 @@ class DropoutBatchNormBalance(CopyableCallback):
 
     def __init__(
         self,
-        train_data: Any,
+        train_data: Data,
         *,
         max_rows: int = 512,
         every_epochs: int = 1,
@@ -132,7 +132,7 @@ class DropoutBatchNormBalance(CopyableCallback):
                 if abs(ratio - 1) > _NOTHING:
                     self.ratios[self._paths[dropout], norm] = ratio
 
-    def _variances(self, moments: InputMoments) -> dict[str, Any]:
+    def _variances(self, moments: InputMoments) -> Record:
         measured = moments.measure(self._batches)
         pairs = zip(moments.norms, measured, strict=True)
         return {self._paths[norm]: variance for norm, (_, _, variance) in pairs}

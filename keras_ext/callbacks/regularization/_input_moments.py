@@ -12,7 +12,7 @@ from keras import ops
 from keras_ext._anatomy._kept_values import kept_values
 from keras_ext._anatomy._linked_method import Link, Method, linked_calls
 from keras_ext._anatomy._trial import called
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Layer, Record, Tensor
 
 # Of each channel: how many values, their mean and their variance.
 Moments = tuple[Any, Any, Any]
@@ -57,7 +57,7 @@ class InputMoments:
                 total = list(map(_joined, total, batch)) if total else batch
         return total
 
-    def _moments(self, x: Any) -> list[Moments]:
+    def _moments(self, x: Data) -> list[Moments]:
         records: list[tuple[keras.Layer, Any]] = []
         with _stand_ins(self._watched, self._training, records):
             called(self._model, x, training=False)
@@ -83,7 +83,7 @@ def _stand_ins(
     return linked_calls(dict.fromkeys([*watched, *training]), link_of)
 
 
-def _calling(layer: Any, options: dict[str, Any], records: list[Any] | None) -> Link:
+def _calling(layer: Layer, options: Record, records: list[Any] | None) -> Link:
     def link(call: Method) -> Method:
         def stand_in(inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             if records is not None:

@@ -1,13 +1,13 @@
 """Estimates the moving statistics of batch normalization anew."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._checks import integer, require
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Data, Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.callbacks.regularization._input_moments import InputMoments
 
@@ -57,7 +57,7 @@ class RecalibrateBatchNorm(CopyableCallback):
 
     def __init__(
         self,
-        train_data: Any,
+        train_data: Data,
         *,
         every_epochs: int | None = None,
         max_rows: int | None = None,

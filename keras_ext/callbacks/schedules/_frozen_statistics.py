@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_ext._anatomy._linked_method import Link, Method, link_method
 from keras_ext._anatomy._sublayers import sublayers
+from keras_ext._core._typing import Layer
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -53,7 +54,7 @@ class FrozenStatistics:
 
         return link
 
-    def _either(self, layer: Any, call: Method, inputs: Any, options: Any) -> Any:
+    def _either(self, layer: Layer, call: Method, inputs: Any, options: Any) -> Any:
         """Both outputs, and one of them: replicas cannot assign in a branch."""
         rests = self._rests[layer].value > 0
         statistics = layer.non_trainable_variables

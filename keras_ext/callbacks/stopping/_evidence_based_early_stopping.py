@@ -1,9 +1,10 @@
 """Stops when the gradients of the data are no evidence of a slope any more."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from keras_ext._core._checks import number
+from keras_ext._core._typing import Record
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
@@ -105,7 +106,7 @@ class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
         self._moments = GradientMoments(window=None)
         pipeline.add_signal(self._moments)
 
-    def measure(self, epoch: int, logs: dict[str, Any]) -> float | None:
+    def measure(self, epoch: int, logs: Record) -> float | None:
         evidence = self._moments.read()["global"]["evidence"]
         if math.isnan(evidence):
             return None

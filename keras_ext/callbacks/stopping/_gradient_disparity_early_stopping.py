@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -11,7 +11,7 @@ from keras import ops
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._trial import called, trace_early
 from keras_ext._core._checks import integer, require
-from keras_ext._core._typing import Logs, Tensor
+from keras_ext._core._typing import Data, Logs, Record, Tensor
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
 
@@ -79,7 +79,7 @@ class GradientDisparityEarlyStopping(StoppingCallback):
 
     def __init__(
         self,
-        train_data: Any,
+        train_data: Data,
         *,
         batches: int = 5,
         batch_size: int = 32,
@@ -116,7 +116,7 @@ class GradientDisparityEarlyStopping(StoppingCallback):
         x, y, _ = next(iter(self._data))
         trace_early(self._gradient, (x, y), "train_data", "the gradients")
 
-    def _gradient_of(self, x: Any, y: Any) -> Tensor:
+    def _gradient_of(self, x: Data, y: Data) -> Tensor:
         """The gradient of one batch, as a vector in float32."""
         with tf.GradientTape() as tape:
             losses = ops.cast(row_losses(self.model, x, y), "float32")
@@ -131,7 +131,7 @@ class GradientDisparityEarlyStopping(StoppingCallback):
         flat = [ops.reshape(tf.convert_to_tensor(g), (-1,)) for g in gradients]
         return ops.concatenate([ops.cast(g, "float32") for g in flat])
 
-    def measure(self, epoch: int, logs: dict[str, Any]) -> float:
+    def measure(self, epoch: int, logs: Record) -> float:
         chosen = itertools.islice(self._data, self.batches)
         gradients = [self._gradient(x, y) for x, y, _ in chosen]
         require(
@@ -151,7 +151,7 @@ class GradientDisparityEarlyStopping(StoppingCallback):
         return value is not None and not self._rises
 
 
-def row_losses(model: keras.Model, x: Any, y: Any) -> Tensor:
+def row_losses(model: keras.Model, x: Data, y: Data) -> Tensor:
     """The losses of the rows of a batch, not reduced, in inference mode."""
     single = model.loss is not None and not isinstance(model.loss, list | tuple | dict)
     hint = "The losses of the rows are needed, and there is no one loss to take."

@@ -3,9 +3,10 @@
 import math
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from keras_ext._core._checks import flag, integer, number, require
+from keras_ext._core._typing import Record
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
@@ -129,7 +130,7 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
             self._signal = GradientStatistics(("gradient_norm",), smoothing=0.95)
         pipeline.add_signal(self._signal)
 
-    def measure(self, epoch: int, logs: dict[str, Any]) -> float:
+    def measure(self, epoch: int, logs: Record) -> float:
         # Before the first update it is NaN.
         measured = self._signal.read()["global"]
         norm = measured["gradient_norm"] if not self.debias else _debiased(measured)

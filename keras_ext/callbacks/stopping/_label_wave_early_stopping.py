@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._trial import called, trace_early
 from keras_ext._core._checks import integer, number
-from keras_ext._core._typing import Logs, Tensor
+from keras_ext._core._typing import Data, Logs, Record, Tensor
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
 
@@ -85,7 +85,7 @@ class LabelWaveEarlyStopping(StoppingCallback):
 
     def __init__(
         self,
-        train_data: Any,
+        train_data: Data,
         *,
         window: int = 3,
         patience: int = 1,
@@ -121,7 +121,7 @@ class LabelWaveEarlyStopping(StoppingCallback):
         x, _, _ = next(iter(self._data))
         trace_early(self._predict, (x,), "train_data", "the outputs")
 
-    def _classes(self, x: Any) -> list[Tensor]:
+    def _classes(self, x: Data) -> list[Tensor]:
         outputs = keras.tree.flatten(called(self.model, x, training=False))
         return [
             keras.ops.argmax(y, axis=-1)
@@ -130,7 +130,7 @@ class LabelWaveEarlyStopping(StoppingCallback):
             for y in outputs
         ]
 
-    def measure(self, epoch: int, logs: dict[str, Any]) -> float | None:
+    def measure(self, epoch: int, logs: Record) -> float | None:
         batches = []
         for x, _, _ in self._data:
             classes = map(keras.ops.convert_to_numpy, self._predict(x))

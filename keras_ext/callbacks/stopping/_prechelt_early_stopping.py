@@ -1,9 +1,10 @@
 """The three classes of stopping rules of Prechelt."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from keras_ext._core._checks import choice, integer, number, require
+from keras_ext._core._typing import Record
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
 # The name of the criterion in the logs, and the threshold.
@@ -127,7 +128,7 @@ class PrecheltEarlyStopping(StoppingCallback):
         self._last_end = math.nan
         self._ups = 0
 
-    def measure(self, epoch: int, logs: dict[str, Any]) -> float | None:
+    def measure(self, epoch: int, logs: Record) -> float | None:
         keys = (self.monitor, self.train_monitor) if self.rule == "pq" else ()
         for key in keys or (self.monitor,):
             hint = "Give `fit` validation data." if key.startswith("val_") else ""

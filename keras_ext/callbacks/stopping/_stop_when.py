@@ -9,7 +9,7 @@ import keras
 
 from keras_ext._anatomy._linked_method import replace_method
 from keras_ext._core._checks import choice, integer, require
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._fit._memory import memory_of, recall
 from keras_ext.callbacks._announcement import announce
@@ -112,7 +112,7 @@ class StopWhen(CopyableCallback):
         self._votes = [False] * len(self.callbacks)
         self._weights: list[list[Any] | None] = [None] * len(self.callbacks)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         return {
             **super().get_state(),
             "members": [
@@ -121,7 +121,7 @@ class StopWhen(CopyableCallback):
             ],
         }
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         super().set_state(state)
         for member, kept in zip(self.callbacks, state["members"], strict=True):
             if isinstance(member, CopyableCallback):
@@ -249,7 +249,7 @@ def _noted_weights(model: keras.Model) -> Iterator[list[list[Any]]]:
         undo()
 
 
-def _memory_of(member: keras.callbacks.Callback) -> dict[str, Any]:
+def _memory_of(member: keras.callbacks.Callback) -> Record:
     """What a member of Keras remembers; the arguments of `fit` are no part of it."""
     return {k: value for k, value in memory_of(member).items() if k != "params"}
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import keras
 
 from keras_ext._core._checks import flag, integer
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Logs, Record
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.callbacks._announcement import announce
@@ -75,7 +75,7 @@ class StoppingCallback(CopyableCallback):
         """Whether this epoch may decide anything, as `start_from_epoch` says."""
         return epoch >= self.start_from_epoch
 
-    def measure(self, epoch: int, logs: dict[str, Any]) -> float | None:
+    def measure(self, epoch: int, logs: Record) -> float | None:
         """Returns the criterion; NaN if it is unknown, None if this is no check."""
         raise NotImplementedError
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_ext._anatomy._linked_method import Link, linked_calls
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Function, Tensor
 from keras_ext._keras._functional import is_functional
 from keras_ext.explain._lookups import Lookups, embeddings_in, replaying
 from keras_ext.explain._model_function import ModelFunction
@@ -75,7 +75,7 @@ class Call:
         return [wide(x) for x in flat if is_real(x)]
 
 
-def is_real(x: Any) -> bool:
+def is_real(x: Data) -> bool:
     """Whether this is a tensor of real numbers."""
     return tf.is_tensor(x) and x.dtype.is_floating
 
@@ -110,7 +110,7 @@ class Record:
     def add(
         self,
         operation: Any,
-        function: Callable[..., Any],
+        function: Function,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
@@ -139,7 +139,7 @@ class Record:
         self._noted |= {id(x): x for x in flat}
         return output
 
-    def look_up(self, function: Callable[..., Any], tokens: Any) -> Any:
+    def look_up(self, function: Function, tokens: Any) -> Any:
         """Calls an embedding layer within a layer, and notes what it has given."""
         number = self._next_lookup()
         output = function(tokens)

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 from keras import activations, layers
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Layer, Tensor
 from keras_ext.explain._calls._kinds import (
     ELEMENTWISE,
     ELEMENTWISE_LAYERS,
@@ -91,7 +91,7 @@ def is_general(rule: Rule, call: Call) -> bool:
     return rule is general
 
 
-def _rule_of_layer(layer: Any, call: Call) -> Rule:
+def _rule_of_layer(layer: Layer, call: Call) -> Rule:
     if isinstance(layer, LINEAR_LAYERS):
         return activated if _is_activated(layer) else linear
     if isinstance(layer, MAX_LAYERS):
@@ -107,7 +107,7 @@ def _rule_of_layer(layer: Any, call: Call) -> Rule:
     return general
 
 
-def _is_activated(layer: Any) -> bool:
+def _is_activated(layer: Layer) -> bool:
     return getattr(layer, "activation", None) not in (None, activations.linear)
 
 

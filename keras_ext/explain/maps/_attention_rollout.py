@@ -13,7 +13,7 @@ from keras import layers as keras_layers
 from keras_ext._anatomy._linked_method import Link, Method, linked_calls
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import choice, is_integer, is_number, require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Layer, Tensor
 from keras_ext.explain.maps._question import Question
 
 _HEADS = {"mean": tf.reduce_mean, "max": tf.reduce_max, "min": tf.reduce_min}
@@ -27,7 +27,7 @@ _KINDS = (
 
 def attention_rollout(
     model: keras.Model,
-    x: Any,
+    x: Data,
     *,
     query: int | str = "mean",
     heads: str = "mean",
@@ -141,7 +141,7 @@ def _attentions(layers: Sequence[keras.Layer], run: Callable[[], Any]) -> list[_
     return seen
 
 
-def _noting(layer: Any, seen: list[_Seen]) -> Link:
+def _noting(layer: Layer, seen: list[_Seen]) -> Link:
     signature = inspect.signature(layer.call)
     rule = "layers that take `return_attention_scores`"
     known = "return_attention_scores" in signature.parameters

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_ext._anatomy._linked_method import Link, Method, linked_calls
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Layer, Tensor
 from keras_ext.explain._problem import gathered
 from keras_ext.explain.maps._question import Question
 
@@ -20,7 +20,7 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 
 
 def class_activation(
-    question: Question, layer: Any, resize: bool, rule: Rule
+    question: Question, layer: Layer, resize: bool, rule: Rule
 ) -> np.ndarray:
     """Computes a map for each output: `(rows, height, width)`, and outputs if several.
 
@@ -55,7 +55,7 @@ def class_activation(
     return found[..., 0] if found.shape[-1] == 1 else found
 
 
-def _find(question: Question, layer: Any) -> keras.Layer:
+def _find(question: Question, layer: Layer) -> keras.Layer:
     model = question.function.model
     if layer is None:
         return _last_of_images(question)
@@ -72,7 +72,7 @@ def _last_of_images(question: Question) -> keras.Layer:
     """The layer of the model, or of one in it, that is the last to give images."""
     seen: list[keras.Layer] = []
 
-    def noting(layer: Any) -> Link:
+    def noting(layer: Layer) -> Link:
         def link(call: Method) -> Method:
             def note(*args: Any, **kwargs: Any) -> Any:
                 output = call(*args, **kwargs)
@@ -110,7 +110,7 @@ def _is_image(output: Any) -> bool:
     )
 
 
-def _watching(layer: Any, seen: list[Tensor], tape: tf.GradientTape) -> Link:
+def _watching(layer: Layer, seen: list[Tensor], tape: tf.GradientTape) -> Link:
     def link(call: Method) -> Method:
         def watch(*args: Any, **kwargs: Any) -> Any:
             output = call(*args, **kwargs)
@@ -128,7 +128,7 @@ def _watching(layer: Any, seen: list[Tensor], tape: tf.GradientTape) -> Link:
     return link
 
 
-def _last(seen: list[Any], layer: Any) -> Tensor:
+def _last(seen: list[Any], layer: Layer) -> Tensor:
     """The last of some tensors, in float32 with the channels last."""
     known = bool(seen) and seen[-1] is not None
     require(known, "layer", layer.name, "a layer that the outputs have a gradient at")
@@ -136,13 +136,13 @@ def _last(seen: list[Any], layer: Any) -> Tensor:
     return tf.transpose(tensor, (0, 2, 3, 1)) if _is_first(layer) else tensor
 
 
-def _is_first(layer: Any) -> bool:
+def _is_first(layer: Layer) -> bool:
     """Whether the channels come before the places."""
     known = getattr(layer, "data_format", None) or keras.config.image_data_format()
     return bool(known == "channels_first")
 
 
-def _size(question: Question, layer: Any) -> tuple[int, ...]:
+def _size(question: Question, layer: Layer) -> tuple[int, ...]:
     """The height and width of the first input that is an image."""
     images = [shape for shape in question.inputs.shapes if len(shape) == 3]
     rule = f"False for inputs of which none is of the form {_IMAGE}"

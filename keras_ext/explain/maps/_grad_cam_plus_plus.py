@@ -7,17 +7,17 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import flag
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Layer, Tensor
 from keras_ext.explain.maps._class_activation import class_activation
 from keras_ext.explain.maps._question import Question
 
 
 def grad_cam_plus_plus(
     model: keras.Model,
-    x: Any,
+    x: Data,
     *,
     outputs: Any = "top",
-    layer: Any = None,
+    layer: Layer = None,
     resize: bool = True,
     batch_size: int | str = "auto",
     jit: bool = False,

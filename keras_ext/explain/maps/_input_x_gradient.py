@@ -5,14 +5,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._leaves import Leaves
 from keras_ext.explain.maps._question import Map, Question
 
 
 def input_x_gradient(
     model: keras.Model,
-    x: Any,
+    x: Data,
     *,
     outputs: Any = "top",
     batch_size: int | str = "auto",

@@ -6,16 +6,17 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._typing import Data
 from keras_ext.explain._coalitions import Coalitions
 from keras_ext.explain.maps._question import Map, Question
 
 
 def lime(  # noqa: PLR0913
     model: keras.Model,
-    x: Any,
+    x: Data,
     *,
     outputs: Any = "top",
-    background: Any = None,
+    background: Data = None,
     groups: Any = None,
     num_samples: int = 1000,
     kernel_width: float = 0.25,

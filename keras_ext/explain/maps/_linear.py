@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Layer, Tensor
 
 _SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
 
@@ -95,7 +95,7 @@ def _of_sign(x: Tensor, up: bool) -> Tensor:
     return tf.nn.relu(x) if up else -tf.nn.relu(-x)
 
 
-def _scale_and_shift(layer: Any, like: Tensor) -> tuple[Tensor, Tensor]:
+def _scale_and_shift(layer: Layer, like: Tensor) -> tuple[Tensor, Tensor]:
     """What batch normalization multiplies with and adds, in inference mode."""
     scale = tf.math.rsqrt(tf.convert_to_tensor(layer.moving_variance) + layer.epsilon)
     if layer.scale:
@@ -109,7 +109,7 @@ def _scale_and_shift(layer: Any, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def linear_parts(
-    layer: Any, function: Callable[[Tensor], Tensor], normalization: Any
+    layer: Layer, function: Callable[[Tensor], Tensor], normalization: Any
 ) -> list[Linear]:
     """The layer as linear functions, one after the other.
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import activations, layers
 
 from keras_ext._core._checks import is_number, require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._calls._kinds import WEIGHTED_LAYERS
 from keras_ext.explain._calls._record import Call, Record, record_outputs, wide
 from keras_ext.explain._lookups import Lookup, Lookups
@@ -30,7 +30,7 @@ _OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid", "LogSigmoid")
 
 def lrp(  # noqa: PLR0913
     model: keras.Model,
-    x: Any,
+    x: Data,
     *,
     outputs: Any = "top",
     rule: str | Callable[[Any], str] = "epsilon",

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Data
 from keras_ext.explain._coalitions import Coalitions
 from keras_ext.explain.maps._question import Map, Question, places
 
@@ -17,12 +18,12 @@ Window = tuple[slice, ...]
 
 def occlusion(
     model: keras.Model,
-    x: Any,
+    x: Data,
     *,
     outputs: Any = "top",
     size: Any = None,
     stride: Any = None,
-    background: Any = None,
+    background: Data = None,
     batch_size: int | str = "auto",
     jit: bool = False,
 ) -> Map:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import flag, require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._inputs import Inputs, take
@@ -47,7 +47,7 @@ class Question:
     """
 
     def __init__(
-        self, model: keras.Model, x: Any, outputs: Any, batch_size: Any, jit: bool
+        self, model: keras.Model, x: Data, outputs: Any, batch_size: Any, jit: bool
     ) -> None:
         require(isinstance(model, keras.Model), "model", model, "a keras.Model")
         size = number_or_auto(batch_size, "batch_size")
@@ -121,7 +121,7 @@ class Question:
             return found[0]
         return dict(zip(self.inputs.names, found, strict=True))
 
-    def problem(self, background: Any, groups: Any = None, seed: int = 0) -> Problem:
+    def problem(self, background: Data, groups: Any = None, seed: int = 0) -> Problem:
         """The game in which what is not there is as in the background.
 
         Args:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Layer, Tensor
 from keras_ext.explain._calls._kinds import (
     ELEMENTWISE_LAYERS,
     ELEMENTWISE_OPERATIONS,
@@ -64,7 +64,7 @@ class Weighing:
     gamma: float
     alpha: float
 
-    def divide(self, layer: Any, linear: Linear, x: Tensor, own: Relevance) -> Any:
+    def divide(self, layer: Layer, linear: Linear, x: Tensor, own: Relevance) -> Any:
         """The relevance of `x`, of which `linear` has made what has `own`."""
         rule = self.rule(layer)
         require(rule in RULES, "rule", rule, f"one of {RULES}, for each layer")
@@ -186,7 +186,7 @@ def _count(call: Call) -> int:
     return sum(id(x) in known for x in keras.tree.flatten((call.args, call.kwargs)))
 
 
-def _rule_of_layer(layer: Any) -> Any:
+def _rule_of_layer(layer: Layer) -> Any:
     if isinstance(layer, layers.Activation):
         return _passing if of_activation(layer.activation) is elementwise else None
     for rule, kinds in _LAYERS:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import is_integer, is_number, require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._inputs import take
 from keras_ext.explain._problem import gathered, rows_like, traced
 from keras_ext.explain.maps._question import Map, Question, places
@@ -17,7 +17,7 @@ from keras_ext.explain.maps._question import Map, Question, places
 
 def rise(  # noqa: PLR0913
     model: keras.Model,
-    x: Any,
+    x: Data,
     *,
     outputs: Any = "top",
     num_masks: int = 4000,

@@ -6,14 +6,14 @@ import keras
 import tensorflow as tf
 
 from keras_ext._core._checks import flag
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._leaves import Leaves
 from keras_ext.explain.maps._question import Map, Question
 
 
 def saliency(
     model: keras.Model,
-    x: Any,
+    x: Data,
     *,
     outputs: Any = "top",
     absolute: bool = True,

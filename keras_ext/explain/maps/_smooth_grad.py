@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import is_integer, is_number, require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._leaves import Leaves
 from keras_ext.explain._problem import gathered
 from keras_ext.explain.maps._question import Map, Question
@@ -15,7 +15,7 @@ from keras_ext.explain.maps._question import Map, Question
 
 def smooth_grad(
     model: keras.Model,
-    x: Any,
+    x: Data,
     *,
     outputs: Any = "top",
     noise: float = 0.15,

@@ -7,11 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._subject import Subject
 
 
-def additivity(explanation: Any, explainer: Explainer, *, x: Any) -> np.ndarray:
+def additivity(
+    explanation: Explanation, explainer: Explainer, *, x: Data
+) -> np.ndarray:
     """Measures what the base value and all values together miss the output by.
 
     The output is what `model.predict` says of the rows as they are given, so that it
@@ -53,7 +56,7 @@ def additivity(explanation: Any, explainer: Explainer, *, x: Any) -> np.ndarray:
     return subject.shaped(miss / np.where(scale > 0, scale, 1.0))
 
 
-def _predicted(subject: Subject, x: Any) -> np.ndarray:
+def _predicted(subject: Subject, x: Data) -> np.ndarray:
     """All outputs that are explained, of rows as Keras takes them by itself."""
     function = subject.problem.function
     if not isinstance(function.model, keras.Model):

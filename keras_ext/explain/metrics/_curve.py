@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._inputs import take
@@ -58,11 +58,11 @@ class Curve:
 
 
 def curve_of(
-    explanation: Any,
+    explanation: Explanation,
     explainer: Explainer,
-    x: Any,
+    x: Data,
     steps: int,
-    background: Any,
+    background: Data,
     inserted: bool,
 ) -> Curve:
     """Changes the players in the order of their values, the highest first."""

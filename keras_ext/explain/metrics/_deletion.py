@@ -1,18 +1,17 @@
 """How fast an output falls when what it is said to rest on is taken away."""
 
-from typing import Any
-
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain.metrics._curve import Curve, curve_of
 
 
 def deletion(
-    explanation: Any,
+    explanation: Explanation,
     explainer: Explainer,
     *,
-    x: Any,
+    x: Data,
     steps: int = 50,
-    background: Any = None,
+    background: Data = None,
 ) -> Curve:
     """Removes the players one after the other, that with the highest value first.
 

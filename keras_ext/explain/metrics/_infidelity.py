@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import flag, is_integer, require
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._inputs import take
 from keras_ext.explain._perturbations import perturbed, shaped_perturbations
@@ -12,10 +13,10 @@ from keras_ext.explain._subject import Subject
 
 
 def infidelity(
-    explanation: Any,
+    explanation: Explanation,
     explainer: Explainer,
     *,
-    x: Any,
+    x: Data,
     perturbations: Any = None,
     num_samples: int = 200,
     normalize: bool = False,

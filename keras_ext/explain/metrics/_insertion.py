@@ -1,18 +1,17 @@
 """How fast an output rises when what it is said to rest on is put in."""
 
-from typing import Any
-
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain.metrics._curve import Curve, curve_of
 
 
 def insertion(
-    explanation: Any,
+    explanation: Explanation,
     explainer: Explainer,
     *,
-    x: Any,
+    x: Data,
     steps: int = 50,
-    background: Any = None,
+    background: Data = None,
 ) -> Curve:
     """Puts the players into the background, that with the highest value first.
 

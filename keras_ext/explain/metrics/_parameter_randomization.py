@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_ext._anatomy._sublayers import layer_paths, sublayers
 from keras_ext._core._checks import flag, is_integer, require
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._progress import Progress
 from keras_ext.explain._subject import Subject
@@ -14,10 +15,10 @@ from keras_ext.explain._values import rank_correlation
 
 
 def parameter_randomization(
-    explanation: Any,
+    explanation: Explanation,
     explainer: Explainer,
     *,
-    x: Any,
+    x: Data,
     absolute: bool = False,
     cascading: bool = True,
     budget: int | str = "auto",

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._perturbations import perturbed, shaped_perturbations
 from keras_ext.explain._progress import Progress
@@ -12,10 +13,10 @@ from keras_ext.explain._subject import Subject
 
 
 def sensitivity_max(
-    explanation: Any,
+    explanation: Explanation,
     explainer: Explainer,
     *,
-    x: Any,
+    x: Data,
     radius: float = 0.02,
     num_samples: int = 10,
     perturbations: Any = None,

@@ -8,6 +8,7 @@ import numpy as np
 from keras_ext._core._checks import is_integer, require, texts
 from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import plain
+from keras_ext._core._typing import Data, Explanation, Figure
 from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._drawing import FAINT, INK, Shown, diverging, drawing, limit
 
@@ -17,12 +18,12 @@ _LONG_TITLE = 24
 
 
 def image_grid(
-    explanation: Any,
+    explanation: Explanation,
     *,
-    images: Any = None,
+    images: Data = None,
     titles: Sequence[str] | None = None,
     max_rows: int = 6,
-) -> Any:
+) -> Figure:
     """Draws images, and beside each the values of its pixels, for one output or more.
 
     Red has raised the output, blue has lowered it; channels are added up. All pictures
@@ -58,8 +59,8 @@ def image_grid(
 
 
 def image_figures(
-    explanation: Any,
-    images: Any,
+    explanation: Explanation,
+    images: Data,
     groups: Sequence[Sequence[int]],
     titles: Sequence[str] | None = None,
 ) -> Iterator[Any]:
@@ -90,7 +91,7 @@ class _Grid:
         self._lines = -(-shown.num_outputs // _MOST_IN_A_LINE)
         self._in_a_line = -(-shown.num_outputs // self._lines)
 
-    def draw(self, rows: Sequence[int], titles: Sequence[str] | None) -> Any:
+    def draw(self, rows: Sequence[int], titles: Sequence[str] | None) -> Figure:
         height, width = self._heat.shape[1:3]
         wide = 1.9 * min(max(width / height, 0.5), 2.0)
         lines, columns = len(rows) * self._lines, 1 + self._in_a_line

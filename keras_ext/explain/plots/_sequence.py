@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_ext._core._checks import texts
 from keras_ext._core._figures import plain
+from keras_ext._core._typing import Explanation, Figure
 from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._drawing import (
     FAINT,
@@ -26,12 +27,12 @@ _MOST_LABELS = 25
 
 
 def sequence(
-    explanation: Any,
+    explanation: Explanation,
     *,
     row: int = 0,
     output: Any = None,
     feature_names: Sequence[str] | None = None,
-) -> Any:
+) -> Figure:
     """Draws one sequence, the values of its steps and features, and their sums.
 
     From top to bottom: what the model was given; which features at which steps have

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Explanation
 from keras_ext.explain._drawing import LOWERS, RAISES, Shown, limit, numbers
 
 _FORM = "of the shape (rows, tokens), with or without outputs"
@@ -14,7 +15,7 @@ _STRONGEST = 0.75
 
 
 def text_html(
-    explanation: Any,
+    explanation: Explanation,
     *,
     tokens: Sequence[Sequence[str]] | None = None,
     output: Any = None,

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
 from keras_ext._core._checks import integer, number
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._live._hyper_variable import live_factor
 
@@ -121,7 +120,7 @@ class AdaGC(ClipByGroupNorm):
         floor = self.epsilon * self.absolute.value / math.sqrt(len(self.groups))
         return self.relative.value * ops.maximum(averages, floor)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             "absolute": float(self.absolute),
             "relative": float(self.relative),

@@ -1,13 +1,12 @@
 """Adaptive gradient clipping."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
 from keras_ext._core._checks import number
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._live._hyper_variable import live_factor
 
@@ -77,7 +76,7 @@ class AdaptiveClip(ClipByGroupNorm):
         lengths = self.groups.norms([v.value for v in variables], variables)
         return self.clipping.value * ops.maximum(lengths, self.epsilon)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             "clipping": float(self.clipping),
             "epsilon": self.epsilon,

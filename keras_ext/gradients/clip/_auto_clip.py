@@ -1,13 +1,12 @@
 """Clipping to a percentile of the norms so far."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
 from keras_ext._core._checks import integer, number
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -90,7 +89,7 @@ class AutoClip(ClipByGroupNorm):
         self._next.assign(ops.mod(place + 1.0, self.history))
         return _percentiles(known, self.percentile.value)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             "percentile": float(self.percentile),
             "history": self.history,

@@ -1,10 +1,8 @@
 """Clipping all gradients together."""
 
-from typing import Any
-
 import keras
 
-from keras_ext._core._typing import Pattern
+from keras_ext._core._typing import Config, Pattern
 from keras_ext.gradients.clip._clip_by_norm import ClipByNorm
 
 
@@ -53,7 +51,7 @@ class ClipByGlobalNorm(ClipByNorm):
     ) -> None:
         super().__init__(max_norm, per="global", include=include, exclude=exclude)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         config = super().get_config()
         del config["per"]
         return config

@@ -1,12 +1,11 @@
 """Clipping to a fixed norm."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._live._hyper_variable import live_factor
 
@@ -60,5 +59,5 @@ class ClipByNorm(ClipByGroupNorm):
     def limits(self, norms: Tensor, variables: Sequence[Variable]) -> Tensor:
         return self.max_norm.value * ops.ones_like(norms)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {"max_norm": float(self.max_norm), **super().get_config()}

@@ -1,12 +1,11 @@
 """Clipping the elements of gradients."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
 from keras_ext._live._hyper_variable import live_factor
 
@@ -57,7 +56,7 @@ class ClipByValue(GradientTransform):
         limit = self.max_value.value
         return [_clipped(g, ops.cast(limit, g.dtype)) for g in gradients]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {"max_value": float(self.max_value), **super().get_config()}
 
 

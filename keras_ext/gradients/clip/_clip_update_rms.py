@@ -1,11 +1,9 @@
 """Clipping what the optimizer makes of a gradient."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._update_scale import UpdateScale
 from keras_ext._live._hyper_variable import live_factor
 
@@ -66,5 +64,5 @@ class ClipUpdateRMS(UpdateScale):
         limit = self.max_rms.value * ops.cast(learning_rate, "float32")
         return ops.minimum(1.0, limit / ops.maximum(rms, 1e-30))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {"max_rms": float(self.max_rms), **super().get_config()}

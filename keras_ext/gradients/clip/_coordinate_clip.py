@@ -1,7 +1,6 @@
 """Adaptive clipping of each coordinate."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 from keras import ops
@@ -9,7 +8,7 @@ from keras import ops
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import number
 from keras_ext._core._pattern import is_selected
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
 
 
@@ -105,7 +104,7 @@ class CoordinateClip(GradientTransform):
         ratio = threshold / (ops.abs(momentum) + self.epsilon)
         return ops.minimum(1.0, ratio) * momentum
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
 from keras_ext._core._checks import choice, integer, number
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._live._hyper_variable import HyperVariable, live_factor
 
@@ -137,7 +136,7 @@ class ZClip(ClipByGroupNorm):
         # Where float32 stops counting, the warm-up is long over.
         self._count.assign(ops.where(is_known, count + 1.0, count))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             "z_threshold": float(self.z_threshold),
             "smoothing": self.smoothing,

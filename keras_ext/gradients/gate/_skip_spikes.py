@@ -1,14 +1,14 @@
 """Updates with a gradient far out of the ordinary are left out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import integer, number
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._live._hyper_variable import HyperVariable, live_factor
 
@@ -146,7 +146,7 @@ class SkipSpikes(SkipNonFinite):
         bad = super().blame(squared_norms)
         return ops.where(ops.any(bad > 0), bad, squared_norms)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             "z_threshold": float(self.z_threshold),
             "smoothing": self.smoothing,

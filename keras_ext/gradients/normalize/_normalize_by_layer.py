@@ -1,7 +1,6 @@
 """Gradients of one length."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 from keras import ops
@@ -10,7 +9,7 @@ from keras_ext._anatomy._groups import KINDS, Groups
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import choice, number
 from keras_ext._core._pattern import is_selected
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -106,7 +105,7 @@ class NormalizeByLayer(GradientTransform):
             factors = factors * ops.maximum(lengths, self.min_weight_norm.value)
         return self._groups.scaled(gradients, variables, factors)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             "scale": self.scale,
             "per": self.per,

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
 from keras_ext._core._checks import number
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -88,5 +87,5 @@ class Standardize(GradientTransform):
         standardized = centered / (deviation + self.epsilon.value)
         return ops.cast(standardized, gradient.dtype)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {"epsilon": float(self.epsilon), **super().get_config()}

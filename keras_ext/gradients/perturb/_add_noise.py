@@ -3,7 +3,6 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,7 +10,7 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import checked_seed, number
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
 from keras_ext._live._hyper_variable import HyperVariable, live_factor
 
@@ -108,7 +107,7 @@ class AddNoise(GradientTransform):
         key = tf.random.experimental.stateless_fold_in(key, place, alg="philox")
         return _standard_normal(key, variable.shape)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             "scale": float(self.scale),
             "decay": float(self.decay),

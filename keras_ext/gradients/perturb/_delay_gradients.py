@@ -1,7 +1,6 @@
 """Gradients that come late, as in asynchronous training."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 from keras import ops
@@ -9,7 +8,7 @@ from keras import ops
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import integer
 from keras_ext._core._pattern import is_selected
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
 
 
@@ -102,5 +101,5 @@ class DelayGradients(GradientTransform):
         ring.assign(ops.where(ops.equal(rows, place), new, kept))
         return ops.cast(late, gradient.dtype)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {"steps": self.steps, **super().get_config()}

@@ -11,7 +11,7 @@ from keras import ops
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import flag, require
 from keras_ext._core._pattern import check_pattern, is_selected, matches
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._update_scale import UpdateScale
 
 
@@ -151,5 +151,5 @@ class Freeze(UpdateScale):
     def factor(self, variable: Variable, move: Tensor, learning_rate: Tensor) -> Tensor:
         return 1.0 - self._mask.value[self._place[id(variable)]]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {**super().get_config(), "frozen": self.frozen}

@@ -10,7 +10,7 @@ from keras_ext._anatomy._depth import layers_by_depth
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import is_number, number, require
 from keras_ext._core._pattern import check_pattern, matches
-from keras_ext._core._typing import Pattern, Tensor, Variable
+from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._update_scale import UpdateScale
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -157,7 +157,7 @@ class LayerwiseScale(UpdateScale):
         fit = self._first_fit[id(variable)]
         return (self.default if fit is None else self.factors[fit]).value
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         values = map(float, self.factors)
         return {
             **super().get_config(),

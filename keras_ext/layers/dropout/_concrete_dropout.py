@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_ext._core._checks import flag, number, require
-from keras_ext._core._typing import Shape, Tensor
+from keras_ext._core._typing import Config, Shape, Tensor
 from keras_ext._live._hyper_variable import live_factor
 from keras_ext.layers.dropout._between import Between
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
@@ -163,7 +163,7 @@ class ConcreteDropout(NoiseLayer, keras.layers.Wrapper):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self.layer.compute_output_shape(input_shape)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "initial_rate": self.initial_rate,

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_ext._core._checks import choice, flag, is_integer, require
-from keras_ext._core._typing import Shape, Tensor
+from keras_ext._core._typing import Config, Shape, Tensor
 from keras_ext.layers.dropout._noise_layer import DroppingLayer
 
 
@@ -96,7 +96,7 @@ class DropBlock(DroppingLayer):
         )
         return self.rate.value * inputs / places / math.prod(self._sizes)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "block_size": self.block_size,

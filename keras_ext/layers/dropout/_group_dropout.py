@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_ext._core._checks import is_integer, require
-from keras_ext._core._typing import Shape, Tensor
+from keras_ext._core._typing import Config, Shape, Tensor
 from keras_ext._live._dropout_kernel import live_dropout
 from keras_ext.layers.dropout._noise_layer import DroppingLayer
 
@@ -108,5 +108,5 @@ class GroupDropout(DroppingLayer):
         # Zero also where the input is infinite.
         return ops.where(factors > 0, inputs * factors, ops.zeros((), inputs.dtype))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {**super().get_config(), "groups": self.groups, "axis": self.axis}

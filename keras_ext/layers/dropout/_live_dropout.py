@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Config, Tensor
 from keras_ext._live._dropout_kernel import live_dropout, resolved_noise_shape
 from keras_ext.layers.dropout._noise_layer import DroppingLayer, checked_noise_shape
 
@@ -73,5 +73,5 @@ class LiveDropout(DroppingLayer):
         shape = resolved_noise_shape(self.noise_shape, inputs)
         return live_dropout(inputs, self.rate.value, shape, self.seed_generator)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {**super().get_config(), "noise_shape": self.noise_shape}

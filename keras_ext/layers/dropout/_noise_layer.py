@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_ext._core._checks import checked_seed, is_integer, number, require
-from keras_ext._core._typing import Shape, Tensor
+from keras_ext._core._typing import Config, Shape, Tensor
 from keras_ext._live._dropout_kernel import LARGEST_RATE
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext._live._live_attributes import LiveAttributes
@@ -46,7 +46,7 @@ class NoiseLayer(LiveAttributes, keras.layers.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {**super().get_config(), **self.live_config(), "seed": self.seed}
 
 

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_ext._core._checks import choice, integer, number
-from keras_ext._core._typing import Shape, Tensor
+from keras_ext._core._typing import Config, Shape, Tensor
 from keras_ext._live._dropout_kernel import live_dropout, resolved_noise_shape
 from keras_ext.layers.dropout._noise_layer import DroppingLayer, checked_noise_shape
 
@@ -142,7 +142,7 @@ class ScheduledDropout(DroppingLayer):
             return ops.maximum(1.0 - done / cutoff, 0.0)
         return ops.cast(done >= cutoff, "float32")
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "total_steps": self.total_steps,

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_ext._core._checks import flag, integer, number
-from keras_ext._core._typing import Shape, Tensor
+from keras_ext._core._typing import Config, Shape, Tensor
 from keras_ext._live._hyper_variable import live_factor
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
 
@@ -176,7 +176,7 @@ class SparseVariationalDense(NoiseLayer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.units)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "units": self.units,

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_ext._core._checks import number
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Config, Tensor
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
 
@@ -81,6 +81,6 @@ class Standout(NoiseLayer):
         )
         return ops.where(noise < keep, outputs, ops.zeros((), outputs.dtype))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         activation = keras.activations.serialize(self.activation)
         return {**super().get_config(), "activation": activation}

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_ext._core._checks import choice, number
-from keras_ext._core._typing import Shape, Tensor
+from keras_ext._core._typing import Config, Shape, Tensor
 from keras_ext._live._hyper_variable import live_factor
 from keras_ext.layers.dropout._between import Between
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
@@ -109,7 +109,7 @@ class VariationalDropout(NoiseLayer):
         deviation = ops.exp(0.5 * ops.convert_to_tensor(self.log_alpha))
         return inputs * ops.cast(1.0 + deviation * noise, inputs.dtype)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "initial_alpha": self.initial_alpha,

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import number, require
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Record, Tensor, Variable
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._engine._gradient_signal import GradientSignal, Update
 
@@ -71,7 +71,7 @@ class ClipStatistics(GradientSignal):
         self._last.assign(ops.stack([norms, limits, average]))
         self._samples.assign(self._samples + 1.0)
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> Record:
         """Fetches the present values.
 
         Returns:

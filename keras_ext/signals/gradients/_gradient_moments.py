@@ -1,7 +1,6 @@
 """Mean and variance of sample gradients, element by element."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +8,7 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import integer
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Record, Tensor, Variable
 from keras_ext._engine._gradient_signal import GradientSignal, Update
 
 # An element whose variance is a smaller part of its squared mean than this does not
@@ -178,7 +177,7 @@ class GradientMoments(GradientSignal):
         self._full_counts.assign(ops.concatenate([counts, windows]))
         self._counts.assign(ops.zeros((3,), "float32"))
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> Record:
         """Fetches the numbers of the last full window, or ends the present one.
 
         Returns:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +10,7 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
 from keras_ext._core._checks import integer, number, require
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Record, Tensor, Variable
 from keras_ext._engine._gradient_signal import GradientSignal, Update
 from keras_ext._keras._replica import squared_norms
 
@@ -173,7 +172,7 @@ class GradientStatistics(GradientSignal):
         axes = self._axes[id(variable)]
         return math.prod(n for i, n in enumerate(variable.shape) if i not in axes)
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> Record:
         """Fetches the smoothed values.
 
         Returns:
@@ -203,7 +202,7 @@ class GradientStatistics(GradientSignal):
             "samples": int(samples),
         }
 
-    def _named(self, values: np.ndarray) -> dict[str, Any]:
+    def _named(self, values: np.ndarray) -> Record:
         # The shortest decimals that are these float32.
         return {
             name: float(str(value))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +10,7 @@ from keras import ops
 from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
 from keras_ext._core._checks import flag, integer
 from keras_ext._core._paths import layer_path
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Record, Tensor, Variable
 from keras_ext._engine._gradient_signal import GradientSignal, Update
 from keras_ext._engine._gradient_transform import Clipping
 from keras_ext._keras._replica import squared_norms
@@ -392,7 +391,7 @@ class LayerStatistics(GradientSignal):
 
     # The host.
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> Record:
         """Fetches the last row.
 
         Returns:
@@ -420,7 +419,7 @@ class LayerStatistics(GradientSignal):
             "samples": rows["samples"],
         }
 
-    def read_rows(self, seen: int = 0) -> dict[str, Any]:
+    def read_rows(self, seen: int = 0) -> Record:
         """Fetches the rows that are on the device, in one transfer.
 
         Args:

@@ -9,7 +9,7 @@ from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._kept_values import kept_values
 from keras_ext._anatomy._trial import loss_of, trace_early
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Record, Tensor
 
 
 class LossProbe:
@@ -40,7 +40,7 @@ class LossProbe:
         1.0
     """
 
-    def __init__(self, data: Any, *, max_rows: int | None = None) -> None:
+    def __init__(self, data: Data, *, max_rows: int | None = None) -> None:
         self.data = FixedData(data, max_rows)
         self._compiled: list[Any] = []
         self._loss: Any = None
@@ -99,7 +99,7 @@ class LossProbe:
         require(rows > 0, "data", "0 rows", "of one row or more")
         return total / rows
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Record:
         # What was traced for a model stays with the original.
         return {**vars(self), "_compiled": [], "_loss": None}
 
@@ -111,7 +111,7 @@ class LossProbe:
 
 
 def _loss_of(model: keras.Model) -> Any:
-    def loss(x: Any, y: Any, sample_weight: Any) -> Tensor:
+    def loss(x: Data, y: Data, sample_weight: Data) -> Tensor:
         value = loss_of(model, x, y, sample_weight, training=False)
         return tf.cast(value, tf.float32)
 

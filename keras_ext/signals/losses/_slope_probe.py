@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._trial import loss_of
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 from keras_ext._keras._optimizer_slots import adam_preconditioner, decays
 from keras_ext._keras._replica import dense
 from keras_ext._live._regularization_knobs import IN_THE_LOSS, RegularizationKnobs
@@ -48,7 +48,9 @@ class SlopeProbe:
 
     remembered: ClassVar[tuple[str, ...]] = ("_random",)
 
-    def __init__(self, train_data: Any, validation_data: Any, seed: int | None) -> None:
+    def __init__(
+        self, train_data: Data, validation_data: Data, seed: int | None
+    ) -> None:
         self._validation = FixedData(validation_data)
         self._training = FixedData(train_data, self._validation.num_rows)
         self._random = np.random.default_rng(seed)
@@ -144,7 +146,7 @@ class SlopeProbe:
 
 
 def _gradient_of(model: keras.Model, training: bool) -> Any:
-    def gradient(x: Any, y: Any, sample_weight: Any) -> list[Tensor]:
+    def gradient(x: Data, y: Data, sample_weight: Data) -> list[Tensor]:
         weights = [w.value for w in model.trainable_variables]
         with tf.GradientTape() as tape:
             loss = loss_of(model, x, y, sample_weight, training)
@@ -203,5 +205,5 @@ def _slope_of_value(position: float, scale: str) -> float:
     return float(value * (1.0 - value))
 
 
-def _size(batch: Any) -> int:
+def _size(batch: Data) -> int:
     return int(keras.ops.shape(keras.tree.flatten(batch[0])[0])[0])

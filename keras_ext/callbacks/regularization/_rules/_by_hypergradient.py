@@ -1,7 +1,8 @@
 """Each by the gradient of the validation loss."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from keras_ext._core._typing import Data
 from keras_ext.callbacks.regularization._rules._regularization_rule import (
     Decision,
     RegularizationRule,
@@ -23,7 +24,7 @@ class ByHypergradient(RegularizationRule):
     remembered: ClassVar[tuple[str, ...]] = ("_probe", "_controller")
 
     def __init__(
-        self, train_data: Any, validation_data: Any, *, seed: int | None
+        self, train_data: Data, validation_data: Data, *, seed: int | None
     ) -> None:
         self._probe = SlopeProbe(train_data, validation_data, seed)
         # There is one measurement an epoch: the steps are larger, and the memory

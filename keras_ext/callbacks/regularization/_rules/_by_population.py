@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._trial import called
+from keras_ext._core._typing import Data
 from keras_ext._live._regularization_knobs import RegularizationKnobs
 from keras_ext.callbacks.regularization._rules._regularization_rule import (
     Decision,
@@ -44,7 +45,7 @@ class ByPopulation(RegularizationRule):
     )
 
     def __init__(
-        self, members: int, warmup_rounds: int, *, seed: int | None, data: Any
+        self, members: int, warmup_rounds: int, *, seed: int | None, data: Data
     ) -> None:
         self._count = members
         self._warmup_rounds = warmup_rounds

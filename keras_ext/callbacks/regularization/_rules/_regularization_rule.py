@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_ext._core._typing import Record
 from keras_ext._live._regularization_knobs import RegularizationKnobs
 
 
@@ -40,7 +41,7 @@ class Decision:
     offsets: Any
     reason: str
     note: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Record = field(default_factory=dict)
 
 
 class RegularizationRule:
