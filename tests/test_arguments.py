@@ -23,7 +23,7 @@ from tests.thorough import MATRIX
 
 _LONGEST = 500
 # How Keras says that an argument is none of the things that it takes.
-_OF_KERAS = r"Could not interpret|is not a valid|Unknown `config`"
+_OF_KERAS = r"Could not interpret|is not a valid|Unknown `config`|be in format `x`"
 
 
 def _arguments(unit):

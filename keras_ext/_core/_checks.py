@@ -96,8 +96,9 @@ def is_number(value: Any) -> bool:
 
 
 def is_integer(value: Any) -> bool:
-    """Whether `value` is an integer; `True` and `False` are not."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    """Whether `value` is an integer of 64 bits; `True` and `False` are not."""
+    is_one = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_one and bool(-(2**63) <= value < 2**63)
 
 
 def number(

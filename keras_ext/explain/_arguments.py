@@ -9,11 +9,11 @@ from keras_ext._core._checks import flag, is_integer, require
 
 
 def number_or_auto(value: Any, name: str) -> int | None:
-    """A positive integer, or None for `"auto"`; raises if it is neither."""
+    """An integer >= 1, or None for `"auto"`; raises if it is neither."""
     if isinstance(value, str) and value == "auto":
         return None
-    valid = is_integer(value) and value > 0
-    require(valid, name, value, 'a positive integer or "auto"')
+    valid = is_integer(value) and value >= 1
+    require(valid, name, value, 'an integer >= 1 or "auto"')
     return int(value)
 
 

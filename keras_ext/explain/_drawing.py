@@ -77,7 +77,7 @@ class Shown:
     ) -> None:
         values = as_numbers(values_of(explanation), "explanation", form)
         values = values if has_outputs(explanation) else values[..., None]
-        valid = values.ndim - 2 in axes
+        valid = values.ndim - 2 in axes and len(values) > 0
         hint = (
             "Bring values of groups to the shape of the input with `Explainer.spread`."
         )

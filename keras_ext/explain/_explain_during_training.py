@@ -1,6 +1,7 @@
 """Watches what a model rests on while it learns."""
 
 import inspect
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import keras
@@ -183,5 +184,8 @@ def _may_be_rows(rows: Data) -> bool:
     if isinstance(rows, list | tuple | dict):
         leaves = keras.tree.flatten(rows)
         return bool(leaves) and all(leaf is not None for leaf in leaves)
-    is_data = hasattr(rows, "__iter__") or hasattr(rows, "shape")
-    return is_data and not isinstance(rows, str | bytes | set | type)
+    shape = getattr(rows, "shape", None)
+    if isinstance(shape, tuple):
+        return len(shape) > 0 and shape[0] != 0
+    no_data = str | bytes | set | type | Iterator
+    return hasattr(rows, "__iter__") and not isinstance(rows, no_data)

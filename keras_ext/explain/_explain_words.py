@@ -59,7 +59,7 @@ def explain_words(  # noqa: PLR0913
             Defaults to `"auto"`.
         batch_size: How many texts the model gets at a time, or `"auto"`. Defaults to
             `"auto"`.
-        seed: Non-negative integer, for what is drawn. Defaults to `0`.
+        seed: Integer >= 0, for what is drawn. Defaults to `0`.
         show_progress: Whether to say how long it takes, if it takes a while. Defaults
             to `True`.
 

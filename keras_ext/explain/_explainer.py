@@ -91,7 +91,7 @@ class Explainer:
         jit: Whether the graphs are compiled with XLA. `"auto"` does so on accelerators
             only: on a CPU, it takes seconds to compile and made convolutions slower.
             Defaults to `"auto"`.
-        seed: Non-negative integer. The same seed gives the same values, whatever rows
+        seed: Integer >= 0. The same seed gives the same values, whatever rows
             are explained together. Defaults to `0`.
 
     Attributes:

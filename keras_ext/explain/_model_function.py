@@ -58,7 +58,8 @@ class ModelFunction:
         self.model = model
         self.inputs = inputs
         self.link = link
-        self._function = outputs if callable(outputs) else None
+        is_function = callable(outputs) and not isinstance(outputs, type)
+        self._function = outputs if is_function else None
         self.top = number_of_top(outputs)
         self._chosen: list[int] | None = None
         rows = [tf.convert_to_tensor(part[:1]) for part in example]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer, require
 from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import plain
 from keras_ext._core._typing import Data, Explanation
@@ -58,8 +58,8 @@ def save_report(
         explanation: A `shap.Explanation` of several rows.
         path: Where to write it, such as `"report.html"`.
         title: The title of the page. Defaults to `"Explanation"`.
-        max_rows: Positive integer, how many rows are shown one by one. Defaults to `5`.
-        max_features: Positive integer, how many features are shown; the others are
+        max_rows: Integer >= 1, how many rows are shown one by one. Defaults to `5`.
+        max_features: Integer >= 1, how many features are shown; the others are
             added up. Defaults to `15`.
         tokens: What to write for the tokens of each row, if these are texts.
         images: What to show of images, if it is not what the model was given.
@@ -81,10 +81,10 @@ def save_report(
         >>> "<h1>Who pays late?</h1>" in path.read_text()
         True
     """
-    for name, value in (("max_rows", max_rows), ("max_features", max_features)):
-        valid = is_integer(value) and value > 0
-        require(valid, name, value, "a positive integer")
-    require(isinstance(path, str | Path), "path", path, "a path")
+    max_rows = integer(max_rows, "max_rows", low=1)
+    max_features = integer(max_features, "max_features", low=1)
+    is_path = isinstance(path, str | Path) and bool(str(path))
+    require(is_path, "path", path, "a path")
     require(isinstance(title, str), "title", title, "a text")
     kind = import_extra("shap", "explain").Explanation
     require(

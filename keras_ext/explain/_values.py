@@ -15,7 +15,7 @@ def by_player(explanation: Explanation, name: str = "explanation") -> np.ndarray
     rule = "of several rows, as Explainer returns it"
     values = as_numbers(values_of(explanation), name, rule)
     several = has_outputs(explanation)
-    valid = values.ndim >= 2 + several
+    valid = values.ndim >= 2 + several and values.size > 0
     require(valid, name, values.shape, rule, "Take single rows as explanation[:1].")
     return values.reshape(len(values), -1, values.shape[-1] if several else 1)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer, is_integer, require
 
 __all__ = ["grid", "windows"]
 
@@ -16,7 +16,7 @@ def grid(shape: Sequence[int], size: int | Sequence[int]) -> np.ndarray:
     Args:
         shape: The shape of one row, such as `(height, width, channels)`. All that
             belongs to one place, the channels, is in one group.
-        size: Positive integer, or one for each axis but the last: how many places a
+        size: Integer >= 1, or one for each axis but the last: how many places a
             rectangle takes. Those at the border may be smaller.
 
     Returns:
@@ -35,13 +35,11 @@ def grid(shape: Sequence[int], size: int | Sequence[int]) -> np.ndarray:
     """
     shape = tuple(shape)
     valid = len(shape) >= 2 and all(is_integer(n) and n > 0 for n in shape)
-    require(
-        valid, "shape", shape, "two or more positive integers, the last for channels"
-    )
+    require(valid, "shape", shape, "two or more integers >= 1, the last for channels")
     given: Any = size
     sizes: list[Any] = [given] * (len(shape) - 1) if is_integer(given) else list(given)
     valid = len(sizes) == len(shape) - 1 and all(is_integer(n) and n > 0 for n in sizes)
-    expected = f"a positive integer, or {len(shape) - 1} of them"
+    expected = f"an integer >= 1, or {len(shape) - 1} of them"
     require(valid, "size", size, expected)
     labels: np.ndarray = np.zeros(shape[:-1], int)
     for axis, step in enumerate(sizes):
@@ -58,7 +56,7 @@ def windows(shape: Sequence[int], length: int) -> np.ndarray:
     Args:
         shape: The shape of one row, `(steps,)` or `(steps, features)`. All features
             of one step are in one group.
-        length: Positive integer, the number of steps of a window. The last one may be
+        length: Integer >= 1, the number of steps of a window. The last one may be
             shorter.
 
     Returns:
@@ -75,7 +73,7 @@ def windows(shape: Sequence[int], length: int) -> np.ndarray:
     shape = tuple(shape)
     valid = len(shape) in (1, 2) and all(is_integer(n) and n > 0 for n in shape)
     require(valid, "shape", shape, "(steps,) or (steps, features)")
-    require(is_integer(length) and length > 0, "length", length, "a positive integer")
+    length = integer(length, "length", low=1)
     return np.broadcast_to(
         (np.arange(shape[0]) // length).reshape(-1, *[1] * (len(shape) - 1)), shape
     ).copy()

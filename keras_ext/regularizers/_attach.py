@@ -6,7 +6,7 @@ import keras
 
 from keras_ext._anatomy._sublayers import sublayers, weight_paths
 from keras_ext._core._checks import require, takes
-from keras_ext._core._pattern import check_pattern, is_selected
+from keras_ext._core._pattern import check_pattern, is_selected, require_some
 from keras_ext._core._typing import Pattern, Variable
 
 
@@ -68,8 +68,8 @@ def attach(
         for v in model.trainable_variables
         if is_selected(v, include, exclude, paths[id(v)])
     ]
-    expected = f"a pattern that fits one of {sorted(paths.values())}"
-    require(bool(chosen), "include", include, expected)
+    every = sorted(paths.values())
+    require_some(chosen, include, exclude, what="weight", paths=every)
     attach_to(model, set(chosen), regularizer)
     return [paths[i] for i in chosen]
 

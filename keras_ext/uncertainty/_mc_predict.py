@@ -63,9 +63,9 @@ def mc_predict(
         x: The data, whatever `model.predict` takes: arrays, alone or in lists, tuples
             and dictionaries; a DataFrame, also for a model of a dictionary of its
             columns; a `tf.data.Dataset` of batches; or a `PyDataset`.
-        num_samples: Positive integer, the number of predictions to draw for each
+        num_samples: Integer >= 1, the number of predictions to draw for each
             example. Defaults to `50`.
-        batch_size: Positive integer, how many examples are predicted at a time, unless
+        batch_size: Integer >= 1, how many examples are predicted at a time, unless
             the data come in batches. Defaults to `32`.
         outputs: Which outputs, as for `keras_ext.explain.Explainer`: None for all, in
             the structure that `predict` returns; a number or name, or a list of these;

@@ -14,7 +14,7 @@ def test_numbers_and_auto():
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "many", None, np.ones(2), np.nan])
 def test_what_is_neither(value):
-    message = '`budget` must be a positive integer or "auto". Received: budget='
+    message = '`budget` must be an integer >= 1 or "auto". Received: budget='
     with pytest.raises(ValueError, match=message):
         number_or_auto(value, "budget")
 

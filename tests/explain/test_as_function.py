@@ -51,7 +51,7 @@ def test_rejects_what_it_cannot_take():
         function(np.zeros((2, 5)))
     with pytest.raises(ValueError, match=r'`outputs` must be other than "top"'):
         as_function(perceptron(), normal(2, 6), outputs="top")
-    with pytest.raises(ValueError, match=r"`batch_size` must be a positive integer"):
+    with pytest.raises(ValueError, match=r"`batch_size` must be an integer >= 1"):
         as_function(perceptron(), normal(2, 6), batch_size=-1)
     with pytest.raises(ValueError, match=r"`model` must be a keras.Model"):
         as_function(len, normal(2, 6))

@@ -95,7 +95,7 @@ def test_pictures_show_the_words(tmp_path):
         ({"pattern": 3}, "`pattern` must be a regular expression"),
         ({"method": "deep"}, '`method` must be "auto", "exact"'),
         ({"outputs": "mood"}, "`outputs` must be"),
-        ({"budget": 0}, "`budget` must be a positive integer"),
+        ({"budget": 0}, "`budget` must be an integer >= 1"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):

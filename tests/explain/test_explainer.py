@@ -429,7 +429,7 @@ def test_auto_says_what_it_chose():
             {"method": "deepest"},
             r"`method` must be \"auto\", .*Received: method='deepest'",
         ),
-        ({"batch_size": 0}, r'`batch_size` must be a positive integer or "auto"'),
+        ({"batch_size": 0}, r'`batch_size` must be an integer >= 1 or "auto"'),
         ({"seed": -1}, r"`seed` must be an integer >= 0"),
         ({"link": "log"}, '`link` must be "identity" or "logit"'),
         ({"jit": "yes"}, r"`jit` must be True, False or"),
@@ -457,7 +457,7 @@ def test_rejects_rows_of_another_kind(network):
         explainer({"a": X})
     with pytest.raises(ValueError, match=r"`background` must be of one row or more"):
         Explainer(network, BACKGROUND[:0])
-    with pytest.raises(ValueError, match=r"`budget` must be a positive integer"):
+    with pytest.raises(ValueError, match=r"`budget` must be an integer >= 1"):
         explainer(X, budget=0)
     with pytest.raises(ValueError, match=r"`tolerance` must be a number > 0"):
         explainer(X, tolerance=0)

@@ -175,8 +175,8 @@ def test_outputs_that_differ_by_row_are_told_by_rank(path):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"max_rows": 0}, r"`max_rows` must be a positive integer"),
-        ({"max_features": 1.5}, r"`max_features` must be a positive integer"),
+        ({"max_rows": 0}, r"`max_rows` must be an integer >= 1"),
+        ({"max_features": 1.5}, r"`max_features` must be an integer >= 1"),
         ({"path": 3}, r"`path` must be a path"),
         ({"explanation": np.zeros((2, 3))}, r"`explanation` must be a shap.Expl"),
         ({"explanation": shap.Explanation(np.zeros(3), 0.0)}, r"must be of features"),

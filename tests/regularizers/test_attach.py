@@ -105,7 +105,10 @@ def test_make_live_finds_what_is_attached():
     ("arguments", "message"),
     [
         ({"model": 3}, "`model` must be a keras.Model"),
-        ({"include": "knl"}, "`include` must be a pattern that fits one of .*conv/ker"),
+        (
+            {"include": "knl"},
+            "`include` must be such that some weight is left of .*conv/ker",
+        ),
         ({"exclude": 3}, "`exclude` must be a regular expression"),
         ({"model": keras.Sequential([layers.Dense(1)])}, "`model.built` must be True"),
     ],

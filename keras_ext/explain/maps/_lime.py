@@ -49,7 +49,7 @@ def lime(  # noqa: PLR0913
         batch_size: How many rows the model gets at a time, or `"auto"` for a number
             that follows from the memory that a row takes. Defaults to `"auto"`.
         jit: Whether to compile with XLA. Defaults to `False`.
-        seed: Non-negative integer. The same seed gives the same map, whatever rows are
+        seed: Integer >= 0. The same seed gives the same map, whatever rows are
             explained together. Defaults to `0`.
 
     Returns:

@@ -38,9 +38,9 @@ def occlusion(
         x: The rows, as the model takes them: an array, or a list, tuple or dictionary
             of arrays, or a DataFrame.
         outputs: Which outputs, as for `Explainer`. Defaults to `"top"`.
-        size: Positive integer, or one for each axis but that of channels: how far a
+        size: Integer >= 1, or one for each axis but that of channels: how far a
             window reaches. None takes an eighth of each axis, one element at least.
-        stride: Positive integer, or one for each of these axes: how far the window
+        stride: Integer >= 1, or one for each of these axes: how far the window
             moves at a time. None takes half of the size.
         background: Rows as the model takes them, to hide with; the mean over all of
             them counts. None hides with zeros.
@@ -141,6 +141,6 @@ def _sizes(name: str, given: Any, axes: Sequence[int]) -> list[int] | None:
         return None
     found = [given] * len(axes) if is_integer(given) else list(np.atleast_1d(given))
     valid = len(found) == len(axes) and all(is_integer(n) and n > 0 for n in found)
-    rule = f"a positive integer, or one for each of the axes {tuple(axes)}"
+    rule = f"an integer >= 1, or one for each of the axes {tuple(axes)}"
     require(valid, name, given, rule)
     return [int(n) for n in found]

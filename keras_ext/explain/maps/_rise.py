@@ -37,14 +37,14 @@ def rise(  # noqa: PLR0913
         model: A built model of any kind; it is called in inference mode.
         x: The rows, one array: images, sequences or features.
         outputs: Which outputs, as for `Explainer`. Defaults to `"top"`.
-        num_masks: Positive integer, how many masks. Defaults to `4000`.
-        cells: Positive integer, how many cells the grid has along each axis but that
+        num_masks: Integer >= 1, how many masks. Defaults to `4000`.
+        cells: Integer >= 1, how many cells the grid has along each axis but that
             of channels. Defaults to `7`.
         rate: Number in (0, 1]; the fraction of cells that is seen. Defaults to `0.5`.
         batch_size: How many rows the model gets at a time, or `"auto"` for a number
             that follows from the memory that a row takes. Defaults to `"auto"`.
         jit: Whether to compile with XLA. Defaults to `False`.
-        seed: Non-negative integer. The same seed gives the same map, whatever rows are
+        seed: Integer >= 0. The same seed gives the same map, whatever rows are
             explained together. Defaults to `0`.
 
     Returns:

@@ -38,11 +38,11 @@ def smooth_grad(
             noise. Defaults to `"top"`.
         noise: Non-negative number; the standard deviation of the noise, as a fraction
             of the range of the row, its maximum less its minimum. Defaults to `0.15`.
-        num_samples: Positive integer, the number of copies. Defaults to `50`.
+        num_samples: Integer >= 1, the number of copies. Defaults to `50`.
         batch_size: How many rows the model gets at a time, or `"auto"` for a number
             that follows from the memory that a row takes. Defaults to `"auto"`.
         jit: Whether to compile with XLA. Defaults to `False`.
-        seed: Non-negative integer. The same seed gives the same map, whatever rows are
+        seed: Integer >= 0. The same seed gives the same map, whatever rows are
             explained together. Defaults to `0`.
 
     Returns:

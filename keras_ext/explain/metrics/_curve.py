@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer, require
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._explainer import Explainer
@@ -66,7 +66,7 @@ def curve_of(
     inserted: bool,
 ) -> Curve:
     """Changes the players in the order of their values, the highest first."""
-    require(is_integer(steps) and steps > 0, "steps", steps, "a positive integer")
+    steps = integer(steps, "steps", low=1)
     subject = Subject(explanation, explainer, x)
     coalitions = subject.coalitions(background)
     rows, count = subject.rows, subject.problem.players.count

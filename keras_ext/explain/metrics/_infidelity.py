@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import flag, is_integer, require
+from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._inputs import take
@@ -40,10 +40,10 @@ def infidelity(
         perturbations: None to draw them. An array of bool, `(samples, players)`, that
             is true where a player is removed. Or numbers to subtract, `(samples,
             elements)` or `(samples, ...)` with the shape of a row.
-        num_samples: Positive integer, how many are drawn. Defaults to `200`.
+        num_samples: Integer >= 1, how many are drawn. Defaults to `200`.
         normalize: Whether values are first multiplied by the number for each row that
             makes it smallest, so that their unit does not count. Defaults to `False`.
-        seed: Non-negative integer. Defaults to `0`.
+        seed: Integer >= 0. Defaults to `0`.
 
     Returns:
         `(rows,)`, or `(rows, outputs)` if several are explained; 0 is perfect. In units
@@ -83,9 +83,8 @@ def infidelity(
 
 
 def _removals(players: int, samples: int, seed: int) -> np.ndarray:
-    valid = is_integer(samples) and samples > 0
-    require(valid, "num_samples", samples, "a positive integer")
-    require(is_integer(seed) and seed >= 0, "seed", seed, "a non-negative integer")
+    samples = integer(samples, "num_samples", low=1)
+    seed = integer(seed, "seed", low=0)
     rng = np.random.default_rng(seed)
     ranks = np.argsort(rng.random((samples, players)), axis=1)
     return ranks < rng.integers(1, players + 1, (samples, 1))

@@ -23,7 +23,7 @@ def insertion(
         explanation: A `shap.Explanation` by any method, or an array of values.
         explainer: An explainer of the same model, outputs and groups.
         x: The explained rows, as the model takes them.
-        steps: Positive integer, into how many parts the players are divided at most.
+        steps: Integer >= 1, into how many parts the players are divided at most.
             Each takes one evaluation for each row of the background. Defaults to `50`.
         background: Rows to put into, such as one black image. None takes the
             background of the explainer.

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_ext._anatomy._sublayers import layer_paths, sublayers
-from keras_ext._core._checks import flag, is_integer, require
+from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._progress import Progress
@@ -40,7 +40,7 @@ def parameter_randomization(
         cascading: Whether the layers that were shuffled before remain so; otherwise one
             layer at a time is. Defaults to `True`.
         budget: That with which the rows were explained. Defaults to `"auto"`.
-        seed: Non-negative integer. Defaults to `0`.
+        seed: Integer >= 0. Defaults to `0`.
 
     Returns:
         For the path of each layer with weights, the last one first, the rank
@@ -71,7 +71,7 @@ def parameter_randomization(
     """
     flag(absolute, "absolute")
     flag(cascading, "cascading")
-    require(is_integer(seed) and seed >= 0, "seed", seed, "a non-negative integer")
+    seed = integer(seed, "seed", low=0)
     subject = Subject(explanation, explainer, x)
     model = subject.problem.function.model
     rule = "of a keras.Model, which has weights"

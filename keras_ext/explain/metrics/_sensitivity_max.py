@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, is_number, require
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._perturbations import perturbed, shaped_perturbations
@@ -36,12 +36,12 @@ def sensitivity_max(
         x: The explained rows, as the model takes them.
         radius: Positive number, the largest change of an element, in its unit. Defaults
             to `0.02`.
-        num_samples: Positive integer, how many changes are drawn, the same for all
+        num_samples: Integer >= 1, how many changes are drawn, the same for all
             rows. Each takes an explanation of all rows. Defaults to `10`.
         perturbations: Changes to add in place of drawn ones: `(samples, elements)`, or
             `(samples, ...)` with the shape of a row.
         budget: That with which the rows were explained. Defaults to `"auto"`.
-        seed: Non-negative integer. Defaults to `0`.
+        seed: Integer >= 0. Defaults to `0`.
 
     Returns:
         `(rows,)`, or `(rows, outputs)` if several are explained; 0 says that nothing
@@ -82,7 +82,6 @@ def sensitivity_max(
 
 
 def _cube(samples: int, elements: int, seed: int) -> np.ndarray:
-    valid = is_integer(samples) and samples > 0
-    require(valid, "num_samples", samples, "a positive integer")
-    require(is_integer(seed) and seed >= 0, "seed", seed, "a non-negative integer")
+    samples = integer(samples, "num_samples", low=1)
+    seed = integer(seed, "seed", low=0)
     return np.random.default_rng(seed).uniform(-1, 1, (samples, elements))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require, texts
+from keras_ext._core._checks import integer, require, texts
 from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import plain
 from keras_ext._core._typing import Data, Explanation, Figure
@@ -34,7 +34,7 @@ def image_grid(
         images: What to show of the rows, if it is not what the model was given:
             `(rows, height, width)`, or with 1 or 3 channels. None shows the data.
         titles: What stands above the images, such as the true class.
-        max_rows: Positive integer; only so many rows are drawn. Defaults to `6`.
+        max_rows: Integer >= 1; only so many rows are drawn. Defaults to `6`.
 
     Returns:
         A Matplotlib figure, which pyplot does not keep open.
@@ -52,8 +52,7 @@ def image_grid(
         >>> figure.axes[0].get_title()
         'a'
     """
-    valid = is_integer(max_rows) and max_rows > 0
-    require(valid, "max_rows", max_rows, "a positive integer")
+    max_rows = integer(max_rows, "max_rows", low=1)
     (figure,) = image_figures(explanation, images, [range(max_rows)], titles)
     return figure
 

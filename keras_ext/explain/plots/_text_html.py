@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import is_integer, require
+from keras_ext._core._checks import integer, require
 from keras_ext._core._typing import Explanation
 from keras_ext.explain._drawing import LOWERS, RAISES, Shown, limit, numbers
 
@@ -32,7 +32,7 @@ def text_html(
         tokens: What to write for the tokens of each row; an empty string, such as for
             padding, is left out. None writes the data of the explanation.
         output: The number or name of an output. None where there is only one.
-        max_rows: Positive integer; only so many rows are written. Defaults to `10`.
+        max_rows: Integer >= 1; only so many rows are written. Defaults to `10`.
 
     Returns:
         HTML, a `<div>`.
@@ -49,8 +49,7 @@ def text_html(
         >>> "&lt;film&gt;" in html
         True
     """
-    valid = is_integer(max_rows) and max_rows > 0
-    require(valid, "max_rows", max_rows, "a positive integer")
+    max_rows = integer(max_rows, "max_rows", low=1)
     shown = Shown(explanation, (1,), _FORM)
     which = shown.output(output)
     values = shown.values[:max_rows, :, which]

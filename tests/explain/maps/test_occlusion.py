@@ -54,7 +54,7 @@ def test_one_of_several_inputs_is_hidden_at_a_time():
 def test_rejects_bad_arguments():
     for kwargs in ({"size": 0}, {"size": (2, 2)}, {"stride": -1}):
         name = next(iter(kwargs))
-        with pytest.raises(ValueError, match=f"`{name}` must be a positive integer"):
+        with pytest.raises(ValueError, match=f"`{name}` must be an integer >= 1"):
             occlusion(perceptron(), normal(2, 6), **kwargs)
 
 

@@ -67,7 +67,7 @@ def test_inference_mode():
 def test_rejects_what_has_no_gradient():
     with pytest.raises(ValueError, match="`model` must be a keras.Model"):
         saliency(len, normal(2, 3))
-    with pytest.raises(ValueError, match=r"`batch_size` must be a positive integer"):
+    with pytest.raises(ValueError, match=r"`batch_size` must be an integer >= 1"):
         saliency(perceptron(), normal(2, 6), batch_size=0)
     tokens = keras.Input((3,), dtype="int32")
     model = keras.Model(tokens, layers.Dense(1)(layers.CategoryEncoding(4)(tokens)))

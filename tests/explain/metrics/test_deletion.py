@@ -66,7 +66,7 @@ def test_outputs_that_each_row_has_chosen():
 
 def test_rejects_bad_arguments():
     explainer = Explainer(linear(np.ones(6)), BACKGROUND)
-    with pytest.raises(ValueError, match=r"`steps` must be a positive integer"):
+    with pytest.raises(ValueError, match=r"`steps` must be an integer >= 1"):
         deletion(explainer(X), explainer, x=X, steps=0)
     with pytest.raises(ValueError, match=r"`background` must be rows of the shape "):
         deletion(explainer(X), explainer, x=X, background=BACKGROUND[:, :5])

@@ -69,8 +69,8 @@ def test_the_drawn_ones_follow_the_seed_and_remove_one_to_all():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"num_samples": 0}, r"`num_samples` must be a positive integer"),
-        ({"seed": -1}, r"`seed` must be a non-negative integer"),
+        ({"num_samples": 0}, r"`num_samples` must be an integer >= 1"),
+        ({"seed": -1}, r"`seed` must be an integer >= 0"),
         ({"normalize": 1}, r"`normalize` must be True or False"),
         ({"perturbations": [[1, 0]]}, r"`perturbations` must be numbers to subtract"),
         ({"perturbations": np.ones((3, 5), bool)}, r"the shape \(samples, 6\)"),

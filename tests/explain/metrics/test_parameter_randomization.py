@@ -106,7 +106,7 @@ def test_rejects_bad_arguments():
     for kwargs, message in (
         ({"absolute": 1}, r"`absolute` must be True or False"),
         ({"cascading": None}, r"`cascading` must be True or False"),
-        ({"seed": 0.5}, r"`seed` must be a non-negative integer"),
+        ({"seed": 0.5}, r"`seed` must be an integer >= 0"),
     ):
         with pytest.raises(ValueError, match=message):
             parameter_randomization(explainer(X), explainer, x=X, **kwargs)

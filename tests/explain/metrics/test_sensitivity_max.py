@@ -63,9 +63,9 @@ def explained():
     ("kwargs", "message"),
     [
         ({"radius": 0}, r"`radius` must be a number > 0"),
-        ({"num_samples": 1.5}, r"`num_samples` must be a positive integer"),
-        ({"budget": 0}, r'`budget` must be a positive integer or "auto"'),
-        ({"seed": -1}, r"`seed` must be a non-negative integer"),
+        ({"num_samples": 1.5}, r"`num_samples` must be an integer >= 1"),
+        ({"budget": 0}, r'`budget` must be an integer >= 1 or "auto"'),
+        ({"seed": -1}, r"`seed` must be an integer >= 0"),
         ({"perturbations": np.ones(3)}, r"`perturbations` must be of the shape"),
     ],
 )

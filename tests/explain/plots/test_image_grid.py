@@ -82,7 +82,7 @@ def test_takes_maps_without_a_base_value():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"max_rows": 0}, r"`max_rows` must be a positive integer"),
+        ({"max_rows": 0}, r"`max_rows` must be an integer >= 1"),
         ({"titles": ["one"]}, r"`titles` must be 3 titles, one for each row"),
         ({"titles": 3}, r"`titles` must be 3 titles, one for each row"),
         ({"images": "cat.png"}, r"`images` must be of the shape \(3, 4, 5\)"),
