@@ -1,5 +1,6 @@
 """What a controller is to those that ask it."""
 
+from collections.abc import MutableMapping, MutableSet
 from typing import Any, Protocol, runtime_checkable
 
 from keras_ext._core._checks import is_number, require
@@ -37,8 +38,10 @@ class Controller(Protocol):
 
 def check_controller(value: Any) -> Controller | None:
     """Raises a `ValueError` unless `controller` is one, or None."""
-    # A class has the method, too, but nothing to call it on.
-    valid = isinstance(value, Controller) and not isinstance(value, type)
+    # A class has the method, too, but nothing to call it on; that of dictionaries and
+    # sets is another one.
+    no_controllers = type | MutableMapping | MutableSet
+    valid = isinstance(value, Controller) and not isinstance(value, no_controllers)
     expected = "an object with a method update(measurement), or None"
     require(value is None or valid, "controller", value, expected)
     return value

@@ -41,7 +41,7 @@ def test_what_is_not_known_asks_for_nothing(measurement):
     assert change_by(Returns(math.nan), measurement) == 0.0
 
 
-@pytest.mark.parametrize("value", [1, "pi", kx.controllers.PI, object()])
+@pytest.mark.parametrize("value", [{}, set(), 1, "pi", kx.controllers.PI, object()])
 def test_what_is_no_controller(value):
     with pytest.raises(ValueError, match="`controller` must be an object with a meth"):
         check_controller(value)
