@@ -4,7 +4,6 @@ import pytest
 import scipy.stats
 
 from keras_ext.callbacks import GradientNormEarlyStopping
-from keras_ext.controllers.stopping._falling_by_chance import falling_by_chance
 from tests.rewind import rewound
 from tests.thorough import TRAININGS, thorough_but
 
@@ -122,23 +121,6 @@ def test_restores_the_weights_with_the_smallest_norm(restore):
     assert best < len(diverge.seen) - 1
     expected = diverge.seen[best if restore else -1]
     assert model.get_weights()[0].item() == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("size", [4, 5, 8, 20])
-def test_chance_of_a_falling_trend_is_that_of_scipy(size):
-    rng = np.random.default_rng(size)
-    for slope in (-1.0, 0.0, 1.0):
-        values = slope * np.arange(size) + size / 3 * rng.normal(size=size)
-        expected = scipy.stats.kendalltau(
-            np.arange(size), values, alternative="less", method="exact"
-        )
-        assert falling_by_chance(values) == pytest.approx(expected.pvalue, abs=1e-12)
-
-
-def test_equal_values_have_no_trend():
-    # Half of the pairs count as rises: by symmetry the chance is about one half.
-    assert falling_by_chance(np.zeros(10)) == pytest.approx(0.5, abs=0.1)
-    assert falling_by_chance([3.0, 2.0, 1.0, 1.0, 1.0, 1.0]) < 0.2
 
 
 def test_stops_when_the_norm_no_longer_falls():
