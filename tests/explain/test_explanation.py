@@ -34,12 +34,16 @@ def test_several_outputs_have_an_axis_and_one_has_none():
     np.testing.assert_array_equal(found.error_std, values**2)
     np.testing.assert_allclose(found.data, X)
     expected = np.asarray(model(2)(X[:2])).mean(axis=0)
-    np.testing.assert_allclose(found.base_values, np.tile(expected, (3, 1)), rtol=1e-4)
+    np.testing.assert_allclose(
+        found.base_values, np.tile(expected, (3, 1)), rtol=1e-4, atol=1e-6
+    )
     one = explanation(
         problem_of(model(2), X[:2], outputs=1), X, values[..., 1:], gap=np.ones((3, 1))
     )
     np.testing.assert_array_equal(one.values, values[..., 1])
-    np.testing.assert_allclose(one.base_values, found.base_values[:, 1], rtol=1e-6)
+    np.testing.assert_allclose(
+        one.base_values, found.base_values[:, 1], rtol=1e-6, atol=1e-6
+    )
     assert one.gap.shape == (3,)
     assert one.output_names is None
 
@@ -77,7 +81,9 @@ def test_several_inputs_are_spread_by_name():
 def test_groups_show_means():
     problem = problem_of(model(1), X, groups=np.array([0, 1, 1, 1]))
     found = player_data([X], problem.inputs, problem.players)
-    np.testing.assert_allclose(found, [[r[0], r[1:].mean()] for r in X], rtol=1e-6)
+    np.testing.assert_allclose(
+        found, [[r[0], r[1:].mean()] for r in X], rtol=1e-6, atol=1e-6
+    )
     words = player_data([X.astype(object)], problem.inputs, problem.players)
     assert np.isnan(words).all()
 

@@ -35,7 +35,9 @@ def test_embeddings_are_leaves_and_what_they_have_goes_to_tokens():
     model = two_inputs()
     problem = problem_of(model, ROWS, outputs="size")
     columns, known, of_elements = leaves_of(problem)
-    np.testing.assert_allclose(columns, outputs_of(model, ROWS)["size"], rtol=1e-5)
+    np.testing.assert_allclose(
+        columns, outputs_of(model, ROWS)["size"], rtol=1e-5, atol=1e-6
+    )
     number, tokens = known
     np.testing.assert_allclose(number, ROWS["number"])
     table = model.get_layer("words").get_weights()[0]

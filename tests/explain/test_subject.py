@@ -21,9 +21,11 @@ def test_values_and_rows_are_at_hand(known):
     subject = Subject(explanation, explainer, X)
     np.testing.assert_array_equal(subject.values, explanation.values)
     found = subject.outputs(subject.rows.parts, subject.rows.which[:, ::-1])
-    np.testing.assert_allclose(found, outputs_of(model, X)[:, ::-1], rtol=1e-5)
+    np.testing.assert_allclose(
+        found, outputs_of(model, X)[:, ::-1], rtol=1e-5, atol=1e-6
+    )
     again = subject.explained([X], "auto")
-    np.testing.assert_allclose(again, explanation.values, rtol=1e-6)
+    np.testing.assert_allclose(again, explanation.values, rtol=1e-6, atol=1e-6)
     assert subject.shaped(np.zeros((3, 2))).shape == (3, 2)
     assert subject.shaped(np.zeros((3, 1))).shape == (3,)
 
@@ -36,7 +38,7 @@ def test_another_background_may_be_behind(known):
         own = normal(2, 4, seed=1) if background is None else background
         found = subject.coalitions(background).values(rows.parts, rows.which, nobody)
         expected = outputs_of(model, own).mean(axis=0)
-        np.testing.assert_allclose(found[0, 0], expected, rtol=1e-4)
+        np.testing.assert_allclose(found[0, 0], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_what_does_not_belong_together_is_refused(known):
