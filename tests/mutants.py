@@ -50,7 +50,7 @@ MEMORY = 12 << 30
 EQUIVALENT = {
     (
         "keras_ext/controllers/batch_size/_ada_batch.py",
-        "doublings = min(int(measured.epoch) // self.every, 1000)",
+        "doublings = min(int(measured.epoch) // self.every_epochs, 1000)",
         "1000 plus 1",
     ): "any bound below 1024 keeps the power of two from overflowing",
     (
