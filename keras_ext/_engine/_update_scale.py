@@ -37,7 +37,7 @@ class UpdateScale(PipelinePart):
         ... )
         >>> kernel = keras.Variable([0.0], name="kernel")
         >>> optimizer.apply([keras.ops.array([7.0])], [kernel])
-        >>> print(kernel.numpy())
+        >>> print(kernel.numpy().round(3))
         [-0.5]
     """
 

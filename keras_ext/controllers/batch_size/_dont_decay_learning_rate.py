@@ -25,7 +25,7 @@ class DontDecayLearningRate(BatchSizePolicy):
         >>> policy = kx.controllers.batch_size.DontDecayLearningRate()
         >>> [policy.update(Measured(32, 32, 128, learning_rate=rate))
         ...  for rate in (0.05, 0.1, 0.05, 0.01)]
-        [32.0, 32.0, 64.0, 128]
+        [32.0, 32.0, 64.0, 128.0]
 
     References:
         - [Smith et al., 2018](https://arxiv.org/abs/1711.00489)

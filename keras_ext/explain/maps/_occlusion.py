@@ -38,9 +38,9 @@ def occlusion(
         x: The rows, as the model takes them: an array, or a list, tuple or dictionary
             of arrays, or a DataFrame.
         outputs: Which outputs, as for `Explainer`. Defaults to `"top"`.
-        size: Integer >= 1, or one for each axis but that of channels: how far a
+        size: An integer >= 1, or one for each axis but that of channels: how far a
             window reaches. None takes an eighth of each axis, one element at least.
-        stride: Integer >= 1, or one for each of these axes: how far the window
+        stride: An integer >= 1, or one for each of these axes: how far the window
             moves at a time. None takes half of the size.
         background: Rows as the model takes them, to hide with; the mean over all of
             them counts. None hides with zeros.

@@ -14,7 +14,7 @@ def agreement(first: Any, second: Any, *, top: int = 5) -> dict[str, np.ndarray]
     Args:
         first: A `shap.Explanation`, or an array of values.
         second: Another one, of the same shape.
-        top: Integer >= 1, how many players with the largest values, of either sign,
+        top: How many players with the largest values, of either sign,
             `"top_overlap"` and `"sign_agreement"` look at. Defaults to `5`.
 
     Returns:

@@ -72,7 +72,10 @@ def test_one_of_several_outputs_and_a_limit_of_rows():
     [
         ({"tokens": [["a"]]}, r"`tokens` must be 1 rows of 2 tokens each"),
         ({}, r"`tokens` must be 1 rows of 2 tokens each"),
-        ({"tokens": [["a", "b"]], "max_rows": 0}, r"`max_rows` must be an integer >= 1"),
+        (
+            {"tokens": [["a", "b"]], "max_rows": 0},
+            r"`max_rows` must be an integer >= 1",
+        ),
         ({"tokens": [["a", "b"]], "output": 1}, r"`output` must be the number or name"),
     ],
 )
