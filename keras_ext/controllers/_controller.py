@@ -40,7 +40,7 @@ def check_controller(value: Any) -> Controller | None:
     """Raises a `ValueError` unless `controller` is one, or None."""
     # A class has the method, too, but nothing to call it on; that of dictionaries and
     # sets is another one.
-    no_controllers = type | MutableMapping | MutableSet
+    no_controllers = (type, MutableMapping, MutableSet)
     valid = isinstance(value, Controller) and not isinstance(value, no_controllers)
     expected = "an object with a method update(measurement), or None"
     require(value is None or valid, "controller", value, expected)

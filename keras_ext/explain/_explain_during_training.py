@@ -187,5 +187,5 @@ def _may_be_rows(rows: Data) -> bool:
     shape = getattr(rows, "shape", None)
     if isinstance(shape, tuple):
         return len(shape) > 0 and shape[0] != 0
-    no_data = str | bytes | set | type | Iterator
+    no_data = (str, bytes, set, type, Iterator)
     return hasattr(rows, "__iter__") and not isinstance(rows, no_data)
