@@ -98,7 +98,8 @@ def is_number(value: Any) -> bool:
 def is_integer(value: Any) -> bool:
     """Whether `value` is an integer of 64 bits; `True` and `False` are not."""
     is_one = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return is_one and bool(-(2**63) <= value < 2**63)
+    # Variables and shapes hold no others, and would say so in words of their own.
+    return is_one and abs(int(value)) < 2**63
 
 
 def number(
@@ -166,8 +167,6 @@ def integer(
     within = is_integer(value) and _is_within(value, low, None, high, None)
     expected = f"an integer{_interval(low, None, high, None)}"
     require(within, name, value, expected + (" or None" if optional else ""))
-    # Variables and shapes hold no others, and would say so in words of their own.
-    require(abs(value) < 2**63, name, value, f"{expected} of at most 64 bits")
     return int(value)
 
 

@@ -92,7 +92,7 @@ class Accumulation:
         self._steps = steps
         self._weigh = weigh
         self._end = end
-        self._micro_steps = counter("micro_steps")
+        self._micro_steps = _replica.counter("micro_steps")
         self._sums = {id(v): _sum(v.shape, v.name, v.dtype) for v in variables}
         self._num_local = len(local_shapes)
         shapes = [*local_shapes, *([()] if weigh else [])]
@@ -221,17 +221,6 @@ class Accumulation:
             for s in sums[:num_weights]
         ]
         return [*means, *(tf.identity(s) for s in sums[num_weights:])]
-
-
-def counter(name: str) -> Variable:
-    """An integer variable that all replicas share."""
-    return keras.Variable(
-        0,
-        dtype="int32",
-        trainable=False,
-        aggregation="only_first_replica",
-        name=name,
-    )
 
 
 def _sum(shape: Sequence[int], name: str, dtype: str) -> Variable:

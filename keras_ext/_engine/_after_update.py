@@ -56,7 +56,7 @@ class AfterUpdate(PipelinePart):
 
     def change(self, variables: Sequence[Variable], learning_rate: Tensor) -> None:
         """Gives the chosen ones among all variables their new values, on a replica."""
-        chosen = [variable for variable in variables if self.chooses(variable)]
+        chosen = self.chosen(variables)
         if chosen:
             values = self.new_values(chosen, learning_rate)
             pairs = zip(values, chosen, strict=True)

@@ -74,7 +74,7 @@ class AttachedPipeline(GradientPipeline):
     def recover_from_nonfinite(self) -> None:
         """Makes `check` go back to good weights when updates come to nothing."""
         if self._recovery is None:
-            self._recovery = Recovery(self._scope, self.optimizer)
+            self._recovery = Recovery(self._scope, self)
             self.add_transform(self._recovery.gate)
 
     def check(self) -> None:

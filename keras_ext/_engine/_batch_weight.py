@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_ext._anatomy._batch_length import batch_length
 from keras_ext._core._typing import Data, Function, Tensor
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras._masks import mask_of
@@ -42,10 +43,7 @@ class BatchWeight:
 
     def _noting_samples(self, step: Function) -> Function:
         def train_step(data: Data, *args: Any, **kwargs: Any) -> Any:
-            x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-            inputs = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
-            samples = tf.shape(inputs[0])[0] if inputs else None
-            self._batch.divisor = samples
+            self._batch.divisor = batch_length(data)
             return step(data, *args, **kwargs)
 
         return train_step

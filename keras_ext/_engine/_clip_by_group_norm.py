@@ -59,7 +59,7 @@ class ClipByGroupNorm(GradientTransform):
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         super().build(variables, unit_axes)
-        chosen = [v for v in variables if self.chooses(v)]
+        chosen = self.chosen(variables)
         self.groups = Groups(chosen, self.per, self.axes)
         self.build_state(len(self.groups))
 

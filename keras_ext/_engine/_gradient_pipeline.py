@@ -12,7 +12,7 @@ from keras import ops
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import is_integer, require
 from keras_ext._core._typing import Config, Optimizer, Strategy, Tensor, Variable
-from keras_ext._engine._accumulation import Accumulation, NoAccumulation, counter
+from keras_ext._engine._accumulation import Accumulation, NoAccumulation
 from keras_ext._engine._after_update import AfterUpdate
 from keras_ext._engine._forwarding_optimizer import ForwardingOptimizer
 from keras_ext._engine._gradient_signal import GradientSignal, Update
@@ -215,7 +215,9 @@ class GradientPipeline(ForwardingOptimizer):
         for part in (*self.transforms, *self.signals):
             part.build(variables, self.unit_axes)
         accumulation = self._new_accumulation(variables)
-        nonfinite_steps, left_out = counter("nonfinite_steps"), counter("left_out")
+        nonfinite_steps, left_out = (
+            _replica.counter(name) for name in ("nonfinite_steps", "left_out")
+        )
         owned = [nonfinite_steps, left_out, self.accumulation_steps.build()]
         owned += [v for part in self.transforms for v in part.state]
         owned += accumulation.variables

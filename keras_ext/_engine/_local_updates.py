@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import tensorflow as tf
 from keras import ops
 
@@ -110,9 +109,9 @@ class LocalUpdates(ForwardingOptimizer):
         kept = self._scope.model.non_trainable_weights
         left_out = _replica.local_variable((), "float32", "left_out", total="sum")
         self._state = _State(
-            since=_counter("since"),
-            apart=_counter("apart"),
-            synchronizations=_counter("synchronizations"),
+            since=_replica.counter("since"),
+            apart=_replica.counter("apart"),
+            synchronizations=_replica.counter("synchronizations"),
             left_out=left_out,
             weights=variables,
             slots=[v for v in slots if _is_float(v)],
@@ -345,16 +344,6 @@ def after(strategy: Strategy, gradients: Sequence[Any]) -> Iterator[None]:
     """
     with tf.control_dependencies([_replica.first_replica(strategy, gradients[0])]):
         yield
-
-
-def _counter(name: str) -> Variable:
-    return keras.Variable(
-        0,
-        dtype="int32",
-        trainable=False,
-        aggregation="only_first_replica",
-        name=name,
-    )
 
 
 def _is_float(variable: Variable) -> bool:

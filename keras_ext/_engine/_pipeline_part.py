@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Self
 import keras
 
 from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
-from keras_ext._core._checks import require
-from keras_ext._core._pattern import check_pattern, is_selected
+from keras_ext._core._pattern import check_pattern, is_selected, require_some
 from keras_ext._core._typing import Config, Pattern, Variable
 from keras_ext._keras._replica import local_variable
 from keras_ext._live._live_attributes import LiveAttributes
@@ -59,17 +58,12 @@ class PipelinePart(LiveAttributes):
         Raises:
             ValueError: If no variable is included and not excluded.
         """
-        self._require_some(variables)
+        if variables:
+            # A part without weights would do nothing, and nobody would know.
+            chosen, paths = self.chosen(variables), [v.path for v in variables]
+            require_some(chosen, self.include, self.exclude, what="weight", paths=paths)
         self._axes = axes_by_identity(variables, unit_axes)
         self.state = list(self.build_hyper_variables())
-
-    def _require_some(self, variables: Sequence[Variable]) -> None:
-        # A part without weights would do nothing, and nobody would know.
-        name = "exclude" if self.include is None else "include"
-        paths = [v.path for v in variables]
-        expected = f"such that some weight is left of {paths}"
-        some = not variables or any(self.chooses(v) for v in variables)
-        require(some, name, getattr(self, name), expected)
 
     def add_state(
         self, shape: Sequence[int], name: str, initial: Any = 0, dtype: str = "float32"
@@ -91,6 +85,10 @@ class PipelinePart(LiveAttributes):
     def chooses(self, variable: Variable) -> bool:
         """Whether a variable is included and not excluded."""
         return is_selected(variable, self.include, self.exclude)
+
+    def chosen(self, variables: Sequence[Variable]) -> list[Variable]:
+        """Those that are included and not excluded, in their order."""
+        return [variable for variable in variables if self.chooses(variable)]
 
     def check(self) -> None:
         """Raises if training should not go on; called on the host now and then.

@@ -1,13 +1,13 @@
 """Going back to weights that were good when updates come to nothing."""
 
 import warnings
-from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_ext._core._typing import Optimizer, Tensor, Variable
+from keras_ext._core._typing import Tensor, Variable
+from keras_ext._engine._forwarding_optimizer import ForwardingOptimizer
 from keras_ext._engine._rollback import written_by_batches
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._fit._fit_scope import FitScope
@@ -32,10 +32,10 @@ class Recovery:
 
     Args:
         scope: The scope of the `fit`.
-        optimizer: The optimizer that the callbacks have wrapped.
+        optimizer: What the callbacks have wrapped the optimizer of the model with.
     """
 
-    def __init__(self, scope: FitScope, optimizer: Optimizer) -> None:
+    def __init__(self, scope: FitScope, optimizer: ForwardingOptimizer) -> None:
         self._scope = scope
         self._optimizer = optimizer
         self.gate = SkipNonFinite(max_consecutive=_MAX_CONSECUTIVE)
@@ -61,11 +61,15 @@ class Recovery:
         model = self._scope.model
         metrics = {id(v) for v in model.metrics_variables}
         rest = [v for v in written_by_batches(model) if id(v) not in metrics]
-        variables = [*model.trainable_variables, *rest, *self._optimizer.variables]
+        variables = [
+            *model.trainable_variables,
+            *rest,
+            *self._optimizer.optimizer.variables,
+        ]
         return [(v, tf.identity(v.value)) for v in variables]
 
     def _go_back(self) -> None:
-        rate = float(ops.convert_to_numpy(self._inner.learning_rate))
+        rate = float(ops.convert_to_numpy(self._optimizer.learning_rate))
         for variable, value in self._copies[-1]:
             variable.assign(value)
         # Should it lead to NaN again, the one before is tried.
@@ -80,18 +84,13 @@ class Recovery:
             stacklevel=2,
         )
 
-    @property
-    def _inner(self) -> Any:
-        optimizer = self._optimizer
-        scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        return optimizer.inner_optimizer if scales else optimizer
-
     def _lower(self, rate: float) -> None:
-        if isinstance(own_learning_rate(self._inner), keras.Variable):
-            self._inner.learning_rate = rate * _FACTOR
+        inner = self._optimizer.inner_optimizer
+        if isinstance(own_learning_rate(inner), keras.Variable):
+            inner.learning_rate = rate * _FACTOR
             return
         # A schedule is multiplied, for the time of this `fit`.
         if self._gain is None:
-            self._gain = LearningRateGain(self._inner)
+            self._gain = LearningRateGain(inner)
             self._scope.on_close(self._gain.release)
         self._gain.assign(self._gain.gain * _FACTOR)

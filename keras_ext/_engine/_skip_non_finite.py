@@ -102,7 +102,7 @@ class SkipNonFinite(UpdateGate):
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         super().build(variables, unit_axes)
-        chosen = [v for v in variables if self.chooses(v)]
+        chosen = self.chosen(variables)
         self._paths = [v.path for v in chosen]
         self._place = {id(v): i for i, v in enumerate(chosen)}
         self._counts = self.add_state((5,), "skip_counts", dtype="int32")

@@ -108,6 +108,17 @@ def local_variable(
     )
 
 
+def counter(name: str) -> Variable:
+    """Creates an integer variable that all replicas share, from 0."""
+    return keras.Variable(
+        0,
+        dtype="int32",
+        trainable=False,
+        aggregation="only_first_replica",
+        name=name,
+    )
+
+
 def dense(gradient: Tensor) -> Tensor:
     """The sparse gradient of an embedding as an ordinary tensor.
 

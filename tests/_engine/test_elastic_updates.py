@@ -1,51 +1,19 @@
 """By hand: a weight that begins at 0, plain SGD, and gradients that are constants."""
 
-import keras
 import numpy as np
-import pytest
-import tensorflow as tf
 
 from keras_ext import HyperVariable
 from keras_ext._engine._elastic_updates import ElasticUpdates
-from keras_ext._fit._fit_scope import FitScope
-from keras_ext._keras import _replica
+from tests._engine.own_steps import OwnSteps, close_to
 
 
-class Setting:
-    """A model whose replicas step as they are told to."""
-
+class Setting(OwnSteps):
     def __init__(self, strategy):
-        with strategy.scope():
-            layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
-            self.model = keras.Sequential([keras.Input((1,)), layer])
-            self.model.compile(keras.optimizers.SGD(0.1), "mse")
         steps = HyperVariable(1, "n", bounds=(1, 8), dtype="int32")
         elasticity = HyperVariable(0.5, "elasticity")
-        with FitScope.joining(self.model, "owner") as self.scope, strategy.scope():
-            self.updates = ElasticUpdates(self.scope, steps, elasticity)
-        self.updates.begin()
-
-        @tf.function(autograph=False)
-        def step(gradients):
-            def on_replica():
-                mine = gradients[_replica.replica_number()]
-                # Keras divides the loss by the number of replicas.
-                share = mine / strategy.num_replicas_in_sync
-                self.updates.apply([tf.reshape(share, (1, 1))])
-
-            strategy.run(on_replica)
-
-        self.step = lambda *values: step(tf.constant(values, "float32"))
-
-    @property
-    def weights(self):
-        """As each replica has it."""
-        weight = self.model.trainable_variables[0]
-        return [float(np.squeeze(part)) for part in _replica.parts(weight)]
-
-
-def close_to(*values):
-    return pytest.approx(list(values), rel=1e-5)
+        super().__init__(
+            strategy, lambda scope: ElasticUpdates(scope, steps, elasticity)
+        )
 
 
 def test_replicas_are_tied_to_a_center_that_follows_them(strategies):

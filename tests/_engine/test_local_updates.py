@@ -8,46 +8,20 @@ import tensorflow as tf
 from keras_ext import HyperVariable
 from keras_ext._engine._local_updates import LocalUpdates
 from keras_ext._fit._fit_scope import FitScope
-from keras_ext._keras import _replica
+from tests._engine.own_steps import OwnSteps, close_to
 
 
-class Setting:
-    """A model whose replicas step as they are told to."""
-
+class Setting(OwnSteps):
     def __init__(self, strategy, sync_every, momentum=0.0, average_state=False):
-        with strategy.scope():
-            layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
-            self.model = keras.Sequential([keras.Input((1,)), layer])
-            self.model.compile(keras.optimizers.SGD(0.1, momentum=momentum), "mse")
-        self.strategy = strategy
         steps = HyperVariable(sync_every, "n", bounds=(1, 8), dtype="int32")
-        with FitScope.joining(self.model, "owner") as self.scope, strategy.scope():
-            self.updates = LocalUpdates(self.scope, steps, average_state)
-            self.updates.attach()
-        self.updates.begin()
+
+        def make_updates(scope):
+            updates = LocalUpdates(scope, steps, average_state)
+            updates.attach()
+            return updates
+
+        super().__init__(strategy, make_updates, momentum)
         self.sync_every = steps
-
-        @tf.function(autograph=False)
-        def step(gradients):
-            def on_replica():
-                # Keras divides the loss by the number of replicas.
-                mine = gradients[_replica.replica_number()]
-                share = mine / strategy.num_replicas_in_sync
-                self.updates.apply([tf.reshape(share, (1, 1))])
-
-            strategy.run(on_replica)
-
-        self.step = lambda *values: step(tf.constant(values, "float32"))
-
-    @property
-    def weights(self):
-        """As each replica has it."""
-        weight = self.model.trainable_variables[0]
-        return [float(np.squeeze(part)) for part in _replica.parts(weight)]
-
-
-def close_to(*values):
-    return pytest.approx(list(values), rel=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -6,20 +6,13 @@ import tensorflow as tf
 from keras_ext.gradients import GradientTransform, UpdateScale
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import GradientStatistics
+from tests._engine.parts import weights
 from tests.thorough import thorough_but
 
 
 class Triple(GradientTransform):
     def transform(self, gradients, variables):
         return [3.0 * g for g in gradients]
-
-
-def weights():
-    names = {"kernel": (2, 3), "bias": (3,), "gamma": (3,)}
-    return [
-        keras.Variable(np.zeros(shape), dtype="float32", name=name)
-        for name, shape in names.items()
-    ]
 
 
 class Factor(UpdateScale):

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
+from keras_ext._anatomy._batch_length import batch_length
 from keras_ext._core._typing import Data, Function
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras._replica import local_variable, native
@@ -28,11 +28,10 @@ class FirstBatch:
 
     def _noting(self, step: Function) -> Function:
         def train_step(data: Data, *args: Any, **kwargs: Any) -> Any:
-            x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-            inputs = [leaf for leaf in keras.tree.flatten(x) if leaf is not None]
-            if inputs:
-                count = ops.cast(ops.shape(inputs[0])[0], "int64")
+            count = batch_length(data)
+            if count is not None:
                 noted = self._samples.value
+                count = ops.cast(count, "int64")
                 self._samples.assign(ops.where(noted > 0, noted, count))
             return step(data, *args, **kwargs)
 

@@ -7,7 +7,6 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import number
-from keras_ext._core._pattern import is_selected
 from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
 
@@ -81,7 +80,7 @@ class CoordinateClip(GradientTransform):
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         super().build(variables, unit_axes)
-        chosen = [v for v in variables if is_selected(v, self.include, self.exclude)]
+        chosen = self.chosen(variables)
         self._momenta, self._powers = (
             {id(v): self.add_state(v.shape, f"{v.name}_{name}") for v in chosen}
             for name in ("momentum", "power")

@@ -8,7 +8,6 @@ from keras import ops
 from keras_ext._anatomy._groups import KINDS, Groups
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import choice, number
-from keras_ext._core._pattern import is_selected
 from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
 from keras_ext._live._hyper_variable import HyperVariable
@@ -90,7 +89,7 @@ class NormalizeByLayer(GradientTransform):
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         super().build(variables, unit_axes)
-        chosen = [v for v in variables if is_selected(v, self.include, self.exclude)]
+        chosen = self.chosen(variables)
         self._groups = Groups(chosen, self.per, self.axes)
 
     def transform(

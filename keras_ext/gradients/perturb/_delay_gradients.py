@@ -7,7 +7,6 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import integer
-from keras_ext._core._pattern import is_selected
 from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
 
@@ -71,7 +70,7 @@ class DelayGradients(GradientTransform):
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         super().build(variables, unit_axes)
-        chosen = [v for v in variables if is_selected(v, self.include, self.exclude)]
+        chosen = self.chosen(variables)
         self._oldest = self.add_state((), "oldest", dtype="int32")
         # A ring for each weight: the oldest gradient makes room for the new one.
         self._rings = {

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import flag, require
-from keras_ext._core._pattern import check_pattern, is_selected, matches
+from keras_ext._core._pattern import check_pattern, matches
 from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._update_scale import UpdateScale
 
@@ -84,9 +84,7 @@ class Freeze(UpdateScale):
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:
         super().build(variables, unit_axes)
-        self._chosen = [
-            v for v in variables if is_selected(v, self.include, self.exclude)
-        ]
+        self._chosen = self.chosen(variables)
         self._place = {id(v): i for i, v in enumerate(self._chosen)}
         self._total = sum(math.prod(v.shape) for v in variables)
         mask: np.ndarray = np.full(len(self._chosen), float(self.frozen), "float32")
