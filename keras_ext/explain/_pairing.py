@@ -50,9 +50,7 @@ class Pairing:
 
     def leaves(self, x: Data, name: str) -> list[Any]:
         """The arrays in the order of the inputs."""
-        if is_frame(x) and self._takes_columns():
-            x = {str(key): column for key, column in self._columns_of(x).items()}
-        found = self._flat(x, name)
+        found = self._flat(self.for_predict(x), name)
         if self.columns is None:
             return found
         return [

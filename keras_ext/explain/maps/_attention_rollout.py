@@ -12,7 +12,7 @@ from keras import layers as keras_layers
 
 from keras_ext._anatomy._linked_method import Link, Method, linked_calls
 from keras_ext._anatomy._sublayers import layer_paths
-from keras_ext._core._checks import choice, is_integer, is_number, require
+from keras_ext._core._checks import choice, is_integer, number, require
 from keras_ext._core._typing import Data, Layer, Tensor
 from keras_ext.explain.maps._question import Question
 
@@ -86,8 +86,7 @@ def attention_rollout(
     valid = query in ("mean", "all") if isinstance(query, str) else is_integer(query)
     require(valid, "query", query, 'an integer, "mean" or "all"')
     choice(heads, "heads", tuple(_HEADS))
-    valid = is_number(residual) and 0 <= residual <= 1
-    require(valid, "residual", residual, "a number in [0, 1]")
+    residual = number(residual, "residual", low=0, high=1)
     question = Question(model, x, 0, batch_size, jit)
     chosen = _chosen(model, layers)
 

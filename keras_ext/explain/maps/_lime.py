@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, number
 from keras_ext._core._typing import Data
 from keras_ext.explain._coalitions import Coalitions
 from keras_ext.explain.maps._question import Map, Question
@@ -72,12 +72,10 @@ def lime(  # noqa: PLR0913
     References:
         - [Ribeiro et al., 2016](https://arxiv.org/abs/1602.04938)
     """
-    valid = is_integer(num_samples) and num_samples >= 2
-    require(valid, "num_samples", num_samples, "an integer >= 2")
-    valid = is_number(kernel_width) and kernel_width > 0
-    require(valid, "kernel_width", kernel_width, "a number > 0")
-    require(is_number(alpha) and alpha >= 0, "alpha", alpha, "a number >= 0")
-    require(is_integer(seed) and seed >= 0, "seed", seed, "an integer >= 0")
+    num_samples = integer(num_samples, "num_samples", low=2)
+    kernel_width = number(kernel_width, "kernel_width", above=0)
+    alpha = number(alpha, "alpha", low=0)
+    seed = integer(seed, "seed", low=0)
     question = Question(model, x, outputs, batch_size, jit)
     problem = question.problem(background, groups)
     rng = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import activations, layers
 
-from keras_ext._core._checks import is_number, require
+from keras_ext._core._checks import number, require
 from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._calls._kinds import WEIGHTED_LAYERS
 from keras_ext.explain._calls._record import Call, Record, record_outputs, wide
@@ -102,9 +102,9 @@ def lrp(  # noqa: PLR0913
     """
     known = callable(rule) or (isinstance(rule, str) and rule in RULES)
     require(known, "rule", rule, f"one of {RULES}, or a function that gives one")
-    for name, value in {"epsilon": epsilon, "gamma": gamma}.items():
-        require(is_number(value) and value >= 0, name, value, "a number >= 0")
-    require(is_number(alpha) and alpha >= 1, "alpha", alpha, "a number >= 1")
+    epsilon = number(epsilon, "epsilon", low=0)
+    gamma = number(gamma, "gamma", low=0)
+    alpha = number(alpha, "alpha", low=1)
     choose = rule if callable(rule) else lambda _: rule
     weighing = Weighing(choose, float(epsilon), float(gamma), float(alpha))
     question = Question(model, x, outputs, batch_size, jit)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, number, require
 from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._inputs import take
 from keras_ext.explain._problem import gathered, rows_like, traced
@@ -67,11 +67,10 @@ def rise(  # noqa: PLR0913
     References:
         - [Petsiuk et al., 2018](https://arxiv.org/abs/1806.07421)
     """
-    for name, value in {"num_masks": num_masks, "cells": cells}.items():
-        require(is_integer(value) and value >= 1, name, value, "an integer >= 1")
-    valid = is_number(rate) and 0 < rate <= 1
-    require(valid, "rate", rate, "a number in (0, 1]")
-    require(is_integer(seed) and seed >= 0, "seed", seed, "an integer >= 0")
+    num_masks = integer(num_masks, "num_masks", low=1)
+    cells = integer(cells, "cells", low=1)
+    rate = number(rate, "rate", above=0, high=1)
+    seed = integer(seed, "seed", low=0)
     question = Question(model, x, outputs, batch_size, jit)
     kinds = [part.dtype.name for part in question.parts]
     valid = len(kinds) == 1 and question.parts[0].dtype.kind == "f"

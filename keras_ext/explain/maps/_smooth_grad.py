@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._checks import is_integer, is_number, require
+from keras_ext._core._checks import integer, number
 from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._leaves import Leaves
 from keras_ext.explain._problem import gathered
@@ -63,10 +63,9 @@ def smooth_grad(
     References:
         - [Smilkov et al., 2017](https://arxiv.org/abs/1706.03825)
     """
-    require(is_number(noise) and noise >= 0, "noise", noise, "a number >= 0")
-    valid = is_integer(num_samples) and num_samples >= 1
-    require(valid, "num_samples", num_samples, "an integer >= 1")
-    require(is_integer(seed) and seed >= 0, "seed", seed, "an integer >= 0")
+    noise = number(noise, "noise", low=0)
+    num_samples = integer(num_samples, "num_samples", low=1)
+    seed = integer(seed, "seed", low=0)
     question = Question(model, x, outputs, batch_size, jit)
     leaves = Leaves(question.function, question.parts)
     first = leaves(gathered([part[:1] for part in question.parts]))

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ext._core._checks import integer, is_number, require
+from keras_ext._core._checks import integer, number
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._perturbations import perturbed, shaped_perturbations
@@ -64,7 +64,7 @@ def sensitivity_max(
     References:
         - [Yeh et al., 2019](https://arxiv.org/abs/1901.09392)
     """
-    require(is_number(radius) and radius > 0, "radius", radius, "a number > 0")
+    radius = number(radius, "radius", above=0)
     subject = Subject(explanation, explainer, x)
     if perturbations is None:
         size = subject.problem.inputs.num_elements
