@@ -6,6 +6,7 @@ what is left out stand in `tests/thorough.py`.
 
 import gc
 import os
+import sys
 
 import pytest
 
@@ -75,7 +76,7 @@ def graphs_as_shipped(pytestconfig):
 
 @pytest.fixture(autouse=True)
 def _reproducible():
-    """Every test starts from the same seed, float32 and no leftover state."""
+    """Every test starts from the same seed, float32, no figures and no other state."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -83,3 +84,5 @@ def _reproducible():
     yield
     keras.config.set_dtype_policy("float32")
     keras.utils.clear_session(free_memory=False)
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

@@ -97,7 +97,9 @@ class TrainingRun:
         return save
 
     def write(self) -> bytes:
-        """What is saved with the model."""
+        """What is saved with the model: before it begins, what it will go on with."""
+        if not self._has_begun:
+            return vars(self._model()).get(_MEMORY, (b"", False))[0]
         self._end_epoch()
         return packed(self.memory())
 

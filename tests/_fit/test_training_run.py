@@ -6,6 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext._fit._fit_scope import FitScope
@@ -75,6 +76,31 @@ def test_a_fit_that_begins_elsewhere_says_that_it_begins_anew(model, saved):
     with pytest.warns(UserWarning, match="go on with epoch 2.*initial_epoch=2"):
         history = fit(model, Notes(), initial_epoch=1, epochs=2)
     assert history.history["seen"] == [1]
+
+
+def test_what_is_saved_before_the_first_epoch_goes_on_too(model, saved, tmp_path):
+    path = str(tmp_path / "early.weights.h5")
+    save = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: model.save_weights(path)
+    )
+    model.load_weights(saved)
+    fit(model, save, Notes(), initial_epoch=2, epochs=3)
+    model.load_weights(path)
+    assert fit(model, Notes(), initial_epoch=2, epochs=3).history["seen"] == [3]
+
+
+def test_a_checkpoint_that_waits_is_read_before_there_is_anything_to_save(
+    model, tmp_path
+):
+    checkpoint = tf.train.Checkpoint(model=model)
+    save = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: checkpoint.write(str(tmp_path / "saved"))
+    )
+    fit(model, save, Notes(), epochs=2)
+    # `seen` is only there once training has begun.
+    checkpoint.read(str(tmp_path / "saved"))
+    history = fit(model, Notes(), initial_epoch=2, epochs=3)
+    assert history.history["seen"] == [3]
 
 
 def test_keras_alone_finds_its_own_in_the_file(model, saved, tmp_path):

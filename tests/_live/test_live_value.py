@@ -12,7 +12,7 @@ from keras_ext._live._live_value import LiveValue
 @pytest.fixture
 def box():
     """Holds the number that stands for a live value of 0.5."""
-    live = LiveValue(0.5, "rate", (0.0, 0.95), "logit")
+    live = LiveValue(0.5, "rate", bounds=(0.0, 0.95), scale="logit")
     live.build()
     box = {"live": live}
     live.stand_in(lambda number: box.update(number=number))
