@@ -1,5 +1,6 @@
 """Weights, or parts of them, that have a norm in common."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -13,6 +14,7 @@ from keras_ext._core._dtypes import wide_dtype
 from keras_ext._core._paths import layer_path
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._keras._replica import squared_norms
+from keras_ext._keras._sparse_gradient import in_rows
 
 KINDS = ("unit", "tensor", "layer", "global")
 
@@ -111,10 +113,8 @@ class Groups:
         factors = self._by_variable(row)
         scaled = []
         for x, v in zip(tensors, variables, strict=True):
-            # At least in float32, since a small factor would vanish in float16.
-            wide = wide_dtype(x.dtype)
-            product = ops.cast(x, wide) * ops.cast(factors[id(v)], wide)
-            scaled.append(ops.cast(product, x.dtype))
+            multiply = functools.partial(_product, factor=factors[id(v)])
+            scaled.append(in_rows(multiply, x))
         return scaled
 
     def _by_variable(self, row: Tensor) -> dict[int, Tensor]:
@@ -132,6 +132,12 @@ class Groups:
             fits = len(shape) > 0 and shape[-1] == math.prod(shape)
             factors[id(v)] = piece if fits else ops.reshape(piece, shape)
         return factors
+
+
+def _product(x: Tensor, factor: Tensor) -> Tensor:
+    # At least in float32, since a small factor would vanish in float16.
+    wide = wide_dtype(x.dtype)
+    return ops.cast(ops.cast(x, wide) * ops.cast(factor, wide), x.dtype)
 
 
 def _is_one_unit(variable: Variable, axes: Axes) -> bool:

@@ -63,6 +63,11 @@ class ClipByGroupNorm(GradientTransform):
         self.groups = Groups(chosen, self.per, self.axes)
         self.build_state(len(self.groups))
 
+    @property
+    def takes_sparse(self) -> bool:
+        # A row of an embedding is a unit, and all of them have a norm.
+        return self.per != "unit"
+
     def build_state(self, num_groups: int) -> None:
         """Creates what `limits` remembers, with `add_state`."""
 

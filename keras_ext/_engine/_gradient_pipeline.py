@@ -23,6 +23,7 @@ from keras_ext._engine._update_gate import UpdateGate
 from keras_ext._engine._update_scale import UpdateScale, remember_weights
 from keras_ext._keras import _reduction, _replica
 from keras_ext._keras._optimizer_slots import built_variables, strategy_of
+from keras_ext._keras._sparse_gradient import dense, is_sparse, summed
 from keras_ext._live._hyper_variable import HyperVariable
 
 Part = TypeVar("Part", bound=PipelinePart)
@@ -67,7 +68,10 @@ class GradientPipeline(ForwardingOptimizer):
     finite (or so large that its squared norm overflows) is skipped as a whole, and
     counted in `nonfinite_steps`.
 
-    Sparse gradients, those of `Embedding`, are made dense.
+    Sparse gradients, those of `Embedding`, stay so on their way to the optimizer, unless
+    they are accumulated, scaled, or of several replicas, or a transform or signal needs
+    all rows: those that clip by value, or by a norm that is not `per="unit"`, do not.
+    Of Keras's optimizers, `SGD` without momentum then touches these rows alone.
 
     Accumulated micro-batches all count the same, however many samples they have: an
     optimizer is not told. A last one of 3 samples, after three of 32, counts as much as
@@ -275,7 +279,8 @@ class GradientPipeline(ForwardingOptimizer):
         shaped = [(g, v) for g, v in pairs if not _is_overwritten(v)]
         self._state.shaped = [v for _, v in shaped]
         self._state.direct = [v for _, v in direct]
-        gradients = unscaled(self, [_replica.dense(g) for g, _ in shaped])
+        gradients = [self._as_parts_take_it(g, v) for g, v in shaped]
+        gradients = unscaled(self, gradients)
         local = [
             value
             for signal in self._local_signals
@@ -283,6 +288,20 @@ class GradientPipeline(ForwardingOptimizer):
         ]
         replacing = [g for g, _ in direct]
         self._state.accumulation.add(self._state.shaped, gradients, local, replacing)
+
+    def _as_parts_take_it(self, gradient: Tensor, variable: Variable) -> Tensor:
+        """Keeps a sparse gradient sparse if nothing in its way needs all rows."""
+        if not is_sparse(gradient):
+            return gradient
+        seers = [t for t in self._of_kind(GradientTransform) if t.chooses(variable)]
+        stays = (
+            not self.accumulates
+            and _replica.num_replicas() == 1
+            and self.optimizer.loss_scale_factor is None
+            and self.scaler is None
+            and all(part.takes_sparse for part in (*seers, *self.signals))
+        )
+        return summed(gradient) if stays else dense(gradient)
 
     def _end_update(
         self,

@@ -16,6 +16,7 @@ from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._values import assign_values, values_of
 from keras_ext._keras import _reduction, _replica
 from keras_ext._keras._optimizer_slots import built_variables, strategy_of
+from keras_ext._keras._sparse_gradient import dense
 from keras_ext._live._hyper_variable import HyperVariable
 
 # Whoever calls one of these is to see the weights that the training stands for.
@@ -145,7 +146,7 @@ class LocalUpdates(ForwardingOptimizer):
             trainable_variables = built_variables(self)
         self.was_applied = True
         pairs = [
-            (_replica.dense(g), v)
+            (dense(g), v)
             for g, v in zip(grads, trainable_variables, strict=True)
             if g is not None
         ]

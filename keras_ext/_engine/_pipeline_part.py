@@ -50,6 +50,14 @@ class PipelinePart(LiveAttributes):
         starts = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
         return re.sub(starts, "_", type(self).__name__).lower()
 
+    @property
+    def takes_sparse(self) -> bool:
+        """Whether gradients may come as `tf.IndexedSlices` with distinct indices.
+
+        Otherwise those of embeddings are made dense for it.
+        """
+        return False
+
     def build(
         self, variables: Sequence[Variable], unit_axes: Mapping[str, Axes]
     ) -> None:

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_ext._core._typing import Function, Strategy, Tensor, Variable
+from keras_ext._keras._sparse_gradient import elements
 
 
 def merge(function: Callable[..., None], *args: Any) -> None:
@@ -119,16 +120,10 @@ def counter(name: str) -> Variable:
     )
 
 
-def dense(gradient: Tensor) -> Tensor:
-    """The sparse gradient of an embedding as an ordinary tensor.
-
-    Of a word that comes twice in a batch it has two rows. Their sum is the gradient;
-    but Keras's Adam, for one, squares the rows before it sums them.
-    """
-    return tf.convert_to_tensor(gradient)
-
-
 def squared_norms(tensors: Sequence[Tensor]) -> Tensor:
-    """The squared Euclidean norms, a float32 vector, in one pass over each tensor."""
-    halves = [tf.nn.l2_loss(tf.cast(x, tf.float32)) for x in tensors]
+    """The squared Euclidean norms, a float32 vector, in one pass over each tensor.
+
+    Sparse ones have one row of an index: see `_sparse_gradient.summed`.
+    """
+    halves = [tf.nn.l2_loss(tf.cast(elements(x), tf.float32)) for x in tensors]
     return 2.0 * tf.stack(halves) if halves else tf.zeros((0,))

@@ -126,12 +126,24 @@ class TestReplicaInvariance:
 WORDS = np.random.default_rng(0).integers(0, 30, (128, 6))
 
 
-def trained_on_words(optimizer, x, first, batch_size):
+class Watched(keras.optimizers.SGD):
+    def update_step(self, gradient, variable, learning_rate):
+        if "embedding" in variable.name:
+            self.saw_sparse = isinstance(gradient, tf.IndexedSlices)
+        super().update_step(gradient, variable, learning_rate)
+
+
+class Unchanged(GradientTransform):
+    def transform(self, gradients, variables):
+        return gradients
+
+
+def trained_on_words(optimizer, x, first, batch_size, **compile_options):
     """All weights in a row, where `first` turns words into vectors."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([first, keras.layers.Flatten(), keras.layers.Dense(3)])
     model.build((None, *x.shape[1:]))
-    model.compile(optimizer, "mse")
+    model.compile(optimizer, "mse", **compile_options)
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
     model.fit(x, Y[:128], batch_size, epochs=2, shuffle=False, verbose=0)
@@ -177,6 +189,29 @@ class TestWhereFitWorks:
             actual = trained_on_words(optimizer, WORDS, embedding, 64 // steps)
         expected = trained_on_one_hot_words(make)
         np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_rows_stay_rows_where_no_part_needs_all_of_them(self, jit_compile):
+        clips = [
+            kx.gradients.ClipByGlobalNorm(0.05),
+            kx.gradients.ClipByNorm(0.03),
+            kx.gradients.ClipByValue(0.005),
+            kx.gradients.ClipByNorm(0.01, per="unit", exclude="embedding"),
+        ]
+        norms = kx.signals.GradientStatistics(("gradient_norm", "update_ratio"))
+        needs_all = Unchanged(include="embedding")
+        results = []
+        for parts, arrives_sparse in ((clips, True), ([*clips, needs_all], False)):
+            inner = Watched(0.5)
+            optimizer = GradientPipeline(inner, parts, signals=[norms])
+            embedding = keras.layers.Embedding(30, 4)
+            weights = trained_on_words(
+                optimizer, WORDS, embedding, 64, jit_compile=jit_compile
+            )
+            assert inner.saw_sparse == arrives_sparse
+            results.append((weights, norms.read()["global"]["gradient_norm"]))
+        np.testing.assert_allclose(*(w for w, _ in results), atol=1e-6)
+        np.testing.assert_allclose(*(n for _, n in results), rtol=1e-5)
 
     def test_custom_train_step(self, strategies):
         class Custom(keras.Model):

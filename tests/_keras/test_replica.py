@@ -20,9 +20,3 @@ def test_squared_norms_in_half_precision():
     half = tf.constant([300.0, 400.0], tf.float16)  # the squares overflow float16
     np.testing.assert_allclose(_replica.squared_norms([dense, half]), [25.0, 250000.0])
     assert _replica.squared_norms([]).shape == (0,)
-
-
-def test_dense_adds_the_rows_of_one_index():
-    rows = tf.constant([[1.0], [2.0], [4.0]])
-    sparse = tf.IndexedSlices(rows, tf.constant([1, 0, 1]), tf.constant([3, 1]))
-    assert _replica.dense(sparse).numpy().tolist() == [[2.0], [5.0], [0.0]]

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_ext._core._typing import Config, Pattern, Tensor, Variable
 from keras_ext._engine._gradient_transform import GradientTransform
+from keras_ext._keras._sparse_gradient import in_rows
 from keras_ext._live._hyper_variable import live_factor
 
 
@@ -50,15 +51,18 @@ class ClipByValue(GradientTransform):
         super().__init__(include=include, exclude=exclude)
         self.max_value = live_factor(max_value, "max_value")
 
+    @property
+    def takes_sparse(self) -> bool:
+        return True
+
     def transform(
         self, gradients: Sequence[Tensor], variables: Sequence[Variable]
     ) -> Sequence[Tensor]:
-        limit = self.max_value.value
-        return [_clipped(g, ops.cast(limit, g.dtype)) for g in gradients]
+        return [in_rows(self._clipped, g) for g in gradients]
+
+    def _clipped(self, gradient: Tensor) -> Tensor:
+        limit = ops.cast(self.max_value.value, gradient.dtype)
+        return ops.maximum(ops.minimum(gradient, limit), -limit)
 
     def get_config(self) -> Config:
         return {"max_value": float(self.max_value), **super().get_config()}
-
-
-def _clipped(gradient: Tensor, limit: Tensor) -> Tensor:
-    return ops.maximum(ops.minimum(gradient, limit), -limit)

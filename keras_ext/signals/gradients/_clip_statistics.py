@@ -59,6 +59,10 @@ class ClipStatistics(GradientSignal):
         self._last = self.add_state((3, num_groups), "clip_statistics")
         self._samples = self.add_state((), "samples")
 
+    @property
+    def takes_sparse(self) -> bool:
+        return True
+
     def before_update(self, update: Update) -> None:
         clipping = update.clippings.get(self.transform)
         if clipping is None or clipping.norms.shape[0] == 0:

@@ -91,6 +91,10 @@ class GradientStatistics(GradientSignal):
             for v in (variables if keeps_weights else ())
         ]
 
+    @property
+    def takes_sparse(self) -> bool:
+        return "clipped_fraction" not in self.quantities
+
     def before_update(self, update: Update) -> None:
         self._due = ops.equal(ops.mod(update.iteration, self.every), 0)
         if self._before:

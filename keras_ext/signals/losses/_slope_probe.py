@@ -12,7 +12,7 @@ from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._trial import loss_of
 from keras_ext._core._typing import Data, Tensor
 from keras_ext._keras._optimizer_slots import adam_preconditioner, decays
-from keras_ext._keras._replica import dense
+from keras_ext._keras._sparse_gradient import dense
 from keras_ext._live._regularization_knobs import IN_THE_LOSS, RegularizationKnobs
 
 # The gradient of the loss is linear in what is added to it: two values say all.
