@@ -242,6 +242,7 @@ VALID = {
     },
     "explain.ExplainDuringTraining": lambda: {"x": _x(), "background": _x()},
     "explain.Explainer": lambda: {"model": _model(), "background": _x()},
+    "explain.split_at": lambda: {"model": _model(), "layer": "conv"},
     "explain.as_function": lambda: {"model": _model(), "example": _x()},
     "explain.explain_words": lambda: {
         "model": lambda texts: np.zeros(len(texts)),

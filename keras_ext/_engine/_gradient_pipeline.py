@@ -68,9 +68,10 @@ class GradientPipeline(ForwardingOptimizer):
     finite (or so large that its squared norm overflows) is skipped as a whole, and
     counted in `nonfinite_steps`.
 
-    Sparse gradients, those of `Embedding`, stay so on their way to the optimizer, unless
-    they are accumulated, scaled, or of several replicas, or a transform or signal needs
-    all rows: those that clip by value, or by a norm that is not `per="unit"`, do not.
+    Sparse gradients, those of `Embedding`, stay so on their way to the optimizer,
+    unless they are accumulated, scaled, or of several replicas, or a transform or
+    signal needs all rows: those that clip by value, or by a norm that is not
+    `per="unit"`, do not.
     Of Keras's optimizers, `SGD` without momentum then touches these rows alone.
 
     Accumulated micro-batches all count the same, however many samples they have: an

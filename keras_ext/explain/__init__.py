@@ -7,6 +7,7 @@ from keras_ext.explain._explain_words import explain_words
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._safe_shap import safe_shap
 from keras_ext.explain._save_report import save_report
+from keras_ext.explain._split_at import split_at
 
 __all__ = [
     "ExplainDuringTraining",
@@ -19,4 +20,5 @@ __all__ = [
     "plots",
     "safe_shap",
     "save_report",
+    "split_at",
 ]
