@@ -84,6 +84,7 @@ ALSO_FIT = {
         ("None",),
     ),
     ("callbacks.DynamicBatchSize", "data"): ("None",),
+    ("callbacks.StochasticWeightAveraging", "train_data"): ("None",),
     ("callbacks.GradientMonitor", "path"): ("None",),
     ("callbacks.GradientMonitor", "tensorboard"): (
         "None",
@@ -227,6 +228,8 @@ VALID = {
     "callbacks.HyperparameterScheduler": lambda: {"schedules": {"a": float}},
     "callbacks.LabelWaveEarlyStopping": lambda: {"train_data": (_x(), _x())},
     "callbacks.RecalibrateBatchNorm": lambda: {"train_data": (_x(), _x())},
+    "callbacks.SnapshotEnsemble": lambda: {"epochs_per_cycle": 2},
+    "callbacks.StochasticWeightAveraging": lambda: {"start_epoch": 1},
     "callbacks.StopWhen": lambda: {
         "rule": "any",
         "callbacks": [keras.callbacks.EarlyStopping()],

@@ -280,6 +280,7 @@ def test_imports_are_seen_wherever_they_run(where):
 LOCAL = {"ElasticAveraging", "LocalSGD", "PostLocalSGD"}
 LOG_NAMES = {
     "<path>": {"AdaptiveRegularization", "HyperparameterScheduler"},
+    "averaged_models": {"StochasticWeightAveraging"},
     "batch_size": {"BatchSizeFinder", "DynamicBatchSize"},
     "clip_threshold": {"LayerwiseAdaptiveClipping"},
     "clipped_fraction": {"LayerwiseAdaptiveClipping"},
@@ -314,6 +315,7 @@ LOG_NAMES = {
     "overfit_gap": {"AdaptiveDropout", "AdaptiveRegularization"},
     "progress_quotient": {"PrecheltEarlyStopping"},
     "regularization_strength": {"AdaptiveRegularization"},
+    "snapshots": {"SnapshotEnsemble"},
     "stop_votes": {"StopWhen"},
     "strips_up": {"PrecheltEarlyStopping"},
     "sync_every": {"PostLocalSGD"},

@@ -43,6 +43,13 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
         """
         recall(self, state)
 
+    def before_epoch_end(self, epoch: int) -> None:
+        """Is called before any callback of the list is told that an epoch has ended.
+
+        Args:
+            epoch: Its number, from 0.
+        """
+
     def set_model(self, model: keras.Model) -> None:
         if "_lasting" not in vars(self):
             self._lasting = tuple(vars(self))

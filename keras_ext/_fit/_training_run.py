@@ -159,6 +159,8 @@ class TrainingRun:
     def ending(self, epoch: int) -> Iterator[None]:
         """The time in which the callbacks are told that an epoch has ended."""
         self.epoch = epoch + 1
+        for callback in self.callbacks:
+            callback.before_epoch_end(epoch)
         with ExitStack() as stack:
             stack.callback(self._ends.clear)
             for callback in self.callbacks:

@@ -1,5 +1,9 @@
 """Callbacks, for training loops that already exist."""
 
+from keras_ext.callbacks.averaging._snapshot_ensemble import SnapshotEnsemble
+from keras_ext.callbacks.averaging._stochastic_weight_averaging import (
+    StochasticWeightAveraging,
+)
 from keras_ext.callbacks.batch_size._batch_size_finder import BatchSizeFinder
 from keras_ext.callbacks.batch_size._dynamic_batch_size import DynamicBatchSize
 from keras_ext.callbacks.gradients._freeze_converged import (
@@ -63,5 +67,7 @@ __all__ = [
     "PostLocalSGD",
     "PrecheltEarlyStopping",
     "RecalibrateBatchNorm",
+    "SnapshotEnsemble",
+    "StochasticWeightAveraging",
     "StopWhen",
 ]

@@ -1,0 +1,1 @@
+"""Weights and models that are averages of several."""

