@@ -243,6 +243,28 @@ def circles(seen):
     return [set(group) for group in sorted(groups, key=sorted)]
 
 
+# Names and bases alone, in which nothing runs.
+UNTESTED = {
+    "_core/_typing.py",
+    "callbacks/regularization/_rules/_regularization_rule.py",
+}
+
+
+def test_every_module_has_its_test_file_at_the_same_path():
+    folder = Path(__file__).parent
+    missing = [
+        file
+        for file in TREES
+        if not file.endswith("__.py")
+        and not (folder / file).with_name(_test_of(Path(file).name)).is_file()
+    ]
+    assert set(missing) == UNTESTED
+
+
+def _test_of(name):
+    return f"test_{name.removeprefix('_')}"
+
+
 HEAVY = {"IPython", "keras_tuner", "matplotlib", "optuna", "pandas", "pyarrow", "rich"}
 HEAVY |= {"scipy", "shap", "sklearn", "tensorboard", "tensorflow_model_optimization"}
 

@@ -8,196 +8,22 @@ import keras
 import matplotlib as mpl
 import numpy as np
 import pytest
-from scipy.special import logsumexp
 
-import keras_ext as kx
 from keras_ext.callbacks import AdaptiveRegularization
-from keras_ext.signals.losses._slope_probe import SlopeProbe
+from tests.callbacks.regularization.perceptron import (
+    KEYS,
+    TRAIN,
+    VALIDATION,
+    X,
+    adapt,
+    fit,
+    plain_model,
+)
 from tests.thorough import TRAININGS, thorough_but
 
 mpl.use("agg")
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(70, 6)).astype("float32")
-Y = keras.utils.to_categorical(RNG.integers(0, 3, 70))
-TRAIN, VALIDATION = (X[:40], Y[:40]), (X[30:], Y[30:])
 RULES = ("gap", "hypergradient", "population")
 every_rule = pytest.mark.parametrize("rule", RULES)
-START = {"l1": 0.02, "l2": 0.03, "activity": 0.05, "decay": 0.04, "smoothing": 0.1}
-KEYS = {
-    "hidden/kernel_regularizer/l1": "l1",
-    "hidden/kernel_regularizer/l2": "l2",
-    "hidden/activity_regularizer/l2": "activity",
-    "optimizer/weight_decay": "decay",
-    "loss/label_smoothing": "smoothing",
-}
-
-
-def plain_model(optimizer=keras.optimizers.SGD, rate=0.003, noise=None, **changed):
-    keras.utils.set_random_seed(1)
-    values = {**START, **changed}
-    hidden = keras.layers.Dense(
-        5,
-        "tanh",
-        kernel_regularizer=keras.regularizers.L1L2(values["l1"], values["l2"]),
-        activity_regularizer=keras.regularizers.L2(values["activity"]),
-        name="hidden",
-    )
-    noise = [] if noise is None else [noise]
-    model = keras.Sequential(
-        [keras.Input((6,)), hidden, *noise, keras.layers.Dense(3, name="out")]
-    )
-    model.compile(
-        optimizer(rate, weight_decay=values["decay"]),
-        keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=values["smoothing"]
-        ),
-    )
-    return model
-
-
-def validation_loss(model):
-    """The cross entropy of the perceptron, in float64."""
-    w, b, v, c = (np.asarray(w, "float64") for w in model.get_weights())
-    logits = np.tanh(VALIDATION[0] @ w + b) @ v + c
-    return np.mean(logsumexp(logits, 1) - (VALIDATION[1] * logits).sum(1))
-
-
-def slopes(model, **options):
-    """By path; with the live values that the callback makes."""
-    callback = AdaptiveRegularization(TRAIN, VALIDATION, **options)
-    callback.set_model(model)
-    probe = SlopeProbe(TRAIN, VALIDATION, seed=0)
-    return dict(
-        zip(callback._knobs.live, probe.measure(model, callback._knobs), strict=True)
-    )
-
-
-@functools.cache
-def slopes_of_the_plain_model():
-    return slopes(plain_model())
-
-
-def fit(model, callback, epochs=3, **options):
-    options = {"epochs": epochs, "callbacks": [callback], "verbose": 0, **options}
-    return model.fit(*TRAIN, **options).history
-
-
-def adapt(rule, **options):
-    return AdaptiveRegularization(
-        TRAIN,
-        VALIDATION,
-        **{"rule": rule, "warmup_epochs": 0, "seed": 0, **options},
-    )
-
-
-# The gradient of the validation loss.
-
-
-@pytest.mark.parametrize("path", KEYS)
-def test_slopes_are_those_of_the_loss_after_a_step(path):
-    key = KEYS[path]
-    start = START[key]
-
-    def loss_after_a_step(value):
-        model = plain_model(**{key: value})
-        model.run_eagerly = True
-        model.train_on_batch(*TRAIN)
-        return validation_loss(model)
-
-    # Linear within the rounding of float32, so that the steps may be large.
-    low, high = 1e-9, 2 * start
-    difference = (loss_after_a_step(high) - loss_after_a_step(low)) / (high - low)
-    on_scale = start * (1 - start) if key == "smoothing" else start
-    measured = slopes_of_the_plain_model()[path]
-    assert measured == pytest.approx(difference * on_scale, rel=0.02)
-
-
-def test_slopes_with_adam_are_those_of_its_preconditioner():
-    """By hand: the second moments after steps with known gradients."""
-    model = plain_model(keras.optimizers.Adam, l1=0.0, activity=0.0, smoothing=0.0)
-    squares = [np.zeros(w.shape) for w in model.trainable_variables]
-    for _ in range(3):
-        for square, g in zip(squares, gradients(model, TRAIN), strict=True):
-            square *= 0.999
-            square += 0.001 * g**2
-        model.train_on_batch(*TRAIN)
-    kernel = keras.ops.convert_to_numpy(model.get_layer("hidden").kernel)
-    unbiased = squares[0] / (1 - 0.999**3)
-    plain = gradients(model, VALIDATION, penalties=False)
-    expected = -0.003 * np.sum(plain[0] / np.sqrt(unbiased) * 2 * kernel) * START["l2"]
-    measured = slopes(model, include="kernel_regularizer/l2")
-    assert list(measured.values()) == pytest.approx([expected], rel=2e-3)
-
-
-def test_slopes_are_plain_when_gradients_are_transformed():
-    """The moments of clipped gradients say nothing about those that are not."""
-    model = plain_model(keras.optimizers.Adam, l1=0.0, activity=0.0, smoothing=0.0)
-    clipping = [kx.gradients.ClipByNorm(1e-3)]
-    model.compile(
-        kx.optimizers.GradientPipeline(model.optimizer, transforms=clipping), model.loss
-    )
-    model.train_on_batch(*TRAIN)
-    kernel = keras.ops.convert_to_numpy(model.get_layer("hidden").kernel)
-    gradient = gradients(model, VALIDATION, penalties=False)[0]
-    expected = -0.003 * np.sum(gradient * 2 * kernel) * START["l2"]
-    measured = slopes(model, include="kernel_regularizer/l2")
-    assert list(measured.values()) == pytest.approx([expected], rel=2e-3)
-
-
-def gradients(model, data, penalties=True):
-    """Of the cross entropy of a perceptron with tanh, written out."""
-    w, b, v, c = (keras.ops.convert_to_numpy(w) for w in model.trainable_variables)
-    x, y = data
-    h = np.tanh(x @ w + b)
-    logits = h @ v + c
-    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    error = (p - y) / len(x)
-    back = (error @ v.T) * (1 - h**2)
-    first = x.T @ back + (2 * START["l2"] * w if penalties else 0)
-    return [first, back.sum(0), h.T @ error, error.sum(0)]
-
-
-def test_slope_of_noise_is_that_of_the_expected_loss():
-    """Noise on the inputs of a linear model is a ridge penalty, in closed form."""
-    x, y = X[:40], X[:40] @ RNG.normal(size=(6, 1)) + RNG.normal(size=(40, 1))
-    x_val, y_val = X[40:], X[40:] @ RNG.normal(size=(6, 1))
-    deviation, rate = 0.5, 0.01
-    model = keras.Sequential(
-        [
-            keras.Input((6,)),
-            keras.layers.GaussianNoise(deviation, name="noise"),
-            keras.layers.Dense(1, use_bias=False),
-        ]
-    )
-    model.compile(keras.optimizers.SGD(rate), "mse")
-    w = keras.ops.convert_to_numpy(model.trainable_variables[0])
-    callback = AdaptiveRegularization((x, y), (x_val, y_val))
-    callback.set_model(model)
-    probe = SlopeProbe((x, y), (x_val, y_val), seed=0)
-    measured = []
-    for seed in range(60):
-        model.get_layer("noise").seed_generator.state.assign([seed, 0])
-        measured += list(probe.measure(model, callback._knobs))
-    # The expected training loss has deviation ** 2 * |w| ** 2 more.
-    gradient = 2 * x_val.T @ (x_val @ w - y_val) / len(x_val)
-    expected = -rate * float(np.sum(gradient * 2 * w)) * 2 * deviation**2
-    error = np.std(measured) / math.sqrt(len(measured))
-    assert error < 0.2 * abs(expected)
-    # A finite difference of sinh(2 * 0.4) / 0.8, in place of 1.
-    assert abs(np.mean(measured) - expected * np.sinh(0.8) / 0.8) < 3 * error
-
-
-def test_measuring_slopes_leaves_the_model_as_it_was():
-    model = plain_model(noise=keras.layers.Dropout(0.3, seed=3))
-    model.train_on_batch(*TRAIN)
-    callback = adapt("hypergradient")
-    callback.set_model(model)
-    before = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
-    values = callback._knobs.values()
-    SlopeProbe(TRAIN, VALIDATION, seed=0).measure(model, callback._knobs)
-    for kept, v in zip(before, model.variables, strict=True):
-        np.testing.assert_array_equal(kept, keras.ops.convert_to_numpy(v))
-    assert callback._knobs.values() == values
 
 
 def ridge(rows=24, inputs=20, seed=0):
@@ -245,83 +71,6 @@ def test_the_best_ridge_is_found(rule, epochs, first):
     model.fit(*train, callbacks=[callback], **options)
     assert abs(math.log(penalty.l2 / best)) < 0.3
     assert callback._measure()[1] < 1.02 * lowest
-
-
-# The population.
-
-
-def test_members_are_trained_as_if_alone():
-    """Two members without a contest are two trainings, an epoch of each in turn."""
-    model = plain_model(keras.optimizers.Adam)
-    callback = adapt("population", members=2, warmup_epochs=9)
-    fit(model, callback, epochs=6, shuffle=False)
-    rows = callback.decisions
-    assert [row["member"] for row in rows] == [0, 1, 0, 1, 0, 1]
-    alone = []
-    for values in (START, rows[0]["values"]):
-        values = {KEYS.get(path, path): value for path, value in values.items()}
-        model_alone = plain_model(keras.optimizers.Adam, **values)
-        losses = []
-        for _ in range(3):
-            model_alone.fit(*TRAIN, epochs=1, shuffle=False, verbose=0)
-            losses.append(validation_loss(model_alone))
-        alone.append((losses, model_alone))
-    for member, (losses, _) in enumerate(alone):
-        ours = [row["validation_loss"] for row in rows[member::2]]
-        np.testing.assert_allclose(ours, losses, rtol=1e-4)
-    # The better one is left behind.
-    best = min(alone, key=lambda pair: pair[0][-1])[1]
-    for ours, expected in zip(model.get_weights(), best.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
-    assert model.optimizer.weight_decay == pytest.approx(best.optimizer.weight_decay)
-    assert int(model.optimizer.iterations) == int(best.optimizer.iterations)
-
-
-def test_the_worst_member_goes_on_as_the_best():
-    callback = adapt("population", members=4)
-    model = plain_model()
-    rule = start(callback, model)
-    for loss in (3.0, 1.0, 2.0, 4.0):
-        rule.before_epoch()
-        model.trainable_variables[1].assign([loss] * 5)
-        row = decide(rule, loss)
-    assert row.note == "member 3, 3 goes on as 1"
-    first = [state[1][0] for state in rule._states]
-    assert first == [3.0, 1.0, 2.0, 1.0]
-    best, copied = (rule._population.settings[i] for i in (1, 3))
-    ratios = {round(copied[path] / best[path], 3) for path in best}
-    assert ratios <= {0.6, 1.0, 1.6}
-    rule.end()
-    np.testing.assert_array_equal(model.trainable_variables[1], [1.0] * 5)
-    kx.detach(model)
-
-
-def test_a_member_that_has_no_loss_is_not_left_behind():
-    callback = adapt("population", members=2)
-    model = plain_model()
-    rule = start(callback, model)
-    for loss in (math.nan, 2.0, math.nan):
-        rule.before_epoch()
-        model.trainable_variables[1].assign([loss] * 5)
-        decide(rule, loss)
-    rule.end()
-    np.testing.assert_array_equal(model.trainable_variables[1], [2.0] * 5)
-    kx.detach(model)
-
-
-def start(callback, model):
-    callback.set_model(model)
-    callback.on_train_begin()
-    return callback._rule
-
-
-def decide(rule, validation_loss, warming_up=False):
-    from keras_ext.callbacks.regularization._rules import Sensed
-
-    return rule.decide(Sensed(0.1, validation_loss, 0.3, warming_up))
-
-
-# All of them.
 
 
 class CountTraces(keras.Sequential):
