@@ -6,6 +6,7 @@
 
 from keras_ext import (
     callbacks,
+    compression,
     controllers,
     data,
     diagnostics,
@@ -35,6 +36,7 @@ __all__ = [
     "HyperVariable",
     "LiveAttributes",
     "callbacks",
+    "compression",
     "controllers",
     "data",
     "detach",

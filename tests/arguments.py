@@ -92,6 +92,11 @@ ALSO_FIT = {
         "nonsense",
         "no text",
     ),
+    **{
+        (f"compression.{name}", argument): ("vector",)
+        for name in ("Prune", "prune")
+        for argument in ("m_by_n", "block_size")
+    },
     ("controllers.Bandit", "arms"): ("text False", "nonsense", "bytes"),
     ("data.DynamicBatches", "x"): _NOTHING,
     ("data.DynamicBatches", "y"): _NOTHING,
@@ -234,6 +239,19 @@ VALID = {
         "rule": "any",
         "callbacks": [keras.callbacks.EarlyStopping()],
     },
+    "compression.ConstantSparsity": lambda: {"target_sparsity": 0.5, "begin_step": 0},
+    "compression.PolynomialDecay": lambda: {
+        "initial_sparsity": 0.0,
+        "final_sparsity": 0.5,
+        "begin_step": 0,
+        "end_step": 100,
+    },
+    "compression.Prune": lambda: {
+        "schedule": kx.compression.ConstantSparsity(0.5, begin_step=0)
+    },
+    "compression.PruningReport": lambda: {"rows": []},
+    "compression.SparsitySchedule": lambda: {"begin_step": 0, "end_step": -1},
+    "compression.prune": lambda: {"model": _model(), "sparsity": 0.5},
     "controllers.Bandit": lambda: {"arms": [1, 2]},
     "controllers.PI": lambda: {"target": 0.5},
     "controllers.PopulationBased": lambda: {"settings": [{"a": 1.0}, {"a": 2.0}]},

@@ -91,7 +91,7 @@ INSIDE = {
     "uncertainty/_moments.py",
 }
 # These have rooms for the house alone.
-WITH_ROOMS = {"callbacks", "data", "distribute", "explain", "keras_ext"}
+WITH_ROOMS = {"callbacks", "compression", "data", "distribute", "explain", "keras_ext"}
 WITH_ROOMS |= {"layers", "maps"}
 
 

@@ -171,6 +171,7 @@ MAY_IMPORT = {
     "callbacks": EVERYTHING | {"diagnostics"},
     # A wing: it may see all, and nobody sees it.
     "explain": EVERYTHING | {"callbacks", "diagnostics", "uncertainty"},
+    "compression": EVERYTHING | {"callbacks", "diagnostics"},
 }
 
 
@@ -338,6 +339,7 @@ LOG_NAMES = {
     "progress_quotient": {"PrecheltEarlyStopping"},
     "regularization_strength": {"AdaptiveRegularization"},
     "snapshots": {"SnapshotEnsemble"},
+    "sparsity": {"KeepZeros", "Prune"},
     "stop_votes": {"StopWhen"},
     "strips_up": {"PrecheltEarlyStopping"},
     "sync_every": {"PostLocalSGD"},
@@ -361,7 +363,7 @@ COMPUTED = {
 }
 CALLBACKS = {
     name: unit
-    for family in (kx.callbacks, kx.distribute, kx.explain)
+    for family in (kx.callbacks, kx.compression, kx.distribute, kx.explain)
     for name in family.__all__
     if inspect.isclass(unit := getattr(family, name))
     and issubclass(unit, keras.callbacks.Callback)

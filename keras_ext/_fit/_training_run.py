@@ -79,6 +79,10 @@ class TrainingRun:
         self._undo.callback(link_method(model, "save_own_variables", self._ending))
         self._undo.callback(track_along(model, self.write, self.read))
 
+    def on_close(self, function: Callable[[], Any]) -> None:
+        """Calls a function when all callbacks are done, or training has failed."""
+        self._undo.callback(function)
+
     def close(self) -> None:
         """Takes it off again."""
         model = self._model()

@@ -61,3 +61,16 @@ def strategy_of(optimizer: Optimizer) -> Any:
     Private name: `_distribution_strategy`.
     """
     return optimizer._distribution_strategy
+
+
+def updates_with_this(optimizer: Optimizer) -> Tensor:
+    """Within `apply`, where constraints are called: the updates with the present one.
+
+    With Keras's own accumulation it is one more only in the call that makes the update.
+
+    Private name: `_iterations`, which counts calls, and is raised after constraints.
+    """
+    # The one that wraps no other moves the weights.
+    family = optimizer_family(optimizer)
+    inner = next(x for x in family if len(optimizer_family(x)) == 1)
+    return (inner._iterations.value + 1) // (inner.gradient_accumulation_steps or 1)

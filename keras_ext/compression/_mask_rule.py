@@ -1,0 +1,107 @@
+"""Which entries of some weights are kept, from their scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from keras import ops
+
+from keras_ext._core._typing import Shape, Tensor
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """Keeps the entries with the largest scores.
+
+    Attributes:
+        m_by_n: As `(m, n)`, zeros in every n entries along the inputs; or None.
+        block_size: Rows and columns that are kept or pruned together; or None.
+        max_layer_sparsity: What no weight exceeds when several are ranked together.
+    """
+
+    m_by_n: tuple[int, int] | None = None
+    block_size: tuple[int, int] | None = None
+    max_layer_sparsity: float = 1.0
+
+    def reason_against(self, shape: Shape) -> str | None:
+        """Why a weight of this shape cannot have such a mask, or None."""
+        if self.m_by_n is not None and (shape[-2] or 1) % self.m_by_n[1]:
+            return f"its {shape[-2]} inputs are no multiple of {self.m_by_n[1]}"
+        if self.block_size is not None:
+            rows, columns = _as_matrix(shape)
+            if rows % self.block_size[0] or columns % self.block_size[1]:
+                return f"{rows} x {columns} has no whole blocks of {self.block_size}"
+        return None
+
+    def masks(self, scores: Sequence[Tensor], sparsity: Tensor) -> list[Tensor]:
+        """Masks, True for what is kept, of weights that are ranked together.
+
+        Args:
+            scores: The scores of their entries, in float32.
+            sparsity: The share of entries to prune.
+        """
+        if self.m_by_n is not None:
+            return [_m_by_n_mask(score, *self.m_by_n) for score in scores]
+        if self.block_size is None:
+            return self._largest(scores, sparsity)
+        pooled = [_pooled(score, self.block_size) for score in scores]
+        kept = self._largest(pooled, sparsity)
+        return [
+            _spread(mask, self.block_size, score.shape)
+            for mask, score in zip(kept, scores, strict=True)
+        ]
+
+    def _largest(self, scores: Sequence[Tensor], sparsity: Tensor) -> list[Tensor]:
+        flat = [ops.reshape(score, (-1,)) for score in scores]
+        threshold = _threshold(ops.concatenate(flat), sparsity)
+        if len(scores) == 1:
+            return [scores[0] >= threshold]
+        # A threshold for all may prune a layer that happens to have small weights as a
+        # whole, and nothing would come through.
+        own = [_threshold(score, self.max_layer_sparsity) for score in flat]
+        return [
+            score >= ops.minimum(threshold, least)
+            for score, least in zip(scores, own, strict=True)
+        ]
+
+
+def _threshold(scores: Tensor, sparsity: Tensor) -> Tensor:
+    """The smallest score that is kept; equal ones are kept together."""
+    # In float32 and rounded to even, as in tensorflow-model-optimization, for the same
+    # masks. At least one entry is kept.
+    size = scores.shape[0]
+    share = 1.0 - ops.cast(sparsity, "float32")
+    kept = ops.cast(ops.round(float(size) * share), "int32")
+    return ops.take(ops.sort(scores), size - ops.maximum(kept, 1))
+
+
+def _m_by_n_mask(scores: Tensor, m: int, n: int) -> Tensor:
+    """Prunes the m smallest of every n entries along the inputs, the last axis but one.
+
+    These are consecutive where kernels for sparse matrices look for them.
+    """
+    moved = ops.swapaxes(scores, -1, -2)
+    groups = ops.reshape(moved, (-1, n))
+    # The rank of each, those that come first before others that are as large.
+    ranks = ops.argsort(ops.argsort(groups, axis=-1), axis=-1)
+    return ops.swapaxes(ops.reshape(ranks >= m, moved.shape), -1, -2)
+
+
+def _as_matrix(shape: Shape) -> tuple[int, int]:
+    rows = 1
+    for length in shape[:-1]:
+        rows *= int(length or 1)
+    return rows, int(shape[-1] or 1)
+
+
+def _pooled(scores: Tensor, block_size: tuple[int, int]) -> Tensor:
+    """The mean score of each block."""
+    rows, columns = _as_matrix(scores.shape)
+    height, width = block_size
+    blocks = ops.reshape(scores, (rows // height, height, columns // width, width))
+    return ops.mean(blocks, axis=(1, 3))
+
+
+def _spread(mask: Tensor, block_size: tuple[int, int], shape: Shape) -> Tensor:
+    """The mask of entries from that of blocks."""
+    rows = ops.repeat(mask, block_size[0], axis=0)
+    return ops.reshape(ops.repeat(rows, block_size[1], axis=1), shape)

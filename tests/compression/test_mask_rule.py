@@ -1,0 +1,66 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_ext.compression._mask_rule import MaskRule
+from tests.compression.tfmot import arrays
+
+WEIGHTS = arrays("weights/")
+
+
+def masks(rule, weights, sparsity):
+    scores = [keras.ops.abs(keras.ops.convert_to_tensor(w)) for w in weights]
+    return [keras.ops.convert_to_numpy(m) for m in rule.masks(scores, sparsity)]
+
+
+def test_masks_of_magnitude_are_those_of_tfmot():
+    expected = arrays("magnitude/")
+    assert len(expected) == 63
+    for name, mask in expected.items():
+        which, _, sparsity = name.rpartition("/")
+        (actual,) = masks(MaskRule(), [WEIGHTS[which]], float(sparsity))
+        np.testing.assert_array_equal(actual, mask, err_msg=name)
+
+
+def test_masks_of_m_by_n_are_those_of_tfmot():
+    weights = arrays("m_by_n_weights/")
+    compared = 0
+    for name, mask in arrays("m_by_n/").items():
+        which, _, pattern = name.partition("/")
+        m, n = map(int, pattern.split(":"))
+        rule = MaskRule(m_by_n=(m, n))
+        if rule.reason_against(weights[which].shape) is None:
+            (actual,) = masks(rule, [weights[which]], m / n)
+            np.testing.assert_array_equal(actual, mask, err_msg=name)
+            compared += 1
+    assert compared == 7
+
+
+@pytest.mark.parametrize("block_size", [(4, 1), (2, 3), (1, 4)])
+def test_masks_of_blocks_are_those_of_tfmot(block_size):
+    weights = arrays("block_weights")[""]
+    (actual,) = masks(MaskRule(block_size=block_size), [weights], 0.6)
+    expected = arrays("block/")["x".join(map(str, block_size))]
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_common_threshold_prunes_what_is_smallest_of_all():
+    small, large = np.linspace(0.1, 0.4, 4), np.linspace(1.0, 4.0, 4)
+    first, second = masks(MaskRule(), [small, large], 0.375)
+    np.testing.assert_array_equal(first, [False, False, False, True])
+    np.testing.assert_array_equal(second, [True] * 4)
+
+
+def test_no_weight_is_pruned_beyond_the_most_of_one():
+    small, large = np.linspace(0.1, 0.4, 4), np.linspace(1.0, 4.0, 4)
+    first, second = masks(MaskRule(max_layer_sparsity=0.75), [small, large], 0.5)
+    np.testing.assert_array_equal(first, [False, False, False, True])
+    np.testing.assert_array_equal(second, [True] * 4)
+
+
+def test_says_which_shapes_do_not_fit():
+    rule = MaskRule(m_by_n=(2, 4))
+    assert rule.reason_against((3, 3, 1, 8)) == "its 1 inputs are no multiple of 4"
+    rule = MaskRule(block_size=(4, 2))
+    assert rule.reason_against((2, 2, 3, 5)) == "12 x 5 has no whole blocks of (4, 2)"
+    assert rule.reason_against((2, 2, 3, 4)) is None
