@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import tensorflow as tf
 from keras import ops
 
+from keras_ext._core._checks import integers, number, require
 from keras_ext._core._typing import Shape, Tensor
+
+SCOPES = ("layer", "global")
 
 
 @dataclass(frozen=True)
@@ -105,3 +110,42 @@ def _spread(mask: Tensor, block_size: tuple[int, int], shape: Shape) -> Tensor:
     """The mask of entries from that of blocks."""
     rows = ops.repeat(mask, block_size[0], axis=0)
     return ops.reshape(ops.repeat(rows, block_size[1], axis=1), shape)
+
+
+def score(criterion: str, weight: Tensor, seed: int) -> Tensor:
+    """The scores of the entries of a weight, in float32; larger ones are kept.
+
+    Args:
+        criterion: `"magnitude"` or `"random"`.
+        weight: The weight.
+        seed: What random scores come from. The same one gives the same scores, on every
+            replica and at each renewal, so that what is pruned stays so.
+    """
+    if criterion == "magnitude":
+        return ops.abs(ops.cast(weight, "float32"))
+    return tf.random.stateless_uniform(weight.shape, seed=(seed, 0))
+
+
+def checked_rule(
+    m_by_n: Sequence[int] | None,
+    block_size: Sequence[int] | None,
+    max_layer_sparsity: float,
+) -> MaskRule:
+    """Checks what entries are pruned together."""
+    m_n = _pair(m_by_n, "m_by_n", "two integers, such as (2, 4)")
+    if m_n is not None:
+        fits = m_n[0] < m_n[1]
+        require(fits, "m_by_n", m_by_n, "(m, n) with m zeros in n entries, m < n")
+    block = _pair(block_size, "block_size", "two integers, such as (4, 1)")
+    one = m_n is None or block is None
+    require(one, "block_size", block_size, "None if `m_by_n` is given")
+    most = number(max_layer_sparsity, "max_layer_sparsity", above=0, high=1)
+    return MaskRule(m_n, block, most)
+
+
+def _pair(value: Any, name: str, expected: str) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    items = integers(value, name, low=1)
+    require(len(items) == 2, name, value, expected)
+    return items[0], items[1]

@@ -17,12 +17,11 @@ from keras_ext._fit._training_run import TrainingRun
 from keras_ext._keras._optimizer_slots import updates_with_this
 from keras_ext.callbacks._announcement import say
 from keras_ext.compression._constant_sparsity import ConstantSparsity
+from keras_ext.compression._mask_rule import SCOPES, checked_rule, score
 from keras_ext.compression._masking import Masking
-from keras_ext.compression._prune_arguments import SCOPES, checked_rule
 from keras_ext.compression._pruned_weights import Candidate, candidates
 from keras_ext.compression._pruning_report import PruningReport, report_on
 from keras_ext.compression._saliency import Saliency
-from keras_ext.compression._scores import score
 from keras_ext.compression._sparsity_schedule import SparsitySchedule
 
 

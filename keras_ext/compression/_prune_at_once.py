@@ -6,10 +6,9 @@ import keras
 
 from keras_ext._core._checks import checked_seed, choice, number, require
 from keras_ext._core._typing import Pattern
-from keras_ext.compression._prune_arguments import SCOPES, checked_rule
+from keras_ext.compression._mask_rule import SCOPES, checked_rule, score
 from keras_ext.compression._pruned_weights import candidates
 from keras_ext.compression._pruning_report import PruningReport, report_on
-from keras_ext.compression._scores import score
 
 
 def prune(  # noqa: PLR0913

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ext.compression._mask_rule import MaskRule
+from keras_ext.compression._mask_rule import MaskRule, checked_rule, score
 from tests.compression.tfmot import arrays
 
 WEIGHTS = arrays("weights/")
@@ -64,3 +64,23 @@ def test_says_which_shapes_do_not_fit():
     rule = MaskRule(block_size=(4, 2))
     assert rule.reason_against((2, 2, 3, 5)) == "12 x 5 has no whole blocks of (4, 2)"
     assert rule.reason_against((2, 2, 3, 4)) is None
+
+
+def test_random_scores_depend_on_the_seed_alone():
+    first, again, other = (score("random", np.ones((4, 3)), s) for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (np.array(first) != np.array(other)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((4, 2), None, 1), r"`m_by_n` must be \(m, n\) with m zeros in n entries"),
+        ((None, (4,), 1), r"`block_size` must be two integers, such as \(4, 1\)"),
+        (((2, 4), (1, 4), 1), r"`block_size` must be None if `m_by_n` is given"),
+        ((None, None, 0), r"`max_layer_sparsity` must be a number in \(0, 1\]"),
+    ],
+)
+def test_rejects_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        checked_rule(*arguments)

@@ -120,9 +120,8 @@ def test_accumulation_counts_updates_and_not_batches():
     np.testing.assert_array_equal(found[0], found[1])
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16"])
-def test_averages_and_loss_scaling(policy):
-    keras.config.set_dtype_policy(policy)
+def test_averages_and_loss_scaling():
+    keras.config.set_dtype_policy("mixed_float16")
     try:
         adam = keras.optimizers.Adam(0.01, use_ema=True, weight_decay=0.01)
         model = make_model(keras.optimizers.LossScaleOptimizer(adam))
@@ -132,7 +131,9 @@ def test_averages_and_loss_scaling(policy):
     assert zeros(model) == [0.75, 0.75]
 
 
-@pytest.mark.parametrize("criterion", ["movement", "taylor", "random"])
+@pytest.mark.parametrize(
+    "criterion", thorough_but(["movement"], ["movement", "taylor", "random"])
+)
 def test_criteria(criterion):
     model = make_model()
     history = fit(model, prune(criterion=criterion, scope="global"))
@@ -143,73 +144,6 @@ def test_criteria(criterion):
     fit(by_magnitude, prune(scope="global"))
     others = np.concatenate([k.ravel() != 0 for k in kernels(by_magnitude)])
     assert (kept != others).any()
-
-
-def test_taylor_keeps_what_the_loss_depends_on():
-    """Of two inputs the one with the larger weight is without use."""
-    x = np.random.default_rng(0).normal(size=(64, 2)).astype("float32")
-    x[:, 0] = 0
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.set_weights([np.float32([[5.0], [1.0]]), np.float32([0])])
-    model.compile(keras.optimizers.SGD(1e-3), "mse")
-    schedule = ConstantSparsity(0.5, begin_step=4)
-    callback = prune(schedule, criterion="taylor")
-    model.fit(x, 2 * x[:, 1:], epochs=3, callbacks=[callback], verbose=0)
-    np.testing.assert_array_equal(kernels(model)[0] != 0, [[False], [True]])
-
-
-def test_own_constraints_come_first_and_are_given_back():
-    model = make_model()
-    kernel = model.get_layer("hidden").kernel
-    own = kernel.constraint = keras.constraints.NonNeg()
-    fit(model, prune(ConstantSparsity(0.25, begin_step=0, frequency=4)))
-    values = kernels(model)[0]
-    assert values.min() == 0
-    assert kernel.constraint is own
-    assert model.get_layer("head").kernel.constraint is None
-    # Nothing is left: a plain training fills what was pruned.
-    kernel.constraint = None
-    fit(model, epochs=1)
-    assert zeros(model) == [0.0, 0.0]
-
-
-def test_a_second_fit_goes_on_with_the_masks():
-    model, kept = make_model(), Kept()
-    fit(model, prune(), epochs=8)
-    before = [kernel != 0 for kernel in kernels(model)]
-    fit(model, prune(), kept, epochs=1)
-    for masks in kept.masks:
-        np.testing.assert_array_equal(masks[0], before[0])
-
-
-def test_nested_and_subclassed_models_and_what_is_skipped():
-    class Custom(keras.Model):
-        def __init__(self):
-            super().__init__(name="custom")
-            layers = keras.layers
-            inner = [keras.Input((4, 4, 2)), layers.Conv2D(4, 3, name="conv")]
-            self.body = keras.Sequential(
-                [*inner, layers.DepthwiseConv2D(2, name="deep")], name="body"
-            )
-            self.frozen = layers.Dense(4, name="frozen", trainable=False)
-            self.head = layers.Dense(1, name="head")
-
-        def call(self, x):
-            return self.head(self.frozen(keras.ops.mean(self.body(x), (1, 2))))
-
-    model = Custom()
-    x = np.random.default_rng(0).normal(size=(8, 4, 4, 2)).astype("float32")
-    model(x)
-    model.compile("sgd", "mse")
-    schedule = ConstantSparsity(0.5, begin_step=1, frequency=1)
-    callback = prune(schedule, m_by_n=(2, 4))
-    model.fit(x, x[:, 0, 0, :1], epochs=2, callbacks=[callback], verbose=0)
-    assert callback.report.skipped == {
-        "body/conv/kernel": "its 2 inputs are no multiple of 4",
-        "body/deep/kernel": "it is depthwise, with few entries for each channel",
-        "frozen/kernel": "it is not trainable",
-    }
-    assert callback.report.sparsity == 0.5
 
 
 def test_zeros_survive_a_restore_of_weights_whatever_the_order():
@@ -273,10 +207,10 @@ def test_saved_models_are_plain(tmp_path):
 def test_copies_are_as_before_the_first_fit():
     callback = prune()
     fit(make_model(), callback)
-    for copied in (copy.deepcopy(callback), pickle.loads(pickle.dumps(callback))):
-        model = make_model()
-        fit(model, copied)
-        assert zeros(model) == [0.75, 0.75]
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(callback)))
+    model = make_model()
+    fit(model, copied)
+    assert zeros(model) == [0.75, 0.75]
 
 
 def test_says_what_it_prunes(capsys):
