@@ -15,6 +15,7 @@ import pytest
 
 from keras_ext import gradients as g
 from keras_ext import layers as kl
+from keras_ext import optimizers as o
 from keras_ext._engine._pipeline_part import PipelinePart
 from tests.thorough import MATRIX
 
@@ -268,3 +269,36 @@ def _frozen_biases(**selection: Any) -> g.Freeze:
     freeze = g.Freeze(**selection)
     freeze.thaw("kernel")
     return freeze
+
+
+@dataclass(frozen=True)
+class OptimizerCase:
+    """How an optimizer is made, with settings under which fifty updates move weights.
+
+    `make(**options)` gives a fresh one; the options are those of every Keras optimizer.
+    A wrapper hands them to what it wraps.
+    """
+
+    make: Callable[..., Any]
+    # Whether weights whose gradient was always zero stay where they are.
+    keeps_zero: bool = True
+    # Whether a smaller learning rate moves the weights less from then on.
+    follows_rate: bool = True
+    # Whether it stands for all of its mechanism.
+    representative: bool = False
+
+
+# From the name of the class to the cases of it.
+OPTIMIZERS = {
+    "LAMB": [
+        OptimizerCase(
+            lambda **kw: o.LAMB(0.05, exclude="bias", **kw), representative=True
+        )
+    ],
+    "Prodigy": [
+        OptimizerCase(
+            lambda **kw: o.Prodigy(initial_distance=1e-2, **kw), representative=True
+        )
+    ],
+    "RAdam": [OptimizerCase(lambda **kw: o.RAdam(0.05, **kw), representative=True)],
+}

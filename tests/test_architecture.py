@@ -58,6 +58,7 @@ PRIVATE_NAMES = {
         "tensorflow.python.eager.execute",
         "tensorflow.python.framework.ops",
     },
+    "_keras/_whole_update.py": {"_all_reduce_sum_gradients", "_get_variable_index"},
 }
 # What no rule can tell from an ordinary name.
 NOT_UNDERSCORED = {"Functional", "reduce_per_replica"}

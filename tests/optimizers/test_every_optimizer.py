@@ -1,0 +1,213 @@
+"""What every optimizer must do, whatever its rule."""
+
+import copy
+from functools import cache
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_ext as kx
+from keras_ext.optimizers import GradientPipeline
+from tests.cases import OPTIMIZERS, matrix, parameters
+from tests.optimizers.streams import GRADIENTS, Run
+from tests.thorough import thorough_but
+
+# Not rules: what shapes the gradient of another optimizer.
+OTHERS = {"GradientPipeline"}
+every_optimizer = pytest.mark.parametrize("case", parameters(OPTIMIZERS))
+every_mechanism = pytest.mark.parametrize("case", matrix(OPTIMIZERS))
+FEW = GRADIENTS[:10]
+
+
+def every_optimizer_that(*traits):
+    """Those whose case has all of these traits."""
+    return pytest.mark.parametrize("case", parameters(OPTIMIZERS, *traits))
+
+
+def test_the_table_has_every_optimizer():
+    units = {n: getattr(kx.optimizers, n) for n in kx.optimizers.__all__}
+    kinds = {
+        name
+        for name, unit in units.items()
+        if isinstance(unit, type) and issubclass(unit, keras.Optimizer)
+    }
+    assert set(OPTIMIZERS) == kinds - OTHERS
+    for name, cases in OPTIMIZERS.items():
+        assert all(type(case.make()).__name__ == name for case in cases)
+
+
+@cache
+def traced(case):
+    return Run(case.make)
+
+
+@cache
+def expected(case):
+    """The weights after some gradients, in a graph and on one replica."""
+    return traced(case).anew().after(FEW)
+
+
+def assert_close(actual, expected, atol=1e-6, **tolerance):
+    for a, e in zip(actual, expected, strict=True):
+        a, e = (np.asarray(x, "float32") for x in (a, e))
+        np.testing.assert_allclose(a, e, **{"rtol": 1e-5, "atol": atol, **tolerance})
+
+
+@every_optimizer
+def test_moves_weights_and_keeps_them_finite(case):
+    run = traced(case).anew()
+    start = run.values()
+    end = run.after(GRADIENTS)
+    for before, after in zip(start, end, strict=True):
+        assert np.isfinite(after).all()
+        assert np.abs(after - before).max() > 1e-3
+    assert int(run.optimizer.iterations) == len(GRADIENTS)
+
+
+@every_mechanism
+def test_gives_the_same_weights_without_a_graph(case):
+    run = Run(case.make, function_options=None)
+    assert_close(run.after(FEW), expected(case))
+
+
+@every_mechanism
+def test_gives_the_same_weights_compiled_by_xla(case):
+    run = Run(case.make, function_options={"jit_compile": True})
+    assert_close(run.after(FEW), expected(case), atol=1e-5)
+
+
+@every_mechanism
+def test_gives_the_same_weights_on_one_and_two_replicas(case, strategies):
+    assert_close(Run(case.make, strategies(2)).after(FEW), expected(case))
+
+
+@every_mechanism
+@pytest.mark.parametrize("dtype", thorough_but(["float16"], ["float16", "bfloat16"]))
+def test_weights_in_half_precision_move_as_others(case, dtype):
+    """What is kept of them is as precise as that of others."""
+    run = Run(case.make, dtype=dtype)
+    digits = {"float16": 2e-2, "bfloat16": 1e-1}[dtype]
+    assert_close(run.after(FEW), expected(case), atol=digits, rtol=0)
+    state = {v.dtype for v in run.optimizer.variables if len(v.shape)}
+    assert state <= {"float32", "int64", "int32"}
+
+
+@every_mechanism
+def test_in_a_pipeline_it_moves_by_the_mean_of_what_is_accumulated(case):
+    run = Run(lambda: GradientPipeline(case.make(), accumulation_steps=2))
+    noise = [np.float32(np.random.default_rng(0).normal(size=g.shape)) for g in FEW[0]]
+    for gradients in FEW:
+        for sign in (1, -1):
+            run.step([g + sign * n for g, n in zip(gradients, noise, strict=True)])
+    assert int(run.optimizer.iterations) == len(FEW)
+    assert_close(run.values(), expected(case), atol=1e-4)
+
+
+@every_optimizer
+def test_config_holds_every_argument(case):
+    optimizer = case.make(weight_decay=0.1, clipnorm=2.0, name="mine")
+    config = optimizer.get_config()
+    restored = type(optimizer).from_config(copy.deepcopy(config))
+    assert restored.get_config() == config
+    saved = keras.saving.serialize_keras_object(optimizer)
+    again = keras.saving.deserialize_keras_object(saved)
+    assert type(again) is type(optimizer)
+    assert again.get_config() == config
+
+
+@every_optimizer
+def test_a_restored_optimizer_goes_on_as_if_it_had_not_been_saved(case):
+    """Here in the step that is traced already, whose variables are overwritten."""
+    run = traced(case).anew()
+    run.after(FEW)
+    kept = [v.numpy() for v in run.variables]
+    ahead = run.after(GRADIENTS[10:14])
+    run.anew()
+    for variable, value in zip(run.variables, kept, strict=True):
+        variable.assign(value)
+    assert_close(run.after(GRADIENTS[10:14]), ahead, rtol=0, atol=0)
+
+
+@every_optimizer_that("keeps_zero")
+def test_weights_without_a_gradient_rest(case):
+    run = traced(case).anew()
+    start = run.values()
+    zeros = [np.zeros_like(g) for g in FEW[0]]
+    assert_close(run.after([zeros] * 3), start, rtol=0, atol=0)
+    end = run.after(FEW)
+    assert all(np.isfinite(w).all() for w in end)
+    assert all(np.isfinite(v.numpy()).all() for v in run.optimizer.variables)
+
+
+@every_optimizer_that("follows_rate")
+def test_the_learning_rate_may_be_set_while_training(case):
+    run = traced(case).anew()
+    rate = float(run.optimizer.learning_rate)
+    run.after(FEW)
+    state = [v.numpy() for v in run.variables]
+    moved = []
+    for factor in (1.0, 0.0):
+        for variable, value in zip(run.variables, state, strict=True):
+            variable.assign(value)
+        run.optimizer.learning_rate = rate * factor
+        before = run.values()
+        after = run.after(FEW[:1])
+        moved.append(
+            max(np.abs(a - b).max() for a, b in zip(after, before, strict=True))
+        )
+    assert moved[0] > 0 == moved[1]
+
+
+def make_model():
+    layers = [
+        keras.Input((4,), dtype="int32"),
+        keras.layers.Embedding(6, 3),
+        keras.layers.Conv1D(4, 2, activation="relu"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(1),
+    ]
+    return keras.Sequential(layers)
+
+
+X = np.random.default_rng(0).integers(0, 6, (32, 4))
+Y = X.sum(axis=1, keepdims=True) / 10.0
+POLICIES = ["mixed_float16", "mixed_bfloat16"]
+
+
+@every_mechanism
+@pytest.mark.parametrize("policy", thorough_but(POLICIES[:1], POLICIES))
+def test_trains_a_model_and_goes_on_with_one_from_a_file(case, policy, tmp_path):
+    """With sparse gradients, scaled losses, averages and callbacks of Keras."""
+    keras.config.set_dtype_policy(policy)
+    model = make_model()
+    model.compile(case.make(use_ema=True, ema_momentum=0.5), "mse")
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (policy == "mixed_float16")
+    start = model.get_weights()
+    options = {"batch_size": 8, "shuffle": False, "verbose": 0}
+    rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9)
+    callbacks = [rates, keras.callbacks.SwapEMAWeights()]
+    logs = model.fit(X, Y, epochs=3, callbacks=callbacks, **options).history
+    assert logs["loss"][-1] < logs["loss"][0]
+    assert logs["learning_rate"][-1] < logs["learning_rate"][0]
+    for before, after in zip(start, model.get_weights(), strict=True):
+        assert np.any(after != before)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for one in (model, loaded):
+        one.fit(X, Y, **options)
+    assert_close(loaded.get_weights(), model.get_weights(), rtol=0, atol=0)
+
+
+@every_mechanism
+def test_a_sparse_gradient_counts_as_its_sum(case):
+    table = keras.Variable(np.ones((3, 2), "float32"), name="table")
+    dense = keras.Variable(np.ones((3, 2), "float32"), name="table")
+    rows = tf.IndexedSlices(
+        tf.constant([[1.0, 2.0], [3.0, 4.0]]), tf.constant([1, 1]), tf.constant([3, 2])
+    )
+    case.make().apply([rows], [table])
+    case.make().apply([tf.constant([[0.0, 0.0], [4.0, 6.0], [0.0, 0.0]])], [dense])
+    assert_close([table], [dense])
