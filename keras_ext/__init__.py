@@ -16,6 +16,7 @@ from keras_ext import (
     layers,
     optimizers,
     regularizers,
+    schedules,
     signals,
     uncertainty,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "make_live",
     "optimizers",
     "regularizers",
+    "schedules",
     "signals",
     "uncertainty",
 ]

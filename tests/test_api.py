@@ -71,6 +71,14 @@ SAVED_NAMES = {
     "keras_ext>UniformOut",
     "keras_ext>VariationalDropout",
     "keras_ext>ZClip",
+    "keras_ext>CosineRestartsWithWarmup",
+    "keras_ext>CyclicalLearningRate",
+    "keras_ext>InverseSquareRoot",
+    "keras_ext>OneCycle",
+    "keras_ext>Rex",
+    "keras_ext>Sequential",
+    "keras_ext>Warmup",
+    "keras_ext>WarmupStableDecay",
 }
 
 
@@ -95,7 +103,7 @@ INSIDE = {
 }
 # These have rooms for the house alone.
 WITH_ROOMS = {"callbacks", "compression", "data", "distribute", "explain", "keras_ext"}
-WITH_ROOMS |= {"layers", "maps"}
+WITH_ROOMS |= {"layers", "maps", "schedules"}
 
 
 def test_a_class_that_a_user_may_write_a_subclass_of_or_use_is_exported():

@@ -157,6 +157,7 @@ SHELVES = {
     "layers": UP_TO["_live"],
     "regularizers": UP_TO["_live"],
     "controllers": UP_TO["_core"],
+    "schedules": UP_TO["_core"],
     "data": UP_TO["_keras"],
     "distribute": UP_TO["_keras"] | {"data"},
     "gradients": UP_TO["_engine"],
