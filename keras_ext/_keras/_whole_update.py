@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from keras_ext._core._typing import Tensor, Variable
-from keras_ext._keras._replica import dense, native
+from keras_ext._keras._replica import native
+from keras_ext._keras._sparse_gradient import dense
 
 
 class WholeUpdate(keras.optimizers.Optimizer):
