@@ -18,6 +18,7 @@ from keras_ext import (
     regularizers,
     schedules,
     signals,
+    training,
     uncertainty,
 )
 from keras_ext._fit._detach import detach
@@ -52,5 +53,6 @@ __all__ = [
     "regularizers",
     "schedules",
     "signals",
+    "training",
     "uncertainty",
 ]

@@ -99,6 +99,8 @@ INSIDE = {
     "controllers/stopping/_falling_by_chance.py",
     "signals/losses/_slope_probe.py",
     "signals/machine/_peak_memory.py",
+    "training/_attached_step.py",
+    "training/_perturbed_weights.py",
     "uncertainty/_moments.py",
 }
 # These have rooms for the house alone.

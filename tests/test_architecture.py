@@ -163,6 +163,7 @@ SHELVES = {
     "gradients": UP_TO["_engine"],
     "signals": UP_TO["_engine"],
     "optimizers": UP_TO["_engine"],
+    "training": UP_TO["_engine"],
 }
 EVERYTHING = UP_TO["_engine"] | set(SHELVES)
 MAY_IMPORT = {
@@ -340,6 +341,7 @@ LOG_NAMES = {
     "overfit_gap": {"AdaptiveDropout", "AdaptiveRegularization"},
     "progress_quotient": {"PrecheltEarlyStopping"},
     "regularization_strength": {"AdaptiveRegularization"},
+    "sharpness": {"SharpnessAware"},
     "snapshots": {"SnapshotEnsemble"},
     "sparsity": {"KeepZeros", "Prune"},
     "stop_votes": {"StopWhen"},
@@ -365,7 +367,13 @@ COMPUTED = {
 }
 CALLBACKS = {
     name: unit
-    for family in (kx.callbacks, kx.compression, kx.distribute, kx.explain)
+    for family in (
+        kx.callbacks,
+        kx.compression,
+        kx.distribute,
+        kx.explain,
+        kx.training,
+    )
     for name in family.__all__
     if inspect.isclass(unit := getattr(family, name))
     and issubclass(unit, keras.callbacks.Callback)

@@ -61,6 +61,14 @@ def reduce_sum(strategy: Strategy, values: Sequence[Any]) -> list[Any]:
     return list(strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs))
 
 
+def all_reduce_sum(values: Sequence[Tensor]) -> list[Tensor]:
+    """Sums over the replicas, from within one, to all of them."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1 or not values:
+        return list(values)
+    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, list(values)))
+
+
 def assign(variables: Sequence[Variable], values: Sequence[Tensor]) -> None:
     """Writes mirrored variables, each with the value of its replica, from within."""
 

@@ -1,0 +1,6 @@
+"""Other objectives than the loss that was compiled, hung on a model for one `fit`."""
+
+from keras_ext.training._objective import Objective
+from keras_ext.training._sharpness_aware import SharpnessAware
+
+__all__ = ["Objective", "SharpnessAware"]
