@@ -1,5 +1,6 @@
 """The strategies that tests run under, and what saves them time."""
 
+import ctypes
 import functools
 
 import keras
@@ -91,6 +92,9 @@ def traced_once(trace):
     functions are the same for all data of one kind, but for what they capture.
     """
     known = {}
+    # Never freed, not even at the end: an iterator that goes after its data has gone may
+    # wait for ever for a thread of it.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(known))
 
     @functools.wraps(trace)
     def init(self, shard_num, iterator, incarnation_id, source_device, spec, **options):
