@@ -92,8 +92,8 @@ def traced_once(trace):
     functions are the same for all data of one kind, but for what they capture.
     """
     known = {}
-    # Never freed, not even at the end: an iterator that goes after its data has gone may
-    # wait for ever for a thread of it.
+    # Never freed, not even at the end: an iterator that goes after its data may wait
+    # for one of its threads for minutes.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(known))
 
     @functools.wraps(trace)

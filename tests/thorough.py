@@ -21,11 +21,14 @@ STATISTICS = "many draws"
 # Several whole trainings for one assertion about where they end.
 TRAININGS = "several trainings"
 
+# Longer than half a second on a quiet core, where shorter tests of the unit remain.
+LONG = "long"
+
 # A page or an example whose code trains for longer than a few seconds. The default run
 # has the others, and `.ci/run` all.
 PAGES = "long pages"
 
-REASONS = {MATRIX, PROCESSES, STATISTICS, TRAININGS, PAGES}
+REASONS = {LONG, MATRIX, PROCESSES, STATISTICS, TRAININGS, PAGES}
 
 
 def thorough_but(representative, values, reason=MATRIX):

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_ext.gradients import AfterUpdate, UpdateScale
 from keras_ext.optimizers import GradientPipeline
+from tests.thorough import LONG
 
 
 class Shrink(AfterUpdate):
@@ -78,6 +79,7 @@ def test_keeps_the_dtype_and_comes_after_scales(dtype):
     np.testing.assert_allclose(kernel, [0.75, -0.05], atol=1e-3)
 
 
+@pytest.mark.thorough(LONG)
 def test_two_replicas_give_the_weights_of_one(strategies):
     def trained(replicas):
         with strategies(replicas).scope():

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_ext as kx
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 RNG = np.random.default_rng(0)
 IDS = RNG.integers(1, 20, (96, 7))
@@ -76,6 +76,7 @@ def test_three_micro_batches_are_one_large_batch(loss, options):
         np.testing.assert_allclose(trained(size, Scaled(), **options), one, atol=2e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_a_compute_loss_of_ones_own():
     class Model(keras.Model):
         def compute_loss(self, x, y, y_pred, sample_weight=None):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_ext as kx
+from tests.thorough import LONG
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(1600, 4)).astype("float32")
@@ -76,6 +77,7 @@ def test_goes_back_halves_the_rate_and_goes_on(strategies, replicas):
     assert np.isfinite(model.predict(X[:8], verbose=0)).all()
 
 
+@pytest.mark.thorough(LONG)
 def test_a_schedule_is_halved_for_the_time_of_the_fit():
     schedule = keras.optimizers.schedules.InverseTimeDecay(0.01, 100, 1.0)
     model = make_model(schedule)
@@ -94,6 +96,7 @@ def test_a_schedule_is_halved_for_the_time_of_the_fit():
     assert rate_of(model) == pytest.approx(plain, rel=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_gives_up_when_it_does_not_help():
     model = make_model()
     clip = kx.callbacks.LayerwiseAdaptiveClipping(nonfinite="recover")
@@ -107,6 +110,7 @@ def test_gives_up_when_it_does_not_help():
     assert type(model.optimizer) is keras.optimizers.Adam
 
 
+@pytest.mark.thorough(LONG)
 def test_single_bad_batches_are_only_left_out():
     model = make_model()
     before = rate_of(model)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext._engine._rollback import written_by_batches
+from tests.thorough import LONG
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 6)).astype("float32")
@@ -52,6 +53,7 @@ GOOD = np.r_[0:32, 48:96]
         (np.nan, {"steps_per_execution": 3}),
     ],
 )
+@pytest.mark.thorough(LONG)
 def test_nothing_is_broken_afterwards(number, options):
     model = make_model(**options)
     clip = kx.callbacks.LayerwiseAdaptiveClipping()
@@ -75,6 +77,7 @@ def test_as_if_the_batch_had_not_been_there(strategies, replicas):
         np.testing.assert_allclose(a, e, atol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_with_accumulation_the_whole_update_is_taken_back():
     grow = [(0, 2)]
     results = []
@@ -89,6 +92,7 @@ def test_with_accumulation_the_whole_update_is_taken_back():
         np.testing.assert_allclose(a, e, atol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_a_gate_that_refuses_takes_it_back_too():
     class Never(kx.gradients.UpdateGate):
         def admits(self, squared_norms, variables, finite):
@@ -105,6 +109,7 @@ def test_a_gate_that_refuses_takes_it_back_too():
         np.testing.assert_array_equal(a, e)
 
 
+@pytest.mark.thorough(LONG)
 def test_what_batches_write():
     model = make_model()
     fit(model, X)

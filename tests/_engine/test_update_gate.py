@@ -8,6 +8,7 @@ from keras_ext.gradients import UpdateGate
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import GradientSignal
 from tests._engine.parts import ScaleAndCount, weights
+from tests.thorough import LONG
 
 
 class Veto(UpdateGate):
@@ -39,6 +40,7 @@ class TestAdmits:
     @pytest.mark.parametrize("jit_compile", [False, True])
     @pytest.mark.parametrize("replicas", [1, 2])
     @pytest.mark.parametrize("accumulation_steps", [1, 3])
+    @pytest.mark.thorough(LONG)
     def test_a_rejected_update_leaves_no_trace(
         self, strategies, replicas, accumulation_steps, jit_compile
     ):

@@ -7,7 +7,7 @@ from keras_ext.gradients import GradientTransform, UpdateScale
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import GradientStatistics
 from tests._engine.parts import weights
-from tests.thorough import thorough_but
+from tests.thorough import LONG
 
 
 class Triple(GradientTransform):
@@ -113,7 +113,8 @@ class TestUpdateFactor:
         assert variable.dtype == "float16"
         assert float(variable[0]) == 0.75
 
-    @pytest.mark.parametrize("accumulation_steps", thorough_but({1}, [1, 2]))
+    @pytest.mark.parametrize("accumulation_steps", [1, 2])
+    @pytest.mark.thorough(LONG)
     def test_two_replicas_give_the_weights_of_one(self, strategies, accumulation_steps):
         def train(replicas):
             with strategies(replicas).scope():

@@ -16,7 +16,7 @@ from keras_ext.callbacks import (
     HyperparameterScheduler,
     LayerwiseAdaptiveClipping,
 )
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 4)).astype("float32")
@@ -275,6 +275,7 @@ class TestTwoOwners:
         assert "HyperparameterScheduler" in str(error.value)
         assert attributes(model) == before
 
+    @pytest.mark.thorough(LONG)
     def test_of_different_values_are_none(self):
         schedule = HyperparameterScheduler({"optimizer/weight_decay": [(0, 0.3)]})
         model = make_model(eager=False)
@@ -285,6 +286,7 @@ class TestTwoOwners:
         with pytest.raises(ValueError, match="moves 'optimizer/accumulation_steps'"):
             fit(make_model(eager=False), [MAKE["batch"](), MAKE["batch"]()])
 
+    @pytest.mark.thorough(LONG)
     def test_one_callback_twice_is_an_error(self):
         clip = MAKE["clip"]()
         model = make_model(eager=False)

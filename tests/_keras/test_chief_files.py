@@ -8,6 +8,7 @@ import pytest
 
 from keras_ext._keras._chief_files import only_chief_writes
 from keras_ext.callbacks import GradientMonitor
+from tests.thorough import LONG
 
 X = np.ones((8, 2), "float32")
 
@@ -28,6 +29,7 @@ def callbacks_in(folder):
     ]
 
 
+@pytest.mark.thorough(LONG)
 def test_nothing_is_written_where_it_was_asked_for(model, tmp_path):
     callbacks = callbacks_in(tmp_path)
     attributes = [dict(vars(c)) for c in callbacks]
@@ -70,6 +72,7 @@ def test_it_goes_on_from_what_the_chief_has_saved(model, tmp_path):
 
 
 @pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.thorough(LONG)
 def test_gradient_monitor(model, tmp_path, monkeypatch, index):
     config = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"index": index}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))

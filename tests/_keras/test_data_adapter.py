@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ext._keras._data_adapter import FitData
+from tests.thorough import LONG
 
 
 class ThreeBatches(FitData):
@@ -49,6 +50,7 @@ def model():
     return model
 
 
+@pytest.mark.thorough(LONG)
 def test_fit_takes_an_adapter_as_it_is(model):
     data = ThreeBatches()
     model.fit(data, epochs=2, verbose=0)
@@ -57,6 +59,7 @@ def test_fit_takes_an_adapter_as_it_is(model):
     assert np.all(np.isfinite(model.get_weights()[0]))
 
 
+@pytest.mark.thorough(LONG)
 def test_it_is_told_what_else_was_given(model):
     data = ThreeBatches()
     model.fit(data, class_weight={0: 2.0}, validation_data=data, verbose=0)

@@ -10,6 +10,7 @@ from keras_ext._keras._loss_weights import (
     put_loss_weight,
     user_loss_weights,
 )
+from tests.thorough import LONG
 
 X = np.ones((4, 3), "float32")
 Y = {"a": np.zeros((4, 1), "float32"), "b": np.zeros((4, 1), "float32")}
@@ -30,6 +31,7 @@ def loss_of(model):
 
 
 @pytest.mark.parametrize("run_before", [False, True])
+@pytest.mark.thorough(LONG)
 def test_a_weight_that_is_put_counts(model, run_before):
     if run_before:
         assert loss_of(model) == pytest.approx(99.0)  # (1 + 10) * 3 ** 2

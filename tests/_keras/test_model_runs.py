@@ -11,6 +11,7 @@ from keras_ext._keras._model_runs import (
     is_running,
     tell_when_runs_end,
 )
+from tests.thorough import LONG
 
 X, Y = np.ones((4, 2)), np.ones((4, 1))
 
@@ -69,6 +70,7 @@ def test_an_accident_is_an_end(error, told):
     assert not is_running(model)
 
 
+@pytest.mark.thorough(LONG)
 def test_a_subclass_with_a_fit_of_its_own_is_told_too(told):
     class Own(keras.Sequential):
         def fit(self, *args, **kwargs):
@@ -88,6 +90,7 @@ def test_methods_look_as_before(told):
         assert "Args" in (method.__doc__ or "") or name in dir(keras.Model)
 
 
+@pytest.mark.thorough(LONG)
 def test_the_arguments_of_fit_are_known_while_it_runs(told):
     seen = []
 

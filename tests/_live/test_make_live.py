@@ -7,7 +7,7 @@ from keras import layers, optimizers, regularizers
 
 import keras_ext as kx
 from keras_ext import hyper_variables, make_live
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 6)).astype("float32")
@@ -132,6 +132,7 @@ def everything(value):
     return made
 
 
+@pytest.mark.thorough(LONG)
 def test_everything_at_once_in_several_steps_per_execution():
     """Compiled by XLA as well. Other ways to run the step: `test_live_runs.py`."""
     options = {"steps_per_execution": 2, "jit_compile": True}
@@ -146,6 +147,7 @@ def test_everything_at_once_in_several_steps_per_execution():
     assert_same_weights(model, oracle, atol=3e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_two_replicas_see_the_new_values(strategies):
     weights = []
     for replicas in (1, 2):
@@ -221,8 +223,9 @@ SOME_NOISE = {(kind, False) for kind in NOISE} | {("dropout", True), ("gru", Tru
 
 @pytest.mark.parametrize(
     ("kind", "jit_compile"),
-    thorough_but(SOME_NOISE, [(kind, jit) for jit in (False, True) for kind in NOISE]),
+    [(kind, jit) for jit in (False, True) for kind in NOISE],
 )
+@pytest.mark.thorough(LONG)
 def test_noise_of_a_rate_that_was_raised_is_that_of_keras(kind, jit_compile):
     """With the same seed, drawn for the first time after the rate was raised."""
     import tensorflow as tf

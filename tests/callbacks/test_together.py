@@ -23,7 +23,7 @@ from keras_ext.callbacks import (
     LayerwiseAdaptiveClipping,
 )
 from tests.rewind import rewound
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(128, 6)).astype("float32")
@@ -147,6 +147,7 @@ def assert_same(one, other):
 
 
 @every_callback
+@pytest.mark.thorough(LONG)
 def test_logs_are_in_the_history(name):
     history = first_run(name).history
     assert history.keys() == {"loss"} | LOGS[name]
@@ -185,6 +186,7 @@ def test_any_order_gives_the_same_weights(whole_run):
     np.testing.assert_allclose(flat_after(reversed(MAKE)), flat(model), atol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_graphs_as_shipped_give_the_same_weights(whole_run, graphs_as_shipped):
     order = ["drop", "thaw", "clip", "batch", "monitor", "stop"]
     np.testing.assert_allclose(flat_after(order), flat(whole_run[0]), atol=1e-6)
@@ -214,6 +216,7 @@ def test_a_saved_model_is_a_plain_one(when, whole_run):
     np.testing.assert_array_equal(flat(loaded), flat(model))
 
 
+@pytest.mark.thorough(LONG)
 def test_training_goes_on_from_a_backup(tmp_path):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -257,6 +260,7 @@ def test_copies_are_independent(name, used):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside KerasTuner
+@pytest.mark.thorough(LONG)
 def test_keras_tuner_search(tmp_path):
     def build(hp):
         return make_model(keras.optimizers.SGD(hp.Choice("rate", [0.01, 0.1])))
@@ -331,6 +335,7 @@ def test_callbacks_that_make_values_live_leave_those_of_the_others(first):
 
 
 @pytest.mark.parametrize("include", [None, "dropout"])
+@pytest.mark.thorough(LONG)
 def test_a_model_that_is_built_by_its_first_step(include):
     """It has no weights, and its layers have no path, when training begins."""
     layers = [
@@ -357,6 +362,7 @@ def test_a_model_that_is_built_by_its_first_step(include):
     assert [w.shape for w in model.weights] == [w.shape for w in built.weights]
 
 
+@pytest.mark.thorough(LONG)
 def test_two_replicas_give_the_weights_of_one(strategies):
     results = []
     for replicas in (1, 2):
@@ -369,9 +375,8 @@ def test_two_replicas_give_the_weights_of_one(strategies):
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "policy", thorough_but(["mixed_float16"], ["mixed_float16", "mixed_bfloat16"])
-)
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.thorough(LONG)
 def test_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)
     model = make_model()
@@ -407,7 +412,8 @@ class Stop(keras.callbacks.Callback):
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("again", thorough_but({"same"}, ["same", "new"]))
+@pytest.mark.parametrize("again", ["same", "new"])
+@pytest.mark.thorough(LONG)
 def test_the_fit_after_an_interrupted_one_starts_clean(again):
     """See `tests/_fit/test_interrupted_fit.py` for the model alone."""
     model = make_model()

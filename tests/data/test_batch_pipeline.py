@@ -12,6 +12,7 @@ from keras_ext.data._batch_pipeline import (
     shuffled,
     split_for_replicas,
 )
+from tests.thorough import LONG
 
 
 def draws_of(count, size, sizes=(4, 8), drop=False, order=3):
@@ -37,6 +38,7 @@ def test_a_size_is_read_where_it_was_set(strategies):
     + [(3, False, [3]), (3, True, []), (8, False, [8]), (5, True, [4])],
 )
 @pytest.mark.parametrize("source", ["arrays", "dataset"])
+@pytest.mark.thorough(LONG)
 def test_the_number_of_batches_is_known_before_they_come(source, count, drop, sizes):
     draws = draws_of(count, 8, drop=drop)
     rows = tf.range(count)

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from keras_ext.data import DynamicBatches
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX, thorough_but
 
 N = 100
 X = np.arange(N, dtype="float32")[:, None]
@@ -87,6 +87,7 @@ def regression():
     drop=st.booleans(),
 )
 @example(n=1, sizes=[32], dataset=True, prefetch=0, drop=True)
+@pytest.mark.thorough(LONG)
 def test_every_sample_comes_once_whatever_the_sizes(n, sizes, dataset, prefetch, drop):
     x = np.arange(n)
     batches = DynamicBatches(
@@ -127,6 +128,7 @@ def test_every_sample_comes_once_whatever_the_sizes(n, sizes, dataset, prefetch,
         pytest.param(True, 3, marks=pytest.mark.thorough(MATRIX)),
     ],
 )
+@pytest.mark.thorough(LONG)
 def test_epochs_of_fit_are_exact(data, steps_per_execution, drop):
     model = recorder(steps_per_execution=steps_per_execution)
     batches = DynamicBatches(*data, batch_size=8, drop_remainder=drop)
@@ -162,6 +164,7 @@ def split_into_epochs(batches, num_samples):
     ],
     ids=["arrays", "arrays in scope", "dataset in scope"],
 )
+@pytest.mark.thorough(LONG)
 def test_epochs_are_exact_on_two_replicas(strategies, in_scope, data):
     strategy = strategies(2)
     with strategy.scope():
@@ -179,6 +182,7 @@ def test_epochs_are_exact_on_two_replicas(strategies, in_scope, data):
 
 
 @pytest.mark.parametrize("data", [(X, Y), (samples(),)], ids=["arrays", "dataset"])
+@pytest.mark.thorough(LONG)
 def test_workers_share_each_batch(data):
     """Two workers of two replicas: what `tf.distribute` asks of each of them."""
     parts = []
@@ -201,6 +205,7 @@ def test_workers_share_each_batch(data):
 
 
 @pytest.mark.parametrize("data", [(X, Y), (samples(),)], ids=["arrays", "dataset"])
+@pytest.mark.thorough(LONG)
 def test_trains_as_fit_on_arrays(data):
     plain, dynamic = regression(), regression()
     plain.fit(X / N, Y, batch_size=8, epochs=2, shuffle=False, verbose=0)
@@ -244,6 +249,7 @@ def test_weights_are_the_same_on_two_replicas(strategies, in_scope):
         np.linspace(0.5, 2, 33),
     ],
 )
+@pytest.mark.thorough(LONG)
 def test_last_batch_of_one_sample_counts_once_on_two_replicas(strategies, weights):
     results = []
     for replicas in (1, 2):
@@ -343,6 +349,7 @@ def test_steps_per_epoch_goes_on_where_it_was():
 
 
 @pytest.mark.usefixtures("graphs_as_shipped")
+@pytest.mark.thorough(LONG)
 def test_serves_for_validation_evaluation_and_prediction():
     model = regression()
     batches = DynamicBatches(X / N, Y, batch_size=8)
@@ -526,6 +533,7 @@ def dataset_of(x, y):
     return tf.data.Dataset.from_tensor_slices((x, y))
 
 
+@pytest.mark.thorough(LONG)
 def test_class_weight_is_that_of_one_run():
     model = regression()
     batches = DynamicBatches(X / N, Y > 0, batch_size=50, shuffle=False)
@@ -563,6 +571,7 @@ def test_nothing_that_fit_is_given_is_dropped(given, arguments, message):
     [(X, Y), pytest.param((samples(),), marks=pytest.mark.thorough(MATRIX))],
     ids=["arrays", "dataset"],
 )
+@pytest.mark.thorough(LONG)
 def test_an_interrupted_training_goes_on_with_the_order_it_would_have_had(
     data, tmp_path
 ):

@@ -12,7 +12,7 @@ import keras_ext as kx
 from benchmarks._data import digits
 from keras_ext.callbacks import GradientMonitor
 from keras_ext.diagnostics import diagnose
-from tests.thorough import MATRIX, TRAININGS, thorough_but
+from tests.thorough import LONG, MATRIX
 
 X, Y = (part[:640] for part in digits())
 
@@ -76,7 +76,8 @@ def trained_in_health(name):
 REPRESENTATIVE = ("adam", "convolutions")
 
 
-@pytest.mark.parametrize("name", thorough_but(REPRESENTATIVE, HEALTHY, TRAININGS))
+@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.thorough(LONG)
 def test_healthy_trainings_have_no_findings(name):
     monitor = trained_in_health(name)
     assert monitor.accuracy > 0.5
@@ -84,6 +85,7 @@ def test_healthy_trainings_have_no_findings(name):
     assert str(diagnose(monitor)) == "Nothing found."
 
 
+@pytest.mark.thorough(LONG)
 def test_vanishing_in_many_sigmoids():
     monitor = train(perceptron(10, "sigmoid"), keras.optimizers.SGD(0.1))
     (finding,) = diagnose(monitor)
@@ -107,6 +109,7 @@ def test_exploding_with_a_learning_rate_a_hundred_times_too_high():
     assert rate.kind == "learning rate too high"
 
 
+@pytest.mark.thorough(LONG)
 def test_exploding_towards_the_first_layer():
     """Saturated units: forward all is well, backward the large weights multiply."""
     large = keras.initializers.Orthogonal(gain=15.0)
@@ -121,6 +124,7 @@ def findings_at_a_rate_too_high():
     return diagnose(train(perceptron(3, "leaky_relu"), keras.optimizers.SGD(10.0)))
 
 
+@pytest.mark.thorough(LONG)
 def test_a_learning_rate_a_hundred_times_too_high_makes_nan():
     nonfinite, rate = findings_at_a_rate_too_high()
     assert nonfinite.kind == "nonfinite"
@@ -130,6 +134,7 @@ def test_a_learning_rate_a_hundred_times_too_high_makes_nan():
     assert rate.numbers["update_ratio"] > 0.1
 
 
+@pytest.mark.thorough(LONG)
 def test_a_learning_rate_that_is_too_low():
     (finding,) = diagnose(train(perceptron(), keras.optimizers.Adam(1e-7)))
     assert finding.kind == "learning rate too low"
@@ -143,6 +148,7 @@ def test_no_learning_rate():
     assert "above zero" in finding.advice
 
 
+@pytest.mark.thorough(LONG)
 def test_dead_layers():
     bias = keras.initializers.Constant(-100.0)
     layers = [
@@ -170,6 +176,7 @@ def test_dead_units():
     assert "m/hidden" in finding.message
 
 
+@pytest.mark.thorough(LONG)
 def test_always_clipping():
     clip = kx.callbacks.LayerwiseAdaptiveClipping(1e-6)
     monitor = train(perceptron(), keras.optimizers.SGD(1.0), callbacks=[clip])
@@ -178,6 +185,7 @@ def test_always_clipping():
     assert found["always clipping"].numbers["clipped_fraction"] > 0.9
 
 
+@pytest.mark.thorough(LONG)
 def test_clipping_now_and_then_is_healthy():
     clip = kx.callbacks.LayerwiseAdaptiveClipping(0.1, exclude="bias")
     monitor = train(perceptron(), keras.optimizers.SGD(0.1), callbacks=[clip])
@@ -201,6 +209,7 @@ def hide_nan(x):
 
 
 @pytest.mark.hardware
+@pytest.mark.thorough(LONG)
 def test_nan_in_the_data():
     finding = nonfinite_finding(None)
     assert finding.layers == ("m/dense", "m/dense_1", "m/head")
@@ -208,10 +217,12 @@ def test_nan_in_the_data():
 
 
 @pytest.mark.hardware
+@pytest.mark.thorough(LONG)
 def test_nan_in_the_data_shows_in_the_first_layer_whatever_relu_does():
     assert nonfinite_finding("relu").layers[0] == "m/dense"
 
 
+@pytest.mark.thorough(LONG)
 def test_nan_that_an_activation_hides():
     finding = nonfinite_finding(hide_nan)
     assert finding.layers == ("m/dense",)

@@ -14,7 +14,7 @@ from keras_ext.diagnostics import find_batch_size
 from keras_ext.diagnostics._find_batch_size import BatchSizes, BatchSizeTrial
 from keras_ext.signals.machine import _peak_memory
 from keras_ext.signals.machine._peak_memory import PeakMemory
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX
 
 X = np.random.default_rng(0).normal(size=(96, 4)).astype("float32")
 Y = np.cos(X[:, :1])
@@ -69,8 +69,9 @@ def state(model):
 
 @pytest.mark.parametrize(
     ("replicas", "trained"),
-    thorough_but([(1, True)], list(itertools.product([1, 2], [False, True]))),
+    list(itertools.product([1, 2], [False, True])),
 )
+@pytest.mark.thorough(LONG)
 def test_leaves_everything_as_it_was(strategies, replicas, trained):
     """Bit for bit; a training that follows is the same as without the search."""
     weights = []
@@ -103,6 +104,7 @@ def test_builds_a_model_that_has_no_weights_yet():
     assert int(model.optimizer.iterations) == 0
 
 
+@pytest.mark.thorough(LONG)
 def test_ends_where_memory_runs_out_and_restores_the_weights():
     model = model_without_room(40)
     before = model.get_weights()
@@ -179,6 +181,7 @@ def unseen():
 
 @pytest.mark.hardware
 @on_linux
+@pytest.mark.thorough(LONG)
 def test_memory_is_measured_and_limited():
     """The output of the wide layer alone has 4 bytes for each of its units."""
     wide = 20_000
@@ -242,6 +245,7 @@ def test_takes_data_of_every_kind(data):
         assert data.drawn_sizes == ()
 
 
+@pytest.mark.thorough(LONG)
 def test_works_with_a_pipeline_that_accumulates():
     optimizer = kx.optimizers.GradientPipeline("sgd", accumulation_steps=3)
     model = make_model(optimizer=optimizer)
@@ -252,6 +256,7 @@ def test_works_with_a_pipeline_that_accumulates():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.thorough(LONG)
 def test_step_is_traced_once_for_all_sizes():
     traces = []
 
@@ -319,6 +324,7 @@ def test_sizes_must_be_divisible_by_the_replicas(strategies):
         find_batch_size(model, X, Y, sizes=[15])
 
 
+@pytest.mark.thorough(LONG)
 def test_a_limit_needs_to_know_the_memory(monkeypatch):
     monkeypatch.setattr(_peak_memory, "_can_reset", lambda: False)
     monkeypatch.setattr(_peak_memory, "_is_counted", lambda device: False)

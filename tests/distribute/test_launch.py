@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.thorough import LONG
+
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "keras_ext" / "distribute" / "launch.py"
 HEAD = """
 import json, os, pathlib, signal, sys, time
+
 here = pathlib.Path(sys.argv[1])
 config = json.loads(os.environ["TF_CONFIG"])
 index = config["task"]["index"]
@@ -93,6 +96,7 @@ def test_one_that_fails_ends_all(launch, tmp_path):
     assert not is_alive(tmp_path / "pid-0")
 
 
+@pytest.mark.thorough(LONG)
 def test_one_that_is_killed_and_one_that_does_not_want_to_end(launch, tmp_path):
     code = (
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ext.distribute import MultiWorker, shard
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(41, 3)).astype("float32")
@@ -48,6 +48,7 @@ def some(size, elements):
     ("size", "elements"),
     [some(size, elements) for size in (8, 5, 40) for elements in ((X, Y), (X, Y, W))],
 )
+@pytest.mark.thorough(LONG)
 def test_trains_as_one_process_does(strategies, elements, size):
     weights = []
     for replicas in (1, 2):
@@ -99,6 +100,7 @@ def test_fewer_samples_than_replicas(strategies):
     assert [float(w[0]) for w in weights] == [2.0, 0.0]
 
 
+@pytest.mark.thorough(LONG)
 def test_evaluate_and_predict(strategies):
     with strategies(2).scope():
         model = network()
@@ -115,6 +117,7 @@ def test_evaluate_and_predict(strategies):
     np.testing.assert_allclose(found, alone.predict(X, verbose=0), atol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_several_inputs_and_outputs(strategies):
     dataset = DATASET((X, (Y, 2 * Y), (W, W**2))).batch(8)
     weights = []

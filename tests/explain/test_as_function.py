@@ -4,6 +4,7 @@ import shap
 
 from keras_ext.explain import Explainer, as_function
 from tests.explain.models import convnet, normal, outputs_of, perceptron, two_inputs
+from tests.thorough import LONG
 
 
 def rows(n):
@@ -11,6 +12,7 @@ def rows(n):
     return {"number": normal(n, 2), "tokens": rng.integers(0, 7, (n, 3))}
 
 
+@pytest.mark.thorough(LONG)
 def test_packs_any_structure_flat_and_back():
     model, x = two_inputs(), rows(5)
     function = as_function(model, x)
@@ -26,6 +28,7 @@ def test_packs_any_structure_flat_and_back():
     np.testing.assert_array_equal(function(flat - 1e-9), function(flat))
 
 
+@pytest.mark.thorough(LONG)
 def test_any_explainer_of_shap_can_call_it():
     model, x = two_inputs(), rows(6)
     function = as_function(model, x, outputs="size")

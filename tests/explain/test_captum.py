@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from keras_ext.explain import Explainer
+from tests.thorough import LONG
 
 STORED = np.load(Path(__file__).parents[1] / "fixtures" / "captum_explainer.npz")
 X, BACKGROUND = STORED["x"], STORED["background"]
@@ -52,6 +53,7 @@ def test_shapley_values_of_groups(method):
     np.testing.assert_allclose(found, STORED["grouped"], atol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_deep_lift_over_a_background():
     explainer = Explainer(network("bent", "relu"), BACKGROUND, method="deep", outputs=1)
     np.testing.assert_allclose(explainer(X).values, STORED["deep"], atol=1e-5)

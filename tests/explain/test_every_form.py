@@ -14,7 +14,7 @@ from keras import layers, ops
 
 from keras_ext.explain import Explainer, maps
 from keras_ext.explain._methods import METHODS
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 COLUMNS = ["b", "a", "c"]
 RNG = np.random.default_rng(0)
@@ -211,6 +211,7 @@ def known():
 
 
 @pytest.mark.parametrize(("name", "method"), CASES)
+@pytest.mark.thorough(LONG)
 def test_values_are_those_of_all_orders(known, name, method):
     form, expected = known(name)
     shape = np.shape(form.cut(slice(2))) if method == "owen" else None
@@ -251,6 +252,7 @@ def test_maps_are_in_the_same_place(known, name):
     np.testing.assert_allclose(flat.sum(axis=1), (up - down) / 0.02, rtol=1e-3)
 
 
+@pytest.mark.thorough(LONG)
 def test_masks_are_seen_or_it_is_said(recwarn):
     inputs = keras.Input((4,), dtype="int32")
     hidden = layers.Embedding(9, 2, mask_zero=True, embeddings_initializer="normal")

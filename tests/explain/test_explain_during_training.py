@@ -8,6 +8,7 @@ import pytest
 
 from keras_ext.explain import ExplainDuringTraining
 from tests.explain.models import convnet, normal, outputs_of
+from tests.thorough import LONG
 
 mpl.use("agg")
 X = normal(64, 4)
@@ -28,6 +29,7 @@ def fit(model, callback, **kwargs):
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.thorough(LONG)
 def test_records_the_closed_form_of_a_linear_model(strategies, replicas):
     with strategies(replicas).scope():
         linear = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
@@ -43,6 +45,7 @@ def test_records_the_closed_form_of_a_linear_model(strategies, replicas):
     np.testing.assert_allclose(watch.history["importance"], expected, atol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_logs_what_mattered_first_and_learns_what_matters():
     watch = ExplainDuringTraining(X[:10], X[:20], every_epochs=3, num_logged=2)
     history = fit(model(), watch, epochs=8)
@@ -57,6 +60,7 @@ def test_logs_what_mattered_first_and_learns_what_matters():
     assert watch.explanation.values.shape == (10, 4)
 
 
+@pytest.mark.thorough(LONG)
 def test_training_is_what_it_is_without():
     with_it, without = model(), None
     fit(with_it, ExplainDuringTraining(X[:5], X[:9], method="permutation", budget=60))
@@ -66,6 +70,7 @@ def test_training_is_what_it_is_without():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.thorough(LONG)
 def test_a_second_fit_begins_anew_and_counts_on_from_its_initial_epoch():
     watch, trained = ExplainDuringTraining(X[:5], X[:9], every_epochs=2), model()
     fit(trained, watch, epochs=2)
@@ -79,6 +84,7 @@ def test_a_second_fit_begins_anew_and_counts_on_from_its_initial_epoch():
     np.testing.assert_allclose(total, outputs_of(other, X[:5])[:, 0], atol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_can_be_copied_after_use():
     watch = ExplainDuringTraining(X[:5], X[:9], outputs=lambda y: y[:, 0])
     trained = model()
@@ -89,6 +95,7 @@ def test_can_be_copied_after_use():
     assert len(watch.history["epoch"]) == 1
 
 
+@pytest.mark.thorough(LONG)
 def test_frames_and_groups_and_several_outputs():
     frame = pd.DataFrame(X, columns=list("abcd"))
     groups = {"first": ["a", "b"], "last": ["c", "d"]}
@@ -105,6 +112,7 @@ def test_frames_and_groups_and_several_outputs():
     np.testing.assert_allclose(watch.history["importance"][0], expected)
 
 
+@pytest.mark.thorough(LONG)
 def test_draws_the_largest_in_color(tmp_path):
     watch = ExplainDuringTraining(X[:5], X[:9])
     assert watch.history["importance"].shape == (0, 0)

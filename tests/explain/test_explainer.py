@@ -16,7 +16,7 @@ from tests.explain.models import (
     perceptron,
     two_inputs,
 )
-from tests.thorough import STATISTICS, thorough_but
+from tests.thorough import LONG, STATISTICS, thorough_but
 
 SHAPLEY = ("exact", "permutation", "kernel", "owen")
 ALL = (*SHAPLEY, "expected_gradients", "integrated_gradients", "deep")
@@ -146,6 +146,7 @@ def test_expected_gradients_approach_the_mean_of_integrals(network):
 
 
 @pytest.mark.usefixtures("graphs_as_shipped")
+@pytest.mark.thorough(LONG)
 def test_tokens_are_explained_through_their_embeddings():
     tokens = keras.Input((4,), dtype="int32")
     embedding = keras.layers.Embedding(9, 3)
@@ -164,10 +165,9 @@ def test_tokens_are_explained_through_their_embeddings():
         assert "call" not in vars(embedding)
 
 
-@pytest.mark.parametrize("as_dictionary", thorough_but({True}, [True, False]))
-@pytest.mark.parametrize(
-    "method", thorough_but({"auto", "deep"}, ["auto", "expected_gradients", "deep"])
-)
+@pytest.mark.parametrize("as_dictionary", [True, False])
+@pytest.mark.parametrize("method", ["auto", "expected_gradients", "deep"])
+@pytest.mark.thorough(LONG)
 def test_several_inputs_and_outputs(method, as_dictionary):
     model = two_inputs(as_dictionary)
     rng = np.random.default_rng(0)
@@ -339,10 +339,9 @@ def test_a_row_has_the_same_values_alone_and_among_others(network, method):
 
 @pytest.mark.parametrize(
     "method",
-    thorough_but(
-        {"permutation", "deep"}, ["exact", "permutation", "expected_gradients", "deep"]
-    ),
+    ["exact", "permutation", "expected_gradients", "deep"],
 )
+@pytest.mark.thorough(LONG)
 def test_xla_and_small_chunks_change_nothing(network, method):
     budget = 40
     usual = Explainer(network, BACKGROUND[:4], method=method)(X[:3], budget)
@@ -487,6 +486,7 @@ class Failing(keras.layers.Layer):
         return inputs
 
 
+@pytest.mark.thorough(LONG)
 def test_training_goes_on_after_failures(monkeypatch):
     embedding = keras.layers.Embedding(5, 2)
     model = keras.Sequential(

@@ -7,6 +7,7 @@ import shap
 
 from keras_ext.explain import Explainer
 from tests.explain.models import Formula, normal, perceptron
+from tests.thorough import LONG
 
 
 def by_orders(model, row, background):
@@ -37,6 +38,7 @@ def by_orders(model, row, background):
     return found
 
 
+@pytest.mark.thorough(LONG)
 def test_by_their_definition():
     model, background = perceptron(4, 2), normal(3, 4, seed=1)
     x = normal(2, 4)
@@ -65,6 +67,7 @@ def test_products_are_shared_and_others_are_alone():
     assert isinstance(found, shap.Explanation)
 
 
+@pytest.mark.thorough(LONG)
 def test_groups_highest_outputs_and_a_single_player():
     model, x = perceptron(6, 3), normal(4, 6)
     labels = np.array([0, 0, 1, 1, 2, 2])

@@ -8,6 +8,7 @@ from keras_ext.explain._leaves import Leaves
 from keras_ext.explain._problem import gathered
 from tests.explain.models import outputs_of, two_inputs
 from tests.explain.problems import problem_of
+from tests.thorough import LONG
 
 ROWS = {
     "number": np.array([[1.0, 2.0], [-1.0, 0.5]]),
@@ -31,6 +32,7 @@ def leaves_of(problem):
     return graph(gathered(problem.background), tf.zeros((2, 1), tf.int32))
 
 
+@pytest.mark.thorough(LONG)
 def test_embeddings_are_leaves_and_what_they_have_goes_to_tokens():
     model = two_inputs()
     problem = problem_of(model, ROWS, outputs="size")

@@ -6,6 +6,7 @@ from keras import layers, ops
 from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._lookups import Lookups
 from keras_ext.explain._model_function import ModelFunction
+from tests.thorough import LONG
 
 
 def lookups(model, rows):
@@ -41,6 +42,7 @@ def test_elements_are_found_whatever_their_number_and_order(tokens_of, expected)
     np.testing.assert_array_equal(found.calls[0].elements, expected)
 
 
+@pytest.mark.thorough(LONG)
 def test_what_is_the_same_in_all_rows_is_no_element():
     inputs = keras.Input((3,), dtype="int32")
     places = layers.Embedding(3, 2)(ops.zeros_like(inputs))
@@ -50,6 +52,7 @@ def test_what_is_the_same_in_all_rows_is_no_element():
     assert sorted(known) == [False, True]
 
 
+@pytest.mark.thorough(LONG)
 def test_tokens_that_are_computed_are_refused():
     for tokens_of in (lambda x: 2 * x, lambda x: ops.cumsum(x, axis=1)):
         with pytest.raises(ValueError, match=r"'embedding.*as they are.*permutation"):

@@ -7,6 +7,7 @@ import shap
 
 from keras_ext.explain import Explainer
 from tests.explain.models import normal, outputs_of, perceptron
+from tests.thorough import LONG
 
 NAMES = np.array(["cat", "dog", "fox"])
 
@@ -33,6 +34,7 @@ def found():
     ],
     ids=str,
 )
+@pytest.mark.thorough(LONG)
 def test_names_go_with_the_rows(found, rows):
     explanation, names = found
     part = explanation[rows]
@@ -43,6 +45,7 @@ def test_names_go_with_the_rows(found, rows):
     np.testing.assert_array_equal(part[1:].output_names, names[of][1:])
 
 
+@pytest.mark.thorough(LONG)
 def test_a_single_row_keeps_its_name(found):
     explanation, names = found
     row = explanation[np.int64(5)]

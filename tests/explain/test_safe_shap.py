@@ -7,6 +7,7 @@ import shap
 
 from keras_ext.explain import safe_shap
 from tests.explain.models import normal
+from tests.thorough import LONG
 
 # Of shap, about TensorFlow, and of Keras, about what shap puts in.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -46,6 +47,7 @@ def fit():
     return model.fit(X, X[:, :1], verbose=0).history["loss"][-1]
 
 
+@pytest.mark.thorough(LONG)
 def test_without_it_shap_leaves_tensorflow_broken_and_it_repairs_that(leaky):
     # If this fails, shap has learned to clean up, and `safe_shap` is not needed.
     fail(leaky)
@@ -56,6 +58,7 @@ def test_without_it_shap_leaves_tensorflow_broken_and_it_repairs_that(leaky):
     assert np.isfinite(fit())
 
 
+@pytest.mark.thorough(LONG)
 def test_after_failures_models_train(leaky):
     own = execute().record_gradient
     for failures in range(21):
@@ -67,6 +70,7 @@ def test_after_failures_models_train(leaky):
     assert not [name for name in registry().list() if name.startswith("shap_")]
 
 
+@pytest.mark.thorough(LONG)
 def test_contexts_within_each_other(leaky):
     own = execute().record_gradient
     with safe_shap():

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from keras_ext.explain import Explainer, save_report
 from tests.explain.models import convnet, normal, perceptron
+from tests.thorough import LONG
 
 mpl.use("agg")
 
@@ -74,6 +75,7 @@ def test_features_in_bars_dots_and_numbers(path):
     assert "d" not in page.tags
 
 
+@pytest.mark.thorough(LONG)
 def test_what_explainers_return_with_errors_and_several_outputs(path):
     x = normal(5, 6)
     found = Explainer(perceptron(6, 2), x, method="permutation")(x)
@@ -101,6 +103,7 @@ def test_sequences_and_images(path):
     assert len(page.images) == 3
 
 
+@pytest.mark.thorough(LONG)
 def test_ten_outputs_of_images_can_be_read(path, monkeypatch):
     """Every picture keeps a width on the page that its title fits in."""
     drawn = []
@@ -141,6 +144,7 @@ def test_texts_rank_words_wherever_they_stand(path):
 
 
 @pytest.mark.parametrize("name", ["US$ per A$", "$\\frac$"])
+@pytest.mark.thorough(LONG)
 def test_names_and_data_with_dollars(path, name):
     found = shap.Explanation(
         normal(4, 2),
@@ -162,6 +166,7 @@ def test_pictures_are_described_and_titled_once(path):
     assert page.subheads == captions
 
 
+@pytest.mark.thorough(LONG)
 def test_outputs_that_differ_by_row_are_told_by_rank(path):
     x = normal(6, 3)
     found = Explainer(perceptron(3, 4), x, outputs=("top", 2))(x)

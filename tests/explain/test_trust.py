@@ -6,6 +6,7 @@ from keras import layers, ops
 
 from keras_ext.explain import Explainer, maps, metrics
 from tests.explain.models import Formula, normal
+from tests.thorough import LONG
 
 X = normal(4, 2)
 GRADIENTS = ("expected_gradients", "integrated_gradients", "deep")
@@ -42,6 +43,7 @@ def test_what_gradients_do_not_see_is_not_given_to_others(method):
     np.testing.assert_allclose(miss, np.array([0, 1, 2]) / 4.5, atol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_a_part_that_rounds_leaves_a_gap():
     inputs = keras.Input((2,))
     rounded = layers.Lambda(lambda x: x[:, :1] + ops.floor(3 * x[:, 1:]))(inputs)
@@ -82,6 +84,7 @@ def test_outputs_that_change_from_call_to_call_are_told():
         Explainer(model, X)
 
 
+@pytest.mark.thorough(LONG)
 def test_additivity_asks_what_keras_predicts():
     """Rows that were paired with the wrong inputs have values that add up."""
     frame = pd.DataFrame(X, columns=["b", "a"])

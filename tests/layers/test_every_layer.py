@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from tests.cases import LAYERS
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 CASES = [
     pytest.param(case, id=f"{name}-{i}" if i else name)
@@ -217,6 +217,7 @@ def test_shapes_are_kept_and_seeds_checked(case):
 
 
 @representative_layers
+@pytest.mark.thorough(LONG)
 def test_trains_on_two_replicas(case, strategies):
     with strategies(2).scope():
         model = keras.Sequential(

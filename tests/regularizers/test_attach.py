@@ -8,6 +8,7 @@ from keras import layers
 import keras_ext as kx
 from keras_ext._anatomy._sublayers import weight_paths
 from keras_ext.regularizers import L2, attach
+from tests.thorough import LONG
 
 X = np.random.default_rng(0).normal(size=(4, 8, 6)).astype("float32")
 
@@ -52,6 +53,7 @@ def test_the_losses_of_the_model_contain_it():
     assert float(sum(model.losses)) == pytest.approx(penalty(model, paths, 0.25))
 
 
+@pytest.mark.thorough(LONG)
 def test_a_compiled_model_trains_with_it_from_the_next_fit_on():
     # Recurrent layers take long to trace.
     model = make_model(layers.GlobalAveragePooling1D())

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext import regularizers as r
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 # From the class to how it is made, with a penalty, and what is its strength.
 REGULARIZERS = {
@@ -125,6 +125,7 @@ def test_a_running_step_follows_it(make, name, jit_compile):
 
 
 @some_regularizers
+@pytest.mark.thorough(LONG)
 def test_replicas_do_not_change_it(make, name, strategies):
     kernels = []
     for replicas in (1, 2):

@@ -11,7 +11,7 @@ from scipy.stats import entropy
 
 import keras_ext as kx
 from keras_ext.uncertainty import mc_predict
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(7, 5)).astype("float32")
@@ -120,9 +120,8 @@ def test_only_dropout_is_active_and_the_model_is_left_alone():
     assert "call" not in vars(drop)
 
 
-@pytest.mark.parametrize(
-    "recurrent", thorough_but({"SimpleRNN"}, ["LSTM", "GRU", "SimpleRNN"])
-)
+@pytest.mark.parametrize("recurrent", ["LSTM", "GRU", "SimpleRNN"])
+@pytest.mark.thorough(LONG)
 def test_recurrent_layers_drop(recurrent):
     x = RNG.normal(size=(3, 4, 2))
     for kwargs in ({"dropout": 0.5}, {"recurrent_dropout": 0.5}, {}):

@@ -12,7 +12,7 @@ from tests.diagnostics.test_find_batch_size import (
     model_of_known_size,
     model_without_room,
 )
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 X = np.random.default_rng(0).normal(size=(96, 4)).astype("float32")
 Y = np.cos(X[:, :1])
@@ -33,6 +33,7 @@ def test_takes_the_largest_that_fits():
     assert batches.drawn_sizes == (32,)
 
 
+@pytest.mark.thorough(LONG)
 def test_takes_the_fastest():
     batches = make_batches()
     finder = BatchSizeFinder(batches, steps=2, sizes=[8, 32])
@@ -41,6 +42,7 @@ def test_takes_the_fastest():
     assert [t.batch_size for t in finder.result.trials] == [8, 32]
 
 
+@pytest.mark.thorough(LONG)
 def test_training_is_as_with_the_size_from_the_beginning():
     weights = []
     for search in (False, True):
@@ -75,6 +77,7 @@ def test_says_so_if_nothing_fits():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.thorough(LONG)
 def test_obeys_the_limit_of_memory():
     batches = make_batches()
     finder = BatchSizeFinder(batches, memory_limit=1.0, steps=1, mode="largest")
@@ -84,6 +87,7 @@ def test_obeys_the_limit_of_memory():
 
 @pytest.mark.hardware
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.thorough(LONG)
 def test_obeys_the_limit_when_the_process_has_the_memory_already():
     """512 samples need 164 MB, and 64 of them 20 MB."""
     x, y = np.repeat(X, 6, axis=0), np.repeat(Y, 6, axis=0)

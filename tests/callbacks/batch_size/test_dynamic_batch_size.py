@@ -25,7 +25,7 @@ from keras_ext.controllers.batch_size import (
 )
 from keras_ext.controllers.batch_size._adascale_gain import adascale_gain
 from keras_ext.data import DynamicBatches
-from tests.thorough import MATRIX, STATISTICS, thorough_but
+from tests.thorough import LONG, MATRIX, STATISTICS, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 4)).astype("float32")
@@ -213,7 +213,8 @@ def test_batches_count_by_their_samples(strategies, optimizer, replicas):
 WAYS = {"jit_compile": True, "steps_per_execution": 2, "run_eagerly": True}
 
 
-@pytest.mark.parametrize("way", thorough_but(["jit_compile"], WAYS))
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.thorough(LONG)
 def test_batches_count_by_their_samples_however_the_step_is_run(way):
     weighed, whole = make_model(), make_model()
     weighed.compile(keras.optimizers.SGD(0.05), "mse", **{way: WAYS[way]})
@@ -330,6 +331,7 @@ def test_batches_grow(mode):
     assert int(grown.optimizer.iterations) == 12 + 6 + 3
 
 
+@pytest.mark.thorough(LONG)
 def test_batches_grow_to_what_the_device_can_hold_and_then_accumulate():
     batches = DynamicBatches(X, Y, batch_size=8, shuffle=False)
     model = make_model()
@@ -368,6 +370,7 @@ class StopAt(keras.callbacks.Callback):
         self.model.stop_training = self.is_reached(logs["batch_size"])
 
 
+@pytest.mark.thorough(LONG)
 def test_batches_shrink_as_far_as_they_may():
     batches = DynamicBatches(X, Y, batch_size=16, sizes=[4, 8, 16, 32])
     grow = DynamicBatchSize(
@@ -388,7 +391,8 @@ def test_batches_shrink_as_far_as_they_may():
     assert history["learning_rate_gain"][-1] == 0.5
 
 
-@pytest.mark.parametrize("replicas", thorough_but([1], [1, 2]))
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.thorough(LONG)
 def test_policies_are_told_the_latest_logs(strategies, replicas):
     """In mid-epoch those so far, also with a metric that is not a number."""
     told = []
@@ -427,6 +431,7 @@ def test_policies_are_told_the_latest_logs(strategies, replicas):
     assert history["batch_size"] == [8, 8]
 
 
+@pytest.mark.thorough(LONG)
 def test_a_second_fit_begins_with_the_first_size_again():
     batches = DynamicBatches(X, Y, batch_size=8)
     grow = DynamicBatchSize([(1, 2)], mode="rebatch", data=batches)
@@ -453,6 +458,7 @@ def test_noise_scale_is_in_samples_whatever_the_size_of_the_batch():
     assert history["gradient_noise_scale"][-1] == pytest.approx(truth, rel=0.5)
 
 
+@pytest.mark.thorough(LONG)
 def test_all_together_on_two_replicas(strategies):
     """Batches that grow and then accumulate, a schedule, and the gain of AdaScale."""
     schedule = keras.optimizers.schedules.ExponentialDecay(0.05, 50, 0.9)
@@ -549,6 +555,7 @@ def test_a_schedule_is_read_where_the_small_batches_would_be():
     assert "_get_current_learning_rate" not in vars(model.optimizer)
 
 
+@pytest.mark.thorough(LONG)
 def test_growth_takes_the_place_of_decay():
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
         [23, 47], [0.1, 0.05, 0.0125]
@@ -616,6 +623,7 @@ class Constant(keras.layers.Layer):
         return self.w - inputs
 
 
+@pytest.mark.thorough(LONG)
 def test_gain_of_adascale_is_that_of_the_closed_form():
     """Samples around c and the loss |w - x|**2 / 2: gradient -c, covariance of x."""
     rng = np.random.default_rng(0)
@@ -722,9 +730,8 @@ POLICIES = {
 
 
 # One that looks at all noise, one at each element, and one at the logs.
-@pytest.mark.parametrize(
-    "policy", thorough_but(["NormTest", "AdAdaGrad", "OnPlateau"], POLICIES)
-)
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.thorough(LONG)
 def test_every_policy_grows_the_batch_at_the_optimum(policy):
     """There the gradient is nothing but noise."""
     x, y = noisy_data(1.0, 512)
@@ -746,6 +753,7 @@ def test_every_policy_grows_the_batch_at_the_optimum(policy):
     assert history["batch_size"][-1] >= 8
 
 
+@pytest.mark.thorough(LONG)
 def test_copy_is_new():
     grow = DynamicBatchSize(Interleaved([(1, 1), (2, 1)]), batch_size=8)
     make_model().fit(X, Y, batch_size=8, callbacks=[grow], verbose=0)
@@ -783,6 +791,7 @@ def test_rejects_bad_arguments(arguments, message):
         DynamicBatchSize(**{"policy": "noise_scale", "batch_size": 8, **arguments})
 
 
+@pytest.mark.thorough(LONG)
 def test_the_batch_size_need_not_be_told(strategies):
     """It is what the first batch has, over all replicas."""
     runs = []

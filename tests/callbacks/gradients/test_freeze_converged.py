@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks import DynamicBatchSize, FreezeConverged
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX, thorough_but
 
 
 class Scales(keras.layers.Layer):
@@ -87,6 +87,7 @@ def test_the_grace_period_counts_the_epochs_of_this_fit():
     assert stop.stopped_epoch == 8
 
 
+@pytest.mark.thorough(LONG)
 def test_what_is_excluded_goes_on_and_is_not_waited_for():
     stop = FreezeConverged(0.05, grace=0.1, exclude="/b$")
     history = fit(make_model(), stop).history
@@ -95,6 +96,7 @@ def test_what_is_excluded_goes_on_and_is_not_waited_for():
     assert history["frozen_fraction"][-1] == pytest.approx(2 / 3)
 
 
+@pytest.mark.thorough(LONG)
 def test_frozen_weights_keep_every_bit_with_momentum_and_decay():
     class Remember(keras.callbacks.Callback):
         seen = []
@@ -112,6 +114,7 @@ def test_frozen_weights_keep_every_bit_with_momentum_and_decay():
         np.testing.assert_array_equal(weights, remember.seen[start])
 
 
+@pytest.mark.thorough(LONG)
 def test_a_second_fit_starts_thawed():
     stop = FreezeConverged(1e9, grace=0.5)
     model = make_model()

@@ -10,6 +10,7 @@ from keras_ext.callbacks import (
     LayerwiseAdaptiveClipping,
 )
 from keras_ext.gradients import SkipNonFinite, SkipSpikes
+from tests.thorough import LONG
 
 Y = np.ones((64, 1))
 
@@ -100,6 +101,7 @@ class LastBatch(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize(("size", "seen"), [(400, 50), (40, 20)])
+@pytest.mark.thorough(LONG)
 def test_what_a_transform_objects_to_ends_the_training(size, seen):
     """At the next look: after 50 batches, or at the end of the epoch."""
     rule = SkipSpikes(warmup_steps=2, max_consecutive=3)
@@ -120,6 +122,7 @@ def test_what_a_transform_objects_to_ends_the_training(size, seen):
     assert model.optimizer is optimizer
 
 
+@pytest.mark.thorough(LONG)
 def test_each_of_several_callbacks_may_ask_for_an_error():
     callbacks = [
         LayerwiseAdaptiveClipping(nonfinite="raise"),

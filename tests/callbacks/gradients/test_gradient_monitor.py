@@ -23,7 +23,7 @@ from keras_ext.callbacks import (
 )
 from keras_ext.signals import GradientMoments
 from tests.rewind import rewound
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX, thorough_but
 
 X = np.random.default_rng(0).normal(size=(80, 6)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(80, 2)).astype("float32")
@@ -106,7 +106,8 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", thorough_but(["10 steps"], WAYS))
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.thorough(LONG)
 def test_records_what_a_tape_sees(way):
     """Also if several rows end before the host looks again."""
     history = monitored(every=3, model=make_model(**WAYS[way])).history
@@ -160,6 +161,7 @@ def test_one_transfer_for_each_row(monkeypatch):
 
 
 class TestFits:
+    @pytest.mark.thorough(LONG)
     def test_a_second_fit_starts_anew(self):
         model, monitor = model_as_new(), GradientMonitor(every=4)
         fit(model, [monitor], epochs=1)
@@ -172,6 +174,7 @@ class TestFits:
         monitor = monitored(epochs=5, fit_options={"initial_epoch": 4})
         assert set(monitor.history["epoch"]) == {4}
 
+    @pytest.mark.thorough(LONG)
     def test_copies_are_independent(self):
         _, monitor = logs_and_monitor()
         copied = copy.deepcopy(monitor)
@@ -180,6 +183,7 @@ class TestFits:
         fit(model_as_new(), [copied], epochs=1)
         assert len(copied.history["update"]) < len(monitor.history["update"])
 
+    @pytest.mark.thorough(LONG)
     def test_an_epoch_that_is_shorter_than_an_interval(self):
         monitor = GradientMonitor()
         logs = fit(model_as_new(), [monitor], epochs=6).history
@@ -207,6 +211,7 @@ class TestFits:
         one = logs_and_monitor()[1].history
         assert_same(one, history, rtol=1e-4, atol=1e-6)
 
+    @pytest.mark.thorough(LONG)
     def test_accumulation(self):
         """Two micro-batches of 4 in each update of the second epoch."""
         monitor = GradientMonitor(every=5)
@@ -226,6 +231,7 @@ def test_an_optimizer_that_accumulates_by_itself():
     assert model.optimizer is pipeline
 
 
+@pytest.mark.thorough(LONG)
 def test_clipping_by_another_callback_is_seen():
     for order in (1, -1):
         monitor = GradientMonitor(every=5)
@@ -275,6 +281,7 @@ def test_gradients_that_are_not_finite(every):
     assert np.isfinite(history["global"]["gradient_norm"][0])
 
 
+@pytest.mark.thorough(LONG)
 def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_float16")
     history = monitored().history
@@ -336,6 +343,7 @@ class TestFiles:
             second = second[len(first) :]
         self.check(second, monitor)
 
+    @pytest.mark.thorough(LONG)
     def test_csv_is_there_while_training(self, tmp_path):
         class Look(keras.callbacks.Callback):
             def on_train_batch_end(self, batch, logs=None):
@@ -347,6 +355,7 @@ class TestFiles:
         fit(model_as_new(), [monitor, look], epochs=1)
         assert len(look.text.splitlines()) == 1 + 2 * 3
 
+    @pytest.mark.thorough(LONG)
     def test_tensorboard(self, tmp_path):
         monitor = monitored(tensorboard=tmp_path, histograms=True)
         history, scalars, histograms = monitor.history, {}, {}
@@ -371,6 +380,7 @@ class TestFiles:
             np.testing.assert_array_equal(counts, history["histograms"][i, 0, 1:])
         assert ("threshold/all", 5) not in scalars  # there is no clipping
 
+    @pytest.mark.thorough(LONG)
     def test_tensorboard_finds_its_histograms(self, tmp_path):
         accumulator = pytest.importorskip(
             "tensorboard.backend.event_processing.event_accumulator"
@@ -420,6 +430,7 @@ class TestPlot:
         np.testing.assert_allclose(lower.lines[1].get_ydata(), ratios[:, 1])
         assert lower.lines[-1].get_ydata() == [1e-3, 1e-3]
 
+    @pytest.mark.thorough(LONG)
     def test_zero_gradients_and_nan_are_left_white(self):
         model = make_model()
         model.get_layer("head").kernel.assign(np.zeros((8, 2)))

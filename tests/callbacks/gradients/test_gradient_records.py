@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_ext.callbacks import GradientMonitor
 from keras_ext.callbacks.gradients import _gradient_records
+from tests.thorough import LONG
 
 X = np.ones((12, 2), "float32")
 
@@ -71,6 +72,7 @@ def fill_tensorboard(monkeypatch, place):
         (fill_tensorboard, "board"),
     ],
 )
+@pytest.mark.thorough(LONG)
 def test_a_full_disk_warns_once_and_training_goes_on(fill, name, tmp_path, monkeypatch):
     fill(monkeypatch, tmp_path)
     option = "tensorboard" if name == "board" else "path"

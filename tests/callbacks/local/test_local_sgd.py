@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_ext.callbacks import ElasticAveraging, LocalSGD, PostLocalSGD
 from tests.distribute import workers
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX, thorough_but
 
 
 def linear(strategy, make_optimizer=None, constraint=None):
@@ -85,6 +85,7 @@ def test_on_one_replica_it_is_ordinary_training(make, jit_compile):
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_ends_where_two_parabolas_balance(strategies):
     """Each replica has its own; in H steps it goes 1 - (1 - rate * curvature)^H."""
     x = np.array([[1.0, 0, 0]] * 4 + [[0.5, 0, 0]] * 4, "float32")
@@ -107,6 +108,7 @@ def test_ends_where_two_parabolas_balance(strategies):
         np.testing.assert_allclose(weight, pulls @ minima / pulls.sum(), rtol=1e-4)
 
 
+@pytest.mark.thorough(LONG)
 def test_who_looks_sees_the_mean(strategies, tmp_path):
     """Also a callback that comes before it, in the middle of an epoch."""
     model = linear(strategies(2))
@@ -127,6 +129,7 @@ def test_who_looks_sees_the_mean(strategies, tmp_path):
     assert "save" not in vars(model)
 
 
+@pytest.mark.thorough(LONG)
 def test_statistics_of_batch_normalization_are_averaged(strategies):
     with strategies(2).scope():
         norm = keras.layers.BatchNormalization(momentum=0.0)
@@ -140,6 +143,7 @@ def test_statistics_of_batch_normalization_are_averaged(strategies):
 
 
 @pytest.mark.usefixtures("graphs_as_shipped")
+@pytest.mark.thorough(LONG)
 def test_constraints_are_met_on_each_replica(strategies):
     model = linear(strategies(2), constraint="non_neg")
     oracle = workers.Workers(model.get_weights()[0])

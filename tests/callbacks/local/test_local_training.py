@@ -12,10 +12,11 @@ import keras_ext as kx
 from keras_ext.callbacks import ElasticAveraging, LocalSGD, PostLocalSGD
 from tests.callbacks.local.test_local_sgd import copies, fit, linear
 from tests.distribute import workers
-from tests.thorough import TRAININGS
+from tests.thorough import LONG, TRAININGS
 
 
 @pytest.mark.parametrize("make", [LocalSGD, ElasticAveraging])
+@pytest.mark.thorough(LONG)
 def test_a_step_that_is_not_finite_is_left_out(make, strategies):
     x, y = workers.arrays()
     # Of the second batch, the part of the second replica.
@@ -156,6 +157,7 @@ def test_a_training_that_was_killed_ends_where_it_would_have(
 
 
 @pytest.mark.parametrize("make", [LocalSGD, PostLocalSGD, ElasticAveraging])
+@pytest.mark.thorough(LONG)
 def test_a_used_one_can_be_pickled_and_has_plain_logs(make):
     model = linear(tf.distribute.get_strategy())
     local = make(4)

@@ -5,12 +5,14 @@ import pytest
 from keras_ext.callbacks import LocalSGD, PostLocalSGD
 from tests.callbacks.local.test_local_sgd import copies, fit, linear
 from tests.distribute import workers
+from tests.thorough import LONG
 
 
 def rate_of(epoch):
     return workers.RATE if epoch < 2 else workers.RATE / 10
 
 
+@pytest.mark.thorough(LONG)
 def test_begins_with_the_first_decay_of_the_learning_rate(strategies):
     """With Adam, of which steps alone that are averaged are not a step together."""
     adam = lambda: keras.optimizers.Adam(workers.RATE)  # noqa: E731
@@ -25,6 +27,7 @@ def test_begins_with_the_first_decay_of_the_learning_rate(strategies):
     np.testing.assert_allclose(copies(model), copies(by_hand), rtol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_begins_with_a_given_epoch_and_again_in_each_fit(strategies):
     model = linear(strategies(1))
     local = PostLocalSGD(5, start_epoch=1)

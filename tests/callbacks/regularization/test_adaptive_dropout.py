@@ -6,7 +6,7 @@ import tensorflow as tf
 import keras_ext as kx
 from benchmarks._data import digits
 from keras_ext.callbacks import AdaptiveDropout
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 X, Y = digits()
 TRAIN, VALIDATION = (X[:150], Y[:150]), (X[150:450], Y[150:450])
@@ -36,6 +36,7 @@ def fit(model, callback, epochs=8, **options):
     ).history
 
 
+@pytest.mark.thorough(LONG)
 def test_raises_the_rate_of_a_model_that_overfits():
     model = make_model(keras.layers.Dropout(0.1), keras.layers.Dropout(0.3))
     callback = AdaptiveDropout(TRAIN, VALIDATION, target_gap=0.1, max_rate=0.9)
@@ -48,6 +49,7 @@ def test_raises_the_rate_of_a_model_that_overfits():
     assert 0.1 < low < high <= 0.9
 
 
+@pytest.mark.thorough(LONG)
 def test_lowers_the_rate_of_a_model_that_does_not():
     """Validated on what it is trained on, a model never overfits."""
     model = make_model(keras.layers.Dropout(0.4))
@@ -73,6 +75,7 @@ MAKE = {
         pytest.param(True, "ours", marks=pytest.mark.thorough(MATRIX)),
     ],
 )
+@pytest.mark.thorough(LONG)
 def test_the_running_step_uses_the_new_rate(jit_compile, name):
     """At a rate of 0.9 the mean square of the output is ten times as large."""
 
@@ -125,6 +128,7 @@ def test_spatial_dropout_drops_whole_channels(layer, shape):
     assert "call" not in vars(layer)
 
 
+@pytest.mark.thorough(LONG)
 def test_a_rate_of_zero_can_be_raised_saved_and_trained_on(tmp_path):
     model = make_model(keras.layers.Dropout(0.0))
     controller = Scripted([0.0, 0.0, 9.0])

@@ -8,7 +8,7 @@ import pytest
 import keras_ext as kx
 from benchmarks._data import digits
 from keras_ext.callbacks import AdaptiveRegularization
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 mpl.use("agg")
 X, LABELS = digits()
@@ -137,6 +137,7 @@ def test_losses_are_measured_without_what_regularization_adds():
     assert callback.decisions[0]["validation_loss"] == pytest.approx(validation, 1e-4)
 
 
+@pytest.mark.thorough(LONG)
 def test_measuring_changes_nothing_about_the_training():
     weights = []
     for with_callback in (True, False):
@@ -153,6 +154,7 @@ def test_measuring_changes_nothing_about_the_training():
         np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_regularizes_a_model_that_overfits_and_says_so():
     model = make_model(width=64)
     callback = AdaptiveRegularization(TRAIN, VALIDATION, target_gap=0.1, rule="gap")
@@ -178,6 +180,7 @@ def test_regularizes_a_model_that_overfits_and_says_so():
 
 
 @pytest.mark.parametrize("effect", [0.1, 0.2])
+@pytest.mark.thorough(LONG)
 def test_closed_loop_of_the_gap(effect):
     """The gap at rest is 0.6 - effect * strength; half the way in every epoch."""
     gap = [0.6]
@@ -249,6 +252,7 @@ def test_nan_does_not_raise():
     assert [row["strength"] for row in rows] == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.thorough(LONG)
 def test_include_and_exclude():
     callback = AdaptiveRegularization(
         TRAIN, VALIDATION, include=["rate", "decay"], exclude="dropout"

@@ -6,7 +6,7 @@ import pytest
 
 import keras_ext as kx
 from keras_ext.callbacks import DropoutBatchNormBalance
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 RNG = np.random.default_rng(0)
 MEAN, STD = 1.0, 2.0
@@ -55,6 +55,7 @@ def test_the_ratio_is_that_of_theory(make, rate):
     assert history["variance_ratio"] == [callback.ratios["drop", "norm"]]
 
 
+@pytest.mark.thorough(LONG)
 def test_every_pair_that_has_an_influence_and_no_other():
     model = make_model(
         norm("first"),
@@ -82,6 +83,7 @@ def test_every_pair_that_has_an_influence_and_no_other():
     assert "estimated anew" in lines[-1]
 
 
+@pytest.mark.thorough(LONG)
 def test_measuring_changes_nothing_about_the_training():
     weights = []
     for with_callback in (True, False):
@@ -146,6 +148,7 @@ def test_follows_a_rate_that_is_live():
     assert history["variance_ratio"] == pytest.approx([1.0, shift(0.5)], rel=0.03)
 
 
+@pytest.mark.thorough(LONG)
 def test_two_replicas_jit_and_a_copy(strategies):
     callback = DropoutBatchNormBalance((X, Y))
     fit(make_model(keras.layers.Dropout(0.5), norm(), jit_compile=True), callback)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks import RecalibrateBatchNorm
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(2.0, 3.0, size=(600, 6)).astype("float32")
@@ -57,6 +57,7 @@ def assert_calibrated(model, layer, x=X, **tolerance):
         pytest.param({"run_eagerly": True}, marks=pytest.mark.thorough(MATRIX)),
     ],
 )
+@pytest.mark.thorough(LONG)
 def test_statistics_are_those_of_the_inputs_of_each_layer(options):
     """Of the later ones too, which see what the earlier ones make of their new ones."""
     norms = [norm(), norm()]
@@ -90,6 +91,7 @@ def test_the_validation_of_the_epoch_is_made_with_the_new_statistics():
     assert history["val_loss"][1] != pytest.approx(again.evaluate(X, Y, verbose=0))
 
 
+@pytest.mark.thorough(LONG)
 def test_every_epoch_without_validation():
     model = make_model(norm())
     seen = []
@@ -105,6 +107,7 @@ def test_every_epoch_without_validation():
     assert seen == [False, True, False, True]
 
 
+@pytest.mark.thorough(LONG)
 def test_a_shared_layer_counts_all_that_it_gets_and_a_mask_leaves_out():
     inputs = keras.Input((4, 5))
     masked = keras.layers.Masking()(inputs)
@@ -143,6 +146,7 @@ def test_channels_first_and_convolutions():
     np.testing.assert_allclose(layer.moving_variance, x.var((0, 2, 3)), rtol=1e-4)
 
 
+@pytest.mark.thorough(LONG)
 def test_mixed_precision_and_frozen_layers():
     keras.config.set_dtype_policy("mixed_float16")
     frozen = norm(trainable=False)
@@ -154,6 +158,7 @@ def test_mixed_precision_and_frozen_layers():
     np.testing.assert_allclose(live.moving_mean, inputs.mean(0), rtol=0.01, atol=0.01)
 
 
+@pytest.mark.thorough(LONG)
 def test_max_rows_and_two_replicas(strategies):
     with strategies(2).scope():
         layer = norm()
@@ -163,6 +168,7 @@ def test_max_rows_and_two_replicas(strategies):
     assert_calibrated(model, layer, rows)
 
 
+@pytest.mark.thorough(LONG)
 def test_can_be_copied_after_a_fit():
     callback = RecalibrateBatchNorm((X, Y))
     fit(make_model(norm()), callback)

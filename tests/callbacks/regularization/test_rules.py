@@ -19,7 +19,7 @@ from tests.callbacks.regularization.perceptron import (
     fit,
     plain_model,
 )
-from tests.thorough import TRAININGS, thorough_but
+from tests.thorough import LONG, thorough_but
 
 mpl.use("agg")
 RULES = ("gap", "hypergradient", "population")
@@ -57,9 +57,8 @@ RIDGES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("rule", "epochs", "first"), thorough_but(RIDGES[:1], RIDGES, TRAININGS)
-)
+@pytest.mark.parametrize(("rule", "epochs", "first"), RIDGES)
+@pytest.mark.thorough(LONG)
 def test_the_best_ridge_is_found(rule, epochs, first):
     train, validation, best, lowest = ridge()
     penalty = keras.regularizers.L2(first)
@@ -145,9 +144,8 @@ def test_one_trace_a_second_fit_and_a_copy(rule, jit_compile):
     assert "not moved: norm/momentum 0.99" in copied.report()
 
 
-@pytest.mark.parametrize(
-    "rule", thorough_but(["hypergradient"], ["hypergradient", "population"])
-)
+@pytest.mark.parametrize("rule", ["hypergradient", "population"])
+@pytest.mark.thorough(LONG)
 def test_two_replicas_train_as_one(rule, strategies):
     values = []
     for replicas in (1, 2):

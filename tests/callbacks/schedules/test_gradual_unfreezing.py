@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks import GradualUnfreezing
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 4)).astype("float32")
@@ -61,6 +61,7 @@ def test_layers_move_from_their_epoch_on(jit_compile):
     assert history["nonfinite_steps"] == [0] * 6
 
 
+@pytest.mark.thorough(LONG)
 def test_is_what_keras_does_when_it_is_compiled_anew():
     """With plain SGD, which remembers nothing."""
     model = make_model()
@@ -191,6 +192,7 @@ def test_statistics_move_if_they_are_not_to_be_frozen():
     assert moved == [False, False, True, True]
 
 
+@pytest.mark.thorough(LONG)
 def test_batch_normalization_in_a_model_that_is_built_by_its_first_step():
     layers = [keras.layers.BatchNormalization(name="norm"), keras.layers.Dense(2)]
     model = keras.Sequential(layers)

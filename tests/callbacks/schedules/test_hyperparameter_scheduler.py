@@ -7,6 +7,7 @@ import pytest
 
 import keras_ext as kx
 from keras_ext.callbacks import HyperparameterScheduler
+from tests.thorough import LONG
 
 X = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
 Y = X[:, :1]
@@ -106,6 +107,7 @@ def test_epochs_are_counted_as_fit_does():
     assert fit(model, copy.deepcopy(callback), epochs=1)["dropout/rate"] == [0.0]
 
 
+@pytest.mark.thorough(LONG)
 def test_works_with_the_callback_that_wraps_the_optimizer():
     model = make_model()
     schedule = HyperparameterScheduler({"optimizer/weight_decay": [(0, 0.5)]})

@@ -21,7 +21,7 @@ from keras_ext.callbacks import (
     StopWhen,
 )
 from tests.rewind import rewound
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 4)).astype("float32")
@@ -167,12 +167,14 @@ def on_one_and_two_replicas(strategies):
 
 
 @pytest.mark.parametrize("name", SAME)
+@pytest.mark.thorough(LONG)
 def test_two_replicas_log_what_one_does(name, on_one_and_two_replicas):
     one, two = on_one_and_two_replicas
     assert len(one[name]) == 3
     np.testing.assert_allclose(one[name], two[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_all_of_them_together_with_others_under_xla():
     callbacks = watching()
     others = [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks import EvidenceBasedEarlyStopping
-from tests.thorough import thorough_but
+from tests.thorough import LONG
 
 ROWS, BATCH, INPUTS = 96, 8, 6
 RNG = np.random.default_rng(3)
@@ -44,7 +44,8 @@ def evidence(gradients):
     return 1 - np.mean(t**2) * (count - 3) / (count - 1)
 
 
-@pytest.mark.parametrize("jit_compile", thorough_but([False], [False, True]))
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.thorough(LONG)
 def test_equals_the_definition(jit_compile):
     stop = EvidenceBasedEarlyStopping()
     history = fit(make_model(jit_compile=jit_compile), stop, epochs=2).history
@@ -53,6 +54,7 @@ def test_equals_the_definition(jit_compile):
     assert expected < -5
 
 
+@pytest.mark.thorough(LONG)
 def test_two_replicas_are_two_samples(strategies):
     with strategies(2).scope():
         model = make_model()
@@ -67,6 +69,7 @@ def test_two_replicas_are_two_samples(strategies):
     assert history["gradient_evidence"] == pytest.approx([expected], rel=1e-4)
 
 
+@pytest.mark.thorough(LONG)
 def test_is_positive_at_the_minimum_of_the_training_loss_and_not_far_from_it():
     best = np.linalg.lstsq(X, Y, rcond=None)[0]
     for kernel, is_done in ((best, True), (best + 0.5, False)):
@@ -116,12 +119,14 @@ def test_is_averaged_over_epochs():
     assert history["gradient_evidence"] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.thorough(LONG)
 def test_one_batch_an_epoch_decides_nothing():
     stop = EvidenceBasedEarlyStopping(start_from_epoch=0)
     history = fit(make_model(), stop, epochs=1, batch_size=ROWS).history
     assert np.isnan(history["gradient_evidence"]).all()
 
 
+@pytest.mark.thorough(LONG)
 def test_a_second_fit_starts_from_nothing():
     model, stop = make_model(), EvidenceBasedEarlyStopping()
     first = fit(model, stop, epochs=1).history

@@ -5,7 +5,7 @@ import scipy.stats
 
 from keras_ext.callbacks import GradientNormEarlyStopping
 from tests.rewind import rewound
-from tests.thorough import TRAININGS, thorough_but
+from tests.thorough import LONG, TRAININGS, thorough_but
 
 
 @rewound
@@ -58,6 +58,7 @@ def test_stops_where_the_closed_form_says(relative):
     assert "below" in callback.stopped_by
 
 
+@pytest.mark.thorough(LONG)
 def test_patience_counts_from_start_from_epoch():
     options = {"relative": False, "patience": 2}
     for start in (0, 5):
@@ -65,6 +66,7 @@ def test_patience_counts_from_start_from_epoch():
         assert len(fit(quadratic(), callback).epoch) == start + 2
 
 
+@pytest.mark.thorough(LONG)
 def test_the_peak_may_be_before_start_from_epoch():
     norms = np.array(smoothed([2 * 8.0 * 0.8**t for t in range(100)]))
     below = int(np.flatnonzero(norms < 0.3 * norms.max())[0])
@@ -123,6 +125,7 @@ def test_restores_the_weights_with_the_smallest_norm(restore):
     assert model.get_weights()[0].item() == pytest.approx(expected)
 
 
+@pytest.mark.thorough(LONG)
 def test_stops_when_the_norm_no_longer_falls():
     class Level(keras.callbacks.Callback):
         """The weight falls for ten epochs, and then goes up and down."""
@@ -151,6 +154,7 @@ def test_stops_when_the_norm_no_longer_falls():
     assert stop.stopped_by.startswith("gradient norms of 8 epochs without a falling")
 
 
+@pytest.mark.thorough(LONG)
 def test_while_the_norm_falls_the_trend_does_not_stop():
     stop = GradientNormEarlyStopping(trend=4, patience=1, start_from_epoch=0)
     assert len(fit(quadratic(), stop, epochs=30).epoch) == 30

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ext.callbacks import LabelWaveEarlyStopping
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 ROWS = 20
 X = np.eye(ROWS, dtype="float32")
@@ -62,6 +62,7 @@ def averages(changes, window):
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 3])
+@pytest.mark.thorough(LONG)
 def test_stops_after_the_first_minimum(outputs):
     stop = LabelWaveEarlyStopping((X, X))
     _, history = fit(stop, CHANGES, outputs)
@@ -74,6 +75,7 @@ def test_stops_after_the_first_minimum(outputs):
 
 
 @pytest.mark.parametrize("restore", [False, True])
+@pytest.mark.thorough(LONG)
 def test_restores_the_weights_at_the_minimum(restore):
     stop = LabelWaveEarlyStopping((X, X), window=1, restore_best_weights=restore)
     model, history = fit(stop, CHANGES)
@@ -86,6 +88,7 @@ def test_restores_the_weights_at_the_minimum(restore):
     )
 
 
+@pytest.mark.thorough(LONG)
 def test_patience():
     stop = LabelWaveEarlyStopping((X, X), window=1, patience=2)
     fit(stop, [8, 4, 5, 3, 6, 7, 9])
@@ -93,18 +96,21 @@ def test_patience():
     assert stop.stopped_by.endswith("for 2 epochs")
 
 
+@pytest.mark.thorough(LONG)
 def test_a_rise_at_the_start_is_no_minimum():
     stop = LabelWaveEarlyStopping((X, X), window=1)
     fit(stop, [2, 5, 9, 7, 3, 4])
     assert stop.stopped_epoch == 6
 
 
+@pytest.mark.thorough(LONG)
 def test_predictions_that_stay_do_not_stop_training():
     stop = LabelWaveEarlyStopping((X, X), window=1)
     fit(stop, [5, 2, 0, 0, 0, 0, 0])
     assert stop.stopped_epoch is None
 
 
+@pytest.mark.thorough(LONG)
 def test_datasets_and_rows():
     data = tf.data.Dataset.from_tensor_slices((X, X)).batch(7)
     _, history = fit(LabelWaveEarlyStopping(data, window=1), CHANGES)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_ext.controllers import Bandit
+from tests.thorough import LONG
 
 STATIONARY = np.array([0.3, 0.4, 0.5, 0.6, 0.8])
 
@@ -68,11 +69,13 @@ def test_regret_is_within_the_bound():
 @pytest.mark.parametrize(
     ("rounds", "forgetting", "at_least"), [(2000, 1.0, 0.74), (2000, 0.98, 0.64)]
 )
+@pytest.mark.thorough(LONG)
 def test_comes_near_the_best_fixed_arm(rounds, forgetting, at_least):
     """The best arm earns 0.8, chance 0.52; who forgets has to go on trying."""
     assert mean_reward([STATIONARY] * rounds, forgetting=forgetting) > at_least
 
 
+@pytest.mark.thorough(LONG)
 def test_forgetting_follows_an_arm_that_changes():
     """Each arm in turn is the best for 250 rounds: a fixed one earns 0.4."""
     chances = np.full((2000, 5), 0.3)

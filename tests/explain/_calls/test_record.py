@@ -14,6 +14,7 @@ from keras_ext.explain._calls._record import (
 from keras_ext.explain._lookups import Lookups
 from tests.explain.models import normal, outputs_of, two_inputs
 from tests.explain.problems import problem_of
+from tests.thorough import LONG
 
 ROWS = {"number": normal(2, 2), "tokens": np.array([[1, 2, 1], [0, 3, 6]])}
 
@@ -32,6 +33,7 @@ def recorded(problem, look):
     return columns.numpy(), kept[-1]
 
 
+@pytest.mark.thorough(LONG)
 def test_calls_are_noted_in_their_order_and_where_they_come_from():
     model = two_inputs()
 

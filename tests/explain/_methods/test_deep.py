@@ -10,7 +10,7 @@ from keras_ext.explain._calls import _kinds
 from keras_ext.explain._calls._record import Call
 from keras_ext.explain._methods import _deep_rules
 from tests.explain.models import normal, outputs_of, perceptron
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX
 
 X, BACKGROUND = normal(5, 6, seed=1), normal(7, 6, seed=2)
 
@@ -46,11 +46,10 @@ def images():
     )
 
 
-@pytest.mark.parametrize(
-    "make", thorough_but({perceptron, images}, [perceptron, gated, normalized, images])
-)
+@pytest.mark.parametrize("make", [perceptron, gated, normalized, images])
 @pytest.mark.filterwarnings("ignore:The structure of:UserWarning")
 @pytest.mark.filterwarnings("ignore:Your TensorFlow version:UserWarning")
+@pytest.mark.thorough(LONG)
 def test_is_what_shap_finds_where_shap_is_right(make):
     model = make()
     shape = model.input_shape[1:]
@@ -95,6 +94,7 @@ def assert_adds_up(explainer, model, x, nodes=1):
         lambda: layers.TimeDistributed(layers.Dense(2, "tanh")),
     ],
 )
+@pytest.mark.thorough(LONG)
 def test_layers_without_a_rule_are_integrated(make):
     model = keras.Sequential(
         [keras.Input((5, 3)), make(), layers.Flatten(), layers.Dense(1)]
@@ -126,6 +126,7 @@ def test_softmax_stays_tame_where_logits_coincide():
         np.testing.assert_allclose(values, [0.0, 0.5 - 0.880797], atol=1e-3)
 
 
+@pytest.mark.thorough(LONG)
 def test_log_odds_and_functions_of_outputs():
     model = perceptron(6, 3, "softmax")
     for kwargs in ({"link": "logit"}, {"outputs": lambda y: y[:, 0] * y[:, 1]}):
@@ -194,6 +195,7 @@ def test_activations_have_rules():
     assert np.mean(known) > 0.9
 
 
+@pytest.mark.thorough(LONG)
 def test_convolutions_in_mixed_precision():
     keras.config.set_dtype_policy("mixed_float16")
     model = images()

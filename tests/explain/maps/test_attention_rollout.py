@@ -7,7 +7,7 @@ from keras import layers
 
 from keras_ext.explain.maps import attention_rollout
 from tests.explain.models import normal, perceptron
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 REFERENCE = np.load(Path(__file__).parents[2] / "fixtures" / "torch_attention.npz")
 X = REFERENCE["x"]
@@ -51,6 +51,7 @@ def test_is_that_of_torch(kind):
     np.testing.assert_allclose(model(X), REFERENCE["outputs"], atol=1e-4)
 
 
+@pytest.mark.thorough(LONG)
 def test_queries_heads_and_small_batches():
     model = of_torch("functional")
     expected = REFERENCE["rollout"]
@@ -61,6 +62,7 @@ def test_queries_heads_and_small_batches():
     np.testing.assert_allclose(found, REFERENCE["rollout_max"], atol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_chosen_layers_and_the_part_that_goes_around():
     model = of_torch("blocks")
     paths = ["block0/block0_attention", "block1/block1_attention"]

@@ -8,6 +8,7 @@ from keras import layers, ops
 from keras_ext.explain.maps import grad_cam, layer_cam
 from tests.explain.maps import captum
 from tests.explain.models import normal, perceptron, two_inputs
+from tests.thorough import LONG
 
 X = normal(3, 6, 6, 2)
 
@@ -62,6 +63,7 @@ def test_closed_form_in_models_of_any_kind(make):
     assert "call" not in vars(conv)
 
 
+@pytest.mark.thorough(LONG)
 def test_attention_within_a_layer_is_no_image():
     inputs = keras.Input((6, 6, 2))
     conv = convolution(name="conv")
@@ -73,6 +75,7 @@ def test_attention_within_a_layer_is_no_image():
     )
 
 
+@pytest.mark.thorough(LONG)
 def test_chunks_and_xla_change_nothing():
     model = captum.model()
     whole = grad_cam(model, captum.X, outputs=None)
@@ -81,6 +84,7 @@ def test_chunks_and_xla_change_nothing():
     np.testing.assert_allclose(chunks, whole, atol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_images_among_other_inputs():
     image, number = keras.Input((6, 6, 2), name="image"), keras.Input((3,), name="n")
     pooled = layers.GlobalAveragePooling2D()(convolution(strides=2)(image))
@@ -91,6 +95,7 @@ def test_images_among_other_inputs():
     assert grad_cam(model, x, resize=False).shape == (3, 3, 3)
 
 
+@pytest.mark.thorough(LONG)
 def test_says_what_is_missing():
     with pytest.raises(ValueError, match="`layer` must be given for a model in which"):
         grad_cam(perceptron(), normal(2, 6))

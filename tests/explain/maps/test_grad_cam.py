@@ -1,9 +1,12 @@
 import numpy as np
+import pytest
 
 from keras_ext.explain.maps import grad_cam
 from tests.explain.maps import captum
+from tests.thorough import LONG
 
 
+@pytest.mark.thorough(LONG)
 def test_is_that_of_captum():
     model, x = captum.model(), captum.X
     for layer in ("rectified", model.get_layer("rectified")):

@@ -7,6 +7,7 @@ from keras_ext.explain.maps import lime
 from keras_ext.explain.maps._lime import kernel, ridge
 from tests.explain.maps import captum
 from tests.explain.models import convnet, linear, normal, perceptron, two_inputs
+from tests.thorough import LONG
 
 WEIGHTS = np.array([1.0, -2.0, 0.5, 3.0])
 
@@ -48,6 +49,7 @@ def test_groups_have_one_coefficient():
     assert (found[:, 0, 0] == found[:, 1, 1]).all()
 
 
+@pytest.mark.thorough(LONG)
 def test_a_row_has_the_same_map_alone_and_among_others():
     model, x = perceptron(outputs=3), normal(4, 6)
     whole = lime(model, x, num_samples=50)

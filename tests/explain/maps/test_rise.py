@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_ext.explain.maps import rise
 from keras_ext.explain.maps._rise import Masks
 from tests.explain.models import convnet, normal, perceptron, two_inputs
+from tests.thorough import LONG
 
 
 def masks_by_resizing(masks, size):
@@ -50,6 +51,7 @@ def test_masks_show_what_they_should_of_every_place():
     assert Masks((6, 5, 4), 3, 2, 0.5, 0)[:].shape == (3, 120)
 
 
+@pytest.mark.thorough(LONG)
 def test_a_row_has_the_same_map_alone_and_among_others():
     model, x = perceptron(outputs=3), normal(4, 6)
     whole = rise(model, x, num_masks=30)

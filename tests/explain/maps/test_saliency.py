@@ -6,21 +6,25 @@ from keras import layers
 from keras_ext.explain.maps import saliency
 from tests.explain.maps import captum
 from tests.explain.models import linear, normal, outputs_of, perceptron, two_inputs
+from tests.thorough import LONG
 
 
 @pytest.mark.parametrize("batch_size", ["auto", 4])
+@pytest.mark.thorough(LONG)
 def test_is_that_of_captum(batch_size):
     model = captum.model()
     found = saliency(model, captum.X, outputs=captum.TARGET, batch_size=batch_size)
     np.testing.assert_allclose(found, captum.REFERENCE["saliency"], atol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_sign_of_a_linear_model():
     weights = [1.0, -2.0, 0.0]
     found = saliency(linear(weights), normal(4, 3), absolute=False)
     np.testing.assert_allclose(found, np.tile(weights, (4, 1)), atol=1e-7)
 
 
+@pytest.mark.thorough(LONG)
 def test_several_inputs_and_outputs():
     model = two_inputs()
     tokens = np.random.default_rng(0).integers(0, 7, (5, 3))
@@ -43,12 +47,14 @@ def outputs(model, x):
     return y["kind"], y["size"]
 
 
+@pytest.mark.thorough(LONG)
 def test_more_outputs_than_one_graph_goes_back_from():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(20)])
     found = saliency(model, normal(2, 3), outputs=None, absolute=False)
     np.testing.assert_allclose(found[1], model.get_weights()[0], atol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_xla_changes_nothing():
     model, x = perceptron(), normal(3, 6)
     np.testing.assert_allclose(

@@ -3,6 +3,7 @@ import pytest
 
 from keras_ext.explain.maps import saliency, smooth_grad
 from tests.explain.models import Formula, normal, perceptron, two_inputs
+from tests.thorough import LONG
 
 X = normal(5, 6)
 
@@ -22,6 +23,7 @@ def test_noise_of_the_range_of_the_row():
     np.testing.assert_allclose(found, expected, atol=0.03)  # 4 standard errors
 
 
+@pytest.mark.thorough(LONG)
 def test_chunks_and_other_rows_change_nothing():
     model = perceptron(outputs=3)
     whole = smooth_grad(model, X, num_samples=7, seed=3)
@@ -30,6 +32,7 @@ def test_chunks_and_other_rows_change_nothing():
     assert not np.allclose(whole, smooth_grad(model, X, num_samples=7))
 
 
+@pytest.mark.thorough(LONG)
 def test_tokens_get_noise_in_their_embeddings():
     rng = np.random.default_rng(0)
     x = {"number": normal(3, 2), "tokens": rng.integers(0, 7, (3, 3))}

@@ -5,6 +5,7 @@ import shap
 from keras_ext.explain import Explainer
 from keras_ext.explain.metrics import additivity
 from tests.explain.models import convnet, linear, normal
+from tests.thorough import LONG
 
 X = normal(5, 3)
 
@@ -19,6 +20,7 @@ def test_values_that_miss_the_output():
     np.testing.assert_allclose(additivity(found, explainer, x=X), expected, rtol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_several_outputs_and_chosen_ones():
     model, x = convnet(), normal(3, 4, 4, 1)
     explainer = Explainer(

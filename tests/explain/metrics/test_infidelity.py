@@ -8,6 +8,7 @@ from keras_ext.explain import Explainer
 from keras_ext.explain.metrics import infidelity
 from tests.explain.metrics import captum
 from tests.explain.models import linear, normal, perceptron, two_inputs
+from tests.thorough import LONG
 
 D = captum.REFERENCE
 X, BACKGROUND = normal(4, 6, seed=1), normal(7, 6, seed=2)
@@ -39,6 +40,7 @@ def test_a_linear_model_has_none():
     assert infidelity(local, explainer, x=X, perturbations=normal(9, 6)).max() < 1e-9
 
 
+@pytest.mark.thorough(LONG)
 def test_no_values_that_add_up_are_better_than_those_of_shapley():
     # They are the best of these for sets that are drawn by the weights of Kernel SHAP.
     explainer = Explainer(perceptron(), BACKGROUND)

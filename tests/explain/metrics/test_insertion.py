@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 
 from keras_ext.explain import Explainer
 from keras_ext.explain.metrics import deletion, insertion
 from tests.explain.models import linear, normal, perceptron
+from tests.thorough import LONG
 
 X, BACKGROUND = normal(4, 6, seed=1), normal(7, 6, seed=2)
 
@@ -16,6 +18,7 @@ def test_a_linear_model_gains_its_values_one_after_the_other():
     np.testing.assert_allclose(outputs, found.base_values[:, None] + gained, atol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_it_is_deletion_in_the_opposite_order():
     explainer = Explainer(perceptron(), BACKGROUND)
     found = explainer(X)

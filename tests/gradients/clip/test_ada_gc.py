@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_ext.gradients import AdaGC
 from keras_ext.optimizers import GradientPipeline
 from tests.streams import FIXTURES, STREAM, assert_equal_streams, transformed
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 REFERENCE = dict(np.load(FIXTURES / "ada_gc.npz"))
 # Those of make_ada_gc.py.
@@ -92,6 +92,7 @@ def test_the_floor_is_shared_by_the_weights():
     np.testing.assert_allclose([c[0] for c in clipped], 0.01 / 2, rtol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_the_limit_of_growing_gradients_follows_slowly():
     """As documented: twice as much in about 700 updates."""
     after = norms_after(AdaGC(warmup_steps=1), [1.0, *[100.0] * 701])

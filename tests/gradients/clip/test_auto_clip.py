@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_ext.gradients import AutoClip
 from keras_ext.optimizers import GradientPipeline
 from tests.streams import STREAM, assert_equal_streams, norms_of, transformed
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 GLOBAL_NORMS = np.sqrt(sum(norms_of(g) ** 2 for g in STREAM.values()))
 
@@ -65,6 +65,7 @@ def test_units_have_histories_of_their_own():
     assert_equal_streams(clipped, {"hidden/kernel": expected})
 
 
+@pytest.mark.thorough(LONG)
 def test_is_exact_to_the_last_place_in_a_long_history():
     """The rank is a number of seven digits: `float32` would not do for it."""
     rng = np.random.default_rng(0)

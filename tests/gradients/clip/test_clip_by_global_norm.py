@@ -15,6 +15,7 @@ from tests.streams import (
     assert_moves_as,
     transformed,
 )
+from tests.thorough import LONG
 
 OPTAX = dict(np.load(FIXTURES / "clip_by_norm.npz"))
 
@@ -24,6 +25,7 @@ def test_equals_optax_over_a_stream_of_gradients():
     assert_equal_streams(transformed(ClipByGlobalNorm(1.5)), expected)
 
 
+@pytest.mark.thorough(LONG)
 def test_equals_the_global_clipnorm_of_keras():
     ours = GradientPipeline(keras.optimizers.SGD(0.01), [ClipByGlobalNorm(0.7)])
     oracle = keras.optimizers.SGD(0.01, global_clipnorm=0.7)

@@ -16,6 +16,7 @@ from tests.streams import (
     assert_moves_as,
     transformed,
 )
+from tests.thorough import LONG
 
 OPTAX = dict(np.load(FIXTURES / "clip_by_norm.npz"))
 
@@ -25,6 +26,7 @@ def test_equals_optax_over_a_stream_of_gradients():
     assert_equal_streams(transformed(ClipByNorm(1.5)), expected)
 
 
+@pytest.mark.thorough(LONG)
 def test_equals_the_clipnorm_of_keras():
     ours = GradientPipeline(keras.optimizers.SGD(0.01), [ClipByNorm(0.7)])
     oracle = keras.optimizers.SGD(0.01, clipnorm=0.7)

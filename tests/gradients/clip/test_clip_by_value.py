@@ -16,6 +16,7 @@ from tests.streams import (
     assert_moves_as,
     transformed,
 )
+from tests.thorough import LONG
 
 OPTAX = dict(np.load(FIXTURES / "clip_by_norm.npz"))
 
@@ -25,6 +26,7 @@ def test_equals_optax_over_a_stream_of_gradients():
     assert_equal_streams(transformed(ClipByValue(1.5)), expected, rtol=0)
 
 
+@pytest.mark.thorough(LONG)
 def test_equals_the_clipvalue_of_keras():
     ours = GradientPipeline(keras.optimizers.SGD(0.01), [ClipByValue(0.3)])
     oracle = keras.optimizers.SGD(0.01, clipvalue=0.3)

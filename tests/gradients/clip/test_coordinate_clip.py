@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_ext.gradients import CoordinateClip
 from tests.streams import STREAM, assert_equal_streams, transformed
+from tests.thorough import LONG
 
 
 def average(values, beta):
@@ -36,6 +37,7 @@ def expected_of(gradients, beta_1=0.9, beta_2=0.99, alpha=1.0, epsilon=1e-5):
         {"beta_1": 0.5, "beta_2": 0.7, "epsilon": 0.1},
     ],
 )
+@pytest.mark.thorough(LONG)
 def test_equals_the_paper_over_a_stream_of_gradients(settings, jit_compile):
     expected = {name: expected_of(g, **settings) for name, g in STREAM.items()}
     actual = transformed(CoordinateClip(**settings), jit_compile=jit_compile)

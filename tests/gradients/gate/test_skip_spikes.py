@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_ext.gradients import SkipSpikes
 from keras_ext.optimizers import GradientPipeline
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 NAN = float("nan")
 
@@ -85,6 +85,7 @@ def test_leaves_out_what_the_definition_says(arguments, jit_compile):
     assert 3 < transform.skipped == np.sum(~made) < 100
 
 
+@pytest.mark.thorough(LONG)
 def test_does_so_on_two_replicas(strategies):
     norms = norms_with_spikes()
     made = run(SkipSpikes(warmup_steps=20), norms, strategy=strategies(2))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_ext.gradients import Freeze
 from keras_ext.optimizers import GradientPipeline
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 5)).astype("float32")
@@ -66,7 +66,8 @@ def assert_same(actual, expected, **tolerance):
 
 
 # One that scales the loss as well, and one that does not.
-@pytest.mark.parametrize("name", thorough_but({"adamw", "scaled"}, OPTIMIZERS))
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.thorough(LONG)
 def test_is_what_keras_does_without_the_frozen_weights(name):
     actual = fit(compiled(OPTIMIZERS[name], Freeze(include="body")))
     plain = make_model()
@@ -154,7 +155,8 @@ def test_the_averages_of_adam_go_on_while_frozen():
     assert steps[0] < 0.1 < 0.99 < steps[1]
 
 
-@pytest.mark.parametrize("accumulation_steps", thorough_but({2}, [1, 2]))
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.mark.thorough(LONG)
 def test_two_replicas_give_the_weights_of_one(strategies, accumulation_steps):
     results = []
     for replicas in (1, 2):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_ext import hyper_variables
 from keras_ext.gradients import LayerwiseScale
 from keras_ext.optimizers import GradientPipeline
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 SHAPES = {"body": (3, 4), "neck": (4,), "head": (4, 2)}
 FACTORS = {"body": 0.1, "neck": 2.0, "head": 1.0}
@@ -38,6 +38,7 @@ def stream(updates=20):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.thorough(LONG)
 def test_is_what_optimizers_with_their_own_learning_rates_do(name):
     make = OPTIMIZERS[name]
     scaled, plain = make_variables(), make_variables()

@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import maximum_filter
 
 from keras_ext.layers import DropBlock1D, DropBlock2D, DropBlock3D
+from tests.thorough import LONG
 
 LAYERS = {1: DropBlock1D, 2: DropBlock2D, 3: DropBlock3D}
 
@@ -98,6 +99,7 @@ def test_unknown_sizes_and_channels_first():
     np.testing.assert_allclose(np.moveaxis(first, 1, -1), last, rtol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_everything_can_be_dropped():
     x = np.ones((1, 2, 1), "float32")
     layer = DropBlock1D(0.95, 2, seed=1)

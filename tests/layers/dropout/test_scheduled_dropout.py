@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_ext.layers import ScheduledDropout
-from tests.thorough import thorough_but
+from tests.thorough import LONG
 
 ONES = np.ones((100, 200), "float32")
 
@@ -72,7 +72,8 @@ def test_only_training_is_counted():
 
 
 @pytest.mark.usefixtures("graphs_as_shipped")
-@pytest.mark.parametrize("jit_compile", thorough_but({False}, [False, True]))
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.thorough(LONG)
 def test_fit_counts_batches(jit_compile, tmp_path):
     model = keras.Sequential(
         [keras.Input((200,)), ScheduledDropout(0.5, 40), keras.layers.Dense(1)]
@@ -89,6 +90,7 @@ def test_fit_counts_batches(jit_compile, tmp_path):
     assert loaded.layers[0].present_rate == 0.375
 
 
+@pytest.mark.thorough(LONG)
 def test_replicas_count_batches_once(strategies, tmp_path):
     with strategies(2).scope():
         model = keras.Sequential(

@@ -9,6 +9,7 @@ from scipy import stats
 from keras_ext.layers import SparseVariationalDense
 from keras_ext.layers.dropout._sparse_variational_dense import sparse_divergence
 from tests.layers.dropout.test_variational_dropout import divergence
+from tests.thorough import LONG
 
 
 @pytest.mark.parametrize("log_alpha", [-8, -4, -2, -1, 0, 1, 2, 4, 8])
@@ -67,6 +68,7 @@ def test_prune_is_for_good():
     assert float(layer.losses[0]) == pytest.approx(kept_only, abs=0.002)
 
 
+@pytest.mark.thorough(LONG)
 def test_finds_the_inputs_that_matter_and_saves_what_it_found(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(500, 20)).astype("float32")

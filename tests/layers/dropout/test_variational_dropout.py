@@ -10,6 +10,7 @@ from scipy import integrate, stats
 
 from keras_ext.layers import VariationalDropout
 from keras_ext.layers.dropout._variational_dropout import gaussian_divergence
+from tests.thorough import LONG
 
 
 def divergence(alpha):
@@ -48,6 +49,7 @@ def test_the_loss_gets_the_divergence_of_every_feature(per):
     assert float(layer.losses[0]) == 0
 
 
+@pytest.mark.thorough(LONG)
 def test_features_that_matter_get_less_noise():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 3)).astype("float32")

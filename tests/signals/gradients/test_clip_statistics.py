@@ -12,7 +12,7 @@ from keras_ext.gradients import AdaptiveClip, ClipByNorm, ClipByValue
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import ClipStatistics
 from tests.streams import STREAM, WEIGHTS, norms_of, variables_of
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 
 def run(clip, smoothing=0.95, stream=STREAM, **function_options):
@@ -86,6 +86,7 @@ def test_excluded_weights_do_not_appear():
     assert set(values["per_weight"]) == {"hidden/kernel", "hidden/bias"}
 
 
+@pytest.mark.thorough(LONG)
 def test_two_replicas_say_the_same(strategies):
     one = run(ClipByNorm(2.0)).read()
     strategy = strategies(2)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_ext import HyperVariable
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import GradientNoiseScale
-from tests.thorough import STATISTICS, thorough_but
+from tests.thorough import LONG, STATISTICS, thorough_but
 
 DIMENSION = 40
 MEAN = np.random.default_rng(1).normal(size=DIMENSION)
@@ -293,6 +293,7 @@ def test_estimates_the_truth_from_replicas(strategies):
     assert noise.read() == pytest.approx(TRUTH, rel=4 * error)
 
 
+@pytest.mark.thorough(LONG)
 def test_measures_the_noise_of_a_loss_while_fitting():
     # Samples x around c, and the loss |w - x|**2 / 2: the gradient w - x has mean w - c
     # and the covariance of x, and a micro-batch of 8 has one eighth of it.

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import GradientProjection
-from tests.thorough import STATISTICS, thorough_but
+from tests.thorough import LONG, thorough_but
 
 DIMENSION = 12
 MEAN = np.random.default_rng(1).normal(size=DIMENSION)
@@ -71,6 +71,7 @@ def test_two_successive_gradients_are_multiplied_with_the_one_before(jit_compile
     np.testing.assert_allclose(projection.read(), expected, rtol=1e-4)
 
 
+@pytest.mark.thorough(LONG)
 def test_replicas_are_multiplied_with_the_gradient_before(strategies):
     strategy = strategies(2)
     projection = GradientProjection(every=3, smoothing=0.0, min_samples=1)
@@ -96,7 +97,8 @@ def test_replicas_are_multiplied_with_the_gradient_before(strategies):
     np.testing.assert_allclose(projection.read(), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("count", thorough_but({1}, [1, 4], STATISTICS))
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.thorough(LONG)
 def test_estimates_the_truth(count):
     """The mean is |G|**2, and the variance that of g h for independent g and h.
 
@@ -120,6 +122,7 @@ def test_estimates_the_truth(count):
     assert variance == pytest.approx(noise, rel=4 * relative)
 
 
+@pytest.mark.thorough(LONG)
 def test_unit_makes_it_the_variance_of_samples():
     found = []
     for unit in (1.0, 32.0):

@@ -13,7 +13,7 @@ import keras_ext as kx
 from keras_ext.gradients import AdaptiveClip, ClipByGlobalNorm, ClipByGroupNorm
 from keras_ext.optimizers import GradientPipeline
 from keras_ext.signals import LayerStatistics
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX, thorough_but
 
 X = np.random.default_rng(0).normal(size=(96, 6)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(96, 3)).astype("float32")
@@ -165,6 +165,7 @@ def test_equals_a_tape(jit_compile):
         np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_with_every_update_all_neighbours_are_compared():
     found = measured()["every update"].read_rows()
     check(found, expected_rows(reference(), range(12), range(11)))
@@ -173,6 +174,7 @@ def test_with_every_update_all_neighbours_are_compared():
     )
 
 
+@pytest.mark.thorough(LONG)
 def test_accumulated_micro_batches_are_one_update():
     statistics = LayerStatistics(every=5, pairs=2, rows=4)
     train(statistics, accumulation=4)

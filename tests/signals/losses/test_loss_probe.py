@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from keras_ext.signals import LossProbe
+from tests.thorough import LONG
 
 # More than are measured at once, and not a multiple of anything.
 ROWS = 1101
@@ -101,6 +102,7 @@ def two_in_two_out(**kwargs):
     return model
 
 
+@pytest.mark.thorough(LONG)
 def test_equals_evaluate_on_dictionaries():
     x, y, _ = arrays()
     data = {"a": x, "b": y}, {"c": y, "d": y + 1}
@@ -293,6 +295,7 @@ def fitted(model, data, callbacks):
     return history, after
 
 
+@pytest.mark.thorough(LONG)
 def test_does_not_disturb_a_fit():
     x, y, _ = arrays(64)
     histories, weights = [], []
@@ -307,6 +310,7 @@ def test_does_not_disturb_a_fit():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.thorough(LONG)
 def test_does_not_disturb_the_losses_of_many_outputs():
     x, y, _ = arrays(64)
     data = {"a": x, "b": y}, {"c": y, "d": y + 1}
@@ -329,6 +333,7 @@ def test_reports_a_loss_that_is_not_finite(value):
     np.testing.assert_equal(loss, value)
 
 
+@pytest.mark.thorough(LONG)
 def test_a_copy_shares_the_data_and_forgets_the_model():
     x, y, _ = arrays()
     probe = LossProbe(Batches(x, y))  # which refuses to be copied
