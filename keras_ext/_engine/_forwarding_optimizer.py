@@ -1,13 +1,15 @@
 """An optimizer that is another one to everyone outside."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_ext._core._checks import require
 from keras_ext._core._typing import Optimizer, Tensor, Variable
+from keras_ext._keras._optimizer_slots import built_variables
 from keras_ext._live._live_attributes import LiveAttributes
 
 # What outsiders read from an optimizer, and find on the wrapped one.
@@ -41,6 +43,7 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
         # A LossScaleOptimizer *around* this one scales the loss without asking here,
         # and hands over gradients that are unscaled: set when it is asked.
         self.loss_is_scaled = False
+        self._is_building = False
 
     @property
     def scaler(self) -> Any:
@@ -84,7 +87,34 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
     def build(self, variables: Sequence[Variable]) -> None:
         if not self.optimizer.built:
             self.optimizer.build(variables)
+        # The averages are the wrapped one's: Keras would make a second set, which
+        # `SwapEMAWeights` would find and nobody update.
+        self._is_building = True
         super().build(variables)
+        self._is_building = False
+
+    def pairs(
+        self, grads: Sequence[Tensor], trainable_variables: Sequence[Variable] | None
+    ) -> list[tuple[Tensor, Variable]]:
+        """The gradients that there are, each with its weight; builds if need be.
+
+        Raises:
+            ValueError: If there are weights, and no gradient of any.
+        """
+        if trainable_variables is None:
+            trainable_variables = built_variables(self)
+        if not self.built:
+            self.build(list(trainable_variables))
+        pairs = zip(grads, trainable_variables, strict=True)
+        found = [(g, v) for g, v in pairs if g is not None]
+        require(
+            bool(found) or not len(grads),
+            "grads",
+            grads,
+            "gradients, at least one of them not None",
+            hint="Does the loss depend on the trainable weights?",
+        )
+        return found
 
     def scale_loss(self, loss: Tensor) -> Tensor:
         self.loss_is_scaled = True
@@ -125,6 +155,8 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
 
 def _forwarded(name: str) -> property:
     def read(self: ForwardingOptimizer) -> Any:
+        if name == "use_ema" and self._is_building:
+            return False
         # A LossScaleOptimizer has attributes of the same names that mean nothing.
         return getattr(self.inner_optimizer, name)
 
@@ -136,3 +168,29 @@ def _forwarded(name: str) -> property:
 
 for _name in _FORWARDED:
     setattr(ForwardingOptimizer, _name, _forwarded(_name))
+
+
+def checked_optimizer(given: Any) -> Any:
+    """An optimizer of Keras, from itself, its name or its config.
+
+    Raises:
+        ValueError: If it is none, or accumulates gradients in Keras's way, which sums
+            over the replicas too late.
+    """
+    valid = isinstance(given, str | keras.optimizers.Optimizer)
+    valid = valid or (isinstance(given, Mapping) and "class_name" in given)
+    require(valid, "optimizer", given, "a Keras optimizer, its name or its config")
+    optimizer = keras.optimizers.get(given)
+    require(
+        getattr(optimizer, "gradient_accumulation_steps", None) is None,
+        "optimizer",
+        optimizer,
+        "without gradient_accumulation_steps",
+        hint="Pass accumulation_steps to GradientPipeline instead.",
+    )
+    return optimizer
+
+
+def is_overwritten(variable: Variable) -> bool:
+    """Whether the gradient of a weight is its new value, as in float8 scales."""
+    return bool(getattr(variable, "overwrite_with_gradient", False))

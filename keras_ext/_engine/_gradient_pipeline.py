@@ -14,7 +14,11 @@ from keras_ext._core._checks import is_integer, require
 from keras_ext._core._typing import Config, Optimizer, Strategy, Tensor, Variable
 from keras_ext._engine._accumulation import Accumulation, NoAccumulation
 from keras_ext._engine._after_update import AfterUpdate
-from keras_ext._engine._forwarding_optimizer import ForwardingOptimizer
+from keras_ext._engine._forwarding_optimizer import (
+    ForwardingOptimizer,
+    checked_optimizer,
+    is_overwritten,
+)
 from keras_ext._engine._gradient_signal import GradientSignal, Update
 from keras_ext._engine._gradient_transform import Clipping, GradientTransform
 from keras_ext._engine._loss_scaling import adapt_loss_scale, unscaled
@@ -22,7 +26,7 @@ from keras_ext._engine._pipeline_part import PipelinePart
 from keras_ext._engine._update_gate import UpdateGate
 from keras_ext._engine._update_scale import UpdateScale, remember_weights
 from keras_ext._keras import _reduction, _replica
-from keras_ext._keras._optimizer_slots import built_variables, strategy_of
+from keras_ext._keras._optimizer_slots import strategy_of
 from keras_ext._keras._sparse_gradient import dense, is_sparse, summed
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -129,14 +133,7 @@ class GradientPipeline(ForwardingOptimizer):
         unit_axes: Mapping[str, Axes] | None = None,
         name: str | None = None,
     ) -> None:
-        optimizer = _checked_optimizer(optimizer)
-        require(
-            getattr(optimizer, "gradient_accumulation_steps", None) is None,
-            "optimizer",
-            optimizer,
-            "without gradient_accumulation_steps",
-            hint="Pass accumulation_steps to GradientPipeline instead.",
-        )
+        optimizer = checked_optimizer(optimizer)
         kinds = (GradientTransform, UpdateGate, UpdateScale, AfterUpdate)
         _require_all("transforms", transforms, kinds)
         _require_all("signals", signals, (GradientSignal,))
@@ -253,22 +250,7 @@ class GradientPipeline(ForwardingOptimizer):
         grads: Sequence[Tensor],
         trainable_variables: Sequence[Variable] | None = None,
     ) -> None:
-        if trainable_variables is None:
-            trainable_variables = built_variables(self)
-        if not self.built:
-            self.build(trainable_variables)
-        pairs = [
-            (g, v)
-            for g, v in zip(grads, trainable_variables, strict=True)
-            if g is not None
-        ]
-        require(
-            bool(pairs) or not len(grads),
-            "grads",
-            grads,
-            "gradients, at least one of them not None",
-            hint="Does the loss depend on the trainable weights?",
-        )
+        pairs = self.pairs(grads, trainable_variables)
         if pairs:
             self._begin_on_replica(pairs)
 
@@ -276,8 +258,8 @@ class GradientPipeline(ForwardingOptimizer):
         self.was_applied = True
         # Gradients that are new values of their weight (float8 scales) are not
         # gradients to shape; they go past everything.
-        direct = [(g, v) for g, v in pairs if _is_overwritten(v)]
-        shaped = [(g, v) for g, v in pairs if not _is_overwritten(v)]
+        direct = [(g, v) for g, v in pairs if is_overwritten(v)]
+        shaped = [(g, v) for g, v in pairs if not is_overwritten(v)]
         self._state.shaped = [v for _, v in shaped]
         self._state.direct = [v for _, v in direct]
         gradients = [self._as_parts_take_it(g, v) for g, v in shaped]
@@ -467,13 +449,6 @@ class GradientPipeline(ForwardingOptimizer):
         )
 
 
-def _checked_optimizer(given: Any) -> Any:
-    valid = isinstance(given, str | keras.optimizers.Optimizer)
-    valid = valid or (isinstance(given, Mapping) and "class_name" in given)
-    require(valid, "optimizer", given, "a Keras optimizer, its name or its config")
-    return keras.optimizers.get(given)
-
-
 def _require_all(name: str, parts: Any, kinds: tuple[type, ...]) -> None:
     valid = isinstance(parts, list | tuple) and all(isinstance(p, kinds) for p in parts)
     require(valid, name, parts, f"a list of {', '.join(k.__name__ for k in kinds)}")
@@ -497,14 +472,10 @@ def _steps_variable(value: int, bounds: tuple[int | None, int | None]) -> HyperV
 
 
 def _require_no_overwritten(variables: Sequence[Variable], steps: Any) -> None:
-    paths = [v.path for v in variables if _is_overwritten(v)]
+    paths = [v.path for v in variables if is_overwritten(v)]
     require(
         not paths,
         "accumulation_steps",
         steps,
         f"1 for weights that are overwritten by their gradient, as {paths} are",
     )
-
-
-def _is_overwritten(variable: Variable) -> bool:
-    return bool(getattr(variable, "overwrite_with_gradient", False))

@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_ext._core._dtypes import wide_dtype
 from keras_ext._core._typing import Optimizer, Tensor, Variable
+from keras_ext._keras import _replica
 from keras_ext._keras._optimizer_family import optimizer_family
 
 
@@ -33,6 +35,31 @@ def adam_preconditioner(
             ]
             return [unbiased**0.5 / (root + member.epsilon) for root in roots]
     return None
+
+
+def diagonal_steps(
+    optimizer: Optimizer, variables: Sequence[Variable]
+) -> list[Tensor] | None:
+    """By what Adam multiplies rate and gradient of each element, or None without Adam.
+
+    After an update, while a step is traced. Private names as above.
+    """
+    if not isinstance(optimizer, keras.optimizers.Adam):
+        return None
+    moments = optimizer._velocity_hats if optimizer.amsgrad else optimizer._velocities
+    updates = tf.cast(tf.identity(_replica.native(optimizer.iterations)), tf.float32)
+    root = tf.sqrt(1.0 - tf.pow(float(optimizer.beta_2), updates))
+    found = [moments[optimizer._get_variable_index(v)] for v in variables]
+    values = [_replica.native(v) for v in found]
+    wide = [tf.cast(x, wide_dtype(x.dtype)) for x in values]
+    return [tf.cast(root, x.dtype) / (tf.sqrt(x) + optimizer.epsilon) for x in wide]
+
+
+def stepping_optimizer(optimizer: Optimizer) -> Any:
+    """The innermost one, which moves the weights; None if there are several."""
+    family = optimizer_family(optimizer)
+    innermost = [m for m in family if len(optimizer_family(m)) == 1]
+    return innermost[0] if len(innermost) == 1 else None
 
 
 def decays(optimizer: Optimizer, variable: Variable) -> bool:

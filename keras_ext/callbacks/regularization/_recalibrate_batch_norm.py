@@ -54,6 +54,8 @@ class RecalibrateBatchNorm(CopyableCallback):
     """
 
     remembered: ClassVar[tuple[str, ...]] = ("_epochs", "_due")
+    # Asked by optimizers that evaluate with other weights than they train.
+    recalibrates: ClassVar[bool] = True
 
     def __init__(
         self,
