@@ -48,10 +48,10 @@ class Mechanic(UpdateWrapper):
         >>> import keras_ext as kx
         >>> optimizer = kx.optimizers.Mechanic(keras.optimizers.SGD(1.0))
         >>> weight = keras.Variable([3.0], name="weight")
-        >>> for _ in range(100):  # of the loss weight**2 / 2
+        >>> for _ in range(30):  # of the loss weight**2 / 2
         ...     optimizer.apply([weight.value], [weight])
-        >>> bool(abs(weight[0]) < 0.1), optimizer.scale > 0.01
-        (True, True)
+        >>> optimizer.scale > 1000 * optimizer.initial_scale
+        True
 
     References:
         - [Cutkosky et al., 2023](https://arxiv.org/abs/2306.00144)

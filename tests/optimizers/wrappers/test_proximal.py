@@ -1,0 +1,107 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ext.optimizers import GradientPipeline, Proximal, operators
+from tests.optimizers.wrappers.followed import variables
+
+RNG = np.random.default_rng(0)
+X = np.float32(RNG.normal(size=(80, 6)) * [1.0, 0.5, 2.0, 1.0, 1.0, 0.7])
+Y = np.float32(X @ [2.0, 0.0, -1.0, 0.0, 0.05, 1.0] + 0.1 * RNG.normal(size=80))
+
+# Other packages stop early in float32.
+WIDE = (np.float64(X), np.float64(Y))
+
+
+def fitted(optimizer, steps=400):
+    """The weights of a linear regression on the whole data."""
+    kernel = keras.Variable(np.zeros((6, 1), "float32"), name="kernel")
+    optimizer.build([kernel])
+
+    @tf.function(jit_compile=True)
+    def train():
+        for _ in tf.range(steps):
+            residual = X @ kernel.value - Y[:, None]
+            optimizer.apply([tf.transpose(X) @ residual / 80], [kernel])
+
+    train()
+    return np.array(kernel)[:, 0]
+
+
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.1),
+    "momentum": lambda: keras.optimizers.SGD(0.02, momentum=0.9),
+    "nesterov": lambda: keras.optimizers.SGD(0.02, momentum=0.9, nesterov=True),
+    "adam": lambda: keras.optimizers.Adam(0.02, beta_2=0.99),
+    "amsgrad": lambda: keras.optimizers.Adam(0.05, beta_2=0.99, amsgrad=True),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_ends_where_scikit_learn_does(name):
+    """Whatever the step: with euclidean ones, momentum would end at 0.1 of alpha."""
+    from sklearn.linear_model import Lasso
+
+    optimizer = Proximal(OPTIMIZERS[name](), operators.L1Shrinkage(0.2))
+    expected = Lasso(alpha=0.2, fit_intercept=False, tol=1e-8)
+    expected = expected.fit(*WIDE).coef_
+    found = fitted(optimizer)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_array_equal(found == 0, expected == 0)
+    assert np.sum(found == 0) == 3
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+def test_elastic_net_ends_where_scikit_learn_does(name):
+    from sklearn.linear_model import ElasticNet
+
+    shrink = operators.ElasticNetShrinkage(0.3, l1_ratio=0.6)
+    expected = ElasticNet(alpha=0.3, l1_ratio=0.6, fit_intercept=False, tol=1e-8)
+    expected = expected.fit(*WIDE).coef_
+    found = fitted(Proximal(OPTIMIZERS[name](), shrink))
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def test_groups_with_adam_end_where_they_do_with_sgd():
+    """Adam's own distance, in which no closed form is known, changes no minimum."""
+    shrink = operators.GroupShrinkage(0.2, per="tensor")
+    sgd, adam = (fitted(Proximal(OPTIMIZERS[n](), shrink)) for n in ("sgd", "adam"))
+    np.testing.assert_allclose(adam, sgd, atol=5e-4)
+    assert np.linalg.norm(sgd) > 1
+
+
+def test_every_so_often_ends_near_by():
+    rare = Proximal(OPTIMIZERS["sgd"](), operators.L1Shrinkage(0.2), every=4)
+    always = Proximal(OPTIMIZERS["sgd"](), operators.L1Shrinkage(0.2))
+    np.testing.assert_allclose(fitted(rare), fitted(always), atol=0.2)
+    kernel, bias = variables()
+    rare = Proximal("sgd", operators.BoxProjection(0.0), every=3)
+    for step in range(1, 4):
+        rare.apply([tf.zeros((4, 3)), tf.zeros(3)], [kernel, bias])
+        assert bool(np.any(np.array(kernel) < 0)) == (step < 3)
+    assert np.any(np.array(bias) < 0)  # no kernel
+
+
+def test_no_step_without_an_update():
+    kernel, bias = variables()
+    pipeline = GradientPipeline("sgd", accumulation_steps=2)
+    optimizer = Proximal(pipeline, operators.BoxProjection(0.0))
+    gradients = [tf.zeros((4, 3)), tf.zeros(3)]
+    for has_update in (False, True):
+        optimizer.apply(gradients, [kernel, bias])
+        assert bool(np.any(np.array(kernel) < 0)) != has_update
+    kernel.assign(-tf.ones((4, 3)))
+    for _ in range(2):
+        optimizer.apply([np.nan * g for g in gradients], [kernel, bias])
+    np.testing.assert_array_equal(kernel, -tf.ones((4, 3)))
+
+
+def test_a_step_that_is_not_known_is_refused():
+    for optimizer, operator in (
+        ("lion", operators.L1Shrinkage()),
+        ("adam", operators.NuclearShrinkage()),
+    ):
+        with pytest.raises(ValueError, match='`metric` must be "euclidean" for'):
+            Proximal(optimizer, operator)
+        Proximal(optimizer, operator, metric="euclidean")
