@@ -202,6 +202,11 @@ def _explanation():
     return {"explanation": _explained()["explanation"]}
 
 
+def _with_operator():
+    shrink = kx.optimizers.operators.L1Shrinkage()
+    return {"optimizer": keras.optimizers.SGD(0.1), "operator": shrink}
+
+
 def _batches():
     return kx.data.DynamicBatches(_x(), batch_size=2, sizes=[2, 4])
 
@@ -279,7 +284,14 @@ VALID = {
     "layers.ScheduledDropout": lambda: {"rate": 0.1, "total_steps": 10},
     "layers.SparseVariationalDense": lambda: {"units": 2, "kl_weight": 0.1},
     "layers.VariationalDropout": lambda: {"kl_weight": 0.1},
-    "optimizers.GradientPipeline": lambda: {"optimizer": "sgd"},
+    **{
+        f"optimizers.{name}": lambda: {"optimizer": keras.optimizers.SGD(0.1)}
+        for name in ("Cautious", "GradientPipeline", "Lookahead", "Mechanic")
+    },
+    "optimizers.ADMM": _with_operator,
+    "optimizers.Proximal": _with_operator,
+    "optimizers.ScheduleFree": lambda: {"optimizer": keras.optimizers.SGD(0.1)},
+    "optimizers.operators.BoxProjection": lambda: {"low": 0.0, "high": 1.0},
     "optimizers.unit_axes": lambda: {"model": _model()},
     "regularizers.DepthwiseStrengths": lambda: {"first": 0.1, "last": 0.2},
     "regularizers.attach": lambda: {"model": _model(), "regularizer": "l2"},

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 MEMBERS = [getattr(keras_ext, name) for name in keras_ext.__all__]
 FAMILIES = [keras_ext, *filter(inspect.ismodule, MEMBERS)]
 FAMILIES.append(keras_ext.controllers.batch_size)
+FAMILIES.append(keras_ext.optimizers.operators)
 FAMILIES += [getattr(keras_ext.explain, name) for name in ("maps", "metrics", "plots")]
 UNITS = [
     pytest.param(getattr(family, name), id=f"{family.__name__}.{name}")
@@ -31,11 +32,14 @@ every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__nam
 
 # Saved models contain these names: they may be added to, never changed.
 SAVED_NAMES = {
+    "keras_ext>ADMM",
     "keras_ext>AdaGC",
     "keras_ext>AdaptiveClip",
-    "keras_ext>LiveDropout",
     "keras_ext>AddNoise",
     "keras_ext>AutoClip",
+    "keras_ext>BoxProjection",
+    "keras_ext>CardinalityProjection",
+    "keras_ext>Cautious",
     "keras_ext>Centralize",
     "keras_ext>ClipByGlobalNorm",
     "keras_ext>ClipByNorm",
@@ -48,23 +52,34 @@ SAVED_NAMES = {
     "keras_ext>DropBlock2D",
     "keras_ext>DropBlock3D",
     "keras_ext>DropPath",
+    "keras_ext>ElasticNetShrinkage",
     "keras_ext>Freeze",
     "keras_ext>GradientPipeline",
     "keras_ext>GroupDropout",
     "keras_ext>GroupLasso",
+    "keras_ext>GroupShrinkage",
     "keras_ext>L1",
     "keras_ext>L1L2",
+    "keras_ext>L1Shrinkage",
     "keras_ext>L2",
     "keras_ext>LAMB",
     "keras_ext>LayerwiseScale",
+    "keras_ext>LiveDropout",
+    "keras_ext>Lookahead",
+    "keras_ext>Mechanic",
     "keras_ext>NormalizeByLayer",
+    "keras_ext>NuclearShrinkage",
     "keras_ext>OrthogonalityPenalty",
     "keras_ext>Prodigy",
     "keras_ext>RAdam",
+    "keras_ext>Proximal",
+    "keras_ext>ScheduleFree",
     "keras_ext>ScheduledDropout",
+    "keras_ext>SimplexProjection",
     "keras_ext>SkipNonFinite",
     "keras_ext>SkipSpikes",
     "keras_ext>SparseGroupLasso",
+    "keras_ext>SparseGroupShrinkage",
     "keras_ext>SparseVariationalDense",
     "keras_ext>Standardize",
     "keras_ext>Standout",
@@ -97,6 +112,7 @@ INSIDE = {
     "controllers/batch_size/_adascale_gain.py",
     "controllers/continuous/_overfit_guards.py",
     "controllers/stopping/_falling_by_chance.py",
+    "optimizers/wrappers/_applied_operator.py",
     "signals/losses/_slope_probe.py",
     "signals/machine/_peak_memory.py",
     "training/_attached_step.py",
@@ -116,6 +132,8 @@ def test_a_class_that_a_user_may_write_a_subclass_of_or_use_is_exported():
         names = set(family.__all__)
         if family is keras_ext.controllers:
             names |= set(keras_ext.controllers.batch_size.__all__)
+        if family is keras_ext.optimizers:
+            names |= set(keras_ext.optimizers.operators.__all__)
         if family.__name__.rpartition(".")[2] in WITH_ROOMS:
             continue
         for path in Path(family.__path__[0]).rglob("_*.py"):

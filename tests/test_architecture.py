@@ -52,6 +52,10 @@ PRIVATE_NAMES = {
         "keras.src.backend.tensorflow",
         "reduce_per_replica",
     },
+    "_keras/_weight_averages.py": {
+        "_model_variables_moving_average",
+        "_trainable_variables",
+    },
     "_keras/_tensorflow.py": {
         "_registry",
         "tensorflow.python.eager.backprop",

@@ -261,8 +261,13 @@ class UpdateWrapper(ForwardingOptimizer):
     def _make(
         self, strategy: Strategy, gradients: Sequence[Any], direct: Sequence[Any]
     ) -> None:
-        count = self.counted()
-        _replica.each_replica(strategy, self._on_replica, gradients, direct)
+        count, inner = self.counted(), self.inner_optimizer
+        with (
+            _reduction.gradients_already_reduced(inner),
+            _weight_averages.averages_held_back(inner) as averaging,
+        ):
+            _replica.each_replica(strategy, self._on_replica, gradients, direct)
+        self._state.averaging = averaging
         self.after_update(strategy, self.counted() > count)
         _replica.each_replica(strategy, self._end_on_replica, count)
 
@@ -278,12 +283,7 @@ class UpdateWrapper(ForwardingOptimizer):
         def apply(values: Sequence[Tensor]) -> None:
             if again is not None:  # which it is about to divide by
                 values = [x * tf.cast(again, x.dtype) for x in values]
-            with (
-                _reduction.gradients_already_reduced(inner),
-                _weight_averages.averages_held_back(inner) as averaging,
-            ):
-                inner.apply([*values, *direct], [*state.moved, *state.direct])
-            state.averaging = averaging
+            inner.apply([*values, *direct], [*state.moved, *state.direct])
 
         self.update(gradients, state.moved, apply)
 

@@ -9,6 +9,8 @@ from keras_ext._keras._optimizer_slots import (
     adam_preconditioner,
     built_variables,
     decays,
+    diagonal_steps,
+    stepping_optimizer,
     strategy_of,
 )
 
@@ -26,8 +28,9 @@ def test_the_preconditioner_is_what_adam_divides_by(amsgrad):
         largest = np.maximum(largest, second)
     root = np.sqrt(largest if amsgrad else second)
     expected = np.sqrt(1 - 0.999**2) / (root + 1e-7)
-    (found,) = adam_preconditioner(optimizer, [weight])
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for preconditioner in (adam_preconditioner, diagonal_steps):
+        (found,) = preconditioner(optimizer, [weight])
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_without_adam_there_is_none():
@@ -35,6 +38,13 @@ def test_without_adam_there_is_none():
     optimizer = keras.optimizers.SGD()
     optimizer.build([weight])
     assert adam_preconditioner(optimizer, [weight]) is None
+    assert diagonal_steps(optimizer, [weight]) is None
+
+
+def test_the_innermost_optimizer_steps():
+    sgd = keras.optimizers.SGD()
+    assert stepping_optimizer(sgd) is sgd
+    assert stepping_optimizer(keras.optimizers.LossScaleOptimizer(sgd)) is sgd
 
 
 def test_weights_that_are_left_out_do_not_decay():

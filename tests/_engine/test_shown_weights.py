@@ -1,0 +1,174 @@
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_ext as kx
+from keras_ext.optimizers import GradientPipeline, Lookahead, ScheduleFree
+from tests.thorough import MATRIX, thorough_but
+
+MADE = {
+    "lookahead": lambda: Lookahead(keras.optimizers.Adam(0.05), sync_period=3),
+    "schedule_free": lambda: ScheduleFree(
+        keras.optimizers.Adam(0.05, beta_1=0.0), beta=0.8
+    ),
+    "in a pipeline": lambda: GradientPipeline(
+        ScheduleFree(keras.optimizers.SGD(0.1)), accumulation_steps=2
+    ),
+}
+X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+Y = np.float32(X @ [[1.0], [-2.0], [0.5]])
+
+
+def model(optimizer, *layers):
+    keras.utils.set_random_seed(0)
+    made = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1)])
+    made.compile(optimizer, "mse")
+    return made
+
+
+def trained_weights(model):
+    return [np.array(v) for v in model.trainable_variables]
+
+
+def fit(model, epochs=1, callbacks=(), **options):
+    return model.fit(
+        X, Y, 8, epochs, shuffle=False, verbose=0, callbacks=[*callbacks], **options
+    )
+
+
+class Looking(keras.callbacks.Callback):
+    """Looks in all ways after every epoch."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.records = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        trained = trained_weights(self.model)
+        shown = self.model.get_weights()
+        self.model.save(self.path)
+        loaded = keras.models.load_model(self.path)
+        expected = X @ shown[0] + shown[1]
+        for output in (
+            self.model.predict(X, verbose=0),
+            self.model.predict_on_batch(X),
+            loaded.predict(X, verbose=0),
+            loaded(X),
+        ):
+            np.testing.assert_allclose(output, expected, atol=1e-5)
+        loss = np.mean((expected - Y) ** 2)
+        np.testing.assert_allclose(logs["val_loss"], loss, rtol=1e-4)
+        np.testing.assert_allclose(self.model.test_on_batch(X, Y), loss, rtol=1e-4)
+        for a, e in zip(trained_weights(self.model), trained, strict=True):
+            np.testing.assert_array_equal(a, e)
+        self.records.append((trained, shown, loaded))
+
+
+@pytest.mark.parametrize(
+    "name", thorough_but({"schedule_free", "lookahead"}, list(MADE), MATRIX)
+)
+def test_who_looks_sees_the_shown_weights_and_changes_nothing(name, tmp_path):
+    undisturbed = model(MADE[name]())
+    fit(undisturbed, epochs=2)
+    looked_at, look = model(MADE[name]()), Looking(tmp_path / "model.keras")
+    fit(looked_at, epochs=2, callbacks=[look], validation_data=(X, Y))
+    trained, shown, _ = look.records[-1]
+    assert any(np.abs(a - e).max() > 1e-3 for a, e in zip(trained, shown, strict=True))
+    # After `fit` the model has them.
+    for a, e, u in zip(
+        trained_weights(looked_at), shown, undisturbed.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(a, e)
+        np.testing.assert_array_equal(a, u)
+    # And the file of the first epoch, which is the shown weights, goes on there.
+    loaded = look.records[0][2]
+    fit(loaded)
+    for a, e in zip(loaded.get_weights(), shown, strict=True):
+        np.testing.assert_allclose(a, e, atol=1e-6)
+
+
+def test_two_fits_and_batches_one_by_one_are_one_fit():
+    made = [model(MADE["schedule_free"]()) for _ in range(3)]
+    fit(made[0], epochs=2)
+    fit(made[1])
+    fit(made[1])
+    for start in [*range(0, 40, 8)] * 2:
+        made[2].train_on_batch(X[start : start + 8], Y[start : start + 8])
+    for a, b, c in zip(*(m.get_weights() for m in made), strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-6)
+        np.testing.assert_allclose(c, a, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lookahead", "schedule_free"])
+def test_restoring_the_best_is_of_what_was_shown(name):
+    stopping = keras.callbacks.EarlyStopping(
+        "val_loss", mode="max", restore_best_weights=True
+    )
+    trained = model(MADE[name]())
+    history = fit(trained, 3, [stopping], validation_data=(X, Y))
+    # The loss falls, so that the best is the first.
+    assert len(history.epoch) == 2
+    first = history.history["val_loss"][0]
+    np.testing.assert_allclose(trained.evaluate(X, Y, verbose=0), first, rtol=1e-5)
+    # They are a new start: one update from there is near.
+    trained.optimizer.learning_rate = 1e-4
+    best = trained.get_weights()
+    fit(trained)
+    for a, e in zip(trained.get_weights(), best, strict=True):
+        np.testing.assert_allclose(a, e, atol=1e-2)
+
+
+def test_a_loop_of_ones_own_from_a_file(tmp_path):
+    made = model(MADE["lookahead"]())
+    fit(made)
+    made.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    optimizer = loaded.optimizer
+    assert optimizer.shows
+    shown = trained_weights(loaded)
+    optimizer.learning_rate = 0.0
+    gradients = [tf.zeros(v.shape) for v in loaded.trainable_variables]
+    optimizer.apply(gradients, loaded.trainable_variables)
+    assert not optimizer.shows
+    assert np.any(trained_weights(loaded)[0] != shown[0])
+    with optimizer.evaluation_weights():
+        assert optimizer.shows
+    assert not optimizer.shows
+
+
+def test_two_replicas_show_the_weights_of_one(strategies):
+    def trained(replicas):
+        with strategies(replicas).scope():
+            made = model(MADE["schedule_free"]())
+        history = fit(made, validation_data=(X, Y))
+        return [*made.get_weights(), *history.history["val_loss"]]
+
+    for a, e in zip(trained(2), trained(1), strict=True):
+        np.testing.assert_allclose(a, e, atol=1e-5)
+
+
+def test_statistics_of_batch_normalization_are_told_of_or_made_anew():
+    norm = keras.layers.BatchNormalization()
+    made = model(MADE["schedule_free"](), keras.layers.Dense(2), norm)
+    with pytest.warns(UserWarning, match="ScheduleFree trains other weights than"):
+        fit(made)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(made, callbacks=[kx.callbacks.RecalibrateBatchNorm((X, Y))])
+    inputs = made.layers[0](X)
+    np.testing.assert_allclose(norm.moving_mean, np.mean(inputs, axis=0), atol=1e-5)
+
+
+def test_a_training_that_fails_leaves_the_shown_weights():
+    def fail(*_):
+        raise RuntimeError("on purpose")
+
+    made = model(MADE["schedule_free"]())
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=fail)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fit(made, callbacks=[callback])
+    assert made.optimizer.shows
