@@ -284,21 +284,78 @@ class OptimizerCase:
     keeps_zero: bool = True
     # Whether a smaller learning rate moves the weights less from then on.
     follows_rate: bool = True
+    # Whether it may average the weights by itself, as `use_ema` says.
+    averages: bool = True
+    # How much less exact it is in half precision than others.
+    half: float = 1.0
     # Whether it stands for all of its mechanism.
     representative: bool = False
 
 
 # From the name of the class to the cases of it.
 OPTIMIZERS = {
+    "ADMM": [
+        OptimizerCase(
+            lambda **kw: o.ADMM(
+                keras.optimizers.SGD(0.02, **kw), _shrink(), rho=1.0, include=None
+            ),
+            keeps_zero=False,
+        ),
+    ],
+    "Cautious": [
+        OptimizerCase(
+            lambda **kw: o.Cautious(o.RAdam(0.05, **kw)),
+            half=3.0,  # a sign decides whether something moves
+        ),
+    ],
     "LAMB": [
         OptimizerCase(
             lambda **kw: o.LAMB(0.05, exclude="bias", **kw), representative=True
         )
+    ],
+    "Lookahead": [
+        OptimizerCase(
+            lambda **kw: o.Lookahead(o.RAdam(0.05, **kw), momentum="pullback"),
+            representative=True,
+        ),
+        OptimizerCase(
+            lambda **kw: o.Lookahead(o.RAdam(0.05, **kw), momentum="reset"),
+        ),
+    ],
+    "Mechanic": [
+        OptimizerCase(
+            lambda **kw: o.Mechanic(
+                keras.optimizers.SGD(1.0, **kw), initial_scale=1e-2
+            ),
+            follows_rate=False,
+            representative=True,
+        ),
     ],
     "Prodigy": [
         OptimizerCase(
             lambda **kw: o.Prodigy(initial_distance=1e-2, **kw), representative=True
         )
     ],
+    "Proximal": [
+        OptimizerCase(
+            lambda **kw: o.Proximal(
+                keras.optimizers.SGD(0.05, **kw), _shrink(), include=None, every=2
+            ),
+            keeps_zero=False,
+        ),
+    ],
     "RAdam": [OptimizerCase(lambda **kw: o.RAdam(0.05, **kw), representative=True)],
+    "ScheduleFree": [
+        OptimizerCase(
+            lambda **kw: o.ScheduleFree(
+                o.RAdam(0.05, beta_1=0.0, **kw), rectify=True, warmup_steps=2
+            ),
+            follows_rate=False,
+            averages=False,
+        ),
+    ],
 }
+
+
+def _shrink():
+    return o.operators.L1Shrinkage(0.1)
