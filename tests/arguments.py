@@ -237,6 +237,8 @@ VALID = {
     "callbacks.GradualUnfreezing": lambda: {"schedule": [(0, "a")]},
     "callbacks.HyperparameterScheduler": lambda: {"schedules": {"a": float}},
     "callbacks.LabelWaveEarlyStopping": lambda: {"train_data": (_x(), _x())},
+    "callbacks.MomentumSchedule": lambda: {"schedule": kx.schedules.Rex(0.9, 10)},
+    "callbacks.OneCycle": lambda: {"max_learning_rate": 0.1},
     "callbacks.RecalibrateBatchNorm": lambda: {"train_data": (_x(), _x())},
     "callbacks.SnapshotEnsemble": lambda: {"epochs_per_cycle": 2},
     "callbacks.StochasticWeightAveraging": lambda: {"start_epoch": 1},

@@ -330,7 +330,9 @@ LOG_NAMES = {
     "gradient_snr": {"GradientMonitor"},
     "importance_<name>": {"ExplainDuringTraining"},
     "label_changes": {"LabelWaveEarlyStopping"},
+    "learning_rate": {"OneCycle"},
     "learning_rate_gain": {"DynamicBatchSize"},
+    "momentum": {"MomentumSchedule", "OneCycle"},
     "nonfinite_steps": {
         "DynamicBatchSize",
         "EvidenceBasedEarlyStopping",

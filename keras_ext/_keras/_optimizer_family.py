@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_ext._core._checks import require
 from keras_ext._core._typing import Optimizer
 
 
@@ -20,3 +21,17 @@ def optimizer_family(optimizer: Optimizer) -> list[Any]:
                 held = held if isinstance(held, list | tuple) else [held]
                 waiting += [x for x in held if isinstance(x, keras.Optimizer)]
     return list(found.values())
+
+
+def stepping_optimizer(optimizer: Optimizer) -> Any:
+    """The one optimizer of a family that delegates to no other.
+
+    Raises:
+        ValueError: If there are several, as in a `MultiOptimizer`.
+    """
+    family = optimizer_family(optimizer)
+    stepping = [member for member in family if len(optimizer_family(member)) == 1]
+    names = [type(member).__name__ for member in stepping]
+    rule = "one with a single learning rate"
+    require(len(stepping) == 1, "model.optimizer", names, rule)
+    return stepping[0]

@@ -95,6 +95,21 @@ class LiveValue(HyperVariable):
         # Whether it is there for the time of a `fit`, and not for good.
         self.temporary = False
         self._places: list[Callable[[float], None]] = []
+        self._computed: Callable[[], Tensor] | None = None
+
+    @property
+    def value(self) -> Tensor:
+        return super().value if self._computed is None else self._computed()
+
+    def follow(self, compute: Callable[[], Tensor] | None) -> None:
+        """Lets a step that is compiled from now on compute the value it uses.
+
+        What is assigned is then used only where nothing is compiled.
+
+        Args:
+            compute: Function that returns a tensor; None to read the variable again.
+        """
+        self._computed = compute
 
     def stand_in(self, place: Callable[[float], None]) -> None:
         """Calls `place` with the value, now and whenever it changes.

@@ -31,6 +31,8 @@ from keras_ext.callbacks.schedules._gradual_unfreezing import GradualUnfreezing
 from keras_ext.callbacks.schedules._hyperparameter_scheduler import (
     HyperparameterScheduler,
 )
+from keras_ext.callbacks.schedules._momentum_schedule import MomentumSchedule
+from keras_ext.callbacks.schedules._one_cycle import OneCycle
 from keras_ext.callbacks.stopping._evidence_based_early_stopping import (
     EvidenceBasedEarlyStopping,
 )
@@ -64,6 +66,8 @@ __all__ = [
     "LabelWaveEarlyStopping",
     "LayerwiseAdaptiveClipping",
     "LocalSGD",
+    "MomentumSchedule",
+    "OneCycle",
     "PostLocalSGD",
     "PrecheltEarlyStopping",
     "RecalibrateBatchNorm",

@@ -225,7 +225,9 @@ class DynamicBatchSize(GradientCallback):
         self._rate: LearningRateGain | None = None
         if self.learning_rate_scaling != "none" or self._policy.sets_learning_rate:
             with self.model.distribute_strategy.scope():
-                self._rate = LearningRateGain(pipeline.inner_optimizer)
+                inner = pipeline.inner_optimizer
+                self.scope.claim(inner, "optimizer/learning_rate", self)
+                self._rate = LearningRateGain(inner)
             self.scope.on_close(self._rate.release)
         self._epoch = 0
         self._last_logs: dict[str, float] = {}
