@@ -12,12 +12,6 @@ def test_draws_what_the_optimizer_will_see():
     np.testing.assert_allclose(line.get_ydata(), schedule(np.arange(40)), rtol=1e-6)
 
 
-def test_draws_long_ones_from_end_to_end():
-    shown = Rex(0.5, 30).plot(1_000_000).axes[0].lines[0].get_xdata()
-    assert shown[[0, -1]].tolist() == [0, 999_999]
-    assert len(shown) <= 300
-
-
 def test_draws_those_of_keras_beside_with_names():
     cosine = keras.optimizers.schedules.CosineDecay(
         0.0, 20, warmup_target=1.0, warmup_steps=5

@@ -77,9 +77,9 @@ class OneCycle(ScopedCallback):
         ...     x, y, batch_size=4, epochs=4, callbacks=[cycle], verbose=0
         ... )
         >>> [round(rate, 3) for rate in history.history["learning_rate"]]
-        [0.056, 0.1, 0.046, 0.0]
+        [0.056, 0.099, 0.042, 0.0]
         >>> [round(beta_1, 2) for beta_1 in history.history["momentum"]]
-        [0.9, 0.85, 0.9, 0.95]
+        [0.9, 0.85, 0.91, 0.95]
         >>> round(float(model.optimizer.learning_rate), 3)
         0.001
 
