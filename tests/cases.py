@@ -149,6 +149,7 @@ TRANSFORMS = {
         )
     ],
     "Standardize": [TransformCase(lambda **kw: g.Standardize(**kw))],
+    "TrustRatio": [TransformCase(lambda **kw: g.TrustRatio(**{"exclude": None, **kw}))],
     "ZClip": [
         TransformCase(lambda **kw: g.ZClip(warmup_steps=3, max_norm=None, **kw)),
         TransformCase(

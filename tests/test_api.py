@@ -83,6 +83,7 @@ SAVED_NAMES = {
     "keras_ext>SparseVariationalDense",
     "keras_ext>Standardize",
     "keras_ext>Standout",
+    "keras_ext>TrustRatio",
     "keras_ext>UniformOut",
     "keras_ext>VariationalDropout",
     "keras_ext>ZClip",

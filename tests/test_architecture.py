@@ -166,7 +166,7 @@ SHELVES = {
     "distribute": UP_TO["_keras"] | {"data"},
     "gradients": UP_TO["_engine"],
     "signals": UP_TO["_engine"],
-    "optimizers": UP_TO["_engine"],
+    "optimizers": UP_TO["_engine"] | {"gradients"},
     "training": UP_TO["_engine"],
 }
 EVERYTHING = UP_TO["_engine"] | set(SHELVES)

@@ -23,6 +23,7 @@ from keras_ext.gradients.perturb._add_noise import AddNoise
 from keras_ext.gradients.perturb._delay_gradients import DelayGradients
 from keras_ext.gradients.scale._freeze import Freeze
 from keras_ext.gradients.scale._layerwise_scale import LayerwiseScale
+from keras_ext.gradients.scale._trust_ratio import TrustRatio
 
 __all__ = [
     "AdaGC",
@@ -45,6 +46,7 @@ __all__ = [
     "SkipNonFinite",
     "SkipSpikes",
     "Standardize",
+    "TrustRatio",
     "UpdateGate",
     "UpdateScale",
     "ZClip",
