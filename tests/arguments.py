@@ -8,9 +8,11 @@ ask it: what is tested is that they have refused before.
 import functools
 import math
 import numbers
+import tempfile
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -97,6 +99,9 @@ ALSO_FIT = {
         for name in ("Prune", "prune")
         for argument in ("m_by_n", "block_size")
     },
+    ("compression.size_report", "x"): ("None", "matrix"),
+    ("compression.size_report", "y"): ("None",),
+    ("compression.to_litert", "representative_data"): ("None",),
     ("controllers.Bandit", "arms"): ("text False", "nonsense", "bytes"),
     ("data.DynamicBatches", "x"): _NOTHING,
     ("data.DynamicBatches", "y"): _NOTHING,
@@ -193,9 +198,16 @@ def _recorded():
     return monitor
 
 
+@functools.cache
+def _file():
+    path = Path(tempfile.mkdtemp(), "model.tflite")
+    kx.compression.to_litert(_model(), path)
+    return path
+
+
 def prepare():
     """Makes, once, what takes a model that answers."""
-    _explained(), _recorded()
+    _explained(), _recorded(), _file()
 
 
 def _explanation():
@@ -258,7 +270,21 @@ VALID = {
     },
     "compression.PruningReport": lambda: {"rows": []},
     "compression.SparsitySchedule": lambda: {"begin_step": 0, "end_step": -1},
+    "compression.LiteRTFile": lambda: {"path": _file()},
+    "compression.SizeReport": lambda: {
+        "num_parameters": 1,
+        "num_zeros": 0,
+        "rows": [],
+    },
+    "compression.cluster": lambda: {"model": _model(), "k": 4},
     "compression.prune": lambda: {"model": _model(), "sparsity": 0.5},
+    "compression.quantize_aware": lambda: {"model": _model()},
+    "compression.size_report": lambda: {"model": _model()},
+    "compression.strip_quantization": lambda: {
+        "quantized": _model(),
+        "model": _model(),
+    },
+    "compression.to_litert": lambda: {"model": _model(), "path": "model.tflite"},
     "controllers.Bandit": lambda: {"arms": [1, 2]},
     "controllers.PI": lambda: {"target": 0.5},
     "controllers.PopulationBased": lambda: {"settings": [{"a": 1.0}, {"a": 2.0}]},

@@ -1,19 +1,35 @@
 """Smaller models: zeros in their weights, and what they are worth in a file."""
 
+from keras_ext.compression._cluster import cluster
 from keras_ext.compression._constant_sparsity import ConstantSparsity
+from keras_ext.compression._keep_clusters import KeepClusters
 from keras_ext.compression._keep_zeros import KeepZeros
+from keras_ext.compression._litert_file import LiteRTFile
 from keras_ext.compression._polynomial_decay import PolynomialDecay
 from keras_ext.compression._prune import Prune
 from keras_ext.compression._prune_at_once import prune
 from keras_ext.compression._pruning_report import PruningReport
+from keras_ext.compression._quantization_range import QuantizationRange
+from keras_ext.compression._quantize_aware import quantize_aware, strip_quantization
+from keras_ext.compression._size_report import SizeReport, size_report
 from keras_ext.compression._sparsity_schedule import SparsitySchedule
+from keras_ext.compression._to_litert import to_litert
 
 __all__ = [
     "ConstantSparsity",
+    "KeepClusters",
     "KeepZeros",
+    "LiteRTFile",
     "PolynomialDecay",
     "Prune",
     "PruningReport",
+    "QuantizationRange",
+    "SizeReport",
     "SparsitySchedule",
+    "cluster",
     "prune",
+    "quantize_aware",
+    "size_report",
+    "strip_quantization",
+    "to_litert",
 ]

@@ -19,6 +19,7 @@ class WeightSparsity:
     shape: Shape
     size: int
     zeros: int
+    values: int
     skipped: str | None
 
 
@@ -26,11 +27,12 @@ class WeightSparsity:
 class PruningReport:
     """Every weight with two axes or more, pruned or skipped, with the reason.
 
-    Printed, it is a table. `Prune` and `prune` make it; there is no need to do so.
+    Printed, it is a table. `Prune`, `cluster` and the like make it; there is no need to
+    do so.
 
     Args:
-        rows: For each weight its `path`, `shape`, `size`, `zeros`, and `skipped`, the
-            reason why it was left alone or None.
+        rows: For each weight its `path`, `shape`, `size`, `zeros`, the number of
+            different `values`, and `skipped`, the reason why it was left alone or None.
 
     Raises:
         ValueError: If they are no such rows.
@@ -103,8 +105,7 @@ def report_on(found: Sequence[Candidate]) -> PruningReport:
     for candidate in found:
         values = keras.ops.convert_to_numpy(candidate.variable)
         zeros = int(values.size - np.count_nonzero(values))
-        shape = tuple(candidate.variable.shape)
-        rows.append(
-            WeightSparsity(candidate.path, shape, values.size, zeros, candidate.reason)
-        )
+        shape, distinct = tuple(candidate.variable.shape), len(np.unique(values))
+        counts = (shape, values.size, zeros, distinct)
+        rows.append(WeightSparsity(candidate.path, *counts, candidate.reason))
     return PruningReport(rows)

@@ -1,0 +1,216 @@
+"""What a model and its files take."""
+
+import gzip
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ext._core._checks import integer, require
+from keras_ext._core._typing import Data
+from keras_ext.compression._litert_file import LiteRTFile
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """What one form of a model takes.
+
+    Attributes:
+        name: Which.
+        num_bytes: Its size.
+        num_gzip_bytes: Its size compressed by gzip.
+        milliseconds: The median time of a prediction for one row; None if not measured.
+        spread: Half of the range that the middle half of the times is in.
+        accuracy: The share of rows whose largest output is right; None without labels.
+    """
+
+    name: str
+    num_bytes: int
+    num_gzip_bytes: int
+    milliseconds: float | None
+    spread: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class SizeReport:
+    """How large a model and its files are, how fast and how right.
+
+    Printed, it is a table. `size_report` makes it; there is no need to do so.
+
+    Args:
+        num_parameters: How many numbers the weights of the model are.
+        num_zeros: How many of these are zero.
+        rows: For the weights in floats and for each file its `name`, `num_bytes`,
+            `num_gzip_bytes`, `milliseconds` with their `spread`, and `accuracy`.
+
+    Raises:
+        ValueError: If an argument is not of this form.
+
+    Examples:
+        >>> import keras
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> report = kx.compression.prune(model, 0.5)
+        >>> print(kx.compression.size_report(model))
+        36 parameters, 20 zeros
+        form         bytes   gzip
+        Keras float    144    ...
+    """
+
+    num_parameters: int
+    num_zeros: int
+    rows: Sequence[SizeRow]
+
+    def __post_init__(self) -> None:
+        integer(self.num_parameters, "num_parameters", low=0)
+        integer(self.num_zeros, "num_zeros", low=0)
+        valid = isinstance(self.rows, list | tuple)
+        valid = valid and all(isinstance(row, SizeRow) for row in self.rows)
+        require(valid, "rows", self.rows, "a list of rows, one for each form")
+
+    def _table(self) -> list[list[str]]:
+        table = [["form", "bytes", "gzip", "ms a row", "accuracy"]]
+        for row in self.rows:
+            cells = [row.name, f"{row.num_bytes:,}", f"{row.num_gzip_bytes:,}"]
+            timed = row.milliseconds is not None
+            cells.append(f"{row.milliseconds:.3f} ± {row.spread:.3f}" if timed else "")
+            known = row.accuracy is not None
+            cells.append(f"{row.accuracy:.4f}" if known else "")
+            table.append(cells)
+        filled = [any(row[i] for row in table[1:]) for i in range(len(table[0]))]
+        return [[c for c, keep in zip(r, filled, strict=True) if keep] for r in table]
+
+    def __str__(self) -> str:
+        table = self._table()
+        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+        lines = [f"{self.num_parameters:,} parameters, {self.num_zeros:,} zeros"]
+        for first, *others in table:
+            cells = [first.ljust(widths[0])]
+            cells += [c.rjust(w) for c, w in zip(others, widths[1:], strict=True)]
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join(lines)
+
+    def to_html(self) -> str:
+        """Returns the table as a page of HTML that needs nothing else."""
+        head, *body = self._table()
+        rows = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in body)
+        style = "td,th{padding:.2em .8em;text-align:right}body{font-family:sans-serif}"
+        title = f"{self.num_parameters:,} parameters, {self.num_zeros:,} zeros"
+        return (
+            f"<!doctype html><meta charset=utf-8><title>Sizes</title><style>{style}"
+            f"</style><p>{title}</p><table><tr>{_cells(head, 'th')}</tr>{rows}</table>"
+        )
+
+
+def _cells(row: Sequence[str], tag: str) -> str:
+    return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
+
+
+def size_report(
+    model: keras.Model,
+    *,
+    files: Mapping[str, str | Path] | None = None,
+    x: Data = None,
+    y: Data = None,
+    repeats: int = 50,
+) -> SizeReport:
+    """Measures what a model and the files made of it take.
+
+    Sizes are those of the weights alone, in floats and without the optimizer, and of
+    whole files; gzip shows what zeros and few values are worth in a download.
+
+    Args:
+        model: A built model.
+        files: From names to `.tflite` files, as `to_litert` writes them. None means
+            none.
+        x: Rows, to measure times and accuracies with; of one input. None means neither.
+        y: Their labels, integers, for the accuracies. None means without.
+        repeats: Integer >= 3, how many predictions of one row are timed. Defaults to
+            `50`.
+
+    Returns:
+        The report.
+
+    Raises:
+        ValueError: If an argument is not of this form.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "model.tflite")
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> report = kx.compression.to_litert(model, path)
+        >>> x = np.ones((5, 8), "float32")
+        >>> sizes = kx.compression.size_report(
+        ...     model, files={"float32": path}, x=x, repeats=3
+        ... )
+        >>> [(row.name, row.milliseconds > 0) for row in sizes.rows]
+        [('Keras float', True), ('float32', True)]
+    """
+    require(isinstance(model, keras.Model), "model", model, "a keras.Model")
+    require(model.built, "model", model.name, "a built model")
+    files = {} if files is None else files
+    valid = isinstance(files, Mapping)
+    valid = valid and all(isinstance(path, str | Path) for path in files.values())
+    require(valid, "files", files, "a dictionary of paths, or None")
+    repeats = integer(repeats, "repeats", low=3)
+    rows_of_x = None if x is None else np.asarray(x)
+    fits = rows_of_x is None or (rows_of_x.ndim > 1 and len(rows_of_x) > 0)
+    require(fits, "x", x, "an array with rows, or None")
+    labels = None if y is None else np.asarray(y)
+    fits = labels is None or (
+        rows_of_x is not None and labels.shape == rows_of_x.shape[:1]
+    )
+    require(fits, "y", y, "a vector with an integer for each row of `x`, or None")
+    weights = [keras.ops.convert_to_numpy(w) for w in model.weights]
+    content = b"".join(w.tobytes() for w in weights)
+    measure = _Measure(rows_of_x, labels, repeats)
+
+    def in_keras(batch: np.ndarray) -> np.ndarray:
+        outputs = model(batch, training=False)
+        return np.asarray(keras.ops.convert_to_numpy(outputs))
+
+    packed = len(gzip.compress(content, 9, mtime=0))
+    rows = [measure.row("Keras float", len(content), packed, in_keras)]
+    for name, path in files.items():
+        file = LiteRTFile(path)
+        row = measure.row(name, file.num_bytes, file.num_gzip_bytes, file.predict)
+        rows.append(row)
+    size = sum(w.size for w in weights)
+    zeros = size - sum(int(np.count_nonzero(w)) for w in weights)
+    return SizeReport(size, zeros, rows)
+
+
+@dataclass
+class _Measure:
+    """Measures a function from rows to outputs."""
+
+    x: np.ndarray | None
+    y: np.ndarray | None
+    repeats: int
+
+    def row(
+        self, name: str, size: int, packed: int, predict: Callable[..., Any]
+    ) -> SizeRow:
+        if self.x is None:
+            return SizeRow(name, size, packed, None, None, None)
+        times = []
+        for i in range(self.repeats + 2):
+            begin = time.perf_counter()
+            predict(self.x[:1])
+            # The first ones prepare what later ones use.
+            times += [1000 * (time.perf_counter() - begin)] * (i >= 2)
+        first, _, third = statistics.quantiles(times, n=4)
+        right = None
+        if self.y is not None:
+            right = float(np.mean(predict(self.x).argmax(-1) == self.y))
+        middle = statistics.median(times)
+        return SizeRow(name, size, packed, middle, (third - first) / 2, right)

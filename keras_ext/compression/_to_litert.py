@@ -1,0 +1,185 @@
+"""Writes models for phones and microcontrollers, and checks the files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ext._anatomy._sublayers import layer_paths
+from keras_ext._core._checks import choice, require
+from keras_ext._core._typing import Config, Data
+from keras_ext.compression._litert_file import LiteRTFile
+from keras_ext.compression._quantization_range import QuantizationRange
+
+MODES = ("float32", "float16", "dynamic", "int8", "int16x8")
+# How many rows an interpreter sees before it fixes ranges, and how many are compared.
+_MOST_ROWS = 200
+_CHECKED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class LiteRTReport:
+    """What `to_litert` has written, as it runs on this machine; see there."""
+
+    path: str
+    mode: str
+    num_bytes: int
+    num_gzip_bytes: int
+    num_int8_tensors: int
+    max_difference: float
+    agreement: float | None
+
+
+def to_litert(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    mode: str = "float32",
+    representative_data: Data = None,
+) -> LiteRTReport:
+    """Writes a model as a `.tflite` file, and runs it to see that it is the same.
+
+    The file is run and compared with the model in Keras, on the representative data if
+    they are given and on random rows if not: what the converter makes of a model is not
+    trusted. Only operations that LiteRT itself has are used, so the file runs where no
+    TensorFlow is.
+
+    Args:
+        model: A built model with a known input shape.
+        path: The file to write; it ends with `.tflite`.
+        mode: How numbers are stored. `"float32"`: as they are. `"float16"`: half the
+            size. `"dynamic"`: weights of 8 bits, computing in floats. `"int8"`:
+            weights, activations, inputs and outputs of 8 bits. `"int16x8"`: activations
+            of 16 bits and weights of 8. Defaults to `"float32"`.
+        representative_data: Some hundred rows as the model takes them, from which the
+            ranges of `"int8"` and `"int16x8"` are found; a model that `quantize_aware`
+            has made needs none, since it has learned them. None means none.
+
+    Returns:
+        What was written, with these attributes: the `path` and the `mode`; the size as
+        `num_bytes`, and compressed by gzip as `num_gzip_bytes`; `num_int8_tensors`, how
+        many tensors are of 8 bits; `max_difference`, the largest one to the outputs of
+        the model in Keras; and `agreement`, the share of rows with the same largest
+        output, None for a model with a single output.
+
+    Raises:
+        ValueError: If an argument is not of this form; if the model has a recurrent
+            layer that is not unrolled, or was quantized by `model.quantize`: of these
+            the converter makes files that do not run, or ends the process.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "model.tflite")
+        >>> x = np.random.default_rng(0).normal(size=(99, 4)).astype("float32")
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> report = kx.compression.to_litert(
+        ...     model, path, mode="int8", representative_data=x
+        ... )
+        >>> report.num_int8_tensors > 0, report.max_difference < 0.1
+        (True, True)
+    """
+    require(isinstance(model, keras.Model), "model", model, "a keras.Model")
+    require(model.built, "model", model.name, "a built model")
+    is_path = isinstance(path, str | Path) and str(path).endswith(".tflite")
+    require(is_path, "path", path, "a path that ends with .tflite")
+    choice(mode, "mode", MODES)
+    _require_convertible(model)
+    rows = _rows(model, representative_data)
+    options = _options(model, mode, representative_data is not None, rows)
+    model.export(str(path), format="litert", verbose=False, **options)
+    return _checked(model, path, mode, [x[:_CHECKED_ROWS] for x in rows])
+
+
+def _require_convertible(model: keras.Model) -> None:
+    rolled, quantized = [], []
+    for layer, path in layer_paths(model).items():
+        if isinstance(layer, keras.layers.RNN) and not getattr(layer, "unroll", False):
+            rolled.append(path)
+        if getattr(layer, "quantization_mode", None) is not None:
+            quantized.append(path)
+    hint = "Make it with unroll=True and a fixed length, and take over the weights."
+    rule = f"one whose recurrent layers {rolled} are unrolled"
+    require(not rolled, "model", model.name, rule, hint)
+    hint = "Convert the float model: LiteRT has a quantization of its own."
+    rule = f"one without layers of model.quantize, as {quantized[:3]}"
+    require(not quantized, "model", model.name, rule, hint)
+
+
+def _rows(model: keras.Model, data: Data) -> list[np.ndarray]:
+    """The data, or random rows of the shapes and dtypes of the inputs."""
+    inputs = keras.tree.flatten(model.inputs)
+    if data is not None:
+        rows = [np.asarray(x) for x in keras.tree.flatten(data)]
+        rule = f"{len(inputs)} arrays with rows, one for each input"
+        axes = [len(i.shape) for i in inputs]
+        valid = [x.ndim for x in rows] == axes and all(len(x) > 0 for x in rows)
+        require(valid, "representative_data", data, rule)
+        pairs = zip(rows, inputs, strict=True)
+        return [x[:_MOST_ROWS].astype(i.dtype) for x, i in pairs]
+    rng = np.random.default_rng(0)
+    shapes = [tuple(n or 8 for n in i.shape[1:]) for i in inputs]
+    draws = [rng.uniform(0, 1, (_CHECKED_ROWS, *shape)) for shape in shapes]
+    return [x.astype(i.dtype) for x, i in zip(draws, inputs, strict=True)]
+
+
+def _options(
+    model: keras.Model, mode: str, given: bool, rows: list[np.ndarray]
+) -> Config:
+    """What the converter is told."""
+    ops = tf.lite.OpsSet
+    kept, spec = {"optimizations": [tf.lite.Optimize.DEFAULT]}, "target_spec"
+    builtins = {"supported_ops": [ops.TFLITE_BUILTINS]}
+    if mode == "float32":
+        return {spec: builtins}
+    if mode == "float16":
+        return {**kept, spec: {**builtins, "supported_types": [tf.float16]}}
+    if mode == "dynamic":
+        return {**kept, spec: builtins}
+    learned = any(isinstance(x, QuantizationRange) for x in layer_paths(model))
+    hint = "Some hundred rows of the training data will do."
+    rule = f'given for mode="{mode}", unless the model is made by quantize_aware'
+    fits = given or (learned and mode == "int8")
+    require(fits, "representative_data", None, rule, hint)
+
+    def representative() -> Iterator[list[np.ndarray]]:
+        for i in range(len(rows[0])):
+            yield [x[i : i + 1] for x in rows]
+
+    data: Config = {} if learned else {"representative_dataset": representative}
+    if mode == "int16x8":
+        wide = ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        return {**kept, **data, spec: {"supported_ops": [wide, ops.TFLITE_BUILTINS]}}
+    ends = {"inference_input_type": tf.int8, "inference_output_type": tf.int8}
+    return {**kept, **data, **ends, spec: builtins}
+
+
+def _checked(
+    model: keras.Model, path: str | Path, mode: str, rows: list[np.ndarray]
+) -> LiteRTReport:
+    file = LiteRTFile(path)
+    given: Any = rows[0] if len(rows) == 1 else rows
+    actual = keras.tree.flatten(file.predict(given))
+    expected = [
+        keras.ops.convert_to_numpy(y)
+        for y in keras.tree.flatten(model(given, training=False))
+    ]
+    pairs = list(zip(actual, expected, strict=True))
+    agreement = None
+    if len(pairs) == 1 and expected[0].shape[-1] > 1:
+        same = actual[0].argmax(-1) == expected[0].argmax(-1)
+        agreement = float(np.mean(same))
+    return LiteRTReport(
+        str(path),
+        mode,
+        file.num_bytes,
+        file.num_gzip_bytes,
+        file.num_int8_tensors,
+        max(float(np.max(np.abs(a - b))) for a, b in pairs),
+        agreement,
+    )

@@ -1,0 +1,153 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_ext.compression import (
+    KeepZeros,
+    LiteRTFile,
+    prune,
+    quantize_aware,
+    strip_quantization,
+    to_litert,
+)
+
+layers = keras.layers
+
+
+def make_model():
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(8, 3, padding="same", name="conv")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="norm")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name="deep")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="norm_2")(x)
+    x = layers.ReLU(name="relu_2")(x)
+    short = x = layers.MaxPooling2D(name="pool")(x)
+    x = layers.Conv2D(8, 3, padding="same", name="conv_2")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="norm_3")(x)
+    x = layers.ReLU(name="relu_3")(layers.Add(name="add")([x, short]))
+    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    x = layers.Dense(16, activation="relu", name="dense")(x)
+    return keras.Model(inputs, layers.Dense(4, "softmax", name="head")(x))
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Bright squares in one of four corners."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 512)
+    x = rng.uniform(0, 0.6, (512, 8, 8, 1)).astype("float32")
+    for image, corner in zip(x, y, strict=True):
+        i, j = rng.integers(0, 2, 2) + 4 * np.array(divmod(corner, 2))
+        image[i : i + 3, j : j + 3] += 0.4
+    # A position is told by the border alone, so let each corner have its brightness.
+    return x * (1 + 0.25 * y[:, None, None, None]).astype("float32"), y
+
+
+@pytest.fixture(scope="module")
+def aware(data):
+    """A pruned model, and its copy that was trained to be quantized."""
+    model = make_model()
+    prune(model, 0.5)
+    copy = quantize_aware(model)
+    optimizer = keras.optimizers.Adam(0.01)
+    copy.compile(optimizer, "sparse_categorical_crossentropy")
+    copy.fit(*data, batch_size=64, epochs=8, callbacks=[KeepZeros()], verbose=0)
+    return model, copy
+
+
+def test_rounding_stands_where_litert_rounds(aware):
+    ranges = [x.name for x in aware[1].layers if x.name.endswith("_range")]
+    assert ranges == [
+        "input_0_range",
+        "relu_range",
+        "relu_2_range",
+        "norm_3_range",
+        "relu_3_range",
+        "mean_range",
+        "dense_range",
+        "head_range",
+    ]
+
+
+def test_int8_without_data_is_what_was_trained(aware, data, tmp_path):
+    _, model = aware
+    path = tmp_path / "m.tflite"
+    report = to_litert(model, path, mode="int8")
+    file = LiteRTFile(path)
+    actual = file.predict(data[0])
+    expected = model.predict(data[0], verbose=0)
+    assert np.mean(expected.argmax(-1) == data[1]) > 0.9
+    assert np.mean(actual.argmax(-1) == expected.argmax(-1)) >= 0.995
+    assert np.abs(actual - expected).max() < 0.05
+    # Nothing is left in floats: eight activations, input and output, five kernels.
+    assert report.num_int8_tensors >= 13
+
+
+def test_zeros_are_kept(aware):
+    model, copy = aware
+    for layer in model.layers:
+        if layer.name in ("conv", "conv_2", "dense", "head"):
+            kernel = copy.get_layer(layer.name).kernel
+            assert np.mean(np.array(kernel) == 0) >= 0.5
+
+
+def test_a_saved_model_is_the_same(aware, data, tmp_path):
+    aware[1].save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    expected = aware[1].predict(data[0][:9], verbose=0)
+    actual = loaded.predict(data[0][:9], verbose=0)
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_the_trained_weights_come_back(aware):
+    _, copy = aware
+    plain = strip_quantization(copy, make_model())
+    for layer in (x for x in plain.layers if x.weights):
+        weights = copy.get_layer(layer.name).get_weights()
+        for actual, expected in zip(layer.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_sequential_model_with_other_activations(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(8, activation="tanh", name="a"),
+            layers.Dense(8, activation="silu", name="b"),
+            layers.Dense(3, name="c"),
+        ]
+    )
+    copy = quantize_aware(model)
+    assert [x.name for x in copy.layers][2:] == [
+        "a",
+        "a_range",
+        "a_activation",
+        "b",
+        "b_range",
+        "b_activation",
+        "b_activation_range",
+        "c",
+        "c_range",
+    ]
+    copy.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(256, 4)).astype("float32")
+    copy.fit(x, x[:, :3], epochs=2, verbose=0)
+    report = to_litert(copy, tmp_path / "m.tflite", mode="int8", representative_data=x)
+    spread = np.ptp(copy.predict(x, verbose=0))
+    assert report.max_difference < 0.03 * spread
+
+
+def test_what_is_not_known_is_refused():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4)], name="inner")
+    model = keras.Sequential([keras.Input((4,)), inner, layers.LayerNormalization()])
+    message = r"not known here, \['inner: Sequential', 'layer_norm.*LayerNorm"
+    with pytest.raises(ValueError, match=message):
+        quantize_aware(model)
+
+
+def test_models_with_other_layers_are_not_mixed_up(aware):
+    other = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="other")])
+    with pytest.raises(ValueError, match=r"must be a model with the layers \['other"):
+        strip_quantization(aware[1], other)

@@ -1,0 +1,56 @@
+import gzip
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ext.compression import prune, size_report, to_litert
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    path = tmp_path_factory.mktemp("files") / "m.tflite"
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(40)])
+    prune(model, 0.9)
+    to_litert(model, path)
+    x = np.random.default_rng(0).normal(size=(20, 8)).astype("float32")
+    y = keras.ops.convert_to_numpy(model(x)).argmax(-1)
+    y[:5] = -1
+    return size_report(model, files={"a<b": path}, x=x, y=y, repeats=3), model, path
+
+
+def test_counts_bytes_and_zeros(report):
+    sizes, model, path = report
+    assert (sizes.num_parameters, sizes.num_zeros) == (360, 288 + 40)
+    keras_row, file_row = sizes.rows
+    assert keras_row.num_bytes == 4 * 360
+    assert file_row.num_bytes == len(path.read_bytes())
+    packed = len(gzip.compress(path.read_bytes(), 9))
+    assert file_row.num_gzip_bytes == pytest.approx(packed, abs=20)
+
+
+def test_measures_accuracy_and_time(report):
+    for row in report[0].rows:
+        assert row.accuracy == 0.75
+        assert row.milliseconds > 0
+        assert row.spread >= 0
+
+
+def test_is_a_table_and_a_page(report):
+    first, head, *rows = str(report[0]).splitlines()
+    assert first == "360 parameters, 328 zeros"
+    assert head.split() == ["form", "bytes", "gzip", "ms", "a", "row", "accuracy"]
+    assert [row.split()[0] for row in rows] == ["Keras", "a<b"]
+    page = report[0].to_html()
+    assert "<td>a&lt;b</td>" in page
+    assert page.count("<tr>") == 3
+
+
+def test_without_rows_nothing_is_measured(report):
+    sizes = size_report(report[1])
+    assert str(sizes).splitlines()[1].split() == ["form", "bytes", "gzip"]
+
+
+def test_rejects_labels_that_do_not_fit(report):
+    with pytest.raises(ValueError, match=r"`y` must be a vector with an integer for"):
+        size_report(report[1], x=np.ones((3, 8)), y=np.ones(2))

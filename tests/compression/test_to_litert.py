@@ -1,0 +1,109 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_ext.compression import LiteRTFile, prune, to_litert
+from tests.thorough import thorough_but
+
+layers = keras.layers
+KINDS = {
+    "Dense": (6, [layers.Dense(3, activation="gelu")]),
+    "Conv1D": ((8, 2), [layers.Conv1D(4, 3, padding="causal")]),
+    "Conv2D": ((6, 6, 2), [layers.Conv2D(4, 3, activation="silu")]),
+    "Conv2DTranspose": ((4, 4, 2), [layers.Conv2DTranspose(3, 3, strides=2)]),
+    "Conv3D": ((4, 4, 4, 1), [layers.Conv3D(2, 2)]),
+    "SeparableConv2D": ((6, 6, 3), [layers.SeparableConv2D(4, 3)]),
+    "LayerNormalization": (6, [layers.LayerNormalization()]),
+    "GroupNormalization": ((4, 4, 4), [layers.GroupNormalization(2)]),
+    "Embedding": (5, [layers.Embedding(9, 4), layers.GlobalAveragePooling1D()]),
+    "UpSampling2D": ((3, 3, 2), [layers.UpSampling2D(interpolation="bilinear")]),
+    "LSTM": ((5, 3), [layers.LSTM(4, unroll=True)]),
+    "PReLU": (6, [layers.PReLU(alpha_initializer="ones")]),
+    "Rescaling": (6, [layers.Rescaling(0.1, 1.0), layers.Softmax()]),
+}
+
+
+@pytest.mark.parametrize("kind", thorough_but(["Conv2D", "LSTM"], KINDS))
+def test_a_file_in_floats_is_the_model(kind, tmp_path):
+    shape, stack = KINDS[kind]
+    # Of a batch of one: some layers are unrolled or padded for a known size.
+    shape = shape if isinstance(shape, tuple) else (shape,)
+    dtype = "int32" if kind == "Embedding" else "float32"
+    model = keras.Sequential([keras.Input(shape, dtype=dtype), *stack])
+    report = to_litert(model, tmp_path / "m.tflite")
+    assert report.max_difference < 1e-5
+    assert report.num_bytes == (tmp_path / "m.tflite").stat().st_size
+
+
+@pytest.fixture(scope="module")
+def trained():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(256, 8)).astype("float32")
+    y = np.argmax(x @ rng.normal(size=(8, 3)), 1)
+    dense = layers.Dense(64, activation="relu")
+    model = keras.Sequential(
+        [keras.Input((8,)), dense, layers.Dense(64, "relu"), layers.Dense(3)]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    model.fit(x, y, epochs=10, batch_size=64, verbose=0)
+    return model, x
+
+
+@pytest.mark.parametrize("mode", ["float16", "dynamic", "int8", "int16x8"])
+def test_files_of_fewer_bits_are_smaller_and_about_the_model(mode, trained, tmp_path):
+    model, x = trained
+    path = tmp_path / "m.tflite"
+    report = to_litert(model, path, mode=mode, representative_data=x)
+    sizes = {"float16": 0.6, "dynamic": 0.45, "int8": 0.45, "int16x8": 0.5}
+    floats = 4 * model.count_params()
+    assert report.num_bytes < sizes[mode] * floats + 3000  # that a file takes anyway
+    assert report.agreement > 0.95
+    assert (report.num_int8_tensors > 0) == (mode != "float16")
+    predicted = LiteRTFile(path).predict(x).argmax(-1)
+    same = predicted == keras.ops.convert_to_numpy(model(x)).argmax(-1)
+    assert same.mean() > 0.97
+
+
+def test_zeros_make_the_packed_file_small(trained, tmp_path):
+    model = keras.models.clone_model(trained[0])
+    model.set_weights(trained[0].get_weights())
+    dense = to_litert(model, tmp_path / "dense.tflite")
+    prune(model, 0.9)
+    sparse = to_litert(model, tmp_path / "sparse.tflite")
+    assert sparse.num_bytes == dense.num_bytes
+    assert sparse.num_gzip_bytes < 0.35 * dense.num_gzip_bytes
+
+
+@pytest.mark.parametrize("layer", [layers.LSTM(2), layers.Bidirectional(layers.GRU(2))])
+def test_rolled_layers_are_refused_before_the_converter(layer, tmp_path):
+    model = keras.Sequential([keras.Input((5, 3)), layer])
+    with pytest.raises(ValueError, match=r"recurrent layers \[.*\] are unrolled"):
+        to_litert(model, tmp_path / "m.tflite", mode="int8")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_keras_has_quantized_is_refused(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="dense")])
+    model.layers[-1].quantize("int8")
+    with pytest.raises(ValueError, match=r"without layers of model\.quantize"):
+        to_litert(model, tmp_path / "m.tflite")
+
+
+@pytest.mark.parametrize(
+    ("path", "kwargs", "message"),
+    [
+        ("m.tflite", {"mode": "int8"}, r"`representative_data` must be given for mode"),
+        ("m.keras", {}, r"`path` must be a path that ends with \.tflite"),
+        ("m.tflite", {"mode": "int2"}, r'`mode` must be "float32", "float16"'),
+        (
+            "m.tflite",
+            {"representative_data": np.ones(3)},
+            r"`representative_data` must be 1 arrays with rows",
+        ),
+    ],
+)
+def test_rejects_bad_arguments(path, kwargs, message, tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4)])
+    with pytest.raises(ValueError, match=message):
+        to_litert(model, tmp_path / path, **kwargs)
