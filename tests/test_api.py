@@ -118,6 +118,7 @@ INSIDE = {
     "controllers/continuous/_overfit_guards.py",
     "controllers/stopping/_falling_by_chance.py",
     "optimizers/wrappers/_applied_operator.py",
+    "optimizers/_flat_objective.py",
     "signals/losses/_slope_probe.py",
     "signals/machine/_peak_memory.py",
     "training/_attached_step.py",

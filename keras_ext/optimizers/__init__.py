@@ -4,6 +4,7 @@ from keras_ext._anatomy._unit_axes import unit_axes
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext.optimizers import operators
 from keras_ext.optimizers._compose import compose
+from keras_ext.optimizers._fit_lbfgs import fit_lbfgs
 from keras_ext.optimizers._lamb import LAMB
 from keras_ext.optimizers._prodigy import Prodigy
 from keras_ext.optimizers._radam import RAdam
@@ -26,6 +27,7 @@ __all__ = [
     "RAdam",
     "ScheduleFree",
     "compose",
+    "fit_lbfgs",
     "operators",
     "unit_axes",
 ]
