@@ -13,8 +13,10 @@ from keras_ext._anatomy._trial import called
 from keras_ext._core._checks import integer, number, require
 from keras_ext._core._extras import import_extra
 from keras_ext._core._typing import Data, Record
+from keras_ext._engine._shown_weights import ShownWeights
 from keras_ext._fit._detach import detach
 from keras_ext._fit._scoped_callback import ScopedCallback
+from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext.optimizers._flat_objective import FlatObjective
 
 # So many points at most on one line: the usual number of trials is one.
@@ -268,6 +270,11 @@ def _checked_callbacks(callbacks: Any) -> list[Any]:
 
 def _prepare(model: keras.Model, data: FixedData) -> None:
     require(model.compiled, "model", type(model).__name__, "a model that is compiled")
+    family = optimizer_family(model.optimizer) if model.optimizer is not None else []
+    turning = [type(m).__name__ for m in family if isinstance(m, ShownWeights)]
+    hint = "It is not used here. Compile the model with another one."
+    rule = "one that leaves the weights alone when the model is evaluated"
+    require(not turning, "model.optimizer", turning, rule, hint)
     if not model.built:
         x, _, _ = next(iter(data))
         called(model, x, training=False)

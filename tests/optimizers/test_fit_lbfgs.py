@@ -180,6 +180,13 @@ def test_a_model_has_to_be_compiled():
         fit_lbfgs(model, X, Y)
 
 
+def test_an_optimizer_that_would_change_what_is_evaluated_is_refused():
+    model = small()
+    model.compile(kx.optimizers.Lookahead(keras.optimizers.SGD(0.1)), "mse")
+    with pytest.raises(ValueError, match="one that leaves the weights alone"):
+        fit_lbfgs(model, X, Y, validation_data=(X, Y), verbose=0)
+
+
 @pytest.mark.thorough(TRAININGS)
 def test_thousands_of_steps_of_adam_are_not_as_near(torch_found):
     x, y, w = data_of(torch_found)

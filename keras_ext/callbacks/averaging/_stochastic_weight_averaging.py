@@ -10,9 +10,11 @@ from keras_ext._anatomy._linked_method import Method, link_method
 from keras_ext._core._checks import integer, require
 from keras_ext._core._typing import Data, Logs, Variable
 from keras_ext._engine._local_updates import LocalUpdates
+from keras_ext._engine._shown_weights import ShownWeights
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._fit._values import values_of
+from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import recalibrate
 from keras_ext.callbacks.schedules._frozen_statistics import statistical_layers
@@ -60,7 +62,8 @@ class StochasticWeightAveraging(ScopedCallback):
     Raises:
         ValueError: If an argument is not of this form, or, when training begins, if it
             ends before `start_epoch`, if the data of `fit` cannot be read again, or if
-            replicas make updates of their own, as with `LocalSGD`.
+            replicas make updates of their own, as with `LocalSGD`, or the optimizer
+            averages weights itself, as `ScheduleFree` does.
 
     Examples:
         >>> import keras, numpy as np
@@ -116,7 +119,7 @@ class StochasticWeightAveraging(ScopedCallback):
         super().on_train_begin(logs)
         self._require_epochs()
         # Here: by now all others have put on the model what they need.
-        _require_one_training(self.scope.shared.get("optimizer"))
+        _require_one_training(self.model.optimizer)
         self._batches = self._rows
         if self._rows is None and statistical_layers(self.model):
             self._batches = DataOfFit(self.model).training_rows()
@@ -229,7 +232,10 @@ def _assign(variables: Sequence[Variable], values: Sequence[Any]) -> None:
 
 
 def _require_one_training(optimizer: Any) -> None:
-    is_one = not isinstance(optimizer, LocalUpdates)
-    hint = "Replicas that make updates of their own are averaged by them already."
-    rule = "without one for replicas that make updates of their own"
-    require(is_one, "callbacks", type(optimizer).__name__, rule, hint)
+    """Raises if the weights are averaged already, in another way."""
+    kinds = LocalUpdates, ShownWeights
+    found = [m for m in optimizer_family(optimizer) if isinstance(m, kinds)]
+    names = [type(member).__name__ for member in found]
+    hint = "It averages them itself."
+    rule = "one that trains the weights that the model is judged by"
+    require(not found, "model.optimizer", names, rule, hint)

@@ -175,21 +175,21 @@ def test_half_precision_is_averaged_in_single_precision():
     assert float(swa._average[0][0, 0]) == pytest.approx((1 + half) / 2, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (
-            lambda: [StochasticWeightAveraging(4)],
-            "`start_epoch` must be an integer < 4",
-        ),
-        (
-            lambda: [StochasticWeightAveraging(1), kx.callbacks.LocalSGD()],
-            "without one for replicas that make updates of their own",
-        ),
-    ],
-)
-def test_what_cannot_be_averaged_is_refused_before_training(make, message):
-    model = make_model(run_eagerly=False)
-    with pytest.raises(ValueError, match=message):
-        fit(model, make())
+def test_no_mean_of_epochs_that_do_not_come():
+    model = make_model()
+    with pytest.raises(ValueError, match="`start_epoch` must be an integer < 4"):
+        fit(model, [StochasticWeightAveraging(4)])
+    assert "_keras_ext_scope" not in vars(model)
+
+
+@pytest.mark.parametrize("how", ["replicas", "optimizer"])
+def test_weights_that_are_averaged_already_are_refused_before_training(how):
+    model, others = make_model(run_eagerly=False), []
+    if how == "replicas":
+        others = [kx.callbacks.LocalSGD()]
+    else:
+        model.compile(kx.optimizers.Lookahead(keras.optimizers.SGD(0.1)), "mse")
+    swa, calibrate = StochasticWeightAveraging(1), kx.callbacks.RecalibrateBatchNorm
+    with pytest.raises(ValueError, match="It averages them itself"):
+        fit(model, [swa, calibrate((X, Y)), *others])
     assert "_keras_ext_scope" not in vars(model)

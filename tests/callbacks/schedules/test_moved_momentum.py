@@ -29,5 +29,5 @@ def test_moves_what_the_optimizer_has_and_gives_it_back(optimizer, names):
         assert moved.names == names
         assert all(getattr(model.optimizer, name) == 0.25 for name in names)
         scope.close()
-    own = {name: 0.9 for name in names}
+    own = dict.fromkeys(names, 0.9)
     assert {name: getattr(model.optimizer, name) for name in names} == own
