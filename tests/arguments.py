@@ -88,6 +88,7 @@ ALSO_FIT = {
     ("callbacks.DynamicBatchSize", "data"): ("None",),
     ("callbacks.StochasticWeightAveraging", "train_data"): ("None",),
     ("callbacks.GradientMonitor", "path"): ("None",),
+    ("callbacks.LearningRateFinder", "train_data"): ("None",),
     ("callbacks.GradientMonitor", "tensorboard"): (
         "None",
         "text False",
@@ -293,6 +294,7 @@ VALID = {
     "data.DynamicBatches": lambda: {"x": _x(), "y": _x()},
     "diagnostics.diagnose": lambda: {"history": _recorded()},
     "diagnostics.find_batch_size": lambda: {"model": _model(), "x": _batches()},
+    "diagnostics.find_learning_rate": lambda: {"model": _model(), "x": _batches()},
     "distribute.shard": lambda: {
         "dataset": tf.data.Dataset.from_tensor_slices(_x()).batch(2)
     },

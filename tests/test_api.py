@@ -119,6 +119,8 @@ INSIDE = {
     "controllers/stopping/_falling_by_chance.py",
     "optimizers/wrappers/_applied_operator.py",
     "optimizers/_flat_objective.py",
+    "diagnostics/_learning_rate_rules.py",
+    "diagnostics/_left_as_it_was.py",
     "signals/losses/_slope_probe.py",
     "signals/machine/_peak_memory.py",
     "training/_attached_step.py",

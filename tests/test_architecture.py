@@ -330,7 +330,7 @@ LOG_NAMES = {
     "gradient_snr": {"GradientMonitor"},
     "importance_<name>": {"ExplainDuringTraining"},
     "label_changes": {"LabelWaveEarlyStopping"},
-    "learning_rate": {"OneCycle"},
+    "learning_rate": {"LearningRateFinder", "OneCycle"},
     "learning_rate_gain": {"DynamicBatchSize"},
     "momentum": {"MomentumSchedule", "OneCycle"},
     "nonfinite_steps": {

@@ -31,6 +31,7 @@ from keras_ext.callbacks.schedules._gradual_unfreezing import GradualUnfreezing
 from keras_ext.callbacks.schedules._hyperparameter_scheduler import (
     HyperparameterScheduler,
 )
+from keras_ext.callbacks.schedules._learning_rate_finder import LearningRateFinder
 from keras_ext.callbacks.schedules._momentum_schedule import MomentumSchedule
 from keras_ext.callbacks.schedules._one_cycle import OneCycle
 from keras_ext.callbacks.stopping._evidence_based_early_stopping import (
@@ -65,6 +66,7 @@ __all__ = [
     "HyperparameterScheduler",
     "LabelWaveEarlyStopping",
     "LayerwiseAdaptiveClipping",
+    "LearningRateFinder",
     "LocalSGD",
     "MomentumSchedule",
     "OneCycle",

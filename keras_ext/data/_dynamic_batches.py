@@ -241,11 +241,12 @@ class DynamicBatches(FitData):
             source, min(buffer, self.num_samples), self.seed, order
         )
 
-    def of_one_size(self, size: int) -> Self:
+    def of_one_size(self, size: int, shuffle: bool = False) -> Self:
         """The same data without end, in batches of this size only; for trials."""
         trial = self.__copy__()
         trial.sizes = (size,)
-        trial.shuffle, trial.drop_remainder = False, True
+        trial.shuffle = shuffle and self.shuffle
+        trial.drop_remainder = True
         trial._begin(size)
         trial._endless = True
         return trial

@@ -3,7 +3,6 @@
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import tensorflow as tf
 from keras_ext._core._checks import integer, integers, number, require
 from keras_ext._core._typing import Data
 from keras_ext.data import DynamicBatches
+from keras_ext.diagnostics._left_as_it_was import left_as_it_was
 from keras_ext.signals.machine._peak_memory import PeakMemory
 
 _SMALLEST = 8
@@ -157,7 +157,8 @@ def find_batch_size(
     require(not unknown, "memory_limit", memory_limit, "None here", hint)
     limit = memory_limit or memory.limit()
     trials: list[BatchSizeTrial] = []
-    with _left_as_it_was(model, batches):
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    with left_as_it_was(model, batches.of_one_size(replicas)):
         for size in sizes:
             expected = _expected_memory(trials, size)
             if expected is not None and expected > limit:
@@ -256,43 +257,3 @@ def _time_step(model: keras.Model, iterator: Iterator[Any]) -> float:
 def _is_out_of_memory(error: Exception) -> bool:
     kinds = (tf.errors.ResourceExhaustedError, MemoryError)
     return isinstance(error, kinds) or "out of memory" in str(error).lower()
-
-
-@contextmanager
-def _left_as_it_was(model: keras.Model, batches: DynamicBatches) -> Iterator[None]:
-    """Restores all variables, and the compiled step, when the trials are over."""
-    before = _values(_variables(model) + model.metrics_variables)
-    function = model.train_function
-    try:
-        if function is None:
-            _build(model, batches)
-        before = _values(_variables(model)) | before
-        # Not `force`: what is compiled here need not be compiled again by `fit`.
-        model.make_train_function()
-        yield
-    finally:
-        model.train_function = function
-        if any(id(v) not in before for v in model.metrics_variables):
-            model.reset_metrics()  # they did not exist
-        for variable, value in before.values():
-            variable.assign(value)
-
-
-def _build(model: keras.Model, batches: DynamicBatches) -> None:
-    """Builds the model with its loss and metrics, as `fit` does, and the optimizer."""
-    function = model.test_function
-    size = model.distribute_strategy.num_replicas_in_sync
-    model.evaluate(batches.of_one_size(size), steps=1, verbose=0)
-    model.test_function = function
-    if model.optimizer is not None and not model.optimizer.built:
-        with model.distribute_strategy.scope():
-            model.optimizer.build(model.trainable_variables)
-
-
-def _variables(model: keras.Model) -> list[Any]:
-    optimizer = model.optimizer
-    return [*model.variables, *(optimizer.variables if optimizer is not None else [])]
-
-
-def _values(variables: list[Any]) -> dict[int, tuple[Any, Any]]:
-    return {id(v): (v, keras.ops.convert_to_numpy(v)) for v in variables}

@@ -1,0 +1,56 @@
+"""Trials of the training step that leave no trace."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from keras_ext._core._typing import Data
+
+
+@contextmanager
+def left_as_it_was(model: keras.Model, data: Data) -> Iterator[None]:
+    """Restores all variables, and the compiled step, when the trials are over.
+
+    These are weights, statistics of batch normalization, optimizer and its iterations,
+    seeds and metrics. The training step of the model is there within.
+
+    Args:
+        model: A compiled model.
+        data: What `evaluate` takes: one batch of it builds what is not built yet.
+    """
+    before = _values(_variables(model) + model.metrics_variables)
+    function = model.train_function
+    try:
+        if function is None:
+            _build(model, data)
+        before = _values(_variables(model)) | before
+        # Not `force`: what is compiled here need not be compiled again by `fit`.
+        model.make_train_function()
+        yield
+    finally:
+        model.train_function = function
+        if any(id(v) not in before for v in model.metrics_variables):
+            model.reset_metrics()  # they did not exist
+        for variable, value in before.values():
+            variable.assign(value)
+
+
+def _build(model: keras.Model, data: Data) -> None:
+    """Builds the model with its loss and metrics, as `fit` does, and the optimizer."""
+    function = model.test_function
+    model.evaluate(data, steps=1, verbose=0)
+    model.test_function = function
+    if model.optimizer is not None and not model.optimizer.built:
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    optimizer = model.optimizer
+    return [*model.variables, *(optimizer.variables if optimizer is not None else [])]
+
+
+def _values(variables: list[Any]) -> dict[int, tuple[Any, Any]]:
+    return {id(v): (v, keras.ops.convert_to_numpy(v)) for v in variables}

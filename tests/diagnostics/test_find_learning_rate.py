@@ -1,0 +1,141 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_ext as kx
+from keras_ext.diagnostics import find_learning_rate
+from tests.diagnostics.test_find_batch_size import X, Y, make_model, state
+from tests.thorough import MATRIX, TRAININGS, thorough_but
+
+FAST = {"steps": 40, "low": 1e-4, "high": 100.0, "smoothing": 0.9}
+
+
+def quadratic(**options):
+    """One weight, whose loss falls as exactly as its rate says."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.ones((1, 1))])
+    options = {"optimizer": keras.optimizers.SGD(0.5), "loss": "mse", **options}
+    model.compile(**options)
+    return model
+
+
+def test_tells_the_losses_of_gradient_descent():
+    """The loss is w², its gradient 2 w: w shrinks by 1 - 2 rate, and bursts above 1."""
+    ones = np.ones((8, 1), "float32")
+    found = find_learning_rate(quadratic(), ones, 0 * ones, batch_size=8, **FAST)
+    rates = np.array(found.rates)
+    shrinks = np.concatenate([[1.0], 1 - 2 * rates[:-1]])
+    np.testing.assert_allclose(found.losses, np.cumprod(shrinks) ** 2, rtol=1e-4)
+    np.testing.assert_allclose(rates[:3], 1e-4 * (1e6 ** (1 / 39)) ** np.arange(3))
+    assert found.smoothed[-1] > 4 * min(found.smoothed)
+    assert len(rates) < 40
+    assert 1e-3 < found.suggestion < 1.0
+
+
+@pytest.mark.parametrize(
+    ("replicas", "trained"),
+    thorough_but([(1, True)], [(1, False), (1, True), (2, False), (2, True)]),
+)
+def test_leaves_everything_as_it_was(strategies, replicas, trained):
+    """Bit for bit; a training that follows is the same as without the search."""
+    weights = []
+    for search in (False, True):
+        with strategies(replicas).scope():
+            schedule = kx.schedules.Rex(0.01, 50)
+            model = make_model(optimizer=keras.optimizers.Adam(schedule))
+        if trained:
+            model.fit(X, Y, verbose=0)
+        if search:
+            function, before = model.train_function, state(model)
+            find_learning_rate(model, X, Y, **FAST)
+            if trained:
+                for a, b in zip(before, state(model), strict=True):
+                    np.testing.assert_array_equal(a, b)
+            assert model.train_function is function
+            assert "_get_current_learning_rate" not in vars(model.optimizer)
+        model.fit(X, Y, verbose=0)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "kind", thorough_but(["dataset"], ["dataset", "batches", "pair", "pipeline"])
+)
+def test_takes_data_and_optimizers_of_every_kind(kind):
+    data = {
+        "dataset": tf.data.Dataset.from_tensor_slices((X, Y)).batch(8),
+        "batches": kx.data.DynamicBatches(X, Y),
+    }.get(kind, (X, Y))
+    options = {}
+    if kind == "pipeline":
+        options["optimizer"] = kx.optimizers.GradientPipeline("sgd")
+    model = make_model(**options)
+    found = find_learning_rate(model, data, **FAST)
+    assert len(found.losses) > 10
+    assert np.isfinite(list(found.suggestions.values())).all()
+
+
+def test_shows_what_it_suggests():
+    rates = tuple(np.geomspace(1e-4, 1, 40))
+    losses = tuple(1 + (np.log10(rates) + 1) ** 2)
+    found = kx.diagnostics._find_learning_rate.LearningRates(rates, losses, losses, 4)
+    assert found.suggestions["minimum"] == pytest.approx(0.01, rel=0.3)
+    assert (
+        str(found).splitlines()[2] == f"  minimum  {found.suggestions['minimum']:.2e}"
+    )
+    labels = [line.get_label() for line in found.plot().axes[0].lines]
+    assert labels[:2] == ["loss of a batch", "smoothed"]
+    assert [label.split(":")[0] for label in labels[2:]] == list(found.suggestions)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": 3}, "`model` must be a keras.Model"),
+        ({"high": 1e-9}, "`high` must be above low=1e-07"),
+        ({"x": kx.data.DynamicBatches(X, Y)}, "must be None, as `x` has them"),
+        ({"low": 5.0, "high": 1e9}, r"`low` must be rates .* the loss burst after \d+"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    model = quadratic()
+    with pytest.raises(ValueError, match=message):
+        find_learning_rate(**{"model": model, "x": X[:, :1], "y": Y, **arguments})
+    assert float(model.optimizer.learning_rate) == 0.5
+    assert int(model.optimizer.iterations) == 0
+
+
+@pytest.mark.thorough(TRAININGS)
+def test_the_valley_is_near_the_best_of_a_grid():
+    """Within a factor of three, or as good."""
+
+    def loss_at(rate):
+        model.set_weights(start)
+        model.optimizer.learning_rate = rate
+        model.fit(X, Y, batch_size=8, epochs=5, verbose=0)
+        return model.evaluate(X, Y, verbose=0)
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    start = model.get_weights()
+    found = find_learning_rate(model, X, Y, batch_size=8)
+    grid = np.geomspace(1e-3, 1, 7)
+    losses = [loss_at(rate) for rate in grid]
+    best = grid[int(np.nanargmin(losses))]
+    is_near = best / 3.2 <= found.suggestion <= best * 3.2
+    assert is_near or loss_at(found.suggestion) <= 1.3 * np.nanmin(losses)
+
+
+@pytest.mark.thorough(MATRIX)
+def test_several_steps_at_once_have_the_same_rate():
+    ones = np.ones((8, 1), "float32")
+    model = quadratic(steps_per_execution=2)
+    found = find_learning_rate(model, ones, 0 * ones, batch_size=8, **FAST)
+    first, second = found.losses[:2]
+    shrink = 1 - 2 * found.rates[0]
+    assert first == pytest.approx((1 + shrink**2) / 2, rel=1e-5)
+    assert second < first
