@@ -289,8 +289,18 @@ class OptimizerCase:
     averages: bool = True
     # How much less exact it is in half precision than others.
     half: float = 1.0
+    # Whose numbers it reproduces, by their name in `fixtures/optimizers.npz`, and of
+    # which weights; a type that is fine enough for it.
+    oracle: str | None = None
+    agrees_on: str = ""
+    precision: str = "float32"
     # Whether it stands for all of its mechanism.
     representative: bool = False
+
+
+def _given(kind: Any, *arguments: Any, **settings: Any) -> Callable[..., Any]:
+    """What makes an optimizer with these arguments, or with others of the test."""
+    return lambda **given: kind(*arguments, **{**settings, **given})
 
 
 # From the name of the class to the cases of it.
@@ -308,11 +318,6 @@ OPTIMIZERS = {
             lambda **kw: o.Cautious(o.RAdam(0.05, **kw)),
             half=3.0,  # a sign decides whether something moves
         ),
-    ],
-    "LAMB": [
-        OptimizerCase(
-            lambda **kw: o.LAMB(0.05, exclude="bias", **kw), representative=True
-        )
     ],
     "Lookahead": [
         OptimizerCase(
@@ -332,11 +337,6 @@ OPTIMIZERS = {
             representative=True,
         ),
     ],
-    "Prodigy": [
-        OptimizerCase(
-            lambda **kw: o.Prodigy(initial_distance=1e-2, **kw), representative=True
-        )
-    ],
     "Proximal": [
         OptimizerCase(
             lambda **kw: o.Proximal(
@@ -345,7 +345,6 @@ OPTIMIZERS = {
             keeps_zero=False,
         ),
     ],
-    "RAdam": [OptimizerCase(lambda **kw: o.RAdam(0.05, **kw), representative=True)],
     "ScheduleFree": [
         OptimizerCase(
             lambda **kw: o.ScheduleFree(
@@ -355,6 +354,105 @@ OPTIMIZERS = {
             averages=False,
         ),
     ],
+    "ADOPT": [OptimizerCase(_given(o.ADOPT, 0.01), oracle="ADOPT")],
+    "AdEMAMix": [
+        OptimizerCase(
+            _given(o.AdEMAMix, 0.01, beta_3=0.99, weight_decay=0.1), oracle="AdEMAMix"
+        )
+    ],
+    "AdaBelief": [OptimizerCase(_given(o.AdaBelief, 0.01), oracle="AdaBelief")],
+    "AdaBound": [
+        OptimizerCase(_given(o.AdaBound, 0.01, weight_decay=0.1), oracle="AdaBound")
+    ],
+    "AdamMini": [OptimizerCase(_given(o.AdamMini, 0.01), oracle="AdamMini")],
+    "Adan": [OptimizerCase(_given(o.Adan, 0.01, weight_decay=0.1), oracle="Adan")],
+    "COCOB": [OptimizerCase(_given(o.COCOB), oracle="COCOB")],
+    "DAdaptAdam": [
+        OptimizerCase(
+            _given(o.DAdaptAdam, initial_distance=1e-3, weight_decay=0.1),
+            oracle="DAdaptAdam",
+            follows_rate=False,  # the gradients in the average had another
+        )
+    ],
+    "DoG": [OptimizerCase(_given(o.DoG, initial_distance=1e-2), oracle="DoG")],
+    "DoWG": [OptimizerCase(_given(o.DoWG), oracle="DoWG")],
+    "LAMB": [OptimizerCase(_given(o.LAMB, 0.01, weight_decay=0.1), oracle="LAMB")],
+    "LARS": [
+        OptimizerCase(
+            _given(o.LARS, 0.1, trust_coefficient=0.1, weight_decay=0.1),
+            oracle="LARS",
+            follows_rate=False,  # the last step, which is repeated, had another
+        ),
+        OptimizerCase(
+            _given(
+                o.LARS,
+                0.1,
+                trust_coefficient=0.1,
+                denominator="decayed",
+                weight_decay=0.1,
+            ),
+            oracle="LARS optax",
+            follows_rate=False,
+        ),
+    ],
+    "LDoG": [OptimizerCase(_given(o.LDoG, initial_distance=1e-2), oracle="LDoG")],
+    "MuonConv": [
+        OptimizerCase(
+            _given(o.MuonConv, 0.01, rms=None, weight_decay=0.1),
+            oracle="MuonConv",
+            agrees_on="kernel",  # the Adam of the others is Nesterov's there, too
+        ),
+        OptimizerCase(_given(o.MuonConv, 0.01, nesterov=False), oracle="MuonConv rms"),
+    ],
+    "NovoGrad": [
+        OptimizerCase(
+            _given(
+                o.NovoGrad,
+                0.01,
+                beta_1=0.9,
+                beta_2=0.25,
+                epsilon=1e-6,
+                weight_decay=0.1,
+            ),
+            oracle="NovoGrad",
+        )
+    ],
+    "Prodigy": [
+        OptimizerCase(
+            _given(o.Prodigy, initial_distance=1e-3, weight_decay=0.1),
+            oracle="Prodigy",
+            representative=True,
+        ),
+        OptimizerCase(
+            _given(o.Prodigy, initial_distance=1e-3, safeguard_warmup=True),
+            oracle="Prodigy safeguarded",
+        ),
+    ],
+    "RAdam": [
+        OptimizerCase(_given(o.RAdam, 0.01), oracle="RAdam", representative=True)
+    ],
+    "SGDW": [
+        # The others multiply decay by the rate.
+        OptimizerCase(_given(o.SGDW, 0.01, weight_decay=0.001), oracle="SGDW"),
+        OptimizerCase(
+            _given(o.SGDW, 0.01, weight_decay=0.001, nesterov=True),
+            oracle="SGDW nesterov",
+        ),
+    ],
+    "SOAP": [
+        OptimizerCase(
+            _given(o.SOAP, 0.01, update_every=5, weight_decay=0.1),
+            oracle="SOAP",
+        )
+    ],
+    "Shampoo": [
+        OptimizerCase(
+            _given(o.Shampoo, 0.01, momentum=0.0, update_every=1),
+            oracle="Shampoo",
+            precision="float64",  # of roots of matrices that hardly have an inverse
+        )
+    ],
+    "Yogi": [OptimizerCase(_given(o.Yogi, 0.01), oracle="Yogi")],
 }
 
 

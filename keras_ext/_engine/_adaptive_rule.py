@@ -1,16 +1,33 @@
 """The base of optimizers that divide by a root mean square, as Adam does."""
 
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
+
+from keras import ops
 
 from keras_ext._core._checks import number
-from keras_ext._core._typing import Variable
+from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._rule_optimizer import (
     LearningRate,
+    Now,
     OptimizerOptions,
     RuleOptimizer,
     Slot,
 )
+
+
+class Corrected(NamedTuple):
+    """With which averages that began at zero count in full.
+
+    Attributes:
+        rate: The learning rate.
+        scale: What `momentum / (sqrt(velocity) + epsilon)` is multiplied by.
+        epsilon: The one of that quotient.
+    """
+
+    rate: Tensor
+    scale: Tensor
+    epsilon: Tensor
 
 
 class AdaptiveRule(RuleOptimizer):
@@ -42,3 +59,8 @@ class AdaptiveRule(RuleOptimizer):
 
     def slots(self, variable: Variable) -> Mapping[str, Any]:
         return {"momentum": Slot(), "velocity": Slot()}
+
+    def coefficients(self, now: Now) -> Any:
+        root = ops.sqrt(now.weight_of_averages(self.beta_2))
+        scale = root / now.weight_of_averages(self.beta_1)
+        return Corrected(now.rate, scale, self.epsilon * root)

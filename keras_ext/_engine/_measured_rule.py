@@ -46,7 +46,7 @@ class MeasuredRule(RuleOptimizer):
         of_each = ops.unstack(factors) if len(factors.shape) else [factors] * len(parts)
         for part, factor in zip(parts, of_each, strict=True):
             part.factor = factor
-            part.value = self.decayed(part, now) - self.change(part, given)
+            part.value = self.moved(part, self.change(part, given), now)
 
 
 def half_square(tensor: Tensor) -> Tensor:

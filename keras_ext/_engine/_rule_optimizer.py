@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import keras
+import tensorflow as tf
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
@@ -134,8 +135,11 @@ class RuleOptimizer(WholeUpdate):
         """What is kept of a weight, by name."""
         return {}
 
-    def numbers(self) -> Mapping[str, float]:
-        """What is kept of the whole model, numbers with their first values."""
+    def numbers(self) -> Mapping[str, float | Callable[[Sequence[Variable]], Tensor]]:
+        """What is kept of the whole model, by name: first values, or what gives them.
+
+        A function is called with the list of weights.
+        """
         return {}
 
     def coefficients(self, now: Now) -> Any:
@@ -155,13 +159,13 @@ class RuleOptimizer(WholeUpdate):
         """Makes an update: puts new values into the parts, and numbers into `now`."""
         given = self.coefficients(now)
         for part in parts:
-            part.value = self.decayed(part, now) - self.change(part, given)
+            part.value = self.moved(part, self.change(part, given), now)
 
-    def decayed(self, part: Part, now: Now) -> Tensor:
-        """The weight after its decay, which Keras multiplies by the learning rate."""
+    def moved(self, part: Part, change: Tensor, now: Now) -> Tensor:
+        """The new value: Keras multiplies weight decay by the learning rate."""
         if part.decay is None:
-            return part.value
-        return part.value * (1 - now.rate * part.decay)
+            return part.value - change
+        return part.value * (1 - now.rate * part.decay) - change
 
     # What all have in common.
 
@@ -180,23 +184,15 @@ class RuleOptimizer(WholeUpdate):
         for name, initial in self.numbers().items():
             self._state.numbers[name] = self.add_variable(
                 shape=(),
-                initializer=keras.initializers.Constant(initial),
+                initializer=_initializer(initial, list(variables)),
                 dtype=self._state.dtype,
                 name=name,
             )
 
     def _add(self, variable: Variable, name: str, slot: Slot) -> Variable:
-        make = slot.initial
-        if not callable(make):
-            initializer: Any = keras.initializers.Constant(make)
-        else:
-
-            def initializer(shape: Shape, dtype: Any = None) -> Tensor:
-                return ops.cast(make(variable), dtype)
-
         return self.add_variable(
             shape=variable.shape if slot.shape is None else slot.shape,
-            initializer=initializer,
+            initializer=_initializer(slot.initial, variable),
             dtype=self._state.dtype,
             name=f"{variable.path.replace('/', '_')}_{name}",
         )
@@ -211,7 +207,7 @@ class RuleOptimizer(WholeUpdate):
         now = Now(
             ops.cast(self.iterations, "float64") + 1,
             ops.cast(learning_rate, dtype),
-            {name: ops.convert_to_tensor(v) for name, v in held.items()},
+            {name: _read(v) for name, v in held.items()},
         )
         parts = [
             self._part(g, v, dtype) for g, v in zip(gradients, variables, strict=True)
@@ -230,8 +226,8 @@ class RuleOptimizer(WholeUpdate):
         return Part(
             variable,
             ops.cast(gradient, dtype),
-            ops.cast(ops.convert_to_tensor(variable), dtype),
-            {name: ops.convert_to_tensor(slot) for name, slot in slots.items()},
+            ops.cast(_read(variable), dtype),
+            {name: _read(slot) for name, slot in slots.items()},
             self.weight_decay if decays(self, variable) else None,
         )
 
@@ -245,10 +241,11 @@ class RuleOptimizer(WholeUpdate):
         return self._state.numbers[name]
 
     def get_config(self) -> Config:
-        own = inspect.signature(type(self).__init__).parameters.values()
-        names = [p.name for p in own if p.kind is not p.VAR_KEYWORD][1:]
+        parameters = inspect.signature(type(self).__init__).parameters.values()
+        names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD][1:]
         config = super().get_config()
-        return {**{n: getattr(self, n) for n in names if n not in config}, **config}
+        own = {n: _plain(getattr(self, n)) for n in names if n not in config}
+        return {**own, **config}
 
 
 @dataclass(eq=False)
@@ -258,6 +255,25 @@ class _State:
     dtype: str
     slots: list[dict[str, Variable]] = field(default_factory=list)
     numbers: dict[str, Variable] = field(default_factory=dict)
+
+
+def _read(variable: Variable) -> Tensor:
+    """The value that a variable has now, on this replica."""
+    return tf.convert_to_tensor(_replica.native(variable))
+
+
+def _initializer(first: Any, of: Any) -> Any:
+    """What Keras makes a variable with, from a number or from a function of weights."""
+    if not callable(first):
+        return keras.initializers.Constant(first)
+    return lambda shape, dtype=None: ops.cast(first(of), dtype)
+
+
+def _plain(value: Any) -> Any:
+    """A value without what Keras puts around lists and dictionaries to watch them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [*map(_plain, value)] if isinstance(value, list | tuple) else value
 
 
 def _checked_rate(value: Any) -> Any:

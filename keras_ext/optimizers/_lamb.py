@@ -1,7 +1,7 @@
 """Adam with a trust ratio for every weight."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Unpack
+from typing import Unpack
 
 import keras
 from keras import ops
@@ -9,7 +9,7 @@ from keras import ops
 from keras_ext._core._checks import number
 from keras_ext._core._pattern import check_pattern, matches
 from keras_ext._core._typing import Pattern, Tensor
-from keras_ext._engine._adaptive_rule import AdaptiveRule
+from keras_ext._engine._adaptive_rule import AdaptiveRule, Corrected
 from keras_ext._engine._measured_rule import (
     MeasuredRule,
     divided,
@@ -22,13 +22,6 @@ from keras_ext._engine._rule_optimizer import (
     OptimizerOptions,
     Part,
 )
-
-
-class _Given(NamedTuple):
-    rate: Tensor
-    # What the averages are divided by, together, and what is added to the root.
-    scale: Tensor
-    epsilon: Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -101,12 +94,7 @@ class LAMB(MeasuredRule, AdaptiveRule):
         self.max_norm = number(max_norm, "max_norm", above=0)
         self.exclude = exclude
 
-    def coefficients(self, now: Now) -> _Given:
-        root = ops.sqrt(now.weight_of_averages(self.beta_2))
-        scale = root / now.weight_of_averages(self.beta_1)
-        return _Given(now.rate, scale, self.epsilon * root)
-
-    def measure(self, part: Part, given: _Given) -> tuple[Tensor, ...]:
+    def measure(self, part: Part, given: Corrected) -> tuple[Tensor, ...]:
         momentum = part.average("momentum", part.gradient, self.beta_1)
         squares = part.average("velocity", ops.square(part.gradient), self.beta_2)
         direction = momentum * (given.scale / (ops.sqrt(squares) + given.epsilon))
@@ -118,14 +106,14 @@ class LAMB(MeasuredRule, AdaptiveRule):
             return ops.zeros_like(given.rate), ops.zeros_like(given.rate)
         return half_square(part.value), half_square(direction)
 
-    def decide(self, rows: Sequence[Tensor], now: Now, given: _Given) -> Tensor:
+    def decide(self, rows: Sequence[Tensor], now: Now, given: Corrected) -> Tensor:
         lengths, steps = map(norms, rows)
         lengths = ops.minimum(lengths, self.max_norm)
         ratios = divided(lengths, by=steps, otherwise=1.0)
         return given.rate * ops.where(ops.equal(lengths, 0), 1.0, ratios)
 
-    def change(self, part: Part, given: _Given) -> Tensor:
+    def change(self, part: Part, given: Corrected) -> Tensor:
         return part.factor * part.direction
 
-    def decayed(self, part: Part, now: Now) -> Tensor:
-        return part.value  # It is in the direction.
+    def moved(self, part: Part, change: Tensor, now: Now) -> Tensor:
+        return part.value - change  # The decay is in the direction.

@@ -12,6 +12,7 @@ GRADIENTS = [
     [np.clip(g, -5, 5) for g in some] for some in zip(*STREAM.values(), strict=True)
 ]
 _FILE = np.load(FIXTURES / "optimizers.npz")
+ORACLES = list(dict.fromkeys(key.partition(":")[0] for key in _FILE.files))
 
 
 def oracle(name):

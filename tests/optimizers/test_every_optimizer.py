@@ -11,14 +11,14 @@ import tensorflow as tf
 import keras_ext as kx
 from keras_ext.optimizers import GradientPipeline
 from tests.cases import OPTIMIZERS, matrix, parameters
-from tests.optimizers.streams import GRADIENTS, Run
+from tests.optimizers.streams import GRADIENTS, KEPT, ORACLES, Run, oracle
 from tests.thorough import thorough_but
 
 # Not rules: what shapes the gradient of another optimizer.
 OTHERS = {"GradientPipeline"}
 every_optimizer = pytest.mark.parametrize("case", parameters(OPTIMIZERS))
 every_mechanism = pytest.mark.parametrize("case", matrix(OPTIMIZERS))
-FEW = GRADIENTS[:10]
+FEW = GRADIENTS[:7]
 
 
 def every_optimizer_that(*traits):
@@ -55,15 +55,33 @@ def assert_close(actual, expected, atol=1e-6, **tolerance):
         np.testing.assert_allclose(a, e, **{"rtol": 1e-5, "atol": atol, **tolerance})
 
 
+@every_optimizer_that("oracle")
+def test_follows_its_oracle(case):
+    """Fifty updates; `fixtures/make_optimizers.py` says whose numbers these are."""
+    exact = case.precision == "float32"
+    run = traced(case).anew() if exact else Run(case.make, dtype=case.precision)
+    theirs = oracle(case.oracle)
+    for t, ours, expected in zip(KEPT, run.kept(), theirs, strict=True):
+        for weight, a, e in zip(run.weights, ours, expected, strict=True):
+            if case.agrees_on in weight.name:
+                message = f"{weight.name} after {t} updates"
+                np.testing.assert_allclose(a, e, rtol=0, atol=1e-5, err_msg=message)
+
+
+def test_every_oracle_is_asked():
+    asked = {case.oracle for cases in OPTIMIZERS.values() for case in cases}
+    assert asked - {None} == set(ORACLES)
+
+
 @every_optimizer
 def test_moves_weights_and_keeps_them_finite(case):
     run = traced(case).anew()
     start = run.values()
-    end = run.after(GRADIENTS)
+    end = run.after(GRADIENTS[:25])
     for before, after in zip(start, end, strict=True):
         assert np.isfinite(after).all()
         assert np.abs(after - before).max() > 1e-3
-    assert int(run.optimizer.iterations) == len(GRADIENTS)
+    assert int(run.optimizer.iterations) == 25
 
 
 @every_mechanism
@@ -123,21 +141,21 @@ def test_a_restored_optimizer_goes_on_as_if_it_had_not_been_saved(case):
     run = traced(case).anew()
     run.after(FEW)
     kept = [v.numpy() for v in run.variables]
-    ahead = run.after(GRADIENTS[10:14])
+    ahead = run.after(GRADIENTS[7:10])
     run.anew()
     for variable, value in zip(run.variables, kept, strict=True):
         variable.assign(value)
-    assert_close(run.after(GRADIENTS[10:14]), ahead, rtol=0, atol=0)
+    assert_close(run.after(GRADIENTS[7:10]), ahead, rtol=0, atol=0)
 
 
 @every_optimizer_that("keeps_zero")
 def test_weights_without_a_gradient_rest(case):
-    run = traced(case).anew()
+    """And are not in danger when there is one."""
+    run = Run(lambda: case.make(weight_decay=None), function_options=None)
     start = run.values()
     zeros = [np.zeros_like(g) for g in FEW[0]]
-    assert_close(run.after([zeros] * 3), start, rtol=0, atol=0)
-    end = run.after(FEW)
-    assert all(np.isfinite(w).all() for w in end)
+    assert_close(run.after([zeros] * 2), start, rtol=0, atol=0)
+    assert all(np.isfinite(w).all() for w in run.after(FEW[:2]))
     assert all(np.isfinite(v.numpy()).all() for v in run.optimizer.variables)
 
 
@@ -164,7 +182,6 @@ def make_model():
     layers = [
         keras.Input((4,), dtype="int32"),
         keras.layers.Embedding(6, 3),
-        keras.layers.Conv1D(4, 2, activation="relu"),
         keras.layers.Flatten(),
         keras.layers.Dense(1),
     ]
