@@ -5,11 +5,12 @@ import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext.optimizers import Proximal, operators
+from tests.thorough import thorough_but
 
 ALL = [getattr(operators, name) for name in operators.__all__ if name != "Operator"]
 
 
-@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", thorough_but({operators.SimplexProjection}, ALL))
 def test_is_saved_keeps_the_dtype_and_compiles(kind):
     operator = kind(0.1) if kind is operators.BoxProjection else kind()
     config = keras.saving.serialize_keras_object(operator)

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_ext.optimizers import ADMM, operators
 from tests.optimizers.wrappers.followed import variables
 from tests.optimizers.wrappers.test_proximal import WIDE, X, Y
+from tests.thorough import TRAININGS, thorough_but
 
 
 def fitted(optimizer, kernel, steps):
@@ -21,7 +22,7 @@ def fitted(optimizer, kernel, steps):
     train()
 
 
-@pytest.mark.parametrize("rho", [0.05, 1.0, 20.0])
+@pytest.mark.parametrize("rho", thorough_but({1.0}, [0.05, 1.0, 20.0], TRAININGS))
 def test_ends_where_scikit_learn_does_with_an_optimizer_of_any_step(rho):
     from sklearn.linear_model import Lasso
 

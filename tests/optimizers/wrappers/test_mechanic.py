@@ -5,14 +5,18 @@ import tensorflow as tf
 
 from keras_ext.optimizers import Mechanic
 from tests.optimizers.wrappers.followed import FIXTURE, followed, variables
-from tests.thorough import TRAININGS
+from tests.thorough import MATRIX, TRAININGS
 
 
 @pytest.mark.parametrize(
     ("name", "inner"),
     [
         ("sgd", keras.optimizers.SGD(1.0)),
-        ("adam", keras.optimizers.Adam(1.0, epsilon=1e-12)),
+        pytest.param(
+            "adam",
+            keras.optimizers.Adam(1.0, epsilon=1e-12),
+            marks=pytest.mark.thorough(MATRIX),
+        ),
     ],
 )
 def test_follows_optax_in_float64(name, inner):

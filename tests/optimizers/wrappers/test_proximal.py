@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_ext.optimizers import GradientPipeline, Proximal, operators
 from tests.optimizers.wrappers.followed import variables
+from tests.thorough import TRAININGS, thorough_but
 
 RNG = np.random.default_rng(0)
 X = np.float32(RNG.normal(size=(80, 6)) * [1.0, 0.5, 2.0, 1.0, 1.0, 0.7])
@@ -38,7 +39,9 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "name", thorough_but({"momentum", "adam"}, list(OPTIMIZERS), TRAININGS)
+)
 def test_ends_where_scikit_learn_does(name):
     """Whatever the step: with euclidean ones, momentum would end at 0.1 of alpha."""
     from sklearn.linear_model import Lasso
@@ -52,7 +55,9 @@ def test_ends_where_scikit_learn_does(name):
     assert np.sum(found == 0) == 3
 
 
-@pytest.mark.parametrize("name", ["momentum", "adam"])
+@pytest.mark.parametrize(
+    "name", thorough_but({"adam"}, ["momentum", "adam"], TRAININGS)
+)
 def test_elastic_net_ends_where_scikit_learn_does(name):
     from sklearn.linear_model import ElasticNet
 
@@ -63,6 +68,7 @@ def test_elastic_net_ends_where_scikit_learn_does(name):
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
+@pytest.mark.thorough(TRAININGS)
 def test_groups_with_adam_end_where_they_do_with_sgd():
     """Adam's own distance, in which no closed form is known, changes no minimum."""
     shrink = operators.GroupShrinkage(0.2, per="tensor")
@@ -71,10 +77,14 @@ def test_groups_with_adam_end_where_they_do_with_sgd():
     assert np.linalg.norm(sgd) > 1
 
 
+@pytest.mark.thorough(TRAININGS)
 def test_every_so_often_ends_near_by():
     rare = Proximal(OPTIMIZERS["sgd"](), operators.L1Shrinkage(0.2), every=4)
     always = Proximal(OPTIMIZERS["sgd"](), operators.L1Shrinkage(0.2))
     np.testing.assert_allclose(fitted(rare), fitted(always), atol=0.2)
+
+
+def test_every_so_often_and_kernels_alone():
     kernel, bias = variables()
     rare = Proximal("sgd", operators.BoxProjection(0.0), every=3)
     for step in range(1, 4):
