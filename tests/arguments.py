@@ -274,6 +274,7 @@ VALID = {
     "compression.PruningReport": lambda: {"rows": []},
     "compression.SparsitySchedule": lambda: {"begin_step": 0, "end_step": -1},
     "compression.LiteRTFile": lambda: {"path": _file()},
+    "compression.RigL": lambda: {"sparsity": 0.5, "end_step": 100},
     "compression.SizeReport": lambda: {
         "num_parameters": 1,
         "num_zeros": 0,

@@ -349,7 +349,7 @@ LOG_NAMES = {
     "regularization_strength": {"AdaptiveRegularization"},
     "sharpness": {"SharpnessAware"},
     "snapshots": {"SnapshotEnsemble"},
-    "sparsity": {"KeepZeros", "Prune"},
+    "sparsity": {"KeepZeros", "Prune", "RigL"},
     "stop_votes": {"StopWhen"},
     "strips_up": {"PrecheltEarlyStopping"},
     "sync_every": {"PostLocalSGD"},

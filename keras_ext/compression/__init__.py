@@ -11,6 +11,7 @@ from keras_ext.compression._prune_at_once import prune
 from keras_ext.compression._pruning_report import PruningReport
 from keras_ext.compression._quantization_range import QuantizationRange
 from keras_ext.compression._quantize_aware import quantize_aware, strip_quantization
+from keras_ext.compression._rig_l import RigL
 from keras_ext.compression._size_report import SizeReport, size_report
 from keras_ext.compression._sparsity_schedule import SparsitySchedule
 from keras_ext.compression._to_litert import to_litert
@@ -24,6 +25,7 @@ __all__ = [
     "Prune",
     "PruningReport",
     "QuantizationRange",
+    "RigL",
     "SizeReport",
     "SparsitySchedule",
     "cluster",

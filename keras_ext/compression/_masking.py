@@ -40,6 +40,8 @@ class Masking:
         self._group_of = {i: g for g, group in enumerate(self.groups) for i in group}
         self._schedule: SparsitySchedule | None = None
         self._own: list[Any] = [v.constraint for v in self.variables]
+        # Whether what an update has made of masked entries counts at a renewal.
+        self.regrows = True
         # The numbers of the weights that an update was seen of.
         self.seen: set[int] = set()
         # A replica has masks of its own, equal to the others': only so they may be
@@ -74,6 +76,8 @@ class Masking:
         """A weight as the constraint leaves it; in the step."""
         self.seen.add(i)
         value = self._constrained(i, variable)
+        if not self.regrows:
+            value = keras.ops.where(self.masks[i].value, value, tf.zeros_like(value))
         if self._schedule is not None:
             self._renew_if_due(i, value)
         return keras.ops.where(self.masks[i].value, value, tf.zeros_like(value))
@@ -109,8 +113,7 @@ class Masking:
         """Takes up masks as they were, and renews them if that is due before a step."""
         schedule = self._schedule
         if schedule is None or step > schedule.first_due:
-            for mask, variable in zip(self.masks, self.variables, strict=True):
-                _set(mask, keras.ops.convert_to_numpy(variable) != 0)
+            self.follow()
         if schedule is not None and schedule.is_due(step):
             for group, renewed in zip(self.groups, self._renewed, strict=True):
                 values = [tf.convert_to_tensor(self.variables[j]) for j in group]
@@ -119,6 +122,13 @@ class Masking:
                     _set(self.masks[j], mask)
                 _set(renewed, step)
         self.apply()
+
+    def follow(self, masks: Sequence[Any] | None = None) -> None:
+        """Takes up masks that are given, or those of what is not zero."""
+        if masks is None:
+            masks = [keras.ops.convert_to_numpy(v) != 0 for v in self.variables]
+        for mask, value in zip(self.masks, masks, strict=True):
+            _set(mask, value)
 
     def apply(self) -> bool:
         """Sets to zero what is masked; returns whether anything else was there."""

@@ -13,12 +13,13 @@ _REMEMBERED = 0.98
 
 
 class Saliency(GradientSignal):
-    """Collects weight times gradient of each entry, from update to update.
+    """Collects what gradients say of each entry, from update to update.
 
     Args:
-        kind: `"movement"` for the sum of its negative, which is large where weights
-            move away from zero; `"taylor"` for a moving average of its square, by how
-            much the loss would change without the entry.
+        kind: `"movement"` for the sum of minus weight times gradient, which is large
+            where weights move away from zero; `"taylor"` for a moving average of the
+            square of that, by how much the loss would change without the entry;
+            `"gradient"` for the size of the last gradient.
         variables: The weights to collect it of.
     """
 
@@ -39,11 +40,16 @@ class Saliency(GradientSignal):
         gradients = {id(v): gradient for v, gradient in pairs}
         for variable, score in zip(self.variables, self.scores, strict=True):
             if id(variable) in gradients:
-                gradient = tf.cast(gradients[id(variable)], tf.float32)
-                self._collect(score, tf.cast(variable.value, tf.float32) * gradient)
+                weight = tf.cast(variable.value, tf.float32)
+                self._collect(
+                    score, weight, tf.cast(gradients[id(variable)], tf.float32)
+                )
 
-    def _collect(self, score: Variable, product: Tensor) -> None:
-        if self.kind == "movement":
+    def _collect(self, score: Variable, weight: Tensor, gradient: Tensor) -> None:
+        product = weight * gradient
+        if self.kind == "gradient":
+            score.assign(tf.abs(gradient))
+        elif self.kind == "movement":
             score.assign(score.value - product)
         else:
             new = (1.0 - _REMEMBERED) * tf.square(product)

@@ -1,8 +1,9 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_ext.compression import KeepClusters, cluster, prune
+from keras_ext.compression import KeepClusters, cluster, prune, quantize_aware
 from tests.compression.test_prune import TRAINING, fit, kernels, make_model
 from tests.thorough import thorough_but
 
@@ -27,9 +28,7 @@ def test_an_update_moves_each_cluster_by_the_mean_of_its_entries():
 
 
 def gradients_of(model):
-    """Those of the kernels, by differences."""
-    import tensorflow as tf
-
+    """Those of the kernels, of the mean squared error."""
     with tf.GradientTape() as tape:
         error = model(TRAINING["x"]) - TRAINING["y"]
         loss = keras.ops.mean(keras.ops.square(error))
@@ -96,3 +95,15 @@ def test_weights_with_many_values_are_skipped_with_the_reason():
     x = np.ones((4, 20), "float32")
     model.fit(x, x[:, :2], callbacks=[keep], verbose=0)
     assert keep.report.skipped == {"many/kernel": "it has 400 different values"}
+
+
+def test_clusters_stay_in_a_model_that_is_made_aware_of_quantization():
+    model = clustered(make_model())
+    aware = quantize_aware(model)
+    aware.compile("sgd", "mse")
+    fit(aware, KeepClusters(), epochs=2)
+    for name, kernel in zip(("hidden", "head"), kernels(model), strict=True):
+        layer = aware.get_layer(name)
+        rounded = np.array(layer.kernel)
+        assert len(np.unique(rounded)) <= 4
+        np.testing.assert_array_equal(rounded[kernel == 0], 0)

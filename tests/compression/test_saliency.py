@@ -26,6 +26,7 @@ def test_taylor_keeps_what_the_loss_depends_on():
     [
         # Sums of -w * g along the way of SGD(1) from (1, -2).
         ("movement", [-(1 * 0.5 + 0.5 * -0.5), -(-2 * 1 + -3 * 1)]),
+        ("gradient", [0.5, 1.0]),
         ("taylor", [0.02 * (0.98 * 0.25 + 0.0625), 0.02 * (0.98 * 4 + 9)]),
     ],
 )
