@@ -19,6 +19,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LONG = {
     "adaptive_dropout",
     "adaptive_regularization",
+    "compression",
     "dropout_layers",
     "dynamic_batch_size",
     "explain",
