@@ -19,6 +19,7 @@ from keras_ext import (
     schedules,
     signals,
     training,
+    tuner,
     uncertainty,
 )
 from keras_ext._fit._detach import detach
@@ -54,5 +55,6 @@ __all__ = [
     "schedules",
     "signals",
     "training",
+    "tuner",
     "uncertainty",
 ]

@@ -234,6 +234,12 @@ def _rows():
     return {"model": _model(), "x": _x()}
 
 
+def _searched(hp):
+    """A model, of which a tuner asks what is searched."""
+    hp.Float("a", 0.0, 1.0)
+    return _model()
+
+
 def _of_explanation():
     return {**_explained(), "x": _x()[:2]}
 
@@ -350,6 +356,23 @@ VALID = {
     },
     "signals.ClipStatistics": lambda: {"transform": kx.gradients.ClipByNorm()},
     "signals.LossProbe": lambda: {"data": (_x(), _x())},
+    **dict.fromkeys(
+        [
+            f"tuner.{name}"
+            for name in (
+                "BOHB",
+                "BayesianOptimization",
+                "GridSearch",
+                "Hyperband",
+                "RandomSearch",
+            )
+        ],
+        lambda: {"hypermodel": _searched, "objective": "loss"},
+    ),
+    "tuner.Tuner": lambda: {
+        "oracle": kx.tuner.OptunaOracle("loss"),
+        "hypermodel": _searched,
+    },
     "uncertainty.mc_predict": _rows,
     "controllers.batch_size.Interleaved": lambda: {"cycle": [(1, 2)]},
     "controllers.batch_size.Measured": lambda: {

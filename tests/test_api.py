@@ -147,6 +147,7 @@ INSIDE = {
 }
 # These have rooms for the house alone.
 WITH_ROOMS = {"callbacks", "compression", "data", "distribute", "explain", "keras_ext"}
+WITH_ROOMS |= {"tuner"}
 WITH_ROOMS |= {"layers", "maps", "schedules"}
 
 

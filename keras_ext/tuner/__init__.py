@@ -1,0 +1,32 @@
+"""Search for hyperparameters on KerasTuner and Optuna, imported when they are used."""
+
+from typing import TYPE_CHECKING
+
+from keras_ext._core._on_demand import on_demand
+
+if TYPE_CHECKING:
+    from keras_ext.tuner._asha import ASHA
+    from keras_ext.tuner._bayesian_optimization import BayesianOptimization
+    from keras_ext.tuner._bohb import BOHB
+    from keras_ext.tuner._grid_search import GridSearch
+    from keras_ext.tuner._hyperband import Hyperband
+    from keras_ext.tuner._median_stopping import MedianStopping
+    from keras_ext.tuner._optuna_oracle import OptunaOracle
+    from keras_ext.tuner._oracle import Oracle
+    from keras_ext.tuner._random_search import RandomSearch
+    from keras_ext.tuner._tuner import Tuner
+
+__all__ = [
+    "ASHA",
+    "BOHB",
+    "BayesianOptimization",
+    "GridSearch",
+    "Hyperband",
+    "MedianStopping",
+    "OptunaOracle",
+    "Oracle",
+    "RandomSearch",
+    "Tuner",
+]
+
+__getattr__ = on_demand(__name__, __all__, extra="tuner")

@@ -1,0 +1,77 @@
+"""Hyperparameters of KerasTuner as distributions of Optuna, and their values."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from keras_tuner.engine import hyperparameters as kinds
+
+
+class Translation:
+    """One hyperparameter in both languages.
+
+    What has an order and few values is an index for Optuna, so that its samplers see
+    which values are near. What is spaced by a reversed logarithm is a place in [0, 1].
+
+    Args:
+        hp: The hyperparameter, none that is fixed.
+        space: All of them. Two may have one name under different conditions.
+    """
+
+    def __init__(self, hp: Any, space: Sequence[Any]) -> None:
+        self.hp = hp
+        self.name = hp.name
+        if sum(other.name == hp.name for other in space) > 1:
+            conditions = [condition.get_config() for condition in hp.conditions]
+            self.name = f"{hp.name}|{json.dumps(conditions)}"
+        self._values = _listed(hp)
+        self._is_place = False
+        self.distribution = self._distribution()
+
+    def _distribution(self) -> Any:
+        names, hp = optuna.distributions, self.hp
+        if self._values is not None:
+            return names.IntDistribution(0, len(self._values) - 1)
+        if isinstance(hp, kinds.Boolean):
+            return names.CategoricalDistribution([False, True])
+        if isinstance(hp, kinds.Choice):
+            return names.CategoricalDistribution(list(hp.values))
+        if hp.sampling == "reverse_log":
+            self._is_place = True
+            return names.FloatDistribution(0.0, 1.0)
+        kind: Any = names.IntDistribution
+        if isinstance(hp, kinds.Float):
+            kind = names.FloatDistribution
+        return kind(hp.min_value, hp.max_value, log=hp.sampling == "log")
+
+    def to_optuna(self, value: Any) -> Any:
+        if self._values is not None:
+            gaps = [abs(other - value) for other in self._values]
+            return gaps.index(min(gaps))
+        return float(self.hp.value_to_prob(value)) if self._is_place else value
+
+    def from_optuna(self, value: Any) -> Any:
+        if self._values is not None:
+            return self._values[int(value)]
+        # A place of exactly 1 is none to KerasTuner.
+        return self.hp.prob_to_value(min(value, 1 - 1e-9)) if self._is_place else value
+
+
+def _listed(hp: Any) -> list[Any] | None:
+    """The values of what has an order and a step, from first to last."""
+    if isinstance(hp, kinds.Choice):
+        return list(hp.values) if hp.ordered and len(hp.values) > 2 else None
+    if isinstance(hp, kinds.Boolean) or hp.step is None:
+        return None
+    if isinstance(hp, kinds.Int) and hp.step == 1 and hp.sampling == "linear":
+        return None
+    cast = int if isinstance(hp, kinds.Int) else float
+    return [cast(value) for value in hp.values]
+
+
+def translated(space: Sequence[Any]) -> list[Any]:
+    """A `Translation` of each hyperparameter, those that are fixed as they are."""
+    return [
+        hp if isinstance(hp, kinds.Fixed) else Translation(hp, space) for hp in space
+    ]

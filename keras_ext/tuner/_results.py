@@ -1,0 +1,65 @@
+"""The numbers in what `fit` and `run_trial` return."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras_tuner.src.engine import tuner_utils
+
+from keras_ext.tuner._objectives import cost_of
+
+
+def metrics_of(results: Any, objective: Any) -> tuple[dict[str, float], int]:
+    """The metrics of a trial, and the epoch that they are of.
+
+    As in KerasTuner, but that an epoch whose objective is not finite is never the best:
+    there, NaN in the first hides all others.
+
+    Args:
+        results: A number, a dictionary, a `History`, or a list of these, one for each
+            execution, of which the mean is taken.
+        objective: The objective of the search.
+
+    Raises:
+        FatalTypeError: Of KerasTuner, if it is none of these.
+        FatalValueError: Of KerasTuner, if a dictionary lacks the objective.
+    """
+    given = results if isinstance(results, list) else [results]
+    given = [_with_sum(result, objective) for result in given]
+    tuner_utils.validate_trial_results(given, objective, "Tuner.run_trial()")
+    pairs = [_single(result, objective) for result in given]
+    names = {name: None for metrics, _ in pairs for name in metrics}
+    means = {
+        name: float(np.mean([m[name] for m, _ in pairs if name in m])) for name in names
+    }
+    return means, int(np.mean([step for _, step in pairs]))
+
+
+def _with_sum(result: Any, objective: Any) -> Any:
+    """A dictionary with all of several objectives lacks no sum of them."""
+    is_whole = isinstance(result, dict) and objective.has_value(result)
+    if not is_whole or objective.name in result:
+        return result
+    return {**result, objective.name: objective.get_value(result)}
+
+
+def _single(result: Any, objective: Any) -> tuple[dict[str, float], int]:
+    if isinstance(result, keras.callbacks.History):
+        return best_of_history(result, objective)
+    return tuner_utils.convert_to_metrics_dict(result, objective), 0
+
+
+def best_of_history(history: Any, objective: Any) -> tuple[dict[str, float], int]:
+    """The metrics of the best epoch, and its number."""
+    names = list(history.history)
+    rows = [
+        dict(zip(names, row, strict=True))
+        for row in zip(*history.history.values(), strict=True)
+    ]
+    if not rows:
+        return {objective.name: math.nan}, 0
+    values = [float(objective.get_value(row)) for row in rows]
+    costs = [cost_of(objective, v) if math.isfinite(v) else math.inf for v in values]
+    best = int(np.argmin(costs))
+    return {**rows[best], objective.name: values[best]}, best

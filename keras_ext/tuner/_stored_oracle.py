@@ -1,0 +1,108 @@
+"""The oracle of KerasTuner with files that survive whatever ends a search."""
+
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import keras_tuner
+from keras_tuner.engine.trial import Trial
+
+from keras_ext.tuner._project_files import read_json, write_json
+
+ENDED = ("COMPLETED", "FAILED")
+
+
+class StoredOracle(keras_tuner.Oracle):
+    """Replaces files as a whole, and finds in those of the trials what others lack."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ongoing_trials: dict[str, Any]
+        self.start_order: list[str]
+        self.end_order: list[str]
+        self.seed: Any
+        self._began: float | None = None
+        self._seconds_before = 0.0
+
+    def seconds(self) -> float:
+        """How long the search has taken, before an interruption and after."""
+        now = time.monotonic()
+        self._began = now if self._began is None else self._began
+        return self._seconds_before + now - self._began
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "seconds": self.seconds()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        self._seconds_before = state.get("seconds", 0.0)
+
+    def save(self) -> None:
+        write_json(self._get_oracle_fname(), self.get_state())
+
+    def _save_trial(self, trial: Any) -> None:
+        folder = self._get_trial_dir(trial.trial_id)
+        write_json(os.path.join(folder, "trial.json"), trial.get_state())
+
+    def reload(self) -> None:
+        self.trials = dict(self._read_trials())
+        state = read_json(self._get_oracle_fname())
+        if state is None:
+            warnings.warn(
+                f"{self._get_oracle_fname()} is not whole: what the search knew is "
+                f"taken from the files of its {len(self.trials)} trials.",
+                stacklevel=2,
+            )
+            for trial in self.trials.values():
+                self.update_space(trial.hyperparameters)
+        else:
+            self._take(state)
+        self._put_in_order()
+        self._replay()
+
+    def _take(self, state: dict[str, Any]) -> None:
+        try:
+            self.set_state(_without_lost(state, self.trials))
+        except KeyError as error:
+            raise RuntimeError(
+                f"The project in {self._project_dir} is of another kind of search: its "
+                f"oracle.json has no {error}. Take another `project_name`, or begin "
+                "anew with `overwrite=True`."
+            ) from error
+
+    def _read_trials(self) -> Iterator[tuple[str, Any]]:
+        for name in sorted(os.listdir(self._project_dir)):
+            path = os.path.join(self._project_dir, name, "trial.json")
+            if name.startswith("trial_") and os.path.exists(path):
+                content = read_json(path)
+                if content is None:
+                    warnings.warn(f"{path} is not whole: left out.", stacklevel=3)
+                    continue
+                trial = Trial.from_state(content)
+                yield trial.trial_id, trial
+
+    def _put_in_order(self) -> None:
+        """Makes the lists say what the files of the trials say."""
+        ended = [i for i, t in self.trials.items() if t.status in ENDED]
+        self.start_order = list(dict.fromkeys([*self.start_order, *self.trials]))
+        end_order = [i for i in self.end_order if i in ended]
+        self.end_order = list(dict.fromkeys([*end_order, *ended]))
+        # The last of the queue is taken first: the oldest.
+        waiting = [i for i in self.start_order if i not in ended]
+        self._retry_queue = waiting[::-1]
+        self.ongoing_trials = {}
+        for trial in self.trials.values():
+            self._record_values(trial)
+
+    def _replay(self) -> None:
+        """Takes note of the trials that were read."""
+
+
+def _without_lost(state: Any, trials: Any) -> Any:
+    """The state without the trials whose files are not whole."""
+    for name in ("start_order", "end_order", "retry_queue"):
+        state[name] = [i for i in state[name] if i in trials]
+    state["ongoing_trials"] = {}
+    return state

@@ -1,0 +1,264 @@
+"""The tuner of KerasTuner, repaired: how a trial is run."""
+
+import gc
+import inspect
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+from keras_tuner.src.engine.tuner_utils import TunerCallback
+
+from keras_ext._core._checks import flag, integer, require, takes
+from keras_ext._core._typing import Logs
+from keras_ext.tuner._objectives import parts_of
+from keras_ext.tuner._oracle import Oracle
+from keras_ext.tuner._project_files import write_json
+from keras_ext.tuner._results import metrics_of
+from keras_ext.tuner._trial_backup import (
+    TrialBackup,
+    load_all,
+    remove_backup,
+)
+
+
+class Tuner(keras_tuner.Tuner):
+    """Runs trials: builds models, trains them, reports each epoch, and goes on.
+
+    A `keras_tuner.Tuner`: `search`, `get_best_models` and `results_summary` are as
+    there. What this class changes:
+
+    - It needs no TensorBoard unless a callback of that name is given. KerasTuner
+      imports it for every trial.
+    - Each epoch is reported to the oracle, which may stop the training. A training
+      whose loss is NaN is stopped, too.
+    - After each epoch the trial is saved, optimizer and callbacks included. A search
+      that was killed goes on with the next epoch, also in the first trial; it has to be
+      made as before, and `HyperModel.fit` has to take `initial_epoch`, as
+      `fit(self, hp, model, *args, **kwargs)` does. One that trains several times begins
+      its trial anew.
+    - Of a model that is loaded, the optimizer has its state, too.
+    - Garbage is collected once per trial, and no model is built before the search if
+      the oracle has all hyperparameters and `allow_new_entries=False`.
+
+    Args:
+        oracle: What decides, an `Oracle` of keras_ext.
+        hypermodel: Function from `keras_tuner.HyperParameters` to a compiled model, or
+            a `keras_tuner.HyperModel`. None if a subclass overrides `run_trial`.
+        directory: The folder of projects. None means the present one.
+        project_name: The folder of this search in it. None means
+            `"untitled_project"`.
+        overwrite: Whether to begin anew if there is a search in it, and not to go on.
+            Defaults to `False`.
+        executions_per_trial: Integer >= 1, how often each configuration is trained.
+            The score is the mean. Defaults to `1`.
+        backup: Whether trials are saved after each epoch. If not, weights are saved
+            only at epochs that are the best, and an interrupted trial begins anew.
+            Defaults to `True`.
+        **kwargs: Other arguments of `keras_tuner.Tuner`: `max_model_size`,
+            `optimizer`, `loss`, `metrics`, `distribution_strategy`, `tuner_id`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Examples:
+        >>> import tempfile
+        >>> import keras
+        >>> import numpy as np
+        >>> import keras_ext as kx
+        >>> x = np.random.default_rng(0).normal(size=(64, 4))
+        >>> def build(hp):
+        ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        ...     rate = hp.Float("learning_rate", 1e-4, 0.1, sampling="log")
+        ...     model.compile(keras.optimizers.SGD(rate), "mse")
+        ...     return model
+        >>> oracle = kx.tuner.OptunaOracle("val_loss", 2, seed=0)
+        >>> tuner = kx.tuner.Tuner(oracle, build, directory=tempfile.mkdtemp())
+        >>> tuner.search(x, x[:, :1], validation_split=0.5, epochs=2, verbose=0)
+        >>> [len(t.metrics.get_history("val_loss")) for t in oracle.trials.values()]
+        [2, 2]
+        >>> int(tuner.get_best_models()[0].optimizer.iterations)  # of its second epoch
+        2
+    """
+
+    # Whether later trials start from the last epoch of earlier ones.
+    keeps_last_epoch = False
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        hypermodel: keras_tuner.HyperModel | Callable[..., Any] | None = None,
+        *,
+        directory: str | os.PathLike[str] | None = None,
+        project_name: str | None = None,
+        overwrite: bool = False,
+        executions_per_trial: int = 1,
+        backup: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        valid = isinstance(oracle, Oracle)
+        require(valid, "oracle", oracle, "an oracle of kx.tuner")
+        self._require_hypermodel(hypermodel)
+        self.backup = flag(backup, "backup")
+        self._stopped: str | None = None
+        for name, value, kinds in (
+            ("directory", directory, str | os.PathLike),
+            ("project_name", project_name, str),
+        ):
+            fine = value is None or (isinstance(value, kinds) and str(value) != "")
+            require(fine, name, value, "the name of a folder or None")
+        # Not `super()`: the class of KerasTuner with the name of a subclass of this one
+        # comes first, and would make an oracle of its own.
+        keras_tuner.Tuner.__init__(
+            self,
+            oracle,
+            hypermodel,
+            directory=directory,
+            project_name=project_name,
+            overwrite=flag(overwrite, "overwrite"),
+            executions_per_trial=integer(
+                executions_per_trial, "executions_per_trial", low=1
+            ),
+            **kwargs,
+        )
+
+    def _require_hypermodel(self, given: Any) -> None:
+        own = type(self).run_trial is not Tuner.run_trial
+        valid = isinstance(given, keras_tuner.HyperModel) or takes(given, 1)
+        valid = valid or (given is None and own)
+        expected = "a function of hp that returns a model, or a keras_tuner.HyperModel"
+        require(valid, "hypermodel", given, expected)
+
+    def _populate_initial_space(self) -> None:
+        if self.oracle.allow_new_entries:
+            super()._populate_initial_space()
+
+    def on_search_begin(self) -> None:
+        # Without this file the project of a first trial that is killed is not found.
+        self.save()
+
+    def save(self) -> None:
+        if isinstance(self.oracle, Oracle):
+            self.oracle.save()
+        write_json(self._get_tuner_fname(), self.get_state())
+
+    def on_trial_end(self, trial: Any) -> None:
+        try:
+            super().on_trial_end(trial)
+        finally:
+            if not (self.keeps_last_epoch and trial.status == "COMPLETED"):
+                remove_backup(self.get_trial_dir(trial.trial_id))
+
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        values = trial.hyperparameters.values
+        if "tuner/epochs" in values:
+            kwargs["epochs"] = values["tuner/epochs"]
+        backup = TrialBackup(
+            trial_dir=self.get_trial_dir(trial.trial_id),
+            checkpoint=self._get_checkpoint_fname(trial.trial_id),
+            objective=self.oracle.objective,
+            every_epoch=self.backup and not self._is_worker(),
+        )
+        callbacks = kwargs.pop("callbacks", None) or []
+        for execution in range(len(backup.results), self.executions_per_trial):
+            copied = self._deepcopy_callbacks(callbacks)
+            self._configure_tensorboard_dir(copied, trial, execution)
+            copied += [TunerCallback(self, trial), backup]
+            backup.begin_execution(copied[:-2])
+            result = self._build_and_fit_model(
+                trial, *args, **{**kwargs, "callbacks": copied}
+            )
+            backup.end_execution(result)
+            if self._stopped == trial.trial_id:
+                break
+        return backup.results
+
+    def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        model = self._try_build(trial.hyperparameters)
+        backup = kwargs["callbacks"][-1]
+        start = self._restore(trial, model, backup)
+        # What other executions have reported stays.
+        if isinstance(self.oracle, Oracle) and not backup.results:
+            self.oracle.rewind(trial.trial_id, start)
+        if start:
+            kwargs["initial_epoch"] = start
+        return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
+
+    def _restore(self, trial: Any, model: Any, backup: TrialBackup) -> int:
+        """Loads what there is to go on from, and says which epoch is the first."""
+        values = trial.hyperparameters.values
+        parent = values.get("tuner/trial_id")
+        if not takes_keyword(self.hypermodel.fit, "initial_epoch"):
+            backup.remove()
+            return 0
+        start = backup.restore(model)
+        if start or not parent:
+            return start
+        if not backup.restore_from(self.get_trial_dir(parent), model):
+            best = self._get_checkpoint_fname(parent)
+            load_all(model, best, self._get_build_config_fname(parent))
+        return int(values["tuner/initial_epoch"])
+
+    def on_epoch_end(
+        self, trial: Any, model: keras.Model, epoch: int, logs: Logs = None
+    ) -> None:
+        """Reports an epoch, and stops the training if the oracle says so."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        objective = self.oracle.objective
+        if math.isnan(values.get("loss", 0.0)):
+            model.stop_training = True
+        if len(parts_of(objective)) == 1 and objective.has_value(values):
+            answer = self.oracle.update_trial(trial.trial_id, values, step=epoch)
+            if answer.status == "STOPPED":
+                model.stop_training = True
+                self._stopped = trial.trial_id
+
+    def _run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
+        results = self.run_trial(trial, *args, **kwargs)
+        objective = self.oracle.objective
+        reported = self.oracle.get_trial(trial.trial_id).metrics
+        if results is None and reported.exists(objective.name):
+            return  # `run_trial` of a subclass has called `oracle.update_trial` itself
+        metrics, step = metrics_of(results, objective)
+        if isinstance(self.oracle, Oracle):
+            self.oracle.conclude(trial.trial_id, metrics, step)
+        else:
+            self.oracle.update_trial(trial.trial_id, metrics, step=step)
+
+    def _configure_tensorboard_dir(
+        self, callbacks: Any, trial: Any, execution: int = 0
+    ) -> None:
+        if any(type(callback).__name__ == "TensorBoard" for callback in callbacks):
+            super()._configure_tensorboard_dir(callbacks, trial, execution)
+
+    def _try_build(self, hp: Any) -> Any:
+        keras.utils.clear_session(free_memory=False)
+        gc.collect()
+        model = self._build_hypermodel(hp)
+        if not isinstance(model, keras.Model):
+            raise keras_tuner.errors.FatalTypeError(
+                "`hypermodel` must return a keras.Model. Received: a "
+                f"{type(model).__name__}."
+            )
+        sizes = [np.prod(w.shape) for w in model.trainable_weights if model.built]
+        if self.max_model_size and sum(sizes) > self.max_model_size:
+            raise keras_tuner.errors.FailedTrialError(
+                f"Oversized model: {int(sum(sizes))} parameters. Skip model."
+            )
+        return model
+
+    def load_model(self, trial: Any) -> Any:
+        model = self._try_build(trial.hyperparameters)
+        path = self._get_checkpoint_fname(trial.trial_id)
+        with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
+            load_all(model, path, self._get_build_config_fname(trial.trial_id))
+        return model
+
+
+def takes_keyword(function: Any, name: str) -> bool:
+    """Whether a function can be given an argument by this name."""
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)

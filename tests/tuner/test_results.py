@@ -1,0 +1,59 @@
+"""The numbers of a trial, whatever form they come in."""
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from keras_tuner.src.engine import tuner_utils
+
+from keras_ext.tuner._results import metrics_of
+
+OBJECTIVE = keras_tuner.Objective("score", "max")
+
+
+def history(**values):
+    made = keras.callbacks.History()
+    made.history = values
+    return made
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        {"score": 0.5, "other": 1.0},
+        [{"score": 0.25}, {"score": 0.75}],
+        history(score=[0.1, 0.4, 0.3], loss=[3.0, 2.0, 1.0]),
+        [history(score=[0.1, 0.4]), history(score=[0.8, 0.2])],
+    ],
+)
+def test_what_stock_does_right_is_the_same(results):
+    metrics, step = metrics_of(results, OBJECTIVE)
+    assert metrics == pytest.approx(
+        dict(tuner_utils.convert_to_metrics_dict(results, OBJECTIVE))
+    )
+    assert step == tuner_utils.get_best_step(results, OBJECTIVE)
+
+
+def test_epochs_that_are_not_finite_are_never_the_best():
+    """On stock 1.4.8 NaN at the first epoch hides all others, and infinity wins."""
+    first = history(score=[np.nan, 0.2, 0.3])
+    assert np.isnan(tuner_utils.convert_to_metrics_dict(first, OBJECTIVE)["score"])
+    assert metrics_of(first, OBJECTIVE) == ({"score": 0.3}, 2)
+    assert metrics_of(history(score=[0.1, np.inf]), OBJECTIVE) == ({"score": 0.1}, 0)
+    assert np.isnan(metrics_of(history(), OBJECTIVE)[0]["score"])
+
+
+def test_a_dictionary_of_all_objectives_needs_no_sum():
+    """On stock 1.4.8 it is an error that ends the search."""
+    both = keras_tuner.src.engine.objective.MultiObjective(
+        [OBJECTIVE, keras_tuner.Objective("cost", "min")]
+    )
+    metrics, _ = metrics_of({"score": 0.5, "cost": 2.0}, both)
+    assert metrics == {"score": 0.5, "cost": 2.0, "multi_objective": 1.5}
+
+
+def test_what_has_no_numbers_is_an_error_of_keras_tuner():
+    with pytest.raises(keras_tuner.errors.FatalTypeError, match="None"):
+        metrics_of(None, OBJECTIVE)
+    with pytest.raises(keras_tuner.errors.FatalValueError, match="score"):
+        metrics_of({"other": 1.0}, OBJECTIVE)
