@@ -93,7 +93,9 @@ class Accumulation:
         self._weigh = weigh
         self._end = end
         self._micro_steps = _replica.counter("micro_steps")
-        self._sums = {id(v): _sum(v.shape, v.name, v.dtype) for v in variables}
+        self._sums = {
+            id(v): _sum(v.shape, v.path.replace("/", "_"), v.dtype) for v in variables
+        }
         self._num_local = len(local_shapes)
         shapes = [*local_shapes, *([()] if weigh else [])]
         self._local_sums = [_sum(shape, "local", "float32") for shape in shapes]

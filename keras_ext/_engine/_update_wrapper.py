@@ -129,7 +129,9 @@ class UpdateWrapper(ForwardingOptimizer):
         for v in variables:
             initial = _present_value(v) if copied else 0.0
             dtype = wide_dtype(v.dtype)
-            slots[id(v)] = self._owned(v.shape, dtype, f"{v.name}_{name}", initial)
+            slots[id(v)] = self._owned(
+                v.shape, dtype, f"{v.path.replace('/', '_')}_{name}", initial
+            )
 
     def add_number(
         self,

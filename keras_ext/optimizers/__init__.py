@@ -15,6 +15,7 @@ from keras_ext.optimizers._d_adapt_adam import DAdaptAdam
 from keras_ext.optimizers._dog import DoG
 from keras_ext.optimizers._dowg import DoWG
 from keras_ext.optimizers._fit_lbfgs import fit_lbfgs
+from keras_ext.optimizers._get import get
 from keras_ext.optimizers._lamb import LAMB
 from keras_ext.optimizers._lars import LARS
 from keras_ext.optimizers._ldog import LDoG
@@ -25,6 +26,7 @@ from keras_ext.optimizers._radam import RAdam
 from keras_ext.optimizers._sgdw import SGDW
 from keras_ext.optimizers._shampoo import Shampoo
 from keras_ext.optimizers._soap import SOAP
+from keras_ext.optimizers._summary import OptimizerSummary, summary
 from keras_ext.optimizers._yogi import Yogi
 from keras_ext.optimizers.wrappers._admm import ADMM
 from keras_ext.optimizers.wrappers._cautious import Cautious
@@ -54,6 +56,7 @@ __all__ = [
     "Mechanic",
     "MuonConv",
     "NovoGrad",
+    "OptimizerSummary",
     "Prodigy",
     "Proximal",
     "RAdam",
@@ -64,6 +67,8 @@ __all__ = [
     "Yogi",
     "compose",
     "fit_lbfgs",
+    "get",
     "operators",
+    "summary",
     "unit_axes",
 ]

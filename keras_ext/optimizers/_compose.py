@@ -7,7 +7,7 @@ import keras
 
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import flag, is_number, require, takes
-from keras_ext._core._typing import Config, Optimizer
+from keras_ext._core._typing import Optimizer
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext._engine._gradient_transform import GradientTransform
 from keras_ext._engine._pipeline_part import PipelinePart
@@ -15,6 +15,7 @@ from keras_ext._engine._update_gate import UpdateGate
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext.gradients.clip._clip_by_global_norm import ClipByGlobalNorm
 from keras_ext.gradients.scale._trust_ratio import TrustRatio
+from keras_ext.optimizers._get import named
 from keras_ext.optimizers.operators._operator import Operator
 from keras_ext.optimizers.wrappers._cautious import Cautious
 from keras_ext.optimizers.wrappers._lookahead import Lookahead
@@ -112,7 +113,7 @@ def compose(  # noqa: PLR0913
     is_named = isinstance(averaging, str)
     if is_named and averaging == "ema":
         options["use_ema"] = True
-    optimizer = _direction(direction, options)
+    optimizer = named("direction", direction, options)
     if flag(cautious, "cautious"):
         optimizer = Cautious(optimizer)
     parts = [
@@ -132,29 +133,6 @@ def compose(  # noqa: PLR0913
     if operator is not None:
         optimizer = Proximal(optimizer, operator, unit_axes=unit_axes)
     return _averaged(optimizer, averaging)
-
-
-def _direction(direction: Any, options: Config) -> Any:
-    if isinstance(direction, keras.optimizers.Optimizer):
-        rule = "a name, for options"
-        require(not options, "direction", direction, rule, f"They are {list(options)}.")
-        return direction
-    own = {
-        name.removeprefix("keras_ext>").lower(): kind
-        for name, kind in keras.saving.get_custom_objects().items()
-        if name.startswith("keras_ext>")
-        and issubclass(kind, keras.optimizers.Optimizer)
-    }
-    rule = "the name of an optimizer of Keras or of this library, or an optimizer"
-    require(isinstance(direction, str), "direction", direction, rule)
-    if direction.lower() in own:
-        return own[direction.lower()](**options)
-    try:
-        kind = type(keras.optimizers.get(direction))
-    except ValueError:
-        known = f"Those of this library are {sorted(own)}."
-        require(False, "direction", direction, rule, known)
-    return kind(**options)
 
 
 def _parts(given: Any, name: str) -> list[PipelinePart]:
