@@ -124,7 +124,7 @@ def summary(model: keras.Model) -> OptimizerSummary:
         4.6 bytes for each number of the weights
     """
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    optimizer = getattr(model, "optimizer", None)
+    optimizer: Any = getattr(model, "optimizer", None)
     ready = model.built and optimizer is not None
     require(ready, "model", model.name, "a model that is built and compiled")
     if not optimizer.built:
