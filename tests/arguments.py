@@ -88,7 +88,9 @@ ALSO_FIT = {
     ("callbacks.DynamicBatchSize", "data"): ("None",),
     ("callbacks.StochasticWeightAveraging", "train_data"): ("None",),
     ("callbacks.GradientMonitor", "path"): ("None",),
+    ("callbacks.BanditLearningRate", "train_data"): ("None",),
     ("callbacks.LearningRateFinder", "train_data"): ("None",),
+    ("callbacks.LearningRateMultiplier", "controller"): ("None",),
     ("callbacks.GradientMonitor", "tensorboard"): (
         "None",
         "text False",

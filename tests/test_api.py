@@ -135,6 +135,7 @@ INSIDE = {
     "controllers/batch_size/_adascale_gain.py",
     "controllers/continuous/_overfit_guards.py",
     "controllers/stopping/_falling_by_chance.py",
+    "controllers/stopping/_learning_curve.py",
     "optimizers/wrappers/_applied_operator.py",
     "optimizers/_flat_objective.py",
     "diagnostics/_learning_rate_rules.py",

@@ -11,6 +11,9 @@ from keras_ext.callbacks.gradients._freeze_converged import (
 )
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.gradients._gradient_monitor import GradientMonitor
+from keras_ext.callbacks.gradients._hypergradient_learning_rate import (
+    HypergradientLearningRate,
+)
 from keras_ext.callbacks.gradients._layerwise_adaptive_clipping import (
     LayerwiseAdaptiveClipping,
 )
@@ -27,11 +30,15 @@ from keras_ext.callbacks.regularization._dropout_batch_norm_balance import (
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import (
     RecalibrateBatchNorm,
 )
+from keras_ext.callbacks.schedules._bandit_learning_rate import BanditLearningRate
 from keras_ext.callbacks.schedules._gradual_unfreezing import GradualUnfreezing
 from keras_ext.callbacks.schedules._hyperparameter_scheduler import (
     HyperparameterScheduler,
 )
 from keras_ext.callbacks.schedules._learning_rate_finder import LearningRateFinder
+from keras_ext.callbacks.schedules._learning_rate_multiplier import (
+    LearningRateMultiplier,
+)
 from keras_ext.callbacks.schedules._momentum_schedule import MomentumSchedule
 from keras_ext.callbacks.schedules._one_cycle import OneCycle
 from keras_ext.callbacks.stopping._evidence_based_early_stopping import (
@@ -46,12 +53,16 @@ from keras_ext.callbacks.stopping._gradient_norm_early_stopping import (
 from keras_ext.callbacks.stopping._label_wave_early_stopping import (
     LabelWaveEarlyStopping,
 )
+from keras_ext.callbacks.stopping._learning_curve_early_stopping import (
+    LearningCurveEarlyStopping,
+)
 from keras_ext.callbacks.stopping._prechelt_early_stopping import PrecheltEarlyStopping
 from keras_ext.callbacks.stopping._stop_when import StopWhen
 
 __all__ = [
     "AdaptiveDropout",
     "AdaptiveRegularization",
+    "BanditLearningRate",
     "BatchSizeFinder",
     "DropoutBatchNormBalance",
     "DynamicBatchSize",
@@ -63,10 +74,13 @@ __all__ = [
     "GradientMonitor",
     "GradientNormEarlyStopping",
     "GradualUnfreezing",
+    "HypergradientLearningRate",
     "HyperparameterScheduler",
     "LabelWaveEarlyStopping",
     "LayerwiseAdaptiveClipping",
+    "LearningCurveEarlyStopping",
     "LearningRateFinder",
+    "LearningRateMultiplier",
     "LocalSGD",
     "MomentumSchedule",
     "OneCycle",
