@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from keras import ops
 
+from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import checked_seed, flag, integer, is_number, require
 from keras_ext._core._typing import Data, Logs, Variable
 from keras_ext._fit._fit_scope import FitScope
@@ -97,7 +98,9 @@ class BanditLearningRate(RateCallback):
     ) -> None:
         super().__init__(min_multiplier=min_multiplier, max_multiplier=max_multiplier)
         self.train_data = train_data
-        self._given = None if train_data is None else LossProbe(train_data)
+        self._rows: FixedData | None = None
+        if train_data is not None:
+            self._rows = FixedData(train_data, name="train_data")
         valid = isinstance(arms, list | tuple) and len(arms) >= 2
         valid = valid and all(is_number(a) and a > 0 for a in arms)
         require(valid, "arms", arms, "a list of two or more numbers > 0")
@@ -110,8 +113,10 @@ class BanditLearningRate(RateCallback):
     def attach(self, scope: FitScope) -> None:
         super().attach(scope)
         model = scope.model
-        rows = DataOfFit(model).training_rows if self._given is None else None
-        self._probe = LossProbe(rows()) if rows is not None else self._given
+        rows = self._rows
+        self._probe = LossProbe(
+            DataOfFit(model).training_rows() if rows is None else rows
+        )
         if model.built:
             self._probe.prepare(model, name="train_data")
         self._bandit = Bandit(

@@ -35,7 +35,7 @@ class LearningCurveEarlyStopping(StoppingCallback):
         patience: Integer >= 1; how many epochs in a row have to speak for a stop.
             Defaults to `2`.
         start_from_epoch: Integer >= 0; the epochs before this one, counted from 0 as
-            `fit` does, are not looked at, as in Keras's `EarlyStopping`.
+            `fit` does, are logged and decide nothing, as in Keras's `EarlyStopping`.
             Defaults to `0`.
         restore_best_weights: Whether to return, at the stop, to the weights of the
             epoch with the smallest loss. Defaults to `False`.

@@ -55,7 +55,7 @@ def _designs(epochs: np.ndarray, later: np.ndarray) -> list[tuple[np.ndarray, ..
     shapes = [both**-p for p in _POWERS]
     shapes += [np.exp(-r * (both - 1)) for r in _RATES]
     shapes += [1 / np.log(both + 1)]
-    found = []
+    found: list[tuple[np.ndarray, ...]] = []
     for shape in shapes:
         for extra in ([], [both / len(epochs)]):
             columns = np.stack([np.ones_like(both), shape, *extra], axis=1)

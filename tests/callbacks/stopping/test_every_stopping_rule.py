@@ -17,6 +17,7 @@ from keras_ext.callbacks import (
     GradientNormEarlyStopping,
     LabelWaveEarlyStopping,
     LayerwiseAdaptiveClipping,
+    LearningCurveEarlyStopping,
     PrecheltEarlyStopping,
     StopWhen,
 )
@@ -217,7 +218,7 @@ def test_a_model_that_is_built_by_its_first_step():
 
 WITH_DATA = (GradientDisparityEarlyStopping, LabelWaveEarlyStopping)
 RULES = [GradientNormEarlyStopping, EvidenceBasedEarlyStopping, *WITH_DATA]
-RULES += [PrecheltEarlyStopping, FreezeConverged]
+RULES += [PrecheltEarlyStopping, FreezeConverged, LearningCurveEarlyStopping]
 SHARED = {
     "patience": (0, 1.5, True),
     "start_from_epoch": (-1, None),
