@@ -223,8 +223,10 @@ class UpdateWrapper(ForwardingOptimizer):
         # Where `tf.train.Checkpoint` finds them.
         self._checkpointed = {str(i): v for i, v in enumerate(state.owned)}
 
-    # Applying: on every replica, then once for all, then on every replica again.
+    # Applying: on every replica, then once for all, then on every replica again. As in
+    # `fit`, nothing of it is for AutoGraph, which a step of somebody's own may use.
 
+    @tf.autograph.experimental.do_not_convert
     def apply(
         self,
         grads: Sequence[Tensor],

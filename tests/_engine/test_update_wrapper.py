@@ -239,3 +239,21 @@ def test_built_while_a_step_is_traced():
 def test_refuses(optimizer, message):
     with pytest.raises(ValueError, match=message):
         Halved(optimizer)
+
+
+def test_a_step_of_ones_own_may_use_autograph(caplog):
+    """Which would try to read the methods here, and warn that it cannot."""
+    optimizer, variables = Halved(SGD(1.0)), weights()
+    optimizer.build(variables)
+
+    @tf.function
+    def step(number):
+        for _ in tf.range(number):
+            optimizer.apply([tf.ones(2), tf.ones(1)], variables)
+
+    with caplog.at_level("WARNING"):
+        tf.get_logger().addHandler(caplog.handler)
+        step(tf.constant(2))
+        tf.get_logger().removeHandler(caplog.handler)
+    np.testing.assert_array_equal(variables[0], [0.0, 1.0])
+    assert not caplog.records
