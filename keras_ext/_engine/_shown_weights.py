@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 import keras
-import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._typing import Optimizer, Record, Strategy, Variable
@@ -77,7 +77,7 @@ class ShownWeights(UpdateWrapper):
         """Whether the model has the weights that it is to be judged by."""
         if not self.built:
             return True
-        return bool(np.array(self._state.shows))
+        return bool(ops.convert_to_numpy(self._state.shows))
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:

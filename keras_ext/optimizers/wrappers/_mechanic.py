@@ -79,7 +79,9 @@ class Mechanic(UpdateWrapper):
     @property
     def scale(self) -> float:
         """By which factor the updates are scaled."""
-        return float(np.sum(self._scales)) if self.built else self.initial_scale
+        if not self.built:
+            return self.initial_scale
+        return float(np.sum(keras.ops.convert_to_numpy(self._scales)))
 
     def build_state(self, variables: Sequence[Variable]) -> None:
         # The way that was gone, unscaled, with its sign changed. Keeping where training
