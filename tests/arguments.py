@@ -289,6 +289,7 @@ VALID = {
         "rows": [],
     },
     "compression.cluster": lambda: {"model": _model(), "k": 4},
+    "compression.low_rank": lambda: {"model": _model()},
     "compression.prune": lambda: {"model": _model(), "sparsity": 0.5},
     "compression.quantize_aware": lambda: {"model": _model()},
     "compression.size_report": lambda: {"model": _model()},

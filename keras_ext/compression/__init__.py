@@ -5,6 +5,7 @@ from keras_ext.compression._constant_sparsity import ConstantSparsity
 from keras_ext.compression._keep_clusters import KeepClusters
 from keras_ext.compression._keep_zeros import KeepZeros
 from keras_ext.compression._litert_file import LiteRTFile
+from keras_ext.compression._low_rank import low_rank
 from keras_ext.compression._polynomial_decay import PolynomialDecay
 from keras_ext.compression._prune import Prune
 from keras_ext.compression._prune_at_once import prune
@@ -29,6 +30,7 @@ __all__ = [
     "SizeReport",
     "SparsitySchedule",
     "cluster",
+    "low_rank",
     "prune",
     "quantize_aware",
     "size_report",
