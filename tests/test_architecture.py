@@ -83,8 +83,8 @@ PRIVATE_NAMES = {
 NOT_UNDERSCORED = {"Functional", "reduce_per_replica"}
 # Private by spelling alone: of namedtuples, of `os`, and what is put on objects here.
 PUBLIC = {"_replace", "_asdict", "_exit"}
-PUBLIC |= {f"_keras_ext_{name}" for name in ("chains", "replaced", "runs", "scope")}
-PUBLIC |= {f"_keras_ext_{name}" for name in ("along", "memory", "run", "tracked")}
+ON_MODELS = ("along", "chains", "hung", "memory", "replaced", "run", "runs", "scope")
+PUBLIC |= {f"_keras_ext_{name}" for name in (*ON_MODELS, "tracked")}
 # Methods of texts, whose arguments are no names.
 OF_TEXTS = {"endswith", "lstrip", "partition", "removesuffix", "replace", "strip"}
 

@@ -11,13 +11,16 @@ from keras_ext._core._paths import joined, unique_path
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._hyper_variable import HyperVariable
 
+# On a model: what is hung on it for a training and holds some, by name.
+HUNG = "_keras_ext_hung"
+
 
 def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
     """Lists the live hyperparameters of a model, by path.
 
     Those of its layers and their regularizers are found, and those of its optimizer
-    and gradient transforms; also what `make_live` has made live. A shared one is
-    listed once.
+    and gradient transforms; also what `make_live` has made live, and those of
+    objectives in a `fit`. A shared one is listed once.
 
     Args:
         model: The model, compiled or not.
@@ -43,6 +46,7 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
     # The optimizer first: it is an attribute of the model too, but not a part.
     owners: list[tuple[str, Any]] = [("optimizer", getattr(model, "optimizer", None))]
     owners += [(path, layer) for layer, path in layer_paths(model).items()]
+    owners += list(vars(model).get(HUNG, {}).items())
     for path, owner in owners:
         for name, variable in _held_by(path, owner, seen):
             found[unique_path(name, found)] = variable

@@ -1,5 +1,6 @@
 """What objectives put around the methods that Keras's step calls."""
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ from keras import ops
 
 from keras_ext._anatomy._linked_method import Method
 from keras_ext._core._checks import require
+from keras_ext._core._paths import unique_path
 from keras_ext._core._typing import Data, Record, Tensor, Variable
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras import _replica
+from keras_ext._live._find_hyper_variables import HUNG
 from keras_ext.training._perturbed_weights import PerturbedWeights
 
 _OF_LOSS = ("x", "y", "y_pred", "sample_weight")
@@ -35,11 +38,15 @@ class AttachedStep:
     def __init__(self, scope: FitScope) -> None:
         self._scope = scope
         self._objectives: list[Any] = []
+        self._hung: dict[str, Any] = {}
         # Of each replica, which has a thread of its own.
         self._of_thread = threading.local()
         scope.link("train_step", self._around_train_step)
         scope.link("compute_loss", self._around_compute_loss)
         scope.link("call", self._around_call)
+        # Past Keras's attribute tracking.
+        object.__setattr__(scope.model, HUNG, self._hung)
+        scope.on_close(lambda: object.__delattr__(scope.model, HUNG))
 
     @classmethod
     def of(cls, scope: FitScope) -> Self:
@@ -51,6 +58,8 @@ class AttachedStep:
     def add(self, objective: Any) -> None:
         """Appends an objective."""
         self._objectives.append(objective)
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(objective).__name__).lower()
+        self._hung[unique_path(name, self._hung)] = objective
 
     # What a training that goes on needs of it: the objectives remember themselves.
 

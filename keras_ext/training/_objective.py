@@ -1,6 +1,7 @@
 """The base of callbacks that change what a step minimizes."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from keras_ext._core._typing import Data, Tensor, Variable
 from keras_ext._fit._fit_scope import FitScope
@@ -42,6 +43,9 @@ class Objective(ScopedCallback):
         >>> history.history["loss"][0] < model.evaluate(x, y, verbose=0) + 1
         True
     """
+
+    # For `hyper_variables(model)`, while it is hung on the model.
+    holds_hyper_variables: ClassVar[bool] = True
 
     def attach(self, scope: FitScope) -> None:
         with scope.model.distribute_strategy.scope():

@@ -31,7 +31,7 @@ class SharpnessAware(Objective):
     forward and backward pass, so the time of a step doubles. It generalizes better
     where a model can learn its training data by heart, most of all if some labels are
     wrong: with 40 % of them drawn at random, a perceptron on 2,000 images of MNIST
-    gained 6.6 points of accuracy with `rho=0.5`, and 2.0 with `rho=0.05`.
+    gained 7.7 points of accuracy with `rho=0.5`, and 2.0 with `rho=0.05`.
 
     `adaptive=True` measures distance relative to the size of each weight (ASAM), so
     that rescaling the layers of a network changes nothing:
@@ -50,8 +50,9 @@ class SharpnessAware(Objective):
 
     Args:
         rho: Number >= 0, the length of the perturbation. May be assigned while
-            training. 0.05 to 0.2 are usual; 0.2 to 0.5 under label noise.
-            Defaults to `0.05`.
+            training, or moved by a `HyperparameterScheduler` after this in the list,
+            as `"sharpness_aware/rho"`. 0.05 to 0.2 are usual; 0.2 to 0.5 under label
+            noise. Defaults to `0.05`.
         adaptive: Whether to measure it relative to the weights. Defaults to `False`.
 
     Attributes:

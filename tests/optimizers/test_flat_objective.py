@@ -4,6 +4,7 @@ import pytest
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext.optimizers._flat_objective import FlatObjective
+from tests.thorough import thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(23, 3)).astype("float32")
@@ -28,7 +29,7 @@ def state(model):
     return [np.array(v) for v in (*model.variables, *model.metrics_variables)]
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", thorough_but([1], [1, 2]))
 def test_the_loss_of_all_data_whatever_the_batches(replicas, strategies):
     with strategies(replicas).scope():
         model = make_model()

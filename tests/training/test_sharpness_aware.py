@@ -101,7 +101,7 @@ def test_with_length_0_everything_is_as_without_it(eagerly):
     for callbacks in ([], [SharpnessAware(0.0)]):
         model = two_outputs(run_eagerly=eagerly, jit_compile=False)
         data = X, [Y, Y], [W, W]
-        history = fit(model, callbacks, data, epochs=2).history
+        history = fit(model, callbacks, data).history
         history.pop("sharpness", None)
         runs.append((history, state(model)))
     (history, variables), (ours, our_variables) = runs
@@ -129,15 +129,20 @@ def make_callbacks():
     return [clip, kx.callbacks.DynamicBatchSize([(1, 2)], batch_size=8)]
 
 
-@pytest.mark.parametrize("eagerly", thorough_but([True], [True, False]))
-def test_others_in_the_list_work_along_in_any_order(eagerly):
+@pytest.mark.parametrize(
+    "make",
+    [least_squares, pytest.param(two_outputs, marks=pytest.mark.thorough(MATRIX))],
+)
+def test_others_in_the_list_work_along_in_any_order(make):
     found = []
+    data = (X, Y, None) if make is least_squares else (X, [Y, Y], None)
     for order in (1, -1):
-        model = two_outputs(run_eagerly=eagerly, jit_compile=False)
+        model = make(run_eagerly=make is least_squares, jit_compile=False)
+        optimizer = model.optimizer
         callbacks = [SharpnessAware(0.1), *make_callbacks()][::order]
-        history = fit(model, callbacks, (X, [Y, Y], None), epochs=2).history
-        assert type(model.optimizer) is keras.optimizers.Adam
-        assert int(model.optimizer.iterations) == 4 + 2
+        history = fit(model, callbacks, data, epochs=2).history
+        assert model.optimizer is optimizer
+        assert int(optimizer.iterations) == 4 + 2
         assert "clip_threshold" in history
         found.append(model.get_weights())
     for one, other in zip(*found, strict=True):
@@ -221,6 +226,15 @@ def test_rho_moves_while_training_and_is_remembered(tmp_path):
     again = SharpnessAware(0.0)
     fit(keras.models.load_model(file), [again], initial_epoch=2, epochs=3)
     assert float(again.rho) == pytest.approx(0.2)
+
+
+def test_a_schedule_moves_rho_by_its_path():
+    model = least_squares(run_eagerly=True)
+    plan = kx.callbacks.HyperparameterScheduler({"rho": [(0, 0.1), (1, 0.3)]})
+    history = fit(model, [SharpnessAware(), plan], epochs=2).history
+    rates = history["sharpness_aware/rho"]
+    assert rates == pytest.approx([0.1, 0.3])
+    assert not kx.hyper_variables(model)
 
 
 def test_not_where_replicas_train_apart():
