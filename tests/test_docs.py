@@ -1,9 +1,11 @@
 """The code of every page runs, and the reference has every public name."""
 
 import inspect
+import operator
 import re
 from pathlib import Path
 
+import keras
 import pytest
 import tensorflow as tf
 
@@ -50,6 +52,21 @@ def test_blocks_of_a_page_run_in_order(page, strategies, tmp_path, monkeypatch):
         # The lines keep their numbers, so that a traceback points into the page.
         above = "\n" * text.count("\n", 0, block.start(1))
         exec(compile(above + block[1], str(page), "exec"), namespace)
+
+
+NAMES = re.compile(r"`(keras|kx|keras_ext)((?:\.\w+)+)`")
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.rglob("*.md")), ids=lambda p: p.stem)
+def test_names_on_a_page_are_there(page):
+    roots = {"keras": keras, "kx": keras_ext, "keras_ext": keras_ext}
+    missing = []
+    for root, path in NAMES.findall(page.read_text()):
+        try:
+            operator.attrgetter(path[1:])(roots[root])
+        except AttributeError:
+            missing.append(root + path)
+    assert missing == []
 
 
 def public_names(module):
