@@ -9,7 +9,8 @@ Then, from a learning rate 30 times smaller, that rate, and 30 times larger: Ada
 itself, `Mechanic(Adam)`, and `ScheduleFree(AdamW)`. Printed is the test loss at the
 end, with the weights that are shown, relative to that of the reference.
 
-Run: `python benchmarks/studies/untuned.py [--seeds 3] [--steps 1000]`
+Run: `python benchmarks/studies/untuned.py [--only digits,deep,linear,regression]
+[--seeds 3] [--steps 1000]`
 """
 
 import argparse
@@ -122,10 +123,11 @@ def report(name, task, seeds, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default=",".join(tasks()))
     parser.add_argument("--steps", type=int, default=1000)
     given = parser.parse_args()
-    for name, task in tasks().items():
-        report(name, task, given.seeds, given.steps)
+    for name in given.only.split(","):
+        report(name, tasks()[name], given.seeds, given.steps)
 
 
 if __name__ == "__main__":

@@ -166,8 +166,12 @@ def _steps(optimizer: Any, model: keras.Model) -> Iterator[str]:
     elif isinstance(optimizer, GradientPipeline):
         yield from _steps_of_pipeline(optimizer, model)
     elif isinstance(optimizer, UpdateWrapper):
-        yield from _steps(optimizer.optimizer, model)
+        steps = list(_steps(optimizer.optimizer, model))
+        last = [step for step in steps if step.startswith("averages")]
+        yield from (step for step in steps if step not in last)
         yield f"changes the update by {type(optimizer).__name__}"
+        # Of the weights that come out: see `UpdateWrapper`.
+        yield from last
     else:
         yield from _steps_of_rule(optimizer, model)
 

@@ -88,8 +88,8 @@ def test_wrappers_come_after_what_they_wrap():
     inner = kx.optimizers.RAdam(clipnorm=1.0, use_ema=True, ema_momentum=0.9)
     found = summary(compiled(kx.optimizers.Cautious(inner)))
     assert found.steps[-2:] == [
-        "averages weights, keeping 0.9; the model gets them when training ends",
         "changes the update by Cautious",
+        "averages weights, keeping 0.9; the model gets them when training ends",
     ]
 
 
