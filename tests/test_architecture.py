@@ -70,6 +70,7 @@ PRIVATE_NAMES = {
     },
     "tuner/_optuna_oracle.py": {"_duplicate"},
     "tuner/_oracle.py": {"_check_objective_found", "_duplicate", "_max_collisions"},
+    "tuner/_queued_oracle.py": {"_duplicate"},
     "tuner/_stored_oracle.py": {"_get_oracle_fname", "_get_trial_dir", "_project_dir"},
     "tuner/_tuner.py": {
         "_deepcopy_callbacks",

@@ -16,6 +16,8 @@ from keras_ext.tuner._tuner import Tuner
 class GridSearchOracle(Oracle, KerasTunerOracle):
     """Tries every combination of values, also after an interruption."""
 
+    takes_points = False
+
     def _record_values(self, trial: Any) -> None:
         # The base would fill a hyperparameter that appeared later with a random value,
         # which is on no grid.

@@ -16,6 +16,8 @@ from keras_ext.tuner._tuner import Tuner
 class HyperbandOracle(Oracle, KerasTunerOracle):
     """Brackets of successive halving."""
 
+    takes_points = False
+
 
 class Hyperband(Tuner, keras_tuner.Hyperband):
     """Trains on what promises most: `keras_tuner.Hyperband`, repaired.

@@ -112,6 +112,9 @@ class OptunaOracle(Oracle):
         optuna.logging.set_verbosity(verbosity)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
+        queued = self._next_queued()
+        if queued is not None:
+            return self._asked_for(trial_id, queued)
         for _ in range(5):
             asked = self._study.ask()
             values = self._suggested(asked)
@@ -122,7 +125,11 @@ class OptunaOracle(Oracle):
         other = self._random_values()
         if other is None:
             return {"status": "STOPPED", "values": None}
-        self._study.enqueue_trial(self._params(other)[0])
+        return self._asked_for(trial_id, other)
+
+    def _asked_for(self, trial_id: str, values: dict[str, Any]) -> dict[str, Any]:
+        """The answer with given values, of which the study knows."""
+        self._study.enqueue_trial(self._params(values)[0])
         asked = self._study.ask()
         return self._running(trial_id, asked, self._suggested(asked))
 

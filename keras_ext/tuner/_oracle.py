@@ -13,11 +13,12 @@ from keras_ext._core._checks import checked_seed, flag, integer, number, require
 from keras_ext.tuner._draws import draw
 from keras_ext.tuner._objectives import cost_of, direction_of, objective_of, parts_of
 from keras_ext.tuner._pareto import front_numbers, rank_sums
-from keras_ext.tuner._stored_oracle import ENDED, StoredOracle
+from keras_ext.tuner._queued_oracle import QueuedOracle
+from keras_ext.tuner._stored_oracle import ENDED
 from keras_ext.tuner._synchronized import synchronized
 
 
-class Oracle(StoredOracle):
+class Oracle(QueuedOracle):
     """Decides which configurations are tried, and when a trial is stopped.
 
     A `keras_tuner.Oracle`, and the base of those here. A subclass overrides

@@ -179,7 +179,9 @@ class Tuner(keras_tuner.Tuner):
     def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         model = self._try_build(trial.hyperparameters)
         backup = kwargs["callbacks"][-1]
-        start = self._restore(trial, model, backup)
+        # The variables of an optimizer are made where those of the model are.
+        with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
+            start = self._restore(trial, model, backup)
         # What other executions have reported stays.
         if isinstance(self.oracle, Oracle) and not backup.results:
             self.oracle.rewind(trial.trial_id, start)

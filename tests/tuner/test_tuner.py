@@ -10,7 +10,7 @@ import pytest
 
 import keras_ext as kx
 from keras_ext.tuner import _tuner
-from tests.thorough import PROCESSES
+from tests.thorough import MATRIX, PROCESSES
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -73,6 +73,32 @@ def test_an_interrupted_trial_goes_on_at_the_next_epoch(build, data, at, executi
     best = again.get_best_models()[0]
     loss = best.evaluate(data["x"], data["y"], verbose=0)
     assert loss < min(scores)  # at the end of the epoch, of which the mean is logged
+
+
+@pytest.mark.thorough(MATRIX)
+def test_two_replicas_go_on_as_one_does(data, strategies):
+    def build(hp):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        rate = hp.Float("rate", 1e-3, 0.1)
+        model.compile(keras.optimizers.SGD(rate, 0.9), "mse")
+        return model
+
+    fit = {**data, "epochs": 3, "shuffle": False, "verbose": 0}
+    scores = []
+    for replicas, interrupted in ((1, False), (2, True)):
+        keras.utils.set_random_seed(0)
+        arguments = {
+            "distribution_strategy": strategies(replicas),
+            "directory": str(replicas),
+        }
+        if interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                search(build, 1, **arguments).search(**fit, callbacks=[Interrupt(2)])
+            keras.utils.set_random_seed(0)
+        made = search(build, 1, **arguments)
+        made.search(**fit)
+        scores.append(made.oracle.trials["0"].score)
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
 
 
 def test_what_callbacks_remember_goes_on_too(build, data):

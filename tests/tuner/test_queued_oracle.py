@@ -1,0 +1,82 @@
+"""Known configurations come first."""
+
+import keras_tuner
+import pytest
+
+import keras_ext as kx
+
+
+def space():
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["b"]):
+        hp.Float("x", 0.0, 1.0, default=0.5)
+    hp.Int("n", 1, 8, step=2)
+    hp.Boolean("flag")
+    hp.Fixed("c", 3)
+    return hp
+
+
+def cost(hp):
+    return 1.0
+
+
+def search(searching, sampler, count=4):
+    if sampler == "random search":
+        return searching(kx.tuner.RandomSearch, cost)(
+            max_trials=count, seed=0, hyperparameters=space()
+        )
+    oracle = kx.tuner.OptunaOracle(
+        max_trials=count, sampler=sampler, seed=0, hyperparameters=space()
+    )
+    return searching(kx.tuner.Tuner, cost)(oracle)
+
+
+@pytest.mark.parametrize("sampler", ["random search", "tpe", "nsga2"])
+def test_they_are_tried_first_and_once(searching, sampler):
+    for count in (4, 6):  # the second goes on with the first
+        made = search(searching, sampler, count)
+        for _ in range(2):
+            made.oracle.enqueue({"kind": "b", "n": 7})
+            made.oracle.enqueue({"flag": True})
+        made.search(verbose=0)
+    trials = made.oracle.trials
+    values = [trials[i].hyperparameters.values for i in made.oracle.start_order]
+    assert values[:2] == [
+        {"kind": "b", "x": 0.5, "n": 7, "flag": False, "c": 3},
+        {"kind": "a", "n": 1, "flag": True, "c": 3},
+    ]
+    assert len({str(v) for v in values}) == len(values) == 6
+
+
+def test_what_waits_survives(searching):
+    made = search(searching, "tpe", 4)
+    made.oracle.enqueue({"n": 3})
+    made.save()
+    again = search(searching, "tpe", 4)
+    again.search(verbose=0)
+    assert again.oracle.trials["0"].hyperparameters.get("n") == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"m": 1}, r"names among \['c', 'flag', 'kind', 'n', 'x'\]"),
+        ({"kind": "c"}, r"`kind` must be one of \['a', 'b'\]"),
+        ({"x": 2.0}, r"`x` must be a number in \[0, 1\]"),
+        ({"flag": 1}, "`flag` must be True or False"),
+        ({"c": 4}, "`c` must be 3"),
+        ([1], "`values` must be a dictionary"),
+    ],
+)
+def test_what_is_not_in_the_space_is_refused(values, message):
+    oracle = kx.tuner.OptunaOracle("loss", hyperparameters=space())
+    with pytest.raises(ValueError, match=message):
+        oracle.enqueue(values)
+
+
+@pytest.mark.parametrize("tuner", ["GridSearch", "Hyperband"])
+def test_where_there_is_no_room_it_says_so(searching, tuner):
+    made = searching(getattr(kx.tuner, tuner), cost)(hyperparameters=space())
+    with pytest.raises(ValueError, match="called on another kind of search"):
+        made.oracle.enqueue({"n": 3})
