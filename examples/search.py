@@ -48,6 +48,8 @@ def build(hp):
 
 
 def curve(trial):
+    if not trial.metrics.exists("val_accuracy"):
+        return []  # it has failed: `trial.message` says why
     return [seen.mean() for seen in trial.metrics.get_history("val_accuracy")]
 
 
@@ -101,6 +103,7 @@ def main() -> None:
         seed=0,
         directory="search",
         project_name="quick" if quick else "digits",
+        overwrite=quick,
     )
     search.oracle.enqueue({"optimizer": "adam", "learning_rate": 1e-3, "width": 64})
     search.search(x, y, validation_data=held_out, verbose=0)
