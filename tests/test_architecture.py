@@ -370,6 +370,7 @@ LOG_NAMES = {
         "GradualUnfreezing",
         "HypergradientLearningRate",
         "LayerwiseAdaptiveClipping",
+        "LayerwiseDecay",
         "FreezeConverged",
         *LOCAL,
     },

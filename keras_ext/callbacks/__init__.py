@@ -17,6 +17,7 @@ from keras_ext.callbacks.gradients._hypergradient_learning_rate import (
 from keras_ext.callbacks.gradients._layerwise_adaptive_clipping import (
     LayerwiseAdaptiveClipping,
 )
+from keras_ext.callbacks.gradients._layerwise_decay import LayerwiseDecay
 from keras_ext.callbacks.local._elastic_averaging import ElasticAveraging
 from keras_ext.callbacks.local._local_sgd import LocalSGD
 from keras_ext.callbacks.local._post_local_sgd import PostLocalSGD
@@ -78,6 +79,7 @@ __all__ = [
     "HyperparameterScheduler",
     "LabelWaveEarlyStopping",
     "LayerwiseAdaptiveClipping",
+    "LayerwiseDecay",
     "LearningCurveEarlyStopping",
     "LearningRateFinder",
     "LearningRateMultiplier",
