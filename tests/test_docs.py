@@ -29,6 +29,7 @@ LONG = {
     "gradient_norm_early_stopping",
     "gradient_pipeline",
     "index",
+    "schedules",
     "search",
 }
 
