@@ -40,7 +40,7 @@ def test_the_table_has_every_optimizer():
 
 @cache
 def traced(case):
-    return Run(case.make)
+    return Run(case.make, dtype=case.precision)
 
 
 @cache
@@ -58,9 +58,7 @@ def assert_close(actual, expected, atol=1e-6, **tolerance):
 @every_optimizer_that("oracle")
 def test_follows_its_oracle(case):
     """Fifty updates; `fixtures/make_optimizers.py` says whose numbers these are."""
-    exact = case.precision == "float32"
-    run = traced(case).anew() if exact else Run(case.make, dtype=case.precision)
-    theirs = oracle(case.oracle)
+    run, theirs = traced(case).anew(), oracle(case.oracle)
     for t, ours, expected in zip(KEPT, run.kept(), theirs, strict=True):
         for weight, a, e in zip(run.weights, ours, expected, strict=True):
             if case.agrees_on in weight.name:
@@ -86,19 +84,21 @@ def test_moves_weights_and_keeps_them_finite(case):
 
 @every_mechanism
 def test_gives_the_same_weights_without_a_graph(case):
-    run = Run(case.make, function_options=None)
+    run = Run(case.make, dtype=case.precision, function_options=None)
     assert_close(run.after(FEW), expected(case))
 
 
 @every_mechanism
 def test_gives_the_same_weights_compiled_by_xla(case):
-    run = Run(case.make, function_options={"jit_compile": True})
+    options = {"jit_compile": True}
+    run = Run(case.make, dtype=case.precision, function_options=options)
     assert_close(run.after(FEW), expected(case), atol=1e-5)
 
 
 @every_mechanism
 def test_gives_the_same_weights_on_one_and_two_replicas(case, strategies):
-    assert_close(Run(case.make, strategies(2)).after(FEW), expected(case))
+    run = Run(case.make, strategies(2), case.precision)
+    assert_close(run.after(FEW), expected(case))
 
 
 @every_mechanism
@@ -114,7 +114,8 @@ def test_weights_in_half_precision_move_as_others(case, dtype):
 
 @every_mechanism
 def test_in_a_pipeline_it_moves_by_the_mean_of_what_is_accumulated(case):
-    run = Run(lambda: GradientPipeline(case.make(), accumulation_steps=2))
+    make = lambda: GradientPipeline(case.make(), accumulation_steps=2)  # noqa: E731
+    run = Run(make, dtype=case.precision)
     noise = [np.float32(np.random.default_rng(0).normal(size=g.shape)) for g in FEW[0]]
     for gradients in FEW:
         for sign in (1, -1):
