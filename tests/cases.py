@@ -428,9 +428,7 @@ OPTIMIZERS = {
             oracle="Prodigy safeguarded",
         ),
     ],
-    "RAdam": [
-        OptimizerCase(_given(o.RAdam, 0.01), oracle="RAdam", representative=True)
-    ],
+    "RAdam": [OptimizerCase(_given(o.RAdam, 0.01), oracle="RAdam")],
     "SGDW": [
         # The others multiply decay by the rate.
         OptimizerCase(_given(o.SGDW, 0.01, weight_decay=0.001), oracle="SGDW"),

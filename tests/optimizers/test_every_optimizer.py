@@ -26,6 +26,11 @@ def every_optimizer_that(*traits):
     return pytest.mark.parametrize("case", parameters(OPTIMIZERS, *traits))
 
 
+def every_mechanism_that(*traits):
+    """The same, of which only representatives run without `--thorough`."""
+    return pytest.mark.parametrize("case", matrix(OPTIMIZERS, *traits))
+
+
 def test_the_table_has_every_optimizer():
     units = {n: getattr(kx.optimizers, n) for n in kx.optimizers.__all__}
     kinds = {
@@ -71,7 +76,7 @@ def test_every_oracle_is_asked():
     assert asked - {None} == set(ORACLES)
 
 
-@every_optimizer
+@every_mechanism
 def test_moves_weights_and_keeps_them_finite(case):
     run = traced(case).anew()
     start = run.values()
@@ -136,7 +141,7 @@ def test_config_holds_every_argument(case):
     assert again.get_config() == config
 
 
-@every_optimizer
+@every_mechanism
 def test_a_restored_optimizer_goes_on_as_if_it_had_not_been_saved(case):
     """Here in the step that is traced already, whose variables are overwritten."""
     run = traced(case).anew()
@@ -149,7 +154,7 @@ def test_a_restored_optimizer_goes_on_as_if_it_had_not_been_saved(case):
     assert_close(run.after(GRADIENTS[7:10]), ahead, rtol=0, atol=0)
 
 
-@every_optimizer_that("keeps_zero")
+@every_mechanism_that("keeps_zero")
 def test_weights_without_a_gradient_rest(case):
     """And are not in danger when there is one."""
     run = Run(lambda: case.make(weight_decay=None), function_options=None)
@@ -160,7 +165,7 @@ def test_weights_without_a_gradient_rest(case):
     assert all(np.isfinite(v.numpy()).all() for v in run.optimizer.variables)
 
 
-@every_optimizer_that("follows_rate")
+@every_mechanism_that("follows_rate")
 def test_the_learning_rate_may_be_set_while_training(case):
     run = traced(case).anew()
     rate = float(run.optimizer.learning_rate)

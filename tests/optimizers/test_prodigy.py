@@ -6,10 +6,10 @@ from keras_ext.optimizers import Prodigy
 
 def test_the_distance_grows_to_that_of_the_solution():
     weight = keras.Variable([4.0, -4.0], name="weight")
-    optimizer = Prodigy(initial_distance=1e-4)
+    optimizer = Prodigy(initial_distance=1e-2)
     optimizer.build([weight])
     distances = []
-    for _ in range(60):
+    for _ in range(30):
         optimizer.apply([weight + 0.0], [weight])
         distances.append(float(optimizer.distance))
     assert distances == sorted(distances)
