@@ -96,3 +96,26 @@ def test_what_is_only_half_made_asks_nobody():
         empty.momentum  # noqa: B018
     with pytest.raises(AttributeError):
         copy.copy(empty).momentum  # noqa: B018
+
+
+def test_averages_are_those_of_the_wrapped_one_and_no_others():
+    """Where `SwapEMAWeights` looks for them."""
+    inner = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
+    outer = counting(counting(inner))
+    assert outer.use_ema
+    averages = "_model_variables_moving_average"
+    assert getattr(outer, averages) is getattr(inner, averages)
+    # The count, twice; iterations and rate; and one average.
+    assert len(outer.variables) == 2 + 2 + 1
+
+
+def test_pairs_leave_out_weights_without_a_gradient():
+    outer = ForwardingOptimizer(keras.optimizers.SGD(0.1))
+    kernel, bias = (keras.Variable([1.0], name=name) for name in ("kernel", "bias"))
+    gradient = tf.ones(1)
+    assert outer.pairs([gradient, None], [kernel, bias]) == [(gradient, kernel)]
+    assert outer.built
+    assert outer.pairs([None, gradient], None) == [(gradient, bias)]
+    assert outer.pairs([], []) == []
+    with pytest.raises(ValueError, match="at least one of them not None"):
+        outer.pairs([None, None], None)
