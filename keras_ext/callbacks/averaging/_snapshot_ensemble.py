@@ -21,9 +21,12 @@ class SnapshotEnsemble(ScopedCallback):
 
     At the end of a cycle the learning rate is close to 0 and the model in a minimum;
     the rise to the full rate throws it out, and the next cycle leads to another one.
-    The mean of what the models of the last cycles predict is better than the last
-    model: 4 cycles of 6 epochs on 1,500 images of MNIST made the test loss smaller by
-    15 %, at the cost of one training, and of one prediction per model.
+    The mean of what the models of the last cycles predict is less sure of itself than
+    one model, at the cost of one training, and of one prediction per model. With 4
+    cycles of 6 epochs on 1,500 images of MNIST the loss on images that were shifted and
+    noisy was smaller by 36 %; on others of the same kind it was as good (4 ± 9 %), at a
+    point of accuracy less, since each cycle there is short. The last model alone was
+    the best one there (8 ± 6 %): a rate that falls to 0 is half of it.
 
     Within a cycle, step `t` of `T` uses `0.5 * rate * (1 + cos(pi * t / T))`. When
     training ends, in whatever way, the optimizer has its own rate again; the model has

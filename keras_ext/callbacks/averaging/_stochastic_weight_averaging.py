@@ -27,8 +27,9 @@ class StochasticWeightAveraging(ScopedCallback):
     the loss is flatter and the probabilities less sure of themselves. Use it for the
     last quarter of a training whose learning rate stays high there, constant or
     cyclical; with a rate that has decayed to 0 all the weights are the same, and the
-    mean is one more of them. On 1,500 images of MNIST it made the test loss smaller by
-    11 %, and the accuracy no better.
+    mean is one more of them. On 1,500 images of MNIST it made the loss on images that
+    were shifted and noisy smaller by 10 %, and did nothing for others of the same kind
+    (2 ± 5 %), nor for the accuracy of either.
 
     From the end of the first epoch that is averaged on, the model has the mean
     *between* epochs: it is validated with it, and whoever saves or remembers the
