@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_ext.compression import KeepClusters, cluster, prune, quantize_aware
 from tests.compression.test_prune import TRAINING, fit, kernels, make_model
-from tests.thorough import thorough_but
+from tests.thorough import MATRIX, thorough_but
 
 
 def clustered(model):
@@ -64,12 +64,14 @@ def test_own_constraints_come_first():
     model = clustered(make_model())
     kernel = model.layers[0].kernel
     own = kernel.constraint = keras.constraints.MaxNorm(0.5, axis=None)
+    model.run_eagerly = True
     fit(model, KeepClusters(), epochs=1)
     assert np.linalg.norm(kernel) <= 0.5 + 1e-5
     assert len(np.unique(kernel)) == 4
     assert kernel.constraint is own
 
 
+@pytest.mark.thorough(MATRIX)
 def test_what_others_write_is_brought_together():
     class Noise(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
@@ -100,8 +102,8 @@ def test_weights_with_many_values_are_skipped_with_the_reason():
 def test_clusters_stay_in_a_model_that_is_made_aware_of_quantization():
     model = clustered(make_model())
     aware = quantize_aware(model)
-    aware.compile("sgd", "mse")
-    fit(aware, KeepClusters(), epochs=2)
+    aware.compile("sgd", "mse", run_eagerly=True)
+    fit(aware, KeepClusters(), epochs=1)
     for name, kernel in zip(("hidden", "head"), kernels(model), strict=True):
         layer = aware.get_layer(name)
         rounded = np.array(layer.kernel)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_ext import detach
 from keras_ext.compression import ConstantSparsity, PolynomialDecay, Prune
 from keras_ext.optimizers import GradientPipeline
 from tests.compression.tfmot import arrays
-from tests.thorough import thorough_but
+from tests.thorough import MATRIX, thorough_but
 
 TRAINING = arrays("training/")
 DECAY = {"begin_step": 4, "end_step": 36, "frequency": 4}
@@ -91,35 +92,43 @@ def test_it_is_the_same_in_each_way_to_run(way):
         np.testing.assert_allclose(weight, TRAINING[f"final/{i}"], atol=1e-5)
 
 
-@pytest.mark.parametrize("scope", thorough_but(["global"], ["global", "layer"]))
-def test_two_replicas_prune_as_one(strategies, scope):
+def test_two_replicas_prune_as_one(strategies):
     with strategies(2).scope():
         model = make_model()
-    fit(model, prune(scope=scope))
-    single = make_model()
-    fit(single, prune(scope=scope))
-    for weight, expected in zip(model.weights, single.get_weights(), strict=True):
+    fit(model, prune())
+    for i, weight in enumerate(model.weights):
         for replica in weight.value.values:
-            np.testing.assert_allclose(replica, expected, atol=1e-5)
+            np.testing.assert_allclose(replica, TRAINING[f"final/{i}"], atol=1e-5)
 
 
-def test_accumulation_counts_updates_and_not_batches():
-    """With Keras's own and with that of a pipeline."""
+@pytest.mark.thorough(MATRIX)
+def test_two_replicas_rank_all_weights_as_one(strategies):
+    with strategies(2).scope():
+        model = make_model()
+    fit(model, prune(scope="global"))
+    single = make_model()
+    fit(single, prune(scope="global"))
+    for weight, expected in zip(model.get_weights(), single.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("whose", thorough_but(["Keras"], ["Keras", "pipeline"]))
+def test_accumulation_counts_updates_and_not_batches(whose):
     schedule = PolynomialDecay(0.0, 0.75, begin_step=1, end_step=9, frequency=2)
-    own = keras.optimizers.SGD(0.01, gradient_accumulation_steps=5)
-    piped = GradientPipeline(keras.optimizers.SGD(0.01), accumulation_steps=5)
-    found = []
-    for optimizer in (own, piped):
-        model, kept = make_model(optimizer), Kept()
-        fit(model, prune(schedule), kept)
-        found.append(np.array([m[0].mean() for m in kept.masks]))
-        assert zeros(model) == [0.75, 0.75]
+    optimizer = keras.optimizers.SGD(0.01, gradient_accumulation_steps=5)
+    if whose == "pipeline":
+        sgd = keras.optimizers.SGD(0.01)
+        optimizer = GradientPipeline(sgd, accumulation_steps=5)
+    model, kept = make_model(optimizer), Kept()
+    fit(model, prune(schedule), kept)
     # Before updates 3, 5, 7 and 9, of five batches each.
-    changes = np.flatnonzero(np.diff(found[0])) + 1
+    found = np.array([m[0].mean() for m in kept.masks])
+    changes = np.flatnonzero(np.diff(found)) + 1
     np.testing.assert_array_equal(changes, [10, 20, 30, 40])
-    np.testing.assert_array_equal(found[0], found[1])
+    assert zeros(model) == [0.75, 0.75]
 
 
+@pytest.mark.thorough(MATRIX)
 def test_averages_and_loss_scaling():
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -140,10 +149,8 @@ def test_criteria(criterion):
     kept = np.concatenate([k.ravel() != 0 for k in kernels(model)])
     assert kept.mean() == 0.25
     assert history.history["sparsity"][-1] == pytest.approx(0.75)
-    by_magnitude = make_model()
-    fit(by_magnitude, prune(scope="global"))
-    others = np.concatenate([k.ravel() != 0 for k in kernels(by_magnitude)])
-    assert (kept != others).any()
+    by_magnitude = np.concatenate([TRAINING[f"final/{i}"].ravel() != 0 for i in (0, 2)])
+    assert (kept != by_magnitude).any()
 
 
 def test_zeros_survive_a_restore_of_weights_whatever_the_order():
@@ -174,7 +181,8 @@ def test_a_training_that_stops_too_early_warns():
 
 def test_a_frequency_that_misses_the_end_warns():
     schedule = PolynomialDecay(0.0, 0.8, begin_step=0, end_step=45, frequency=20)
-    with pytest.warns(UserWarning, match=r"before step 40 and not before end_step=45"):
+    # An error, as all warnings here, so that nothing is trained.
+    with pytest.raises(UserWarning, match=r"before step 40 and not before end_step=45"):
         fit(make_model(), prune(schedule))
 
 
@@ -196,21 +204,17 @@ def test_a_weight_without_gradient_is_an_error():
     assert first.kernel.constraint is None
 
 
-def test_saved_models_are_plain(tmp_path):
+def test_copies_work_and_saved_models_are_plain(tmp_path):
+    callback = prune()
+    callback.set_model(other := make_model())
+    callback.on_train_begin()
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(callback)))
+    detach(other)
     model = make_model()
-    fit(model, prune(), keras.callbacks.ModelCheckpoint(tmp_path / "m.keras"))
+    fit(model, copied, keras.callbacks.ModelCheckpoint(tmp_path / "m.keras"))
     loaded = keras.saving.load_model(tmp_path / "m.keras")
     assert [w.shape for w in loaded.weights] == [w.shape for w in model.weights]
     assert zeros(loaded) == [0.75, 0.75]
-
-
-def test_copies_are_as_before_the_first_fit():
-    callback = prune()
-    fit(make_model(), callback)
-    copied = pickle.loads(pickle.dumps(copy.deepcopy(callback)))
-    model = make_model()
-    fit(model, copied)
-    assert zeros(model) == [0.75, 0.75]
 
 
 def test_says_what_it_prunes(capsys):
@@ -222,6 +226,7 @@ def test_says_what_it_prunes(capsys):
     )
 
 
+@pytest.mark.thorough(MATRIX)
 def test_a_loop_of_its_own():
     model, callback = make_model(), prune()
     callback.set_model(model)

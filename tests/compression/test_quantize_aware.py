@@ -10,6 +10,7 @@ from keras_ext.compression import (
     strip_quantization,
     to_litert,
 )
+from tests.thorough import TRAININGS
 
 layers = keras.layers
 
@@ -47,13 +48,10 @@ def data():
 
 @pytest.fixture(scope="module")
 def aware(data):
-    """A pruned model, and its copy that was trained to be quantized."""
+    """A model and its copy that has seen a batch."""
     model = make_model()
-    prune(model, 0.5)
     copy = quantize_aware(model)
-    optimizer = keras.optimizers.Adam(0.01)
-    copy.compile(optimizer, "sparse_categorical_crossentropy")
-    copy.fit(*data, batch_size=64, epochs=8, callbacks=[KeepZeros()], verbose=0)
+    copy(data[0], training=True)
     return model, copy
 
 
@@ -71,34 +69,42 @@ def test_rounding_stands_where_litert_rounds(aware):
     ]
 
 
-def test_int8_without_data_is_what_was_trained(aware, data, tmp_path):
-    _, model = aware
+def test_int8_without_data_is_the_copy(data, tmp_path):
+    stack = [layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()]
+    stack += [layers.GlobalAveragePooling2D(), layers.Dense(4, activation="softmax")]
+    model = quantize_aware(keras.Sequential([keras.Input((8, 8, 1)), *stack]))
+    model(data[0], training=True)
     path = tmp_path / "m.tflite"
     report = to_litert(model, path, mode="int8")
-    file = LiteRTFile(path)
-    actual = file.predict(data[0])
-    expected = model.predict(data[0], verbose=0)
-    assert np.mean(expected.argmax(-1) == data[1]) > 0.9
-    assert np.mean(actual.argmax(-1) == expected.argmax(-1)) >= 0.995
-    assert np.abs(actual - expected).max() < 0.05
-    # Nothing is left in floats: eight activations, input and output, five kernels.
+    actual = LiteRTFile(path).predict(data[0][:64])
+    assert np.abs(actual - model(data[0][:64])).max() < 0.02
+    # Nothing is left in floats: five activations, and two kernels.
+    assert report.num_int8_tensors >= 7
+
+
+@pytest.mark.thorough(TRAININGS)
+def test_a_trained_model_and_its_file_agree_and_keep_zeros(data, tmp_path):
+    model = make_model()
+    prune(model, 0.5)
+    copy = quantize_aware(model)
+    copy.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    copy.fit(*data, batch_size=64, epochs=10, callbacks=[KeepZeros()], verbose=0)
+    report = to_litert(copy, tmp_path / "m.tflite", mode="int8")
+    actual = LiteRTFile(tmp_path / "m.tflite").predict(data[0]).argmax(-1)
+    expected = np.array(copy(data[0])).argmax(-1)
+    assert np.mean(expected == data[1]) > 0.9
+    assert np.mean(actual == expected) >= 0.995
+    # Nothing is left in floats: eight activations, and five kernels.
     assert report.num_int8_tensors >= 13
-
-
-def test_zeros_are_kept(aware):
-    model, copy = aware
-    for layer in model.layers:
-        if layer.name in ("conv", "conv_2", "dense", "head"):
-            kernel = copy.get_layer(layer.name).kernel
-            assert np.mean(np.array(kernel) == 0) >= 0.5
+    for name in ("conv", "conv_2", "dense", "head"):
+        kernel = copy.get_layer(name).kernel
+        assert np.mean(np.array(kernel) == 0) >= 0.5
 
 
 def test_a_saved_model_is_the_same(aware, data, tmp_path):
     aware[1].save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
-    expected = aware[1].predict(data[0][:9], verbose=0)
-    actual = loaded.predict(data[0][:9], verbose=0)
-    np.testing.assert_array_equal(actual, expected)
+    np.testing.assert_array_equal(loaded(data[0][:9]), aware[1](data[0][:9]))
 
 
 def test_the_trained_weights_come_back(aware):
@@ -110,7 +116,7 @@ def test_the_trained_weights_come_back(aware):
             np.testing.assert_array_equal(actual, expected)
 
 
-def test_a_sequential_model_with_other_activations(tmp_path):
+def test_a_sequential_model_with_other_activations():
     model = keras.Sequential(
         [
             keras.Input((4,)),
@@ -131,12 +137,9 @@ def test_a_sequential_model_with_other_activations(tmp_path):
         "c",
         "c_range",
     ]
-    copy.compile("sgd", "mse")
     x = np.random.default_rng(0).normal(size=(256, 4)).astype("float32")
-    copy.fit(x, x[:, :3], epochs=2, verbose=0)
-    report = to_litert(copy, tmp_path / "m.tflite", mode="int8", representative_data=x)
-    spread = np.ptp(copy.predict(x, verbose=0))
-    assert report.max_difference < 0.03 * spread
+    rounded = np.array(copy(x, training=True))
+    assert 0 < np.abs(rounded - model(x)).max() < 0.05 * np.ptp(rounded)
 
 
 def test_what_is_not_known_is_refused():
