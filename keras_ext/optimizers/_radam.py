@@ -86,7 +86,8 @@ class RAdam(AdaptiveRule):
         # In float64, since the difference of two large numbers is small at first.
         weight = now.exact_weight_of_averages(self.beta_2)
         # How many gradients an average is of: at last, and now.
-        at_last = 2 / (1 - self.beta_2) - 1
+        beta_2 = ops.convert_to_tensor(self.beta_2, "float64")
+        at_last = 2 / (1 - beta_2) - 1
         length = at_last - 2 * now.step * (1 - weight) / weight
         is_reliable = length >= 5
         # Where it is not, the number under the root may be negative.

@@ -226,6 +226,16 @@ def test_trains_a_model_and_goes_on_with_one_from_a_file(case, policy, tmp_path)
 
 
 @every_mechanism
+def test_its_shares_and_decay_may_be_live(case):
+    """Tensors, in place of numbers that the step was compiled with."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(case.make(), "mse", run_eagerly=True)
+    kx.make_live(model)
+    model.fit(np.ones((2, 2)), np.ones((2, 1)), epochs=2, verbose=0)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+@every_mechanism
 def test_a_sparse_gradient_counts_as_its_sum(case):
     table = keras.Variable(np.ones((3, 2), "float32"), name="table")
     dense = keras.Variable(np.ones((3, 2), "float32"), name="table")
