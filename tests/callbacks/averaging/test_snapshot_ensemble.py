@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ext.callbacks import SnapshotEnsemble
+from tests.thorough import TRAININGS
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype("float32")
@@ -69,6 +70,7 @@ def test_rates_are_those_of_the_paper_and_the_ensemble_is_the_mean(tmp_path):
     np.testing.assert_allclose(loaded.predict({"x": X}, verbose=0)["y"], found)
 
 
+@pytest.mark.thorough(TRAININGS)
 def test_a_training_goes_on_with_its_snapshots_and_in_its_cycle(tmp_path):
     file = str(tmp_path / "{epoch}.keras")
     save = keras.callbacks.ModelCheckpoint(file)

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext.callbacks import StochasticWeightAveraging
-from tests.thorough import thorough_but
+from tests.thorough import MATRIX, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(1.0, 2.0, size=(64, 3)).astype("float32")
@@ -144,6 +144,7 @@ def test_an_error_leaves_the_weights_of_the_training():
     assert "finalize_variable_values" not in vars(model.optimizer)
 
 
+@pytest.mark.thorough(MATRIX)
 def test_two_replicas_average_as_one(strategies):
     weights = []
     data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(16)
