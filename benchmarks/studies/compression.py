@@ -7,6 +7,7 @@ A convnet (Conv 16, Conv 32, Dense 64, with batch normalization; Adam 2e-3, batc
 - `pruned`: 40 more epochs at a rate of 2e-3, with `Prune` and a cubic schedule that
   ends after 25;
 - `global`: the same, all weights ranked together;
+- `inner`: as `pruned`, without the first convolution and the last layer;
 - `pruned, int8`: of `pruned`, `quantize_aware` with `KeepZeros` for 5 epochs, and then
   the int8 file, run by LiteRT;
 - `trained on`: not pruned, for the same 40 epochs, which is what to compare with.
@@ -74,6 +75,11 @@ def copy_of(model):
     return copied
 
 
+def is_at_an_end(kernel):
+    """Whether a kernel is that of the first convolution or the last layer."""
+    return kernel.shape[-2] == 1 or kernel.shape[-1] == 10
+
+
 def accuracy(predicted, y):
     return 100 * float(np.mean(np.argmax(predicted, -1) == y))
 
@@ -110,9 +116,14 @@ def one_sparsity(sparsity, base, train, test, path):
     kx.compression.prune(once, sparsity)
     found = {f"one-shot {sparsity}": accuracy(once(test[0]), test[1])}
     steps = -(-len(train[0]) // BATCH)
-    for scope, name in (("global", "global"), ("layer", "pruned")):
+    variants = {
+        "global": {"scope": "global"},
+        "inner": {"exclude": is_at_an_end},
+        "pruned": {},
+    }
+    for name, options in variants.items():
         model = copy_of(base)
-        prune = kx.compression.Prune(schedule(sparsity, steps), scope=scope, verbose=0)
+        prune = kx.compression.Prune(schedule(sparsity, steps), verbose=0, **options)
         fit(model, train, 40, 2e-3, prune)
         found[f"{name} {sparsity}"] = accuracy(model(test[0]), test[1])
     aware = kx.compression.quantize_aware(model)
