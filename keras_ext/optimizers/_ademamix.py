@@ -20,13 +20,12 @@ from keras_ext._engine._rule_optimizer import (
 
 
 class _Given(NamedTuple):
+    # What a step is multiplied by; in it the fast average counts in full.
     rate: Tensor
     # What the slow average is multiplied by, and how much of it is kept.
     alpha: Tensor
     beta_3: Tensor
-    # The parts of what the fast one is divided by.
-    of_momentum: Tensor
-    root: Tensor
+    epsilon: Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -107,7 +106,8 @@ class AdEMAMix(AdaptiveRule):
         alpha, beta_3 = self._warmed_up(now)
         root = ops.sqrt(now.weight_of_averages(self.beta_2))
         of_momentum = now.weight_of_averages(self.beta_1)
-        return _Given(now.rate * root, alpha, beta_3, of_momentum, root)
+        rate = now.rate * root / of_momentum
+        return _Given(rate, alpha * of_momentum, beta_3, self.epsilon * root)
 
     def _warmed_up(self, now: Now) -> tuple[Tensor, Tensor]:
         dtype = now.rate.dtype
@@ -125,6 +125,5 @@ class AdEMAMix(AdaptiveRule):
         fast = part.average("momentum", part.gradient, self.beta_1)
         slow = part.average("slow_momentum", part.gradient, given.beta_3)
         squares = part.average("velocity", ops.square(part.gradient), self.beta_2)
-        direction = fast / given.of_momentum + slow * given.alpha
-        root = ops.sqrt(squares) + self.epsilon * given.root
-        return direction * (given.rate / root)
+        root = ops.sqrt(squares) + given.epsilon
+        return (fast + slow * given.alpha) * (given.rate / root)
