@@ -105,10 +105,10 @@ class BayesianOptimization(Tuner, keras_tuner.BayesianOptimization):
         >>> class Parabola(kx.tuner.BayesianOptimization):
         ...     def run_trial(self, trial, **kwargs):
         ...         return trial.hyperparameters.Float("x", -1.0, 1.0) ** 2
-        >>> search = Parabola(max_trials=5, seed=0, directory=tempfile.mkdtemp())
+        >>> search = Parabola(max_trials=4, seed=0, directory=tempfile.mkdtemp())
         >>> search.search(verbose=0)
         >>> len(search.oracle.trials)
-        5
+        4
 
     References:
         - [Srinivas et al., 2010](https://arxiv.org/abs/0912.3995)

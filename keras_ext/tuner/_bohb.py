@@ -53,12 +53,12 @@ class BOHB(Tuner):
         ...     model.compile(keras.optimizers.SGD(rate), "mse")
         ...     return model
         >>> search = kx.tuner.BOHB(
-        ...     build, "loss", 5, max_epochs=9, seed=0, directory=tempfile.mkdtemp()
+        ...     build, "loss", 3, max_epochs=9, seed=0, directory=tempfile.mkdtemp()
         ... )
         >>> search.search(x, x.sum(axis=1, keepdims=True), verbose=0)
         >>> trials = search.oracle.trials.values()
         >>> epochs = [len(t.metrics.get_history("loss")) for t in trials]
-        >>> max(epochs), sum(epochs) < 45
+        >>> max(epochs), sum(epochs) < 27
         (9, True)
 
     References:

@@ -10,6 +10,7 @@ from keras_ext._core._checks import integer
 from keras_ext.tuner._drop_ins import split
 from keras_ext.tuner._objectives import require_single
 from keras_ext.tuner._oracle import Oracle
+from keras_ext.tuner._trial_backup import last_weights, load_all
 from keras_ext.tuner._tuner import Tuner
 
 
@@ -95,5 +96,12 @@ class Hyperband(Tuner, keras_tuner.Hyperband):
 
     def _build_hypermodel(self, hp: Any) -> Any:
         # Past the one of `keras_tuner.Hyperband`, which loads weights into a model
-        # whose optimizer is not built. `Tuner` loads both when the trial begins.
-        return keras_tuner.Tuner._build_hypermodel(self, hp)
+        # whose optimizer is not built.
+        model = keras_tuner.Tuner._build_hypermodel(self, hp)
+        parent = hp.values.get("tuner/trial_id")
+        if parent is not None:
+            path = last_weights(self.get_trial_dir(parent))
+            path = path or self._get_checkpoint_fname(parent)
+            with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
+                load_all(model, path, self._get_build_config_fname(parent))
+        return model
