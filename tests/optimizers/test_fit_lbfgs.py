@@ -101,7 +101,7 @@ def small(**options):
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)]
     model = keras.Sequential([keras.Input((2,)), *layers])
-    model.compile(loss="mse", metrics=["mae"], **options)
+    model.compile(loss="mse", metrics=["mae"], run_eagerly=True, **options)
     return model
 
 

@@ -58,16 +58,16 @@ def test_rates_are_those_of_the_paper_and_the_ensemble_is_the_mean(tmp_path):
     each = [predictions(model, weights) for weights in cycles.snapshots]
     assert np.abs(each[0] - each[1]).max() > 1e-3
     ensemble = cycles.ensemble()
-    found = ensemble.predict({"x": X}, verbose=0)["y"]
+    found = np.asarray(ensemble({"x": X})["y"])
     np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-5, atol=1e-6)
-    one = cycles.ensemble(last=1).predict({"x": X}, verbose=0)["y"]
-    np.testing.assert_allclose(one, each[1], rtol=1e-6)
-    bounded = cycles.ensemble(activation="sigmoid").predict({"x": X}, verbose=0)["y"]
+    one = cycles.ensemble(last=1)({"x": X})["y"]
+    np.testing.assert_allclose(one, each[1], rtol=1e-5, atol=1e-6)
+    bounded = cycles.ensemble(activation="sigmoid")({"x": X})["y"]
     squashed = np.mean([1 / (1 + np.exp(-e)) for e in each], axis=0)
     np.testing.assert_allclose(bounded, squashed, rtol=1e-5)
     ensemble.save(tmp_path / "ensemble.keras")
     loaded = keras.models.load_model(tmp_path / "ensemble.keras")
-    np.testing.assert_allclose(loaded.predict({"x": X}, verbose=0)["y"], found)
+    np.testing.assert_allclose(loaded({"x": X})["y"], found)
 
 
 @pytest.mark.thorough(TRAININGS)
