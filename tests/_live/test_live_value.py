@@ -89,3 +89,16 @@ def test_released_it_is_an_ordinary_number(box):
     assert box["number"] == 0.25
     box["live"].assign(0.75)
     assert box["number"] == 0.25
+
+
+def test_a_step_may_compute_the_value_instead(box):
+    count = tf.Variable(1.0)
+    box["live"].follow(lambda: count / 8)
+    compute = tf.function(lambda: 2.0 * tf.convert_to_tensor(box["number"]))
+    assert float(compute()) == 0.25
+    count.assign(2.0)
+    assert float(compute()) == 0.5
+    # To whoever looks it is what was assigned, as it is again when that ends.
+    assert box["number"] == 0.5
+    box["live"].follow(None)
+    assert float(tf.convert_to_tensor(box["number"])) == 0.5

@@ -31,9 +31,10 @@ class BanditLearningRate(RateCallback):
     then the loss on fixed training data says what it has brought: by how much its
     logarithm fell, measured in the usual size of such changes. If the loss doubled, or
     is not finite any more, the weights and the state of the optimizer go back to where
-    they were before, and the rate too. So it finds out of a rate that is far too small
-    or too large; a well-tuned schedule it does not beat. It works with any optimizer,
-    and on top of a schedule. At the end of `fit` the optimizer has its own rate again.
+    they were before, and the rate too. So it finds out of a rate that is far too small.
+    Out of one that is far too large it may not, if the first steps spoil the weights;
+    and a well-tuned schedule it does not beat. It works with any optimizer, and on top
+    of a schedule. At the end of `fit` the optimizer has its own rate again.
 
     Logs `learning_rate_multiplier`.
 

@@ -6,7 +6,7 @@ import pytest
 
 from keras_ext.callbacks import BanditLearningRate
 from keras_ext.callbacks.schedules._bandit_learning_rate import _fall
-from tests.thorough import TRAININGS
+from tests.thorough import MATRIX, TRAININGS
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 Y = X[:, :1]
@@ -75,10 +75,26 @@ def test_the_reward_is_a_half_for_what_is_usual():
     assert _fall(-1.0, -2.0) == pytest.approx(1.0)
 
 
+@pytest.mark.thorough(MATRIX)
+def test_replicas_make_no_difference(strategies):
+    """Also when it goes back."""
+    results = []
+    for replicas in (1, 2):
+        with strategies(replicas).scope():
+            model = make_model(0.01)
+        arms = [1e3, 1e3, 1.0]
+        bandit = BanditLearningRate((X, Y), arms=arms, every=4, seed=0)
+        fit(model, bandit, epochs=3)
+        results.append((bandit.rollbacks, *model.get_weights()))
+    assert results[0][0] == results[1][0] > 0
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.thorough(TRAININGS)
-@pytest.mark.parametrize("rate", [1e-4, 10.0])
-def test_gets_out_of_a_rate_that_is_far_off(rate):
+def test_gets_out_of_a_rate_that_is_far_too_small():
     """To a loss that the rate itself does not come near in the same time."""
+    rate = 1e-4
     alone = make_model(rate)
     fit(alone, keras.callbacks.Callback(), epochs=15)
     model = make_model(rate)
