@@ -6,7 +6,7 @@ import tensorflow as tf
 import keras_ext as kx
 from keras_ext.diagnostics import find_learning_rate
 from tests.diagnostics.test_find_batch_size import X, Y, make_model, state
-from tests.thorough import MATRIX, TRAININGS, thorough_but
+from tests.thorough import MATRIX, TRAININGS
 
 FAST = {"steps": 40, "low": 1e-4, "high": 100.0, "smoothing": 0.9}
 
@@ -23,7 +23,12 @@ def quadratic(**options):
 def test_tells_the_losses_of_gradient_descent():
     """The loss is w², its gradient 2 w: w shrinks by 1 - 2 rate, and bursts above 1."""
     ones = np.ones((8, 1), "float32")
-    found = find_learning_rate(quadratic(), ones, 0 * ones, batch_size=8, **FAST)
+    model = quadratic()
+    found = find_learning_rate(model, ones, 0 * ones, batch_size=8, **FAST)
+    assert model.get_weights()[0].item() == 1.0
+    assert int(model.optimizer.iterations) == 0
+    assert float(model.optimizer.learning_rate) == 0.5
+    assert "_get_current_learning_rate" not in vars(model.optimizer)
     rates = np.array(found.rates)
     shrinks = np.concatenate([[1.0], 1 - 2 * rates[:-1]])
     np.testing.assert_allclose(found.losses, np.cumprod(shrinks) ** 2, rtol=1e-4)
@@ -33,10 +38,9 @@ def test_tells_the_losses_of_gradient_descent():
     assert 1e-3 < found.suggestion < 1.0
 
 
-@pytest.mark.parametrize(
-    ("replicas", "trained"),
-    thorough_but([(1, True)], [(1, False), (1, True), (2, False), (2, True)]),
-)
+@pytest.mark.thorough(MATRIX)
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("trained", [False, True])
 def test_leaves_everything_as_it_was(strategies, replicas, trained):
     """Bit for bit; a training that follows is the same as without the search."""
     weights = []
@@ -60,9 +64,8 @@ def test_leaves_everything_as_it_was(strategies, replicas, trained):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(
-    "kind", thorough_but(["dataset"], ["dataset", "batches", "pair", "pipeline"])
-)
+@pytest.mark.thorough(MATRIX)
+@pytest.mark.parametrize("kind", ["dataset", "batches", "pair", "pipeline"])
 def test_takes_data_and_optimizers_of_every_kind(kind):
     data = {
         "dataset": tf.data.Dataset.from_tensor_slices((X, Y)).batch(8),

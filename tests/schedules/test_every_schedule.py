@@ -20,6 +20,7 @@ from keras_ext.schedules import (
     WarmupStableDecay,
 )
 from tests.streams import FIXTURES
+from tests.thorough import MATRIX
 
 ORACLE = dict(np.load(FIXTURES / "schedules.npz"))
 decays = keras.optimizers.schedules
@@ -95,6 +96,7 @@ def test_is_saved_with_an_optimizer_and_read_by_the_step(name):
         assert copied.get_config() == schedule.get_config()
 
 
+@pytest.mark.thorough(MATRIX)
 def test_all_compile():
     """With XLA, one of each kind, at a step of the type that counters have."""
     one_each = list({type(s): s for s in CASES.values()}.values())

@@ -4,7 +4,7 @@ import pytest
 
 import keras_ext as kx
 from keras_ext.callbacks import HypergradientLearningRate
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import MATRIX
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 Y = X[:, :1]
@@ -23,18 +23,16 @@ def fit(model, *callbacks, epochs=3):
     return model.fit(X, Y, callbacks=list(callbacks), **options).history
 
 
-def test_grows_a_rate_that_is_too_small_and_shrinks_one_that_is_too_large():
-    grown = fit(make_model(keras.optimizers.SGD(1e-4)), HypergradientLearningRate(0.1))
-    assert grown["learning_rate_multiplier"][-1] > 1.5
+def test_shrinks_a_rate_that_is_too_large():
+    """One that is too small grows in the example of the docstring."""
     model = make_model(keras.optimizers.SGD(0.6))
     shrunk = fit(model, HypergradientLearningRate(0.1))
     assert shrunk["learning_rate_multiplier"][-1] < 0.97
     assert float(model.optimizer.learning_rate) == pytest.approx(0.6)
 
 
-@pytest.mark.parametrize(
-    "way", thorough_but(["two replicas"], ["two replicas", "XLA", "eager"])
-)
+@pytest.mark.thorough(MATRIX)
+@pytest.mark.parametrize("way", ["two replicas", "XLA", "eager"])
 def test_replicas_and_ways_to_run_make_no_difference(strategies, way):
     results = []
     for special in (False, True):

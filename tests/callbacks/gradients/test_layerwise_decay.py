@@ -4,6 +4,7 @@ import pytest
 
 import keras_ext as kx
 from keras_ext.callbacks import LayerwiseDecay
+from tests.thorough import thorough_but
 
 X = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")
 OPTIONS = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
@@ -18,12 +19,13 @@ def make_model(optimizer=None):
     return model
 
 
-@pytest.mark.parametrize("layers", [None, ["body", "neck", "head"]])
-def test_each_layer_moves_by_its_share(layers):
+@pytest.mark.parametrize("named", thorough_but([False], [False, True]))
+def test_each_layer_moves_by_its_share(named):
     """In one update: the moves of Adam, of weights and biases, times 1/4, 1/2 and 1."""
     plain, slowed = make_model(), make_model()
     before = plain.get_weights()
     plain.fit(X[:8], X[:8], batch_size=8, verbose=0)
+    layers = ["body", "neck", "head"] if named else None
     callback = LayerwiseDecay(0.5, layers=layers)
     slowed.fit(X[:8], X[:8], batch_size=8, callbacks=[callback], verbose=0)
     shares = [0.25, 0.25, 0.5, 0.5, 1.0, 1.0]

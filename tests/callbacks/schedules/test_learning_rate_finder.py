@@ -5,7 +5,7 @@ import pytest
 import keras_ext as kx
 from keras_ext.callbacks import LearningRateFinder
 from tests.diagnostics.test_find_batch_size import X, Y
-from tests.thorough import thorough_but
+from tests.thorough import MATRIX
 
 FAST = {"steps": 30, "low": 1e-4, "high": 10.0}
 
@@ -21,7 +21,8 @@ def rate_of(model):
     return float(model.optimizer.learning_rate)
 
 
-@pytest.mark.parametrize("split", thorough_but([0.25], [0.25, None]))
+@pytest.mark.thorough(MATRIX)
+@pytest.mark.parametrize("split", [0.25, None])
 def test_trains_with_what_is_found_on_the_data_of_fit(split):
     """As if the rate had been found, and set, before."""
     weights = []
@@ -46,6 +47,7 @@ def test_trains_with_what_is_found_on_the_data_of_fit(split):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.thorough(MATRIX)
 def test_a_training_that_goes_on_keeps_its_rate(tmp_path):
     class Kill(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

@@ -6,6 +6,7 @@ import keras_ext as kx
 from keras_ext.callbacks import LearningRateMultiplier
 from keras_ext.controllers import PI, Plateau
 from tests.callbacks.schedules.test_one_cycle import fit, make_model, weight
+from tests.thorough import MATRIX
 
 
 class Halve:
@@ -54,6 +55,7 @@ def test_takes_changes_of_the_logarithm_within_bounds():
     np.testing.assert_allclose(history, expected, rtol=1e-6)
 
 
+@pytest.mark.thorough(MATRIX)
 def test_a_training_that_goes_on_goes_on_with_the_multiplier(tmp_path):
     class Kill(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
