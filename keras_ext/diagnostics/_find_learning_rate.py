@@ -170,7 +170,7 @@ def find_learning_rate(  # noqa: PLR0913
     valid = isinstance(optimizer, keras.optimizers.Optimizer)
     require(valid, "model.optimizer", optimizer, "a Keras optimizer")
     data = _endless(model, (x, y, sample_weight), batch_size)
-    rates = np.geomspace(low, high, steps)
+    rates = np.geomspace(float(low), float(high), steps)
     with left_as_it_was(model, data):
         losses = _train(model, data, rates, smoothing)
     skipped = steps // _SKIPPED_SHARE

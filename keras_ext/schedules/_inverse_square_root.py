@@ -43,7 +43,8 @@ class InverseSquareRoot(Schedule):
         self.warmup_steps = integer(warmup_steps, "warmup_steps", low=0)
         self.timescale = number(timescale, "timescale", above=0, optional=True)
         known = self.warmup_steps > 0 or self.timescale is not None
-        require(known, "timescale", timescale, "a number > 0 without a warm-up")
+        rule = "an integer >= 1 without a timescale"
+        require(known, "warmup_steps", warmup_steps, rule)
 
     def value(self, step: Tensor) -> Tensor:
         scale = self.warmup_steps if self.timescale is None else self.timescale
