@@ -53,9 +53,10 @@ MAKE = {
     "AdaptiveDropout, guards": lambda: kc.AdaptiveDropout(
         PROBE, CONTROL, target_gap=0.0, warmup_epochs=1
     ),
-    "AdaptiveRegularization, hypergradient": lambda: adaptive("hypergradient"),
     "AdaptiveRegularization, gap": lambda: adaptive("gap", target_gap=0.0),
+    "AdaptiveRegularization, hypergradient": lambda: adaptive("hypergradient"),
     "AdaptiveRegularization, population": lambda: adaptive("population", members=2),
+    "BanditLearningRate": lambda: kc.BanditLearningRate(PROBE, every=4, seed=0),
     "DropoutBatchNormBalance": lambda: kc.DropoutBatchNormBalance(
         PROBE, every_epochs=2
     ),
@@ -90,12 +91,23 @@ MAKE = {
     ),
     "GradientNormEarlyStopping, trend": lambda: kc.GradientNormEarlyStopping(trend=4),
     "GradualUnfreezing": lambda: kc.GradualUnfreezing([(2, "hidden"), (4, "norm")]),
+    "HypergradientLearningRate": kc.HypergradientLearningRate,
     "HyperparameterScheduler": lambda: kc.HyperparameterScheduler(
         {"hidden/kernel_regularizer/l2": lambda step: 0.001 * step}, every="step"
     ),
     "LabelWaveEarlyStopping": lambda: kc.LabelWaveEarlyStopping(PROBE, window=2),
     "LayerwiseAdaptiveClipping": clip,
+    "LayerwiseDecay": kc.LayerwiseDecay,
+    "LearningCurveEarlyStopping": lambda: kc.LearningCurveEarlyStopping(
+        monitor="loss", verbose=0
+    ),
+    "LearningRateFinder": lambda: kc.LearningRateFinder(PROBE, steps=20),
+    "LearningRateMultiplier": lambda: kc.LearningRateMultiplier(monitor="loss"),
     "LocalSGD": lambda: kc.LocalSGD(2),
+    "MomentumSchedule": lambda: kc.MomentumSchedule(
+        keras.optimizers.schedules.PolynomialDecay(0.95, 20, 0.85)
+    ),
+    "OneCycle": lambda: kc.OneCycle(0.01),
     "PostLocalSGD": lambda: kc.PostLocalSGD(2),
     "PrecheltEarlyStopping": lambda: kc.PrecheltEarlyStopping(
         "up", monitor="loss", strip=2, threshold=1
@@ -104,6 +116,10 @@ MAKE = {
         "pq", monitor="loss", strip=2
     ),
     "RecalibrateBatchNorm": lambda: kc.RecalibrateBatchNorm(PROBE, every_epochs=2),
+    "SnapshotEnsemble": lambda: kc.SnapshotEnsemble(2),
+    "StochasticWeightAveraging": lambda: kc.StochasticWeightAveraging(
+        2, train_data=PROBE
+    ),
     "StopWhen": stop_when,
 }
 ONE_OF_EACH_KIND = ["AdaptiveDropout", "DynamicBatchSize, plateau", "StopWhen"]

@@ -110,10 +110,10 @@ class SnapshotEnsemble(ScopedCallback):
         self._set_rate(epoch, 0)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        # Where Keras does not know the number, it begins one more than there are. Asked
+        # after each batch, it would fetch the metrics.
+        self._seen = batch
         self._set_rate(self._epoch, batch)
-
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self._seen = batch + 1
 
     def _set_rate(self, epoch: int | None, batch: int) -> None:
         if not self._moves or epoch is None or self._rate is None:
@@ -137,7 +137,7 @@ class SnapshotEnsemble(ScopedCallback):
     def _end_epoch(self) -> None:
         """Takes a snapshot if the epoch that ends is the last one of a cycle."""
         epoch, self._epoch = self._epoch, None
-        self._steps = self._seen or self._steps
+        self._steps = self._steps or self._seen
         if epoch is not None and (epoch + 1) % self.epochs_per_cycle == 0:
             taken = [*self.snapshots, self.model.get_weights()]
             self.snapshots = taken[-(self.max_snapshots or len(taken)) :]
