@@ -11,5 +11,7 @@ def test_falls_as_slowly_as_it_is_told():
 
 
 def test_needs_a_scale():
-    with pytest.raises(ValueError, match=r"`warmup_steps` must be an integer >= 1 without a timescale"):
+    with pytest.raises(
+        ValueError, match=r"`warmup_steps` must be an integer >= 1 without a timescale"
+    ):
         InverseSquareRoot(1.0, 0)
