@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext.optimizers import GradientPipeline, Lookahead, ScheduleFree
-from tests.thorough import thorough_but
+from tests.thorough import LONG, thorough_but
 
 MADE = {
     "lookahead": lambda: Lookahead(keras.optimizers.Adam(0.05), sync_period=3),
@@ -72,6 +72,7 @@ each = pytest.mark.parametrize("name", thorough_but({"schedule_free"}, list(MADE
 
 
 @each
+@pytest.mark.thorough(LONG)
 def test_who_looks_sees_the_shown_weights_and_changes_nothing(name, tmp_path):
     undisturbed = model(MADE[name]())
     fit(undisturbed, epochs=2)
@@ -92,6 +93,7 @@ def test_who_looks_sees_the_shown_weights_and_changes_nothing(name, tmp_path):
         np.testing.assert_allclose(a, e, atol=1e-6)
 
 
+@pytest.mark.thorough(LONG)
 def test_two_fits_and_batches_one_by_one_are_one_fit():
     made = [model(MADE["schedule_free"]()) for _ in range(3)]
     fit(made[0], epochs=2)
@@ -105,6 +107,7 @@ def test_two_fits_and_batches_one_by_one_are_one_fit():
 
 
 @each
+@pytest.mark.thorough(LONG)
 def test_restoring_the_best_is_of_what_was_shown(name):
     stopping = keras.callbacks.EarlyStopping(
         "val_loss", mode="max", restore_best_weights=True
@@ -141,6 +144,7 @@ def test_a_loop_of_ones_own_from_a_file(tmp_path):
     assert not optimizer.shows
 
 
+@pytest.mark.thorough(LONG)
 def test_two_replicas_show_the_weights_of_one(strategies):
     def seen(replicas):
         strategy = strategies(replicas)

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_ext.compression import KeepClusters, cluster, prune, quantize_aware
 from tests.compression.test_prune import TRAINING, fit, kernels, make_model
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX, thorough_but
 
 
 def clustered(model):
@@ -39,6 +39,7 @@ def gradients_of(model):
 @pytest.mark.parametrize(
     "way", thorough_but(["XLA"], ["XLA", "replicas", "mixed", "averages"])
 )
+@pytest.mark.thorough(LONG)
 def test_values_stay_few_in_each_way_to_run(way, strategies):
     optimizer = {"use_ema": True} if way == "averages" else {}
     with strategies(2 if way == "replicas" else 1).scope():
@@ -99,6 +100,7 @@ def test_weights_with_many_values_are_skipped_with_the_reason():
     assert keep.report.skipped == {"many/kernel": "it has 400 different values"}
 
 
+@pytest.mark.thorough(LONG)
 def test_clusters_stay_in_a_model_that_is_made_aware_of_quantization():
     model = clustered(make_model())
     aware = quantize_aware(model)

@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 
 from keras_ext.compression import LiteRTFile, to_litert
+from tests.thorough import LONG
 
 
+@pytest.mark.thorough(LONG)
 def test_several_inputs_and_outputs_keep_their_order(tmp_path):
     first, second = keras.Input((3,)), keras.Input((2,))
     heads = [

@@ -5,7 +5,7 @@ import pytest
 from keras_ext.compression import RigL
 from keras_ext.compression._rig_l import densities, moved
 from tests.compression.test_prune import fit, kernels, make_model
-from tests.thorough import MATRIX
+from tests.thorough import LONG, MATRIX
 
 
 def rig_l(**kwargs):
@@ -44,6 +44,7 @@ class Masks(keras.callbacks.Callback):
         self.found.append([kernel != 0 for kernel in kernels(self.model)])
 
 
+@pytest.mark.thorough(LONG)
 def test_connections_move_when_it_is_due_and_stay_as_many():
     model, masks, callback = make_model(), Masks(), rig_l()
     history = fit(model, callback, masks)
@@ -75,6 +76,7 @@ def test_it_is_the_same_in_each_way_to_run(way, strategies):
         np.testing.assert_allclose(weight, expected, atol=1e-4)
 
 
+@pytest.mark.thorough(LONG)
 def test_a_second_fit_goes_on_with_the_connections():
     model = make_model(run_eagerly=True)
     fit(model, rig_l(end_step=8), epochs=2)

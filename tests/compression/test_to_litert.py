@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_ext.compression import LiteRTFile, prune, to_litert
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX, thorough_but
 
 layers = keras.layers
 KINDS = {
@@ -24,6 +24,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", thorough_but(["Conv2D"], KINDS))
+@pytest.mark.thorough(LONG)
 def test_a_file_in_floats_is_the_model(kind, tmp_path):
     shape, stack = KINDS[kind]
     # Of a batch of one: some layers are unrolled or padded for a known size.
@@ -53,6 +54,7 @@ def trained():
 @pytest.mark.parametrize(
     "mode", thorough_but(["int8"], ["float16", "dynamic", "int8", "int16x8"])
 )
+@pytest.mark.thorough(LONG)
 def test_files_of_fewer_bits_are_smaller_and_about_the_model(mode, trained, tmp_path):
     model, x = trained
     path = tmp_path / "m.tflite"

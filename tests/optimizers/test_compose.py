@@ -7,6 +7,7 @@ import keras_ext as kx
 from keras_ext import gradients as g
 from keras_ext import optimizers as o
 from tests.optimizers.wrappers.followed import FIXTURE, followed
+from tests.thorough import LONG
 
 SCHEDULE = keras.optimizers.schedules.CosineDecay(0.1, 40)
 
@@ -90,6 +91,7 @@ def test_it_moves_as_its_stages_do_one_after_the_other():
     assert np.any(w == 0)
 
 
+@pytest.mark.thorough(LONG)
 def test_it_trains_is_saved_and_goes_on(tmp_path):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext.optimizers import fit_lbfgs
-from tests.thorough import TRAININGS, thorough_but
+from tests.thorough import LONG, TRAININGS, thorough_but
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -63,6 +63,7 @@ def test_it_finds_the_minimum_that_torch_finds(torch_found, double_precision):
 
 
 @pytest.mark.parametrize("replicas", thorough_but([2], [1, 2]))
+@pytest.mark.thorough(LONG)
 def test_single_precision_batches_and_replicas_find_it_too(
     replicas, torch_found, strategies
 ):

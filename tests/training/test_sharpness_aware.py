@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext.training import SharpnessAware
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 3)).astype("float32")
@@ -58,6 +58,7 @@ WAYS = [("run_eagerly", 1), ("jit_compile", 1), ("graph", 1), ("graph", 2)]
 
 @pytest.mark.parametrize("adaptive", thorough_but([True], [True, False]))
 @pytest.mark.parametrize(("way", "replicas"), thorough_but(WAYS[1::2], WAYS))
+@pytest.mark.thorough(LONG)
 def test_it_is_that_of_numpy(adaptive, way, replicas, strategies):
     options = {"jit_compile": False} if way == "graph" else {way: True}
     with strategies(replicas).scope():
@@ -95,6 +96,7 @@ def state(model):
 
 
 @pytest.mark.parametrize("eagerly", thorough_but([True], [False, True]))
+@pytest.mark.thorough(LONG)
 def test_with_length_0_everything_is_as_without_it(eagerly):
     """Statistics, seeds, penalties of activations, metrics of each output."""
     runs = []
@@ -112,6 +114,7 @@ def test_with_length_0_everything_is_as_without_it(eagerly):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.thorough(LONG)
 def test_files_in_between_are_those_of_the_plain_model(tmp_path):
     model, path = two_outputs(run_eagerly=True), str(tmp_path / "{epoch}.keras")
     save = keras.callbacks.ModelCheckpoint(path)
@@ -133,6 +136,7 @@ def make_callbacks():
     "make",
     [least_squares, pytest.param(two_outputs, marks=pytest.mark.thorough(MATRIX))],
 )
+@pytest.mark.thorough(LONG)
 def test_others_in_the_list_work_along_in_any_order(make):
     found = []
     data = (X, Y, None) if make is least_squares else (X, [Y, Y], None)
@@ -170,6 +174,7 @@ def test_half_precision_and_a_loss_that_is_scaled():
     assert half > 0
 
 
+@pytest.mark.thorough(LONG)
 def test_a_batch_that_is_not_finite_is_left_out_and_writes_no_statistics():
     model = two_outputs(run_eagerly=True)
     x = X.copy()
@@ -213,6 +218,7 @@ def test_a_loss_of_ones_own_is_taken_at_the_perturbed_weights():
     np.testing.assert_allclose(model.get_weights()[0], expected, rtol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_rho_moves_while_training_and_is_remembered(tmp_path):
     class Grow(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

@@ -3,8 +3,10 @@
 import pytest
 
 import keras_ext as kx
+from tests.thorough import LONG
 
 
+@pytest.mark.thorough(LONG)
 def test_it_is_tpe_with_asha_and_gives_fit_its_epochs(build, data):
     search = kx.tuner.BOHB(build, "loss", 3, max_epochs=9, factor=2, seed=0)
     assert isinstance(search.oracle, kx.tuner.OptunaOracle)

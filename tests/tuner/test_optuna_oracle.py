@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 import keras_ext as kx
-from tests.thorough import STATISTICS
+from tests.thorough import LONG, STATISTICS
 
 SAMPLERS = ("tpe", "nsga2", "nsga3", "qmc", "random")
 
@@ -46,6 +46,7 @@ def test_every_sampler_proposes_what_is_active_and_is_told_the_results(
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+@pytest.mark.thorough(LONG)
 def test_an_interrupted_search_goes_on_with_all_that_it_knew(searching, sampler):
     first = run(searching, sampler=sampler)
     again = run(searching, sampler=sampler, count=16)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import keras_ext as kx
-from tests.thorough import PROCESSES
+from tests.thorough import LONG, PROCESSES
 
 
 def square(hp):
@@ -93,6 +93,7 @@ def test_a_trial_whose_file_is_not_whole_is_left_out(search, tmp_path):
         assert sorted(search(3).oracle.trials) == ["0", "2"]
 
 
+@pytest.mark.thorough(LONG)
 def test_a_scheduler_knows_again_what_it_has_seen(build, data):
     def search():
         return kx.tuner.RandomSearch(

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ext.callbacks import SnapshotEnsemble
-from tests.thorough import TRAININGS
+from tests.thorough import LONG, TRAININGS
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype("float32")
@@ -46,6 +46,7 @@ def predictions(model, weights):
     return found
 
 
+@pytest.mark.thorough(LONG)
 def test_rates_are_those_of_the_paper_and_the_ensemble_is_the_mean(tmp_path):
     model, rates = make_model(), Rates()
     cycles = SnapshotEnsemble(2)
@@ -96,6 +97,7 @@ def test_the_first_epoch_of_unknown_length_has_one_rate():
     np.testing.assert_allclose(rates.rates, expected, rtol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_a_schedule_keeps_its_rates():
     schedule = keras.optimizers.schedules.CosineDecayRestarts(0.2, 10, t_mul=1.0)
     model, rates = make_model(schedule), Rates()

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext.callbacks import StochasticWeightAveraging
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import LONG, MATRIX, thorough_but
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(1.0, 2.0, size=(64, 3)).astype("float32")
@@ -67,6 +67,7 @@ def plain():
 
 
 @pytest.mark.parametrize("every", thorough_but([2], [1, 2]))
+@pytest.mark.thorough(LONG)
 def test_the_mean_of_the_epochs_and_a_training_that_does_not_notice(plain, every):
     model, path = make_model(), Path()
     swa = StochasticWeightAveraging(1, every_epochs=every, train_data=(X, Y))
@@ -105,6 +106,7 @@ def test_early_stopping_restores_the_best_mean_wherever_it_is(first):
     assert_close(trainable(model, model.get_weights()), expected, rtol=0, atol=0)
 
 
+@pytest.mark.thorough(LONG)
 def test_files_have_the_mean_and_a_training_goes_on_from_them(tmp_path):
     whole = make_model()
     file = str(tmp_path / "{epoch}.keras")
@@ -119,6 +121,7 @@ def test_files_have_the_mean_and_a_training_goes_on_from_them(tmp_path):
     assert_close(saved.get_weights(), whole.get_weights(), rtol=1e-5)
 
 
+@pytest.mark.thorough(LONG)
 def test_what_is_accumulated_in_the_end_moves_no_mean():
     """Three micro-batches an update, and four in an epoch: one is left."""
     model, path = make_model(), Path()

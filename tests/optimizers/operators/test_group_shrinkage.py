@@ -10,6 +10,7 @@ from tests.optimizers.operators.smallest import (
     assert_same_for_equal_steps,
 )
 from tests.optimizers.wrappers.followed import FIXTURE
+from tests.thorough import LONG
 
 # Half of the root of the size of a group, and the axes of its norm.
 OF_GROUPS = {"unit": (1.0, 0), "input": (0.5 * 3**0.5, 1), "tensor": (3**0.5, None)}
@@ -26,6 +27,7 @@ def test_makes_penalty_and_distance_smallest(per, steps):
     assert_is_smallest(GroupShrinkage(0.5, per=per), penalty, steps)
 
 
+@pytest.mark.thorough(LONG)
 def test_a_weighed_group_is_what_a_general_minimizer_finds():
     shrink = GroupShrinkage(0.45)  # times the root of 4
     compiled = tf.function(shrink, jit_compile=True)

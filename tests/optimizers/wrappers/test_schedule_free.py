@@ -4,6 +4,7 @@ import pytest
 
 from keras_ext.optimizers import ScheduleFree
 from tests.optimizers.wrappers.followed import FIXTURE, followed, variables
+from tests.thorough import LONG
 
 
 def adamw(rate, **options):
@@ -21,6 +22,7 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", MADE)
+@pytest.mark.thorough(LONG)
 def test_follows_the_authors_code_and_shows_the_average(name):
     optimizer, weights = MADE[name](), variables()
     path = followed(optimizer, weights, jit_compile=name == "radam")
@@ -68,6 +70,7 @@ def test_only_what_has_a_second_moment_can_be_rectified():
         ScheduleFree("sgd", rectify=True)
 
 
+@pytest.mark.thorough(LONG)
 def test_goes_on_where_it_was_from_the_average():
     """As after `fit`, or from a file; only the rounding differs."""
     optimizer, weights = MADE["adamw"](), variables()

@@ -19,6 +19,7 @@ from tests.callbacks.regularization.perceptron import (
     plain_model,
     validation_loss,
 )
+from tests.thorough import LONG
 
 
 def slopes(model, **options):
@@ -55,6 +56,7 @@ def test_slopes_are_those_of_the_loss_after_a_step(path):
     assert measured == pytest.approx(difference * on_scale, rel=0.02)
 
 
+@pytest.mark.thorough(LONG)
 def test_slopes_with_adam_are_those_of_its_preconditioner():
     """By hand: the second moments after steps with known gradients."""
     model = plain_model(keras.optimizers.Adam, l1=0.0, activity=0.0, smoothing=0.0)
@@ -72,6 +74,7 @@ def test_slopes_with_adam_are_those_of_its_preconditioner():
     assert list(measured.values()) == pytest.approx([expected], rel=2e-3)
 
 
+@pytest.mark.thorough(LONG)
 def test_slopes_are_plain_when_gradients_are_transformed():
     """The moments of clipped gradients say nothing about those that are not."""
     model = plain_model(keras.optimizers.Adam, l1=0.0, activity=0.0, smoothing=0.0)
@@ -100,6 +103,7 @@ def gradients(model, data, penalties=True):
     return [first, back.sum(0), h.T @ error, error.sum(0)]
 
 
+@pytest.mark.thorough(LONG)
 def test_slope_of_noise_is_that_of_the_expected_loss():
     """Noise on the inputs of a linear model is a ridge penalty, in closed form."""
     x, y = X[:40], X[:40] @ RNG.normal(size=(6, 1)) + RNG.normal(size=(40, 1))
@@ -130,6 +134,7 @@ def test_slope_of_noise_is_that_of_the_expected_loss():
     assert abs(np.mean(measured) - expected * np.sinh(0.8) / 0.8) < 3 * error
 
 
+@pytest.mark.thorough(LONG)
 def test_measuring_slopes_leaves_the_model_as_it_was():
     model = plain_model(noise=keras.layers.Dropout(0.3, seed=3))
     model.train_on_batch(*TRAIN)

@@ -15,8 +15,10 @@ from tests.callbacks.regularization.perceptron import (
     plain_model,
     validation_loss,
 )
+from tests.thorough import LONG
 
 
+@pytest.mark.thorough(LONG)
 def test_members_are_trained_as_if_alone():
     """Two members without a contest are two trainings, an epoch of each in turn."""
     model = plain_model(keras.optimizers.Adam)
