@@ -10,7 +10,7 @@ from keras_ext.compression import (
     strip_quantization,
     to_litert,
 )
-from tests.thorough import LONG, TRAININGS
+from tests.thorough import TRAININGS
 
 layers = keras.layers
 
@@ -69,7 +69,6 @@ def test_rounding_stands_where_litert_rounds(aware):
     ]
 
 
-@pytest.mark.thorough(LONG)
 def test_int8_without_data_is_the_copy(data, tmp_path):
     stack = [layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()]
     stack += [layers.GlobalAveragePooling2D(), layers.Dense(4, activation="softmax")]

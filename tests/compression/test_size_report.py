@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from keras_ext.compression import prune, size_report, to_litert
-from tests.thorough import LONG
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +19,6 @@ def report(tmp_path_factory):
     return size_report(model, files={"a<b": path}, x=x, y=y, repeats=3), model, path
 
 
-@pytest.mark.thorough(LONG)
 def test_counts_bytes_and_zeros(report):
     sizes, model, path = report
     assert (sizes.num_parameters, sizes.num_zeros) == (360, 288 + 40)

@@ -58,7 +58,6 @@ WAYS = [("run_eagerly", 1), ("jit_compile", 1), ("graph", 1), ("graph", 2)]
 
 @pytest.mark.parametrize("adaptive", thorough_but([True], [True, False]))
 @pytest.mark.parametrize(("way", "replicas"), thorough_but(WAYS[1::2], WAYS))
-@pytest.mark.thorough(LONG)
 def test_it_is_that_of_numpy(adaptive, way, replicas, strategies):
     options = {"jit_compile": False} if way == "graph" else {way: True}
     with strategies(replicas).scope():

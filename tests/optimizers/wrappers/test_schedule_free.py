@@ -22,7 +22,6 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", MADE)
-@pytest.mark.thorough(LONG)
 def test_follows_the_authors_code_and_shows_the_average(name):
     optimizer, weights = MADE[name](), variables()
     path = followed(optimizer, weights, jit_compile=name == "radam")
