@@ -1,6 +1,7 @@
 import copy
 import pickle
 
+import keras
 import numpy as np
 import pytest
 import shap
@@ -15,6 +16,7 @@ NAMES = np.array(["cat", "dog", "fox"])
 @pytest.fixture(scope="module")
 def found():
     """An explanation of the highest output, and the names of these."""
+    keras.utils.set_random_seed(0)  # which this comes before in a test
     model, x = perceptron(4, 3), 3 * normal(12, 4)
     explainer = Explainer(model, x[:4], outputs="top", output_names=NAMES)
     names = NAMES[outputs_of(model, x).argmax(axis=1)]
