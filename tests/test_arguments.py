@@ -7,7 +7,6 @@ import typing
 import keras
 import pytest
 
-import keras_ext
 from tests.arguments import (
     ALSO_FIT,
     NONSENSE,
@@ -46,8 +45,6 @@ every_unit = pytest.mark.parametrize(("name", "unit"), list(_with_arguments()))
 @pytest.fixture(autouse=True)
 def _stops_at_the_model(monkeypatch, tmp_path):
     prepare()
-    # The first of its kind wraps methods of models: the real ones, not those below.
-    keras_ext.optimizers.Lookahead("sgd")
     for method in ("__call__", "predict", "fit"):
         monkeypatch.setattr(keras.Model, method, ask)
     monkeypatch.chdir(tmp_path)

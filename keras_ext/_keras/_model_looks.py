@@ -38,13 +38,29 @@ _KINDS = {
 Around = Callable[[keras.Model, str, Record], AbstractContextManager[None]]
 
 
-@functools.cache
+# The wrappers that were made.
+_made: set[Function] = set()
+
+
 def surround_looks(around: Around) -> None:
-    """Calls the methods of all models within what a function gives, from now on."""
+    """Calls the methods of all models within what a function gives, from now on.
+
+    Called again, it wraps those methods that are no longer wrapped: who had put another
+    one in place for a time, as tests do, has put back what was there before.
+    """
     for kind, names in _KINDS.items():
         for name in names:
             method = getattr(keras.Model, name)
-            setattr(keras.Model, name, _surrounded(method, kind, around))
+            if not _is_surrounded(method):
+                wrapper = _surrounded(method, kind, around)
+                _made.add(wrapper)
+                setattr(keras.Model, name, wrapper)
+
+
+def _is_surrounded(method: Function | None) -> bool:
+    while method is not None and method not in _made:
+        method = getattr(method, "__wrapped__", None)
+    return method is not None
 
 
 def _surrounded(method: Function, kind: str, around: Around) -> Function:

@@ -32,3 +32,14 @@ def test_models_with_other_optimizers_or_none_are_as_they_were(model):
     model.fit(x, x, verbose=0)
     plain = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     assert plain.predict(x, verbose=0).shape == (2, 1)
+
+
+def test_methods_that_were_put_back_without_it_are_wrapped_again(model):
+    wrapped = keras.Model.get_weights
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "get_weights", wrapped.__wrapped__)
+        Lookahead("sgd")
+        assert keras.Model.get_weights is not wrapped.__wrapped__
+    Lookahead("sgd")
+    # Not twice.
+    assert keras.Model.get_weights is wrapped
