@@ -1,11 +1,13 @@
 """The base of optimizers whose rate is a distance over the gradients so far."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
+
+from keras import ops
 
 from keras_ext._core._checks import number
 from keras_ext._core._typing import Tensor, Variable
-from keras_ext._engine._measured_rule import MeasuredRule, half_square
+from keras_ext._engine._measured_rule import MeasuredRule, half_square, norms
 from keras_ext._engine._rule_optimizer import (
     LearningRate,
     Now,
@@ -44,6 +46,11 @@ class DistanceRule(MeasuredRule):
     def measure(self, part: Part, given: Any) -> tuple[Tensor, ...]:
         way = half_square(part.value - part.slots["start"])
         return way, half_square(part.gradient)
+
+    def share_of_norm(self, variables: Sequence[Variable], share: float) -> Tensor:
+        """A first distance: a share of one plus the joint norm of weights."""
+        halves = [half_square(ops.cast(v.value, "float32")) for v in variables]
+        return share * (1 + norms(sum(halves)))
 
     def change(self, part: Part, given: Any) -> Tensor:
         return part.factor * part.gradient

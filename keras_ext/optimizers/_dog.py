@@ -9,7 +9,7 @@ from keras import ops
 from keras_ext._core._checks import number
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._distance_rule import DistanceRule
-from keras_ext._engine._measured_rule import half_square, norms
+from keras_ext._engine._measured_rule import norms
 from keras_ext._engine._rule_optimizer import LearningRate, Now, OptimizerOptions
 
 
@@ -69,8 +69,7 @@ class DoG(DistanceRule):
         return {"distance": self._first_distance, "squares": 0.0}
 
     def _first_distance(self, variables: Sequence[Variable]) -> Tensor:
-        halves = [half_square(ops.cast(v.value, "float32")) for v in variables]
-        return self.initial_distance * (1 + norms(sum(halves)))
+        return self.share_of_norm(variables, self.initial_distance)
 
     def decide(self, rows: Sequence[Tensor], now: Now, given: Now) -> Tensor:
         way, gradient = map(ops.sum, rows)

@@ -9,7 +9,7 @@ from keras import ops
 from keras_ext._core._checks import number
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._distance_rule import DistanceRule
-from keras_ext._engine._measured_rule import half_square, norms
+from keras_ext._engine._measured_rule import norms
 from keras_ext._engine._rule_optimizer import (
     LearningRate,
     Now,
@@ -74,8 +74,7 @@ class LDoG(DistanceRule):
         return {**super().slots(variable), "distance": distance, "squares": Slot(())}
 
     def _first_distance(self, variable: Variable) -> Tensor:
-        length = norms(half_square(ops.cast(variable.value, "float32")))
-        return self.initial_distance * (1 + length)
+        return self.share_of_norm([variable], self.initial_distance)
 
     def measure(self, part: Part, given: Now) -> tuple[Tensor, ...]:
         way, square = super().measure(part, given)

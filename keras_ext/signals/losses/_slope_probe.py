@@ -1,7 +1,7 @@
 """How the validation loss changes with each hyperparameter, by one step of training."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import keras
@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._kept_values import kept_values
 from keras_ext._anatomy._trial import loss_of
 from keras_ext._core._typing import Data, Tensor
 from keras_ext._keras._optimizer_slots import adam_preconditioner, decays
@@ -158,16 +159,9 @@ def _gradient_of(model: keras.Model, training: bool) -> Any:
     return gradient
 
 
-@contextmanager
-def _left_as_they_are(model: keras.Model) -> Iterator[None]:
+def _left_as_they_are(model: keras.Model) -> AbstractContextManager[None]:
     """Gives moving statistics, random states and metrics their values back."""
-    variables = [*model.non_trainable_variables, *model.metrics_variables]
-    kept = [keras.ops.convert_to_numpy(v) for v in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, kept, strict=True):
-            variable.assign(value)
+    return kept_values([*model.non_trainable_variables, *model.metrics_variables])
 
 
 def _preconditioned(model: keras.Model, gradient: Sequence[Tensor]) -> list[Tensor]:
