@@ -1,21 +1,19 @@
 """Adam that estimates the distance to the solution."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Unpack
 
 import keras
 from keras import ops
 
-from keras_ext._core._checks import number
-from keras_ext._core._typing import Tensor, Variable
-from keras_ext._engine._adaptive_rule import AdaptiveRule
-from keras_ext._engine._measured_rule import MeasuredRule, divided
+from keras_ext._core._typing import Tensor
+from keras_ext._engine._distance_estimate import DistanceEstimate
+from keras_ext._engine._measured_rule import divided
 from keras_ext._engine._rule_optimizer import (
     LearningRate,
     Now,
     OptimizerOptions,
     Part,
-    Slot,
 )
 
 
@@ -26,7 +24,7 @@ class _Given(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class DAdaptAdam(MeasuredRule, AdaptiveRule):
+class DAdaptAdam(DistanceEstimate):
     """Adam whose rate is a lower bound of the distance to the solution (D-Adaptation).
 
     The bound starts tiny and grows. `Prodigy` is its successor, which grows faster.
@@ -80,29 +78,16 @@ class DAdaptAdam(MeasuredRule, AdaptiveRule):
     ) -> None:
         super().__init__(
             learning_rate,
+            initial_distance=initial_distance,
             beta_1=beta_1,
             beta_2=beta_2,
             epsilon=epsilon,
             weight_decay=weight_decay,
             **options,
         )
-        self.initial_distance = number(initial_distance, "initial_distance", above=0)
-
-    @property
-    def distance(self) -> Variable:
-        """The estimate of the distance, a variable; there when built."""
-        return self.number_of("distance")
-
-    def slots(self, variable: Variable) -> Mapping[str, Slot]:
-        return {**super().slots(variable), "gradient_sum": Slot()}
-
-    def numbers(self) -> Mapping[str, float]:
-        return {"distance": self.initial_distance, "numerator": 0.0}
 
     def coefficients(self, now: Now) -> _Given:
-        root = ops.sqrt(now.weight_of_averages(self.beta_2))
-        of_momentum = now.weight_of_averages(self.beta_1)
-        now.rate = now.rate * now.numbers["distance"] * root / of_momentum
+        now.rate = self.rate_with_distance(now)
         return _Given(now.rate, self.beta_2**0.5)
 
     def measure(self, part: Part, given: _Given) -> tuple[Tensor, ...]:

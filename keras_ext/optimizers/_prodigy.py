@@ -8,8 +8,8 @@ from keras import ops
 
 from keras_ext._core._checks import flag, number
 from keras_ext._core._typing import Tensor, Variable
-from keras_ext._engine._adaptive_rule import AdaptiveRule
-from keras_ext._engine._measured_rule import MeasuredRule, divided
+from keras_ext._engine._distance_estimate import DistanceEstimate
+from keras_ext._engine._measured_rule import divided
 from keras_ext._engine._rule_optimizer import (
     LearningRate,
     Now,
@@ -27,7 +27,7 @@ class _Given(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class Prodigy(MeasuredRule, AdaptiveRule):
+class Prodigy(DistanceEstimate):
     """Adam that estimates its learning rate from how far the weights have to go.
 
     The rate is `learning_rate` times a distance, which starts tiny and grows to an
@@ -90,32 +90,23 @@ class Prodigy(MeasuredRule, AdaptiveRule):
     ) -> None:
         super().__init__(
             learning_rate,
+            initial_distance=initial_distance,
             beta_1=beta_1,
             beta_2=beta_2,
             epsilon=epsilon,
             weight_decay=weight_decay,
             **options,
         )
-        self.initial_distance = number(initial_distance, "initial_distance", above=0)
         self.distance_factor = number(distance_factor, "distance_factor", above=0)
         self.safeguard_warmup = flag(safeguard_warmup, "safeguard_warmup")
 
-    @property
-    def distance(self) -> Variable:
-        """The estimate of the distance, a variable; there when built."""
-        return self.number_of("distance")
-
     def slots(self, variable: Variable) -> Mapping[str, Slot]:
         start = Slot(initial=lambda variable: variable.value)
-        return {**super().slots(variable), "gradient_sum": Slot(), "start": start}
-
-    def numbers(self) -> Mapping[str, float]:
-        return {"distance": self.initial_distance, "numerator": 0.0}
+        return {**super().slots(variable), "start": start}
 
     def coefficients(self, now: Now) -> _Given:
         distance = now.numbers["distance"]
-        root = ops.sqrt(now.weight_of_averages(self.beta_2))
-        now.rate = now.rate * distance * root / now.weight_of_averages(self.beta_1)
+        now.rate = self.rate_with_distance(now)
         return _Given(distance, distance / self.initial_distance, now.rate)
 
     def measure(self, part: Part, given: _Given) -> tuple[Tensor, ...]:
