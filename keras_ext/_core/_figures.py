@@ -1,8 +1,15 @@
 """Figures of Matplotlib that nobody has to close."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from keras_ext._core._extras import import_extra
+from keras_ext._core._typing import Figure
+
+INK, FAINT, NEUTRAL = "#333333", "#999999", "#5a6b8c"
+BAR = 0.32  # what a row of a figure is high, in inches
 
 
 def new_figure(
@@ -44,3 +51,42 @@ def plain(text: Any) -> str:
         US\$ per A\$
     """
     return str(text).replace("$", r"\$")
+
+
+def draw_bars(
+    names: Sequence[str],
+    lengths: np.ndarray,
+    *,
+    label: str,
+    extra: str,
+    others: bool = False,
+) -> Figure:
+    """Lying bars, the first on top.
+
+    Args:
+        names: What stands before them.
+        lengths: How long they are.
+        label: What the lengths are.
+        extra: The extra of keras-ext that installs Matplotlib.
+        others: Whether the last bar is that of all others. Defaults to `False`.
+    """
+    figure, axes = new_figure(extra=extra, size=(7, BAR * len(names) + 0.8))
+    places = np.arange(len(names))
+    axes.barh(places, lengths, color=NEUTRAL, height=0.68)
+    axes.set_yticks(places, [plain(name) for name in names], fontsize=9)
+    if others:
+        axes.get_yticklabels()[-1].set_color(FAINT)
+        axes.patches[-1].set_color(FAINT)
+    axes.set_xlabel(label, fontsize=9, color=INK)
+    finish(axes)
+    return figure
+
+
+def finish(axes: Any) -> None:
+    """Rows from top to bottom, and only the axis below."""
+    if not axes.yaxis_inverted():
+        axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8, colors=INK)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(FAINT)

@@ -14,7 +14,6 @@ from keras_ext.explain._values import has_outputs, values_of
 
 # Those of shap, so that pictures of both can stand side by side.
 RAISES, LOWERS = "#ff0051", "#008bfb"
-INK, FAINT = "#333333", "#999999"
 # A few extreme values would leave the others without color.
 _PERCENTILE = 99.5
 

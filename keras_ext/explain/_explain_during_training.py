@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import integer, require
-from keras_ext._core._figures import plain
+from keras_ext._core._figures import FAINT, INK, plain
 from keras_ext._core._typing import Data, Figure, Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.explain._arguments import number_or_auto
-from keras_ext.explain._drawing import FAINT, INK, colormap, drawing
+from keras_ext.explain._drawing import colormap, drawing
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._values import by_player
 

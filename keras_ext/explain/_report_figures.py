@@ -6,28 +6,12 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._extras import import_extra
-from keras_ext._core._figures import plain
+from keras_ext._core._figures import BAR, FAINT, INK, finish, plain
 from keras_ext._core._typing import Data, Figure
-from keras_ext.explain._drawing import FAINT, INK, LOWERS, RAISES, drawing
+from keras_ext.explain._drawing import LOWERS, RAISES, drawing
 
-_BAR = 0.32  # inches
-_NEUTRAL = "#5a6b8c"
 _DOTS = 2000  # more than that cannot be told apart
 _BINS = 60
-
-
-def draw_importances(names: Sequence[str], means: np.ndarray, others: int) -> Figure:
-    """Bars of mean absolute values, the largest on top."""
-    figure, axes = drawing(size=(7, _BAR * len(names) + 0.8))
-    places = np.arange(len(names))
-    axes.barh(places, means, color=_NEUTRAL, height=0.68)
-    axes.set_yticks(places, [plain(name) for name in names], fontsize=9)
-    if others:
-        axes.get_yticklabels()[-1].set_color(FAINT)
-        axes.patches[-1].set_color(FAINT)
-    axes.set_xlabel("mean |value|", fontsize=9, color=INK)
-    _finish(axes)
-    return figure
 
 
 def draw_swarm(names: Sequence[str], values: np.ndarray, data: Data) -> Figure:
@@ -38,7 +22,7 @@ def draw_swarm(names: Sequence[str], values: np.ndarray, data: Data) -> Figure:
         values: `(rows, features)`.
         data: The same shape, numbers or anything else, or None.
     """
-    figure, axes = drawing(size=(7, 1.25 * _BAR * len(names) + 0.9))
+    figure, axes = drawing(size=(7, 1.25 * BAR * len(names) + 0.9))
     step = -(-len(values) // _DOTS)
     dots = None
     for i in range(len(names)):
@@ -51,21 +35,12 @@ def draw_swarm(names: Sequence[str], values: np.ndarray, data: Data) -> Figure:
     axes.set_yticks(range(len(names)), [plain(name) for name in names], fontsize=9)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel("value: what it adds to the output", fontsize=9, color=INK)
-    _finish(axes)
+    finish(axes)
     if dots is not None:
         bar = figure.colorbar(dots, ax=axes, aspect=40, pad=0.02, ticks=[])
         bar.set_label("feature, from low to high", fontsize=9, color=INK)
         bar.outline.set_visible(False)
     return figure
-
-
-def _finish(axes: Any) -> None:
-    if not axes.yaxis_inverted():
-        axes.invert_yaxis()
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=8, colors=INK)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(FAINT)
 
 
 def _colors() -> Any:

@@ -1,13 +1,10 @@
 """Words and numbers of a report, as text."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 
-from keras_ext._core._typing import Data
 from keras_ext.explain._drawing import Shown
 from keras_ext.explain.plots._text_html import written
 
@@ -47,13 +44,3 @@ def words_of(tokens: Any, shown: Shown, output: int) -> list[Word]:
                 found.setdefault(word, []).append(float(value))
     words = [Word(text, np.array(of), len(values)) for text, of in found.items()]
     return sorted(words, key=lambda word: -word.mean_size)
-
-
-def table(heads: Sequence[str], labels: Sequence[str], rows: Data) -> str:
-    """A table in HTML, of rows of texts with labels before them."""
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in (label, *row)) + "</tr>"
-        for label, row in zip(labels, rows, strict=True)
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,40 +1,23 @@
 """An explanation as a page that can be sent to somebody."""
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_ext._core._checks import integer, require
 from keras_ext._core._extras import import_extra
-from keras_ext._core._figures import plain
+from keras_ext._core._figures import draw_bars, plain
+from keras_ext._core._pages import picture, require_page, section, table, write_page
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain import plots
 from keras_ext.explain._drawing import Shown, numbers
-from keras_ext.explain._report_figures import draw_importances, draw_swarm
-from keras_ext.explain._report_words import table, words_of
+from keras_ext.explain._report_figures import draw_swarm
+from keras_ext.explain._report_words import words_of
 from keras_ext.explain.plots._image_grid import image_figures
 
 _FORM = "of features, sequences or images, (rows, ...), with or without outputs"
-_STYLE = """
-body{margin:0;background:#f4f5f7;color:#2b2b2b;
-font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-main{max-width:860px;margin:0 auto;padding:32px 20px 48px}
-h1{margin:0 0 4px;font-size:26px}h2{margin:0 0 12px;font-size:18px}
-h3{margin:20px 0 6px;font-size:14px;color:#555}
-p.facts{margin:0 0 24px;color:#666}
-section{background:#fff;border-radius:10px;padding:20px 24px;margin:0 0 18px;
-box-shadow:0 1px 3px rgba(0,0,0,.12);overflow-x:auto}
-img{max-width:100%;height:auto;display:block}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:5px 10px;text-align:right;border-bottom:1px solid #eceef1}
-th{font-weight:600;color:#555}th:first-child,td:first-child{text-align:left}
-footer{color:#888;font-size:13px}
-"""
 
 
 def save_report(
@@ -83,9 +66,7 @@ def save_report(
     """
     max_rows = integer(max_rows, "max_rows", low=1)
     max_features = integer(max_features, "max_features", low=1)
-    is_path = isinstance(path, str | Path) and bool(str(path))
-    require(is_path, "path", path, "a path")
-    require(isinstance(title, str), "title", title, "a text")
+    require_page(path, title)
     kind = import_extra("shap", "explain").Explanation
     require(
         isinstance(explanation, kind), "explanation", explanation, "a shap.Explanation"
@@ -101,17 +82,14 @@ def save_report(
         for output in range(shown.num_outputs):
             sections.append(_overall(explanation, shown, output, max_features))
         sections += _single(explanation, shown, max_rows, max_features)
-    facts = escape(" · ".join(_facts(explanation, shown)))
-    page = f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>
-<h1>{escape(title)}</h1><p class="facts">{facts}</p>
-{"".join(sections)}
-<footer>Red raises an output, blue lowers it. The values of a row and the base value
-add up to its output.</footer></main></body></html>
-"""
-    Path(path).write_text(page, encoding="utf-8")
+    write_page(
+        path,
+        title=title,
+        facts=_facts(explanation, shown),
+        sections=sections,
+        footer="Red raises an output, blue lowers it. The values of a row and the base "
+        "value add up to its output.",
+    )
 
 
 def _facts(explanation: Explanation, shown: Shown) -> Iterator[str]:
@@ -139,9 +117,9 @@ def _overall(
     if values.ndim == 2:
         data = None if shown.data is None else np.asarray(shown.data)[:, order]
         swarm = draw_swarm(labels, values[:, order], data)
-        content += _picture(swarm, "values of all rows")
+        content += picture(swarm, "values of all rows")
         content += _table(explanation, labels, order, values, output)
-    return _section(f"What matters{_of(shown, output)}", content)
+    return section(f"What matters{_of(shown, output)}", content)
 
 
 def _bars(labels: list[str], means: np.ndarray, count: int, total: float) -> str:
@@ -151,8 +129,14 @@ def _bars(labels: list[str], means: np.ndarray, count: int, total: float) -> str
     if others:
         labels = [*labels, f"{others} others"]
         bars.append(total - means.sum())
-    picture = draw_importances(labels, np.asarray(bars), others)
-    return _picture(picture, "mean absolute values")
+    drawn = draw_bars(
+        labels,
+        np.asarray(bars),
+        label="mean |value|",
+        extra="explain",
+        others=bool(others),
+    )
+    return picture(drawn, "mean absolute values")
 
 
 def _of(shown: Shown, output: int) -> str:
@@ -191,7 +175,7 @@ def _words(shown: Shown, tokens: Any, max_features: int) -> Iterator[str]:
         heads = ["word", "times", "mean |value| of a text", "mean value of a word"]
         rows = [[str(len(w.values)), *numbers(w.mean_size, w.mean)] for w in best]
         content += table(heads, labels, rows)
-        yield _section(f"What matters{_of(shown, output)}", content)
+        yield section(f"What matters{_of(shown, output)}", content)
 
 
 def _texts(
@@ -201,7 +185,7 @@ def _texts(
         written = plots.text_html(
             explanation, tokens=tokens, output=output, max_rows=max_rows
         )
-        yield _section(f"Single texts{_of(shown, output)}", written)
+        yield section(f"Single texts{_of(shown, output)}", written)
 
 
 def _images(
@@ -212,7 +196,7 @@ def _images(
     drawn = image_figures(explanation, images, [[row] for row in rows])
     for row, figure in zip(rows, drawn, strict=True):
         captions = [shown.caption(row, i) for i in range(shown.num_outputs)]
-        yield _section(f"Row {row}", _picture(figure, "; ".join(captions)))
+        yield section(f"Row {row}", picture(figure, "; ".join(captions)))
 
 
 def _single(
@@ -228,8 +212,8 @@ def _single(
                 figure.suptitle("")  # it stands above the picture
             else:
                 figure = _waterfall(explanation, shown, row, output, max_features)
-            content += f"<h3>{escape(caption)}</h3>{_picture(figure, caption)}"
-        yield _section(f"Row {row}", content)
+            content += f"<h3>{escape(caption)}</h3>{picture(figure, caption)}"
+        yield section(f"Row {row}", content)
 
 
 def _waterfall(
@@ -260,15 +244,3 @@ def _written(data: Data, row: int) -> Any:
     if cells.dtype.kind in "biuf":
         return cells
     return np.array([plain(c) if isinstance(c, str) else c for c in cells], object)
-
-
-def _picture(figure: Any, text: str) -> str:
-    """A figure as an image that is in the page itself."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, bbox_inches="tight", facecolor="white")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
-
-
-def _section(head: str, content: str) -> str:
-    return f"<section><h2>{escape(head)}</h2>{content}</section>"

@@ -1,7 +1,8 @@
 import matplotlib as mpl
+import numpy as np
 import pytest
 
-from keras_ext._core._figures import new_figure, plain
+from keras_ext._core._figures import FAINT, draw_bars, new_figure, plain
 
 mpl.use("agg")
 
@@ -25,3 +26,24 @@ def test_dollars_are_drawn_as_they_are(name):
     figure.canvas.draw()  # a formula that is none would end here
     drawn, is_formula = title._preprocess_math(title.get_text())
     assert (drawn, bool(is_formula)) == (name, False)
+
+
+def rgb(color):
+    return tuple(int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+def test_bars_are_as_long_as_means_and_the_largest_is_on_top():
+    figure = draw_bars(
+        ["age", "income_$"],
+        np.array([3.0, 0.5]),
+        label="size",
+        extra="explain",
+        others=True,
+    )
+    (axes,) = figure.axes
+    assert [bar.get_width() for bar in axes.patches] == [3.0, 0.5]
+    assert axes.yaxis_inverted()
+    # The last bar is that of others.
+    first, last = (bar.get_facecolor()[:3] for bar in axes.patches)
+    np.testing.assert_allclose(last, rgb(FAINT))
+    assert not np.allclose(first, last)

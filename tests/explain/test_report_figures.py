@@ -1,25 +1,9 @@
 import numpy as np
 import pytest
 
-from keras_ext.explain._drawing import FAINT
-from keras_ext.explain._report_figures import draw_importances, draw_swarm
+from keras_ext.explain._report_figures import draw_swarm
 
 NAMES = ["age", "income_$"]
-
-
-def rgb(color):
-    return tuple(int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
-
-
-def test_bars_are_as_long_as_means_and_the_largest_is_on_top():
-    figure = draw_importances(NAMES, np.array([3.0, 0.5]), 4)
-    (axes,) = figure.axes
-    assert [bar.get_width() for bar in axes.patches] == [3.0, 0.5]
-    assert axes.yaxis_inverted()
-    # The last bar is that of others.
-    first, last = (bar.get_facecolor()[:3] for bar in axes.patches)
-    np.testing.assert_allclose(last, rgb(FAINT))
-    assert not np.allclose(first, last)
 
 
 def test_each_feature_has_a_row_of_dots_in_the_color_of_its_rank():

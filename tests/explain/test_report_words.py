@@ -2,7 +2,7 @@ import numpy as np
 import shap
 
 from keras_ext.explain._drawing import Shown
-from keras_ext.explain._report_words import table, words_of
+from keras_ext.explain._report_words import words_of
 
 
 def test_words_that_move_texts_most_come_first():
@@ -15,9 +15,3 @@ def test_words_that_move_texts_most_come_first():
     assert (good.mean_size, good.num_texts) == (1.5, 2)
     np.testing.assert_allclose(good.mean, 1 / 3)
     assert bad.mean == -4.0
-
-
-def test_tables_hold_any_text():
-    found = table(["<word>", "n"], ["a & b"], [["1"]])
-    assert "<th>&lt;word&gt;</th><th>n</th>" in found
-    assert "<tr><td>a &amp; b</td><td>1</td></tr>" in found

@@ -7,10 +7,10 @@ import numpy as np
 
 from keras_ext._core._checks import integer, require, texts
 from keras_ext._core._extras import import_extra
-from keras_ext._core._figures import plain
+from keras_ext._core._figures import FAINT, INK, plain
 from keras_ext._core._typing import Data, Explanation, Figure
 from keras_ext.explain._arguments import as_numbers
-from keras_ext.explain._drawing import FAINT, INK, Shown, diverging, drawing, limit
+from keras_ext.explain._drawing import Shown, diverging, drawing, limit
 
 _FORM = "of the shape (rows, height, width), with channels or outputs behind, or both"
 _MOST_IN_A_LINE = 5

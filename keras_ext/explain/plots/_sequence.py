@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import texts
-from keras_ext._core._figures import plain
+from keras_ext._core._figures import FAINT, INK, plain
 from keras_ext._core._typing import Explanation, Figure
 from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._drawing import (
-    FAINT,
-    INK,
     LOWERS,
     RAISES,
     Shown,
