@@ -39,6 +39,7 @@ class AttachedPipeline(GradientPipeline):
         self._batch_weight: BatchWeight | None = None
         self._rollback = Rollback(scope, self)
         self._recovery: Recovery | None = None
+        self._counted = 0
 
     @classmethod
     def of(cls, scope: FitScope) -> Self:
@@ -81,6 +82,11 @@ class AttachedPipeline(GradientPipeline):
         if self._recovery is not None and self.built:
             self._recovery.look()
         super().check()
+
+    def newly_left_out(self) -> int:
+        """How many updates were left out since this was asked last."""
+        before, self._counted = self._counted, self.nonfinite_steps
+        return self._counted - before
 
     def add_signal(self, signal: GradientSignal) -> None:
         """Appends a signal."""
@@ -148,6 +154,7 @@ class AttachedPipeline(GradientPipeline):
         """Goes on with what another one of the same parts has returned."""
         for name, parts in self._parts().items():
             assign_values(parts, state[name], f"the {name} of the callbacks")
+        self._counted = self.nonfinite_steps
 
     def _parts(self) -> dict[str, list[Variable]]:
         if not self.built:

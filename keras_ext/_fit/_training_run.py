@@ -10,6 +10,7 @@ import keras
 
 from keras_ext._anatomy._linked_method import Method, link_method
 from keras_ext._core._checks import require
+from keras_ext._core._lines import say
 from keras_ext._core._typing import Record
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._packed import packed, unpacked
@@ -54,6 +55,8 @@ class TrainingRun:
         # While an epoch ends: its logs, and what lets each of them end it.
         self._logs: Any = None
         self._ends: list[Callable[[int, Any], None]] = []
+        # Lines that wait for the end of the epoch; None between the ends.
+        self._lines: list[str] | None = None
         self._undo = ExitStack()
 
     @classmethod
@@ -166,6 +169,8 @@ class TrainingRun:
         for callback in self.callbacks:
             callback.before_epoch_end(epoch)
         with ExitStack() as stack:
+            self._lines = []
+            stack.callback(self._say_lines)
             stack.callback(self._ends.clear)
             for callback in self.callbacks:
                 stack.callback(link_method(callback, "on_epoch_end", _once))
@@ -176,6 +181,18 @@ class TrainingRun:
                 link_method(first, "on_epoch_end", self._noting, outermost=True)
             )
             yield
+
+    def say(self, line: str) -> None:
+        """Prints a line; while an epoch ends, below the last of the progress bar."""
+        if self._lines is None:
+            say(line)
+        else:
+            self._lines.append(line)
+
+    def _say_lines(self) -> None:
+        lines, self._lines = self._lines or [], None
+        for line in lines:
+            say(line)
 
     def _noting(self, on_epoch_end: Method) -> Method:
         def note(epoch: int, logs: Any = None) -> None:

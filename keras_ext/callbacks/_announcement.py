@@ -1,19 +1,17 @@
-"""Lines that callbacks print."""
+"""Lines in which callbacks say what they have decided."""
 
-import logging
-import sys
 from typing import Any
 
-import keras
-
-_log = logging.getLogger(__name__)
+from keras_ext._core._checks import integer
+from keras_ext._core._lines import say
+from keras_ext._fit._training_run import TrainingRun
 
 
 def announce(callback: Any, best_epoch: int | None = None) -> None:
     """Says at the end of training, in one line, who stopped it and why.
 
-    As in Keras, the epochs are counted from 1, as the progress bar does, and the line
-    goes to the log if `keras.config.disable_interactive_logging` was called.
+    As in Keras, the epochs are counted from 1, as the progress bar does. It is said
+    also in a silent `fit`, since a training that ends too early makes its user search.
 
     Args:
         callback: Has `verbose`, `stopped_epoch` and `stopped_by`.
@@ -28,10 +26,35 @@ def announce(callback: Any, best_epoch: int | None = None) -> None:
     say(line)
 
 
-def say(line: str) -> None:
-    """Prints a line, or logs it where Keras would do so."""
-    if keras.config.is_interactive_logging_enabled():
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+def tell(callback: Any, decision: str, *, epoch: int | None = None) -> None:
+    """Says in one line what a callback has decided, unless it or `fit` is silent.
+
+    Call it where the decision is on the host anyway. While an epoch ends, the line
+    waits until the progress bar has shown its last numbers.
+
+    Args:
+        callback: Has `verbose`, unless it always speaks, `params` and `model`.
+        decision: What was decided, without a full stop.
+        epoch: The epoch in which it was, counted from 0; None if that says nothing.
+    """
+    if not getattr(callback, "verbose", 1) or not shows_progress(callback):
+        return
+    place = "" if epoch is None else f"Epoch {epoch + 1}: "
+    line = f"{place}{type(callback).__name__}: {decision}."
+    run = None if callback.model is None else TrainingRun.present(callback.model)
+    if run is None:
+        say(line)
     else:
-        _log.info(line)
+        run.say(line)
+
+
+def shows_progress(callback: Any) -> bool:
+    """Whether `fit` is not told to be silent; a loop without `fit` is not."""
+    return bool((callback.params or {}).get("verbose", 1))
+
+
+def verbosity(value: Any) -> int:
+    """Returns `verbose`, checked; Keras takes True and False, too."""
+    if isinstance(value, bool):
+        return int(value)
+    return integer(value, "verbose", low=0, high=1)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._core._checks import checked_seed, choice, integer, number, require
+from keras_ext._core._lines import say
 from keras_ext._core._pattern import check_pattern
 from keras_ext._core._typing import Logs, Pattern, Record, Shape, Tensor
 from keras_ext._engine._attached_pipeline import AttachedPipeline
@@ -15,7 +16,6 @@ from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._fit._training_run import TrainingRun
 from keras_ext._keras._optimizer_slots import updates_with_this
-from keras_ext.callbacks._announcement import say
 from keras_ext.compression._constant_sparsity import ConstantSparsity
 from keras_ext.compression._masking import Masking
 from keras_ext.compression._pruned_weights import candidates

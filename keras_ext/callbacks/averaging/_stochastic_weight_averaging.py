@@ -15,6 +15,7 @@ from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._fit._values import values_of
 from keras_ext._keras._optimizer_family import optimizer_family
+from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import recalibrate
 from keras_ext.callbacks.schedules._frozen_statistics import statistical_layers
@@ -56,6 +57,8 @@ class StochasticWeightAveraging(ScopedCallback):
             2,048 rows of what `fit` trains on. Not used if the model has none.
         max_rows: Integer >= 1; use so many rows of the arrays in `train_data`, evenly
             spaced. None means all.
+        verbose: `1` to print a line at the end, unless `fit` is told `verbose=0`; `0`
+            to be silent. Defaults to `1`.
 
     Attributes:
         averaged_models: The number of epochs in the mean.
@@ -95,8 +98,10 @@ class StochasticWeightAveraging(ScopedCallback):
         every_epochs: int = 1,
         train_data: Data = None,
         max_rows: int | None = None,
+        verbose: int = 1,
     ) -> None:
         super().__init__()
+        self.verbose = verbosity(verbose)
         self.start_epoch = integer(start_epoch, "start_epoch", low=0)
         self.every_epochs = integer(every_epochs, "every_epochs", low=1)
         self.max_rows = integer(max_rows, "max_rows", low=1, optional=True)
@@ -156,6 +161,10 @@ class StochasticWeightAveraging(ScopedCallback):
         self._training = None
         super().on_train_end(logs)
         self._average = self._statistics = None
+        count = self.averaged_models
+        if count:
+            epochs = "1 epoch" if count == 1 else f"{count} epochs"
+            tell(self, f"the mean of the weights of {epochs} is on the model")
 
     def _end_epoch(self) -> None:
         """Puts the mean on the model, unless it is there."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from keras_ext._core._checks import choice, integer, integers, number, require
 from keras_ext._core._typing import Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
+from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.data import DynamicBatches
 from keras_ext.diagnostics._find_batch_size import BatchSizes, find_batch_size
 
@@ -26,6 +27,8 @@ class BatchSizeFinder(CopyableCallback):
         sizes: List of integers, some of `data.sizes`, the sizes to try. None means all.
         steps: Integer >= 1, how many steps are timed for each size. Defaults to `10`.
         memory_limit: Number > 0, in bytes, see `find_batch_size`.
+        verbose: `1` to print a line with the size, unless `fit` is told `verbose=0`;
+            `0` to be silent. Defaults to `1`.
 
     Attributes:
         result: What was found in the last `fit`, see `find_batch_size`.
@@ -54,8 +57,10 @@ class BatchSizeFinder(CopyableCallback):
         sizes: Sequence[int] | None = None,
         steps: int = 10,
         memory_limit: float | None = None,
+        verbose: int = 1,
     ) -> None:
         super().__init__()
+        self.verbose = verbosity(verbose)
         is_dynamic = isinstance(data, DynamicBatches)
         require(is_dynamic, "data", data, "keras_ext.data.DynamicBatches")
         self.data = data
@@ -78,6 +83,11 @@ class BatchSizeFinder(CopyableCallback):
         best = getattr(self.result, self.mode)
         require(best is not None, "sizes", self.sizes, f"small enough\n{self.result}\n")
         self.data.batch_size = best
+        tell(self, f"batches of {best} samples, the {self.mode} of {self._tried()}")
+
+    def _tried(self) -> str:
+        trials = self.result.trials if self.result is not None else ()
+        return ", ".join(str(trial.batch_size) for trial in trials)
 
     def get_state(self) -> Record:
         return {"batch_size": int(self.data.batch_size)}

@@ -12,6 +12,7 @@ from keras_ext._core._typing import Data, Logs, Record
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._learning_rate_gain import LearningRateGain
+from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.batch_size._batch_size_actuator import BatchSizeActuator
 from keras_ext.callbacks.batch_size._first_batch import FirstBatch
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
@@ -94,6 +95,8 @@ class DynamicBatchSize(GradientCallback):
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training, `"recover"` to go back to good weights,
             see `GradientCallback`. Defaults to `"skip"`.
+        verbose: `1` to print a line when the batch has changed, unless `fit` is told
+            `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Raises:
         ValueError: If an argument is out of range, when training begins, if the model
@@ -134,6 +137,7 @@ class DynamicBatchSize(GradientCallback):
         "_decided",
         "_batches",
         "_rate",
+        "_said",
     )
 
     def __init__(  # noqa: PLR0913
@@ -151,8 +155,10 @@ class DynamicBatchSize(GradientCallback):
         remainder: str = "keep",
         adjust_batch_norm: bool = False,
         nonfinite: str = "skip",
+        verbose: int = 1,
     ) -> None:
         super().__init__(nonfinite=nonfinite)
+        self.verbose = verbosity(verbose)
         self.mode = choice(mode, "mode", _MODES)
         self.data = self._checked_data(data)
         self.batch_size = integer(batch_size, "batch_size", low=1, optional=True)
@@ -232,6 +238,8 @@ class DynamicBatchSize(GradientCallback):
         self._epoch = 0
         self._last_logs: dict[str, float] = {}
         self._size = self._actuator.set(self._initial or 1)
+        # The size that was spoken of last.
+        self._said = self._initial
 
     def _install_signals(self, pipeline: AttachedPipeline) -> None:
         needs = set(self._policy.needs)
@@ -271,6 +279,7 @@ class DynamicBatchSize(GradientCallback):
         self._epoch = epoch
         if self.every == "epoch":
             self._decide()
+            self._tell_change(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
@@ -304,7 +313,7 @@ class DynamicBatchSize(GradientCallback):
             require(found == self._actuator.batch, "batch_size", self._told, expected)
             return
         was_unknown = self._initial is None
-        self._initial = self._size = self._actuator.batch = found
+        self._initial = self._said = self._size = self._actuator.batch = found
         self._pass_on_batch()
         if was_unknown:
             self._decide()
@@ -387,9 +396,16 @@ class DynamicBatchSize(GradientCallback):
 
     # Telling.
 
+    def _tell_change(self, epoch: int) -> None:
+        if self._said is not None and self._size != self._said:
+            line = f"an update takes {self._size} samples, up to now {self._said}"
+            tell(self, line, epoch=epoch)
+            self._said = self._size
+
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if not self._is_compared:
             self._compare(is_only=True)
+        self._tell_change(epoch)
         if self.remainder == "flush":
             self.pipeline.flush()
         self._last_logs = dict(logs or {})

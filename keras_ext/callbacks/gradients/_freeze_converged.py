@@ -6,6 +6,7 @@ from keras_ext._core._checks import number
 from keras_ext._core._pattern import check_pattern, is_selected
 from keras_ext._core._typing import Pattern, Record, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext.callbacks._announcement import tell
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 from keras_ext.gradients.scale._freeze import Freeze
@@ -47,8 +48,8 @@ class FreezeConverged(StoppingCallback, GradientCallback):
             `variable.path`, a list of them, or a function. None means all. The
             training stops when all of these are frozen.
         exclude: Which are not, in the same form. None means none.
-        verbose: `1` to print a line when training is stopped, `0` to be silent.
-            Defaults to `1`.
+        verbose: `1` to print a line when training is stopped, and when something was
+            frozen, unless `fit` is told `verbose=0`; `0` to be silent. Defaults to `1`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training, `"recover"` to go back to good weights,
             see `GradientCallback`. Defaults to `"skip"`.
@@ -134,8 +135,18 @@ class FreezeConverged(StoppingCallback, GradientCallback):
                 if values["gradient_norm"] <= self._limit(path)
             }
             if any(v.path in small for v in self._chosen()):
+                before = self._freeze.frozen_fraction
                 self._freeze.freeze(lambda variable: variable.path in small)
+                self._tell_frozen(epoch, before)
         return self._freeze.frozen_fraction
+
+    def _tell_frozen(self, epoch: int, before: float) -> None:
+        share = self._freeze.frozen_fraction
+        if share > before:
+            chosen = self._chosen()
+            count = f"{sum(map(self._freeze.is_frozen, chosen))} of {len(chosen)}"
+            line = f"{count} weights are frozen, {share:.0%} of all numbers"
+            tell(self, line, epoch=epoch)
 
     def _limit(self, path: str) -> float:
         if self.threshold is not None:

@@ -5,6 +5,7 @@ from keras_ext._core._typing import Logs
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
+from keras_ext.callbacks._announcement import tell
 
 _BATCHES_BETWEEN_CHECKS = 50
 
@@ -17,7 +18,8 @@ class GradientCallback(ScopedCallback):
     subclass overrides `install`, to add its transforms and signals, and calls these
     hooks if it overrides them.
 
-    Logs `nonfinite_steps`, the number of updates that were left out so far.
+    Logs `nonfinite_steps`, the number of updates that were left out so far; a line says
+    so when there were new ones, unless `fit` is told `verbose=0`.
 
     Args:
         nonfinite: What to do about an update whose gradient is NaN or infinite:
@@ -69,4 +71,14 @@ class GradientCallback(ScopedCallback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
             logs["nonfinite_steps"] = self.pipeline.nonfinite_steps
+        self._tell_left_out(epoch)
         self.pipeline.check()
+
+    def _tell_left_out(self, epoch: int) -> None:
+        """Once for all callbacks of the pipeline; loss scaling means to overflow."""
+        if not getattr(self, "verbose", 1) or self.pipeline.scaler is not None:
+            return
+        count = self.pipeline.newly_left_out()
+        if count:
+            updates = "1 update" if count == 1 else f"{count} updates"
+            tell(self, f"NaN or infinite gradients, {updates} left out", epoch=epoch)

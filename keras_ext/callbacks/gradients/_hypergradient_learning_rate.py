@@ -5,6 +5,7 @@ import numpy as np
 from keras_ext._core._checks import choice, number
 from keras_ext._core._typing import Logs
 from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.gradients._hypergradient_gain import HypergradientGain
 
@@ -40,6 +41,8 @@ class HypergradientLearningRate(GradientCallback):
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training, `"recover"` to go back to good weights,
             see `GradientCallback`. Defaults to `"skip"`.
+        verbose: `1` to print a line at the end with the last multiplier, unless `fit`
+            is told `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Raises:
         ValueError: If an argument is out of range, or, when training begins, if the
@@ -70,8 +73,10 @@ class HypergradientLearningRate(GradientCallback):
         per: str = "global",
         max_change: float = 1e3,
         nonfinite: str = "skip",
+        verbose: int = 1,
     ) -> None:
         super().__init__(nonfinite=nonfinite)
+        self.verbose = verbosity(verbose)
         self.step = number(step, "step", low=0, below=1)
         self.per = choice(per, "per", ("global", "layer"))
         self.max_change = number(max_change, "max_change", above=1)
@@ -88,7 +93,14 @@ class HypergradientLearningRate(GradientCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
-            gains = list(self.multipliers.values())
-            mean = float(np.exp(np.mean(np.log(gains)))) if gains else 1.0
-            logs["learning_rate_multiplier"] = mean
+            logs["learning_rate_multiplier"] = self._mean()
         super().on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        mean = self._mean()
+        tell(self, f"the learning rate was multiplied by {mean:.3g} in the end")
+        super().on_train_end(logs)
+
+    def _mean(self) -> float:
+        gains = list(self.multipliers.values())
+        return float(np.exp(np.mean(np.log(gains)))) if gains else 1.0

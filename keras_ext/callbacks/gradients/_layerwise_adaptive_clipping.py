@@ -12,7 +12,7 @@ from keras_ext._core._typing import Logs, Pattern, Record, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
 from keras_ext._engine._pipeline_part import PipelinePart
-from keras_ext.callbacks._announcement import say
+from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.gradients.clip._ada_gc import AdaGC
 from keras_ext.gradients.clip._adaptive_clip import AdaptiveClip
@@ -51,7 +51,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
     that were allowed in the last update (NaN while there is no limit); and
     `nonfinite_steps`, the updates left out so far. The first two are left out for
     a rule of your own that is no `ClipByGroupNorm`. When more than half was clipped in
-    an epoch, a line says so once, unless `fit` is told `verbose=0`.
+    an epoch, a line says so once.
 
     Args:
         clipping: Number >= 0, for `rule="agc"` the largest ratio of gradient norm to
@@ -74,6 +74,8 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             `ClipByGroupNorm`. None means what the rule was published with.
         exclude_head: Whether to leave out the last layer that has weights, the
             classifier, as the authors of AGC do. Defaults to `False`.
+        verbose: `1` to print a line when more than half was clipped, unless `fit` is
+            told `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Attributes:
         transform: The transform of the present or last `fit`. Its hyperparameters may
@@ -111,7 +113,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
           the other rules see their classes
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         clipping: float = 0.01,
         *,
@@ -122,6 +124,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
         rule: str | PipelinePart = "agc",
         per: str | None = None,
         exclude_head: bool = False,
+        verbose: int = 1,
     ) -> None:
         super().__init__(nonfinite=nonfinite)
         require(
@@ -137,6 +140,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
         self.rule = rule
         self.per = per
         self.exclude_head = flag(exclude_head, "exclude_head")
+        self.verbose = verbosity(verbose)
         # Made here to check the arguments, and again in every fit, with fresh state.
         self._new_transform()
 
@@ -202,17 +206,16 @@ class LayerwiseAdaptiveClipping(GradientCallback):
             values = self._statistics.read()
             logs["clipped_fraction"] = values["clipped_fraction"]
             logs["clip_threshold"] = _mean_threshold(values["per_weight"])
-            self._say_if_most_is_clipped(values["clipped_fraction"])
+            self._say_if_most_is_clipped(epoch, values["clipped_fraction"])
         super().on_epoch_end(epoch, logs)
 
-    def _say_if_most_is_clipped(self, fraction: float) -> None:
-        """Once in a `fit` that shows its progress: clipping is meant for outliers."""
-        if fraction <= _MOST or self._has_said or not self.params.get("verbose"):
+    def _say_if_most_is_clipped(self, epoch: int, fraction: float) -> None:
+        """Once in a `fit`: clipping is meant for outliers."""
+        if fraction <= _MOST or self._has_said:
             return
         self._has_said = True
         advice = "raise `clipping`" if self.rule == "agc" else "choose a higher limit"
-        name = type(self).__name__
-        say(f"{name}: {fraction:.0%} of the units were clipped: {advice}.")
+        tell(self, f"{fraction:.0%} of the units were clipped: {advice}", epoch=epoch)
 
 
 def _is_fresh_transform(rule: Any) -> bool:

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_ext._core._checks import integer
 from keras_ext._core._typing import Logs
+from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.local._local_sgd import LocalSGD
 
 
@@ -31,6 +32,8 @@ class PostLocalSGD(LocalSGD):
             interrupted, give the epoch.
         average_state: Whether to average what the optimizer keeps for the weights each
             time, too. Defaults to `False`.
+        verbose: `1` to print a line when the second part begins, unless `fit` is told
+            `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Attributes:
         sync_every: The present number of steps, a `HyperVariable`.
@@ -55,7 +58,7 @@ class PostLocalSGD(LocalSGD):
         - [Lin et al., 2020](https://arxiv.org/abs/1808.07217)
     """
 
-    remembered: ClassVar[tuple[str, ...]] = ("_first_rate",)
+    remembered: ClassVar[tuple[str, ...]] = ("_first_rate", "_is_later", "_epoch")
 
     def __init__(
         self,
@@ -63,8 +66,10 @@ class PostLocalSGD(LocalSGD):
         *,
         start_epoch: int | None = None,
         average_state: bool = False,
+        verbose: int = 1,
     ) -> None:
         super().__init__(1, average_state=average_state)
+        self.verbose = verbosity(verbose)
         self.later_sync_every = integer(sync_every, "sync_every", low=1)
         self.start_epoch = integer(start_epoch, "start_epoch", low=0, optional=True)
 
@@ -72,11 +77,13 @@ class PostLocalSGD(LocalSGD):
         super().on_train_begin(logs)
         self.sync_every.assign(1)
         self._first_rate: float | None = None
+        self._is_later, self._epoch = False, 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
+        self._epoch = epoch
         if self.start_epoch is not None and epoch >= self.start_epoch:
-            self.sync_every.assign(self.later_sync_every)
+            self._begin_later()
 
     # Schedulers set the rate when an epoch begins, maybe after this callback.
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
@@ -84,7 +91,14 @@ class PostLocalSGD(LocalSGD):
             rate = _learning_rate(self.model)
             self._first_rate = rate if self._first_rate is None else self._first_rate
             if rate < self._first_rate:
-                self.sync_every.assign(self.later_sync_every)
+                self._begin_later()
+
+    def _begin_later(self) -> None:
+        self.sync_every.assign(self.later_sync_every)
+        if not self._is_later:
+            self._is_later = True
+            line = f"replicas average their weights every {self.later_sync_every} steps"
+            tell(self, f"{line} from now on", epoch=self._epoch)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)

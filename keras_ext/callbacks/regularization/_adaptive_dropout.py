@@ -19,6 +19,7 @@ from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
 from keras_ext.controllers._controller import (
     Controller,
@@ -90,6 +91,8 @@ class AdaptiveDropout(ScopedCallback):
             loss may rise above its best. Defaults to `0.05`.
         freeze_after: Number in (0, 1]; the rates stay as they are after this share of
             the epochs that `fit` was asked for. None means that they do not.
+        verbose: `1` to print a line at the end with the rates, unless `fit` is told
+            `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Attributes:
         decisions: What was decided in the present or last `fit`: a list with a
@@ -133,6 +136,7 @@ class AdaptiveDropout(ScopedCallback):
         "_guards",
         "_positions",
         "_highest",
+        "_first_rate",
     )
 
     def __init__(  # noqa: PLR0913
@@ -150,8 +154,10 @@ class AdaptiveDropout(ScopedCallback):
         min_progress: float = 0.01,
         max_damage: float = 0.05,
         freeze_after: float | None = None,
+        verbose: int = 1,
     ) -> None:
         super().__init__()
+        self.verbose = verbosity(verbose)
         check_pattern("include", include)
         check_pattern("exclude", exclude)
         self.target_gap = number(target_gap, "target_gap", low=0, below=1)
@@ -217,6 +223,7 @@ class AdaptiveDropout(ScopedCallback):
         self._controller = deepcopy(self.controller) or PI(self.target_gap)
         self._guards = OverfitGuards(self.min_progress, self.max_damage)
         self.decisions = []
+        self._first_rate = self._mean_rate()
         self._positions = [_logit(max(_SMALLEST_RATE, float(x))) for x in self._rates]
         # A rate that starts above the largest one may stay there.
         self._highest = [max(_logit(self.max_rate), p) for p in self._positions]
@@ -234,9 +241,22 @@ class AdaptiveDropout(ScopedCallback):
         if validation_loss is not None:
             self._adapt(epoch, validation_loss)
         if logs is not None:
-            rates = [float(rate) for rate in self._rates]
             logs["overfit_gap"] = self._last_gap
-            logs["dropout_rate"] = float(np.mean(rates))
+            logs["dropout_rate"] = self._mean_rate()
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        if self.decisions:
+            tell(self, self._summary())
+        super().on_train_end(logs)
+
+    def _summary(self) -> str:
+        changes = [row["change"] for row in self.decisions]
+        ups, downs = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
+        rates = f"{self._first_rate:.2f} -> {self._mean_rate():.2f}"
+        return f"mean dropout rate {rates}; raised in {ups} epochs, lowered in {downs}"
+
+    def _mean_rate(self) -> float:
+        return float(np.mean([float(rate) for rate in self._rates]))
 
     def _adapt(self, epoch: int, validation_loss: float) -> None:
         training_loss = self._training.measure(self.model)

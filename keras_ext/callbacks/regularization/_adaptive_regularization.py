@@ -14,9 +14,10 @@ from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._regularization_knobs import RegularizationKnobs, regularizes
+from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.regularization._data_of_fit import data_or_that_of_fit
 from keras_ext.callbacks.regularization._regularization_plot import draw
-from keras_ext.callbacks.regularization._regularization_report import report
+from keras_ext.callbacks.regularization._regularization_report import report, summary
 from keras_ext.callbacks.regularization._rules import (
     ByGap,
     ByHypergradient,
@@ -104,6 +105,8 @@ class AdaptiveRegularization(ScopedCallback):
             the gap is not finite. None means `PI(target_gap)`.
         members: Integer >= 2, the size of the population. Defaults to `4`.
         seed: Integer, the seed of what is drawn at random. None means random.
+        verbose: `1` to print a line at the end with what was changed most, unless `fit`
+            is told `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Attributes:
         decisions: What was decided in the present or last `fit`: a list with a
@@ -164,8 +167,10 @@ class AdaptiveRegularization(ScopedCallback):
         controller: Controller | None = None,
         members: int = 4,
         seed: int | None = None,
+        verbose: int = 1,
     ) -> None:
         super().__init__()
+        self.verbose = verbosity(verbose)
         check_pattern("include", include)
         check_pattern("exclude", exclude)
         self.include = include
@@ -275,6 +280,8 @@ class AdaptiveRegularization(ScopedCallback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         self._rule.end()
+        if self.decisions:
+            tell(self, summary(self._first_values, self._knobs.values()))
         super().on_train_end(logs)
 
     def report(self) -> str:

@@ -10,6 +10,7 @@ from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._typing import Data, Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
+from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.regularization._input_moments import InputMoments
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import (
     norms_of,
@@ -49,6 +50,8 @@ class DropoutBatchNormBalance(CopyableCallback):
             between repeat the last. Defaults to `1`.
         recalibrate: Whether to estimate the statistics anew at the end of training.
             Defaults to `True`.
+        verbose: `1` to print a line at the end with the worst pair, unless `fit` is
+            told `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Attributes:
         ratios: Dictionary from pairs `(path of the dropout, path of the normalization)`
@@ -92,8 +95,10 @@ class DropoutBatchNormBalance(CopyableCallback):
         max_rows: int = 512,
         every_epochs: int = 1,
         recalibrate: bool = True,
+        verbose: int = 1,
     ) -> None:
         super().__init__()
+        self.verbose = verbosity(verbose)
         self.train_data = train_data
         self.max_rows = integer(max_rows, "max_rows", low=1)
         self.every_epochs = integer(every_epochs, "every_epochs", low=1)
@@ -140,6 +145,8 @@ class DropoutBatchNormBalance(CopyableCallback):
     def on_train_end(self, logs: Logs = None) -> None:
         if self.recalibrate:
             recalibrate(self.model, self._norms, self._all_batches)
+        worst, *rest = self.report().splitlines()
+        tell(self, " ".join([worst, *rest[-1:]]).removesuffix("."))
 
     def report(self) -> str:
         """Returns the ratios in words, one line for each pair, the worst first.

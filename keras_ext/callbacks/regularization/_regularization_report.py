@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# So many are named; a change by a smaller share is none.
+_MOST, _NOTHING, _SMALLEST = 3, 0.01, 1e-12
+
 
 def report(
     decisions: Sequence[Mapping[str, Any]],
@@ -39,3 +42,24 @@ def _line(row: Mapping[str, Any], changed: bool) -> str:
 
 def _named(values: Mapping[str, float]) -> str:
     return ", ".join(f"{path} {value:.3g}" for path, value in values.items())
+
+
+def summary(first: Mapping[str, float], last: Mapping[str, float]) -> str:
+    """Returns in a few words what was changed most.
+
+    Args:
+        first: The values before the first decision.
+        last: Those of the model in the end.
+    """
+    changes = {path: _change(first[path], last[path]) for path in first}
+    moved = [path for path in changes if changes[path] > _NOTHING]
+    if not moved:
+        return "nothing was changed"
+    moved.sort(key=lambda path: -changes[path])
+    words = [f"{path} {first[path]:.3g} -> {last[path]:.3g}" for path in moved[:_MOST]]
+    others = len(moved) - len(words)
+    return ", ".join(words) + (f", and {others} more" if others else "")
+
+
+def _change(first: float, last: float) -> float:
+    return abs(last - first) / max(abs(first), abs(last), _SMALLEST)

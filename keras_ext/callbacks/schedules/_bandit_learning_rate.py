@@ -50,6 +50,8 @@ class BanditLearningRate(RateCallback):
             Defaults to `0.0001`.
         max_multiplier: Number > 0, the largest. Defaults to `10000.0`.
         seed: Integer from 0 to 2**31 - 1, the seed of the draws. None means random.
+        verbose: `1` to print a line at the end with the last multiplier, unless `fit`
+            is told `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Attributes:
         rollbacks: How often it went back in the last `fit`.
@@ -96,8 +98,13 @@ class BanditLearningRate(RateCallback):
         min_multiplier: float = 1e-4,
         max_multiplier: float = 1e4,
         seed: int | None = None,
+        verbose: int = 1,
     ) -> None:
-        super().__init__(min_multiplier=min_multiplier, max_multiplier=max_multiplier)
+        super().__init__(
+            min_multiplier=min_multiplier,
+            max_multiplier=max_multiplier,
+            verbose=verbose,
+        )
         self.train_data = train_data
         self._rows: FixedData | None = None
         if train_data is not None:
@@ -182,6 +189,11 @@ class BanditLearningRate(RateCallback):
             variable.assign(value)
         self.set_multiplier(self._last)
         self.rollbacks += 1
+
+    def summary(self) -> str:
+        count = self.rollbacks
+        times = "once" if count == 1 else f"{count} times"
+        return super().summary() + (f", after going back {times}" if count else "")
 
     def _written(self) -> list[Variable]:
         """What training writes, but for counters, seeds and the rate itself."""

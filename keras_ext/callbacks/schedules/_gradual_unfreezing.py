@@ -9,6 +9,7 @@ from keras_ext._core._checks import flag, is_integer, require
 from keras_ext._core._pattern import check_pattern, matches
 from keras_ext._core._typing import Logs, Pattern, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.schedules._frozen_statistics import (
     FrozenStatistics,
@@ -46,6 +47,8 @@ class GradualUnfreezing(GradientCallback):
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training, `"recover"` to go back to good weights,
             see `GradientCallback`. Defaults to `"skip"`.
+        verbose: `1` to print a line when something is thawed, unless `fit` is told
+            `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Raises:
         ValueError: If `schedule` is not of this form, or, when training begins, if one
@@ -80,8 +83,10 @@ class GradualUnfreezing(GradientCallback):
         *,
         freeze_statistics: bool = True,
         nonfinite: str = "skip",
+        verbose: int = 1,
     ) -> None:
         super().__init__(nonfinite=nonfinite)
+        self.verbose = verbosity(verbose)
         require(
             isinstance(schedule, list | tuple)
             and len(schedule) > 0
@@ -141,6 +146,8 @@ class GradualUnfreezing(GradientCallback):
         while self._waiting and self._waiting[0][0] <= epoch:
             _, pattern = self._waiting.pop(0)
             self._thaw(pattern)
+            name = getattr(pattern, "__name__", repr(pattern))
+            tell(self, f"what fits {name} is trained from now on", epoch=epoch)
         if self._statistics is not None:
             self._statistics.begin_epoch(epoch)
 

@@ -13,6 +13,7 @@ from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._keras._learning_rate import own_learning_rate
 from keras_ext._keras._model_runs import arguments_of_fit, watch_runs_of_models
 from keras_ext._keras._optimizer_family import stepping_optimizer
+from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.diagnostics._find_learning_rate import LearningRates, find_learning_rate
 from keras_ext.diagnostics._learning_rate_rules import RULES
 
@@ -38,6 +39,8 @@ class LearningRateFinder(CopyableCallback):
         low: Number > 0, the first rate of the test. Defaults to `1e-07`.
         high: Number > 0, the last one. Defaults to `10.0`.
         steps: Integer >= 20, how many rates are tried. Defaults to `100`.
+        verbose: `1` to print a line with the rate, unless `fit` is told `verbose=0`;
+            `0` to be silent. Defaults to `1`.
 
     Attributes:
         result: What was found in the last `fit`, with `suggestions` and `plot()`.
@@ -68,8 +71,10 @@ class LearningRateFinder(CopyableCallback):
         low: float = 1e-7,
         high: float = 10.0,
         steps: int = 100,
+        verbose: int = 1,
     ) -> None:
         super().__init__()
+        self.verbose = verbosity(verbose)
         is_data = isinstance(train_data, tuple | list) and len(train_data) in (2, 3)
         is_data = is_data or hasattr(train_data, "element_spec")
         is_data = is_data or hasattr(train_data, "plain_data")
@@ -104,7 +109,9 @@ class LearningRateFinder(CopyableCallback):
             high=self.high,
             steps=self.steps,
         )
-        self._rate.assign(self.result.suggestions[self.rule])
+        suggested = self.result.suggestions[self.rule]
+        self._rate.assign(suggested)
+        tell(self, f"the learning rate is {suggested:.3g}, by the rule {self.rule!r}")
 
     def _data(self) -> tuple[Any, int]:
         """What to train on, and in which batches."""

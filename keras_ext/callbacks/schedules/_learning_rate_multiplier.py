@@ -33,6 +33,8 @@ class LearningRateMultiplier(RateCallback):
         min_multiplier: Number > 0, the smallest number to multiply by in all.
             Defaults to `0.0001`.
         max_multiplier: Number > 0, the largest. Defaults to `10000.0`.
+        verbose: `1` to print a line at the end with the last multiplier, unless `fit`
+            is told `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Raises:
         ValueError: If an argument is out of range; when training begins, if the
@@ -62,8 +64,13 @@ class LearningRateMultiplier(RateCallback):
         answers: str = "factor",
         min_multiplier: float = 1e-4,
         max_multiplier: float = 1e4,
+        verbose: int = 1,
     ) -> None:
-        super().__init__(min_multiplier=min_multiplier, max_multiplier=max_multiplier)
+        super().__init__(
+            min_multiplier=min_multiplier,
+            max_multiplier=max_multiplier,
+            verbose=verbose,
+        )
         self.controller = check_controller(controller)
         valid = isinstance(monitor, str)
         require(valid, "monitor", monitor, "the name of a value in the logs")

@@ -9,6 +9,7 @@ from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._keras._optimizer_family import stepping_optimizer
 from keras_ext._live._learning_rate_gain import LearningRateGain
+from keras_ext.callbacks._announcement import tell, verbosity
 
 
 class RateCallback(ScopedCallback):
@@ -17,12 +18,16 @@ class RateCallback(ScopedCallback):
     Args:
         min_multiplier: The smallest number to multiply by.
         max_multiplier: The largest.
+        verbose: `1` to print a line at the end of training, `0` to be silent.
     """
 
     remembered: ClassVar[tuple[str, ...]] = ("_gain",)
 
-    def __init__(self, *, min_multiplier: float, max_multiplier: float) -> None:
+    def __init__(
+        self, *, min_multiplier: float, max_multiplier: float, verbose: int = 1
+    ) -> None:
         super().__init__()
+        self.verbose = verbosity(verbose)
         self.min_multiplier = number(min_multiplier, "min_multiplier", above=0)
         self.max_multiplier = number(max_multiplier, "max_multiplier", above=0)
         around = self.min_multiplier <= 1 <= self.max_multiplier
@@ -59,6 +64,14 @@ class RateCallback(ScopedCallback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
             logs["learning_rate_multiplier"] = self.multiplier
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        tell(self, self.summary())
+        super().on_train_end(logs)
+
+    def summary(self) -> str:
+        """What came of it, for the line at the end."""
+        return f"the learning rate was multiplied by {self.multiplier:.3g} in the end"
 
 
 def answered_factor(controller: Any, measurement: float, answers: str) -> float:

@@ -12,11 +12,10 @@ from keras_ext._core._checks import choice, integer, require
 from keras_ext._core._typing import Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._fit._memory import memory_of, recall
-from keras_ext.callbacks._announcement import announce
+from keras_ext.callbacks._announcement import announce, verbosity
 from keras_ext.callbacks.stopping._stopping_callback import (
     StoppingCallback,
     restore_weights,
-    verbosity,
 )
 
 

@@ -9,7 +9,7 @@ from keras_ext._core._checks import flag, integer
 from keras_ext._core._typing import Logs, Record
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._fit._copyable_callback import CopyableCallback
-from keras_ext.callbacks._announcement import announce
+from keras_ext.callbacks._announcement import announce, verbosity
 
 
 class StoppingCallback(CopyableCallback):
@@ -139,13 +139,6 @@ class StoppingCallback(CopyableCallback):
                 best_epoch = self._best_epoch
             announce(self, best_epoch)
         self._best_weights = None
-
-
-def verbosity(value: Any) -> int:
-    """Returns `verbose`, checked; Keras takes True and False, too."""
-    if isinstance(value, bool):
-        return int(value)
-    return integer(value, "verbose", low=0, high=1)
 
 
 def restore_weights(model: keras.Model, weights: list[Any]) -> None:
