@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import cloudpickle
@@ -188,6 +189,7 @@ def fit(model, callbacks, initial_epoch=0):
     )
 
 
+@cache
 def outcome(name):
     """What a training that nothing disturbs comes to."""
     model, callback = make_model(), MAKE[name]()
@@ -240,51 +242,69 @@ def with_backup(rng, folder, *callbacks):
 KEPT = thorough_but(["AdaptiveDropout"], list(MAKE))
 
 
-@pytest.mark.parametrize("name", KEPT)
-@pytest.mark.parametrize(
-    "ending", thorough_but([".weights.h5"], [".weights.h5", ".keras"])
-)
-def test_model_checkpoint_and_initial_epoch(name, ending, tmp_path):
-    whole = outcome(name)
-    path = str(tmp_path / ("{epoch}" + ending))
-    checkpoint = keras.callbacks.ModelCheckpoint(
-        path, save_weights_only=ending == ".weights.h5"
-    )
-    # In front of ours: what it saves is whole nevertheless.
-    killed = [checkpoint, MAKE[name](), Kill(3, 1, interrupt)]
-    with pytest.raises(KeyboardInterrupt):
-        fit(make_model(), killed)
-    if ending == ".keras":
-        model = keras.saving.load_model(path.format(epoch=3))
-        model.run_eagerly = True
-    else:
-        model = make_model(seed=7)
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(path.format(epoch=3))
-    callback = MAKE[name]()
-    history = fit(model, [callback], initial_epoch=3)
-    assert_same(whole, model, history, callback)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """From a name to the folder with all that a training wrote before it was killed."""
+
+    @cache
+    def train(name):
+        folder = tmp_path_factory.mktemp("killed")
+        model = make_model()
+        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+
+        def write(epoch, logs):
+            checkpoint.write(str(folder / f"{epoch + 1}"))
+
+        # In front of ours: what they save is whole nevertheless.
+        killed = [
+            keras.callbacks.ModelCheckpoint(
+                folder / "{epoch}.weights.h5", save_weights_only=True
+            ),
+            keras.callbacks.ModelCheckpoint(folder / "{epoch}.keras"),
+            keras.callbacks.LambdaCallback(on_epoch_end=write),
+            MAKE[name](),
+            Kill(3, 1, interrupt),
+        ]
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, killed)
+        return folder
+
+    return train
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_checkpoint_of_tensorflow(name, tmp_path):
-    whole = outcome(name)
-    model = make_model()
-    written = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+def model_from_weights(folder):
+    model = new_model()
+    model.load_weights(folder / "3.weights.h5")
+    return model
 
-    def save(epoch, logs):
-        written.write(str(tmp_path / f"{epoch}"))
 
-    saves = keras.callbacks.LambdaCallback(on_epoch_end=save)
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, [saves, MAKE[name](), Kill(3, 1, interrupt)])
+def model_from_file(folder):
+    model = keras.saving.load_model(folder / "3.keras")
+    model.run_eagerly = True
+    return model
+
+
+def model_from_checkpoint(folder):
+    model = new_model()
+    read = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+    read.read(str(folder / "3")).expect_partial()
+    return model
+
+
+def new_model():
     model = make_model(seed=7)
     model.optimizer.build(model.trainable_variables)
-    read = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-    read.read(str(tmp_path / "2")).expect_partial()
-    callback = MAKE[name]()
+    return model
+
+
+@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize(
+    "read", [model_from_weights, model_from_file, model_from_checkpoint]
+)
+def test_what_was_written_and_initial_epoch(read, name, written):
+    model, callback = read(written(name)), MAKE[name]()
     history = fit(model, [callback], initial_epoch=3)
-    assert_same(whole, model, history, callback)
+    assert_same(outcome(name), model, history, callback)
 
 
 SCRIPT = """
