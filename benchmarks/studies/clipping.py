@@ -1,11 +1,11 @@
 """Does clipping that adapts to each layer help, and which rule?
 
-Two experiments on the digits of scikit-learn, each with every rule, several learning
+Experiments on the digits of scikit-learn, each with every rule, several learning
 rates and seeds:
 
 - perceptrons of 20, 50 and 100 layers without any normalization;
-- a small convnet that gets heavy-tailed noise (Student's t with 2 degrees of freedom)
-  added to the gradient of one layer, before the rule.
+- a small convnet (`plain`), also with heavy-tailed noise (Student's t with 2 degrees of
+  freedom) that is added to the gradient of one layer, before the rule (`noise`).
 
 Printed per rule: the largest learning rate of the grid that is stable (training ends
 with a lower loss than it began, for every seed); and for the learning rate with the
@@ -13,7 +13,8 @@ best mean accuracy on the validation data, the accuracy on the test data with it
 confidence interval, and the steps until the training loss was below the target.
 
 Run: `python benchmarks/studies/clipping.py [--seeds 5] [--steps 200] [--json FILE]
-[--only 20,50,100,noise]`
+[--only 20,50,100,noise,plain] [--clipping 0.01,0.1]`. With `--clipping` the rules are
+no clipping, and adaptive clipping with each of these values.
 
 All seeds and learning rates of one rule share a compiled step: weights, state and
 learning rate are put back in between.
@@ -189,6 +190,16 @@ def summarize(runs):
     }
 
 
+def rules(options):
+    if not options.clipping:
+        return RULES
+    adaptive = {
+        f"AGC, unit, {value}": lambda value=value: kx.gradients.AdaptiveClip(value)
+        for value in map(float, options.clipping.split(","))
+    }
+    return {"none": RULES["none"], **adaptive}
+
+
 def experiment(title, make_model, first, data, options):
     print(f"\n{title}")
     print(
@@ -196,7 +207,7 @@ def experiment(title, make_model, first, data, options):
         f"{'steps to target':>17}{'reached it':>12}"
     )
     results = []
-    for rule, make in RULES.items():
+    for rule, make in rules(options).items():
         clip = make()
         transforms = [*(t() for t in first), *([clip] if clip else [])]
         trainer = Trainer(make_model, transforms, data)
@@ -223,6 +234,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--only", default="20,50,100,noise")
+    parser.add_argument("--clipping")
     parser.add_argument("--json", default="clipping.json")
     options = parser.parse_args()
     data = real_data()
@@ -232,6 +244,8 @@ def main():
             noise = [lambda: HeavyTailedNoise(include="noisy/kernel")]
             title = "convnet, heavy-tailed noise in one layer"
             results += experiment(title, convnet, noise, data, options)
+        elif name == "plain":
+            results += experiment("convnet", convnet, [], data, options)
         else:
             title = f"perceptron of {name} layers"
             make_model = lambda depth=int(name): perceptron(depth)  # noqa: E731

@@ -14,6 +14,12 @@ from keras_ext.explain._given_rows import given_rows
 from keras_ext.explain._pairing import Pairing, declared
 from keras_ext.explain._python_model import PythonModel
 
+# What is absent of a row is what the background has at the same place.
+_PAD = (
+    "Sequences are compared step by step: pad rows and background to one length, as "
+    "keras.utils.pad_sequences does, with what the model masks."
+)
+
 
 class Inputs:
     """The inputs of a model, whatever their structure, as flat arrays.
@@ -69,7 +75,8 @@ class Inputs:
         arrays = self._arrays(given_rows(x, name, self._pairing.declared), name)
         found = [a.shape[1:] for a in arrays]
         expected = f"rows of the shapes {self.shapes}, as those of the background are"
-        require(found == self.shapes, name, found, expected)
+        hint = _PAD if self._is_longer_or_shorter(found) else ""
+        require(found == self.shapes, name, found, expected, hint)
         # -1 is not possible for arrays of 0 rows, and the sizes are known.
         flat = (a.reshape(len(a), n) for a, n in zip(arrays, self.sizes, strict=True))
         return [_cast(a, d, name) for a, d in zip(flat, self.dtypes, strict=True)]
@@ -118,6 +125,10 @@ class Inputs:
     def for_predict(self, x: Data) -> Data:
         """Rows as the user gave them, as far as Keras takes that."""
         return self._pairing.for_predict(given_rows(x, "x", self._pairing.declared))
+
+    def _is_longer_or_shorter(self, found: Sequence[tuple[int, ...]]) -> bool:
+        """Whether only first axes differ, those of steps."""
+        return [shape[1:] for shape in found] == [shape[1:] for shape in self.shapes]
 
     def _named(self, example: Data) -> list[str]:
         names = self._pairing.names

@@ -59,3 +59,17 @@ def test_fractions_are_no_whole_numbers():
     assert inputs.parts(np.array([[1.0, 3.0]]))[0].dtype == "int32"
     with pytest.raises(ValueError, match=r"`x` must be of int32.*1\.5"):
         inputs.parts(np.array([[1.0, 1.5]]))
+
+
+def test_sequences_of_another_length_are_to_be_padded():
+    tokens = keras.Input((None,), dtype="int32")
+    embedded = layers.Embedding(9, 2, mask_zero=True)(tokens)
+    inputs = Inputs(
+        keras.Model(tokens, layers.GlobalAveragePooling1D()(embedded)),
+        np.ones((2, 6), "int32"),
+    )
+    shorter = np.ones((1, 4), "int32")
+    with pytest.raises(ValueError, match=r"`x` must be.*\(6,\).*pad_sequences"):
+        inputs.parts(shorter)
+    padded = keras.utils.pad_sequences(shorter, maxlen=6, padding="post")
+    np.testing.assert_array_equal(inputs.parts(padded)[0], [[1, 1, 1, 1, 0, 0]])
