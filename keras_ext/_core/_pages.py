@@ -23,6 +23,7 @@ img{max-width:100%;height:auto;display:block}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:5px 10px;text-align:right;border-bottom:1px solid #eceef1}
 th{font-weight:600;color:#555}th:first-child,td:first-child{text-align:left}
+pre{background:#f4f5f7;border-radius:6px;padding:10px 14px;overflow-x:auto}
 footer{color:#888;font-size:13px}
 """
 

@@ -11,7 +11,7 @@ import optuna
 from keras_ext._core._checks import choice, require
 from keras_ext._core._extras import import_extra
 from keras_ext.tuner._objectives import cost_of, parts_of
-from keras_ext.tuner._optuna_space import Translation, translated
+from keras_ext.tuner._optuna_space import Translation, params_of, translated
 from keras_ext.tuner._oracle import Oracle
 
 _SAMPLERS = ("tpe", "cmaes", "nsga2", "nsga3", "qmc", "random")
@@ -129,7 +129,7 @@ class OptunaOracle(Oracle):
 
     def _asked_for(self, trial_id: str, values: dict[str, Any]) -> dict[str, Any]:
         """The answer with given values, of which the study knows."""
-        self._study.enqueue_trial(self._params(values)[0])
+        self._study.enqueue_trial(params_of(self.hyperparameters.space, values)[0])
         asked = self._study.ask()
         return self._running(trial_id, asked, self._suggested(asked))
 
@@ -149,20 +149,6 @@ class OptunaOracle(Oracle):
             if found.is_active(hp):
                 found.values[hp.name] = _suggest(asked, part)
         return found.values
-
-    def _params(self, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Values as those of Optuna, and their distributions."""
-        found = keras_tuner.HyperParameters()
-        params, distributions = {}, {}
-        for part in translated(self.hyperparameters.space):
-            hp = getattr(part, "hp", part)
-            found.merge([hp])
-            if hp.name in values and found.is_active(hp):
-                found.values[hp.name] = values[hp.name]
-                if isinstance(part, Translation):
-                    params[part.name] = part.to_optuna(values[hp.name])
-                    distributions[part.name] = part.distribution
-        return params, distributions
 
     def _ended(self, trial: Any) -> None:
         super()._ended(trial)
@@ -193,7 +179,9 @@ class OptunaOracle(Oracle):
         """Tells the study of a trial of an earlier process."""
         if values is None:
             return
-        params, distributions = self._params(trial.hyperparameters.values)
+        params, distributions = params_of(
+            self.hyperparameters.space, trial.hyperparameters.values
+        )
         self._study.add_trial(
             optuna.trial.create_trial(
                 params=params,

@@ -1,9 +1,10 @@
 """Hyperparameters of KerasTuner as distributions of Optuna, and their values."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras_tuner
 import optuna
 from keras_tuner.engine import hyperparameters as kinds
 
@@ -75,3 +76,20 @@ def translated(space: Sequence[Any]) -> list[Any]:
     return [
         hp if isinstance(hp, kinds.Fixed) else Translation(hp, space) for hp in space
     ]
+
+
+def params_of(
+    space: Sequence[Any], values: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Values as those of Optuna, and their distributions: of what is active alone."""
+    found = keras_tuner.HyperParameters()
+    params, distributions = {}, {}
+    for part in translated(space):
+        hp = getattr(part, "hp", part)
+        found.merge([hp])
+        if hp.name in values and found.is_active(hp):
+            found.values[hp.name] = values[hp.name]
+            if isinstance(part, Translation):
+                params[part.name] = part.to_optuna(values[hp.name])
+                distributions[part.name] = part.distribution
+    return params, distributions

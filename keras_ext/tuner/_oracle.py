@@ -1,7 +1,6 @@
 """The oracle of KerasTuner, repaired: which configurations are tried, which goes on."""
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +12,12 @@ from keras_ext._core._checks import checked_seed, flag, integer, number, require
 from keras_ext.tuner._draws import draw
 from keras_ext.tuner._objectives import cost_of, direction_of, objective_of, parts_of
 from keras_ext.tuner._pareto import front_numbers, rank_sums
-from keras_ext.tuner._queued_oracle import QueuedOracle
-from keras_ext.tuner._stored_oracle import ENDED
+from keras_ext.tuner._stored_oracle import ENDED, STOPPED
 from keras_ext.tuner._synchronized import synchronized
+from keras_ext.tuner._tolerant_oracle import TolerantOracle
 
 
-class Oracle(QueuedOracle):
+class Oracle(TolerantOracle):
     """Decides which configurations are tried, and when a trial is stopped.
 
     A `keras_tuner.Oracle`, and the base of those here. A subclass overrides
@@ -109,8 +108,6 @@ class Oracle(QueuedOracle):
         self.seed = self.seed if seed is None else seed  # KerasTuner takes 0 for None
         self.scheduler = _checked_scheduler(scheduler, self.objective)
         self.time_budget = number(time_budget, "time_budget", above=0, optional=True)
-        self._results: dict[str, tuple[float, int]] = {}
-        self._too_many_failed = ""
 
     def _random_values(self) -> dict[str, Any] | None:
         for attempt in range(self._max_collisions + 1):
@@ -143,12 +140,15 @@ class Oracle(QueuedOracle):
         trial = self.trials[trial_id]
         self._check_objective_found(metrics)
         self._record(trial, metrics, step)
+        self._show(trial, int(step))
         self._save_trial(trial)
         if self.scheduler is None or len(parts_of(self.objective)) > 1:
             return trial
         cost = cost_of(self.objective, float(metrics[self.objective.name]))
         if not self.scheduler.report(trial_id, int(step) + 1, cost):
             return trial
+        rule = type(self.scheduler).__name__
+        trial.message = f"{STOPPED} {int(step) + 1} epochs by {rule}."
         # The trial itself is running until it has ended, whoever reads its file.
         stopped = copy.copy(trial)
         stopped.status = "STOPPED"
@@ -190,23 +190,6 @@ class Oracle(QueuedOracle):
         if self.scheduler is not None:
             self.scheduler.rewind(trial_id, step)
 
-    def score_trial(self, trial: Any) -> None:
-        given = self._results.pop(trial.trial_id, None)
-        value, step = self._best_of(trial) if given is None else given
-        trial.score, trial.best_step = value, step
-        if not math.isfinite(value):
-            trial.message = f"The objective `{self.objective.name}` was {value}."
-            trial.score = math.nan  # by which the base knows that the trial is invalid
-
-    def _best_of(self, trial: Any) -> tuple[float, int]:
-        """The best value that was reported, and its step."""
-        seen = trial.metrics.get_history(self.objective.name)
-        values = [(float(np.mean(o.value)), o.step) for o in seen]
-        finite = [pair for pair in values if math.isfinite(pair[0])]
-        if not finite:
-            return values[-1] if values else (math.nan, 0)
-        return min(finite, key=lambda pair: cost_of(self.objective, pair[0]))
-
     @synchronized
     def end_trial(self, trial: Any) -> None:
         super().end_trial(trial)
@@ -214,34 +197,12 @@ class Oracle(QueuedOracle):
         if ended.status in ENDED:
             self._ended(ended)
         # Only now: the files and the list of running trials are in order.
-        if self._too_many_failed:
-            message, self._too_many_failed = self._too_many_failed, ""
-            raise RuntimeError(message)
+        self._raise_if_too_many_failed()
 
     def _ended(self, trial: Any) -> None:
         """For subclasses: a trial has ended for good, or is read from its file."""
         if self.scheduler is not None:
             self.scheduler.end(trial.trial_id)
-
-    def _check_consecutive_failures(self) -> None:
-        count, limit = 0, self.max_consecutive_failed_trials
-        trials = [self.trials[i] for i in self.end_order]
-        proven = any(trial.status == "COMPLETED" for trial in trials)
-        for trial in trials:
-            failed = trial.status == "FAILED"
-            count = count + 1 if failed else 0
-            # That some configurations diverge says something of the space alone.
-            count -= failed and proven and self._has_diverged(trial)
-        if count >= limit:
-            cause = trials[-1].message or ""
-            start = f"Number of consecutive failures exceeded the limit of {limit}.\n"
-            self._too_many_failed = start + cause
-
-    def _has_diverged(self, trial: Any) -> bool:
-        """Whether it ran to its end, and its objective was not finite."""
-        name = self.objective.name
-        reported = trial.metrics.exists(name)
-        return reported and not math.isfinite(self._best_of(trial)[0])
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
         if len(parts_of(self.objective)) == 1:

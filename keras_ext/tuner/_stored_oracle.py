@@ -10,8 +10,11 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial
 
 from keras_ext.tuner._project_files import read_json, write_json
+from keras_ext.tuner._synchronized import synchronized
 
 ENDED = ("COMPLETED", "FAILED")
+# The start of a message that says that a trial has ended well, and early.
+STOPPED = "Stopped after"
 
 
 class StoredOracle(keras_tuner.Oracle):
@@ -25,6 +28,8 @@ class StoredOracle(keras_tuner.Oracle):
         self.seed: Any
         self._began: float | None = None
         self._seconds_before = 0.0
+        self._since: dict[str, float] = {}
+        self._took: dict[str, float] = {}
 
     def seconds(self) -> float:
         """How long the search has taken, before an interruption and after."""
@@ -32,12 +37,49 @@ class StoredOracle(keras_tuner.Oracle):
         self._began = now if self._began is None else self._began
         return self._seconds_before + now - self._began
 
+    def seconds_of(self, trial_id: str) -> float | None:
+        """How long a trial has taken, or None if no file says so."""
+        now = time.monotonic()
+        since = self._since.get(trial_id)
+        if since is None:
+            return self._took.get(trial_id)
+        return self._took.get(trial_id, 0.0) + now - since
+
+    @synchronized
+    def create_trial(self, tuner_id: str) -> Any:
+        trial = super().create_trial(tuner_id)
+        if trial.status == "RUNNING":
+            trial.message = None  # of a run before this one
+            self._since.setdefault(trial.trial_id, time.monotonic())
+        return trial
+
+    @synchronized
+    def end_trial(self, trial: Any) -> None:
+        took = self.seconds_of(trial.trial_id)
+        self._since.pop(trial.trial_id, None)
+        self._took[trial.trial_id] = took or 0.0
+        # That it was stopped is known here, where the worker's copy has no word of it.
+        trial.message = trial.message or self.trials[trial.trial_id].message
+        super().end_trial(trial)
+
+    def watch(self, display: Any) -> None:
+        """Has another display show what happens than that of KerasTuner."""
+        self._display = display
+
+    def _show(self, trial: Any, step: int) -> None:
+        """Shows an epoch, if the display is one that shows epochs."""
+        on_report = getattr(self._display, "on_report", None)
+        if on_report is not None:
+            on_report(trial, step)
+
     def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "seconds": self.seconds()}
+        more = {"seconds": self.seconds(), "trial_seconds": self._took}
+        return {**super().get_state(), **more}
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         self._seconds_before = state.get("seconds", 0.0)
+        self._took = state.get("trial_seconds", {})
 
     def save(self) -> None:
         write_json(self._get_oracle_fname(), self.get_state())

@@ -17,15 +17,13 @@ from keras_ext._core._typing import Logs
 from keras_ext.tuner._objectives import parts_of
 from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._project_files import write_json
+from keras_ext.tuner._reporting_tuner import ReportingTuner
 from keras_ext.tuner._results import metrics_of
-from keras_ext.tuner._trial_backup import (
-    TrialBackup,
-    load_all,
-    remove_backup,
-)
+from keras_ext.tuner._tolerant_oracle import out_of_memory
+from keras_ext.tuner._trial_backup import TrialBackup, load_all, remove_backup
 
 
-class Tuner(keras_tuner.Tuner):
+class Tuner(ReportingTuner):
     """Runs trials: builds models, trains them, reports each epoch, and goes on.
 
     A `keras_tuner.Tuner`: `search`, `get_best_models` and `results_summary` are as
@@ -58,6 +56,10 @@ class Tuner(keras_tuner.Tuner):
         backup: Whether trials are saved after each epoch. If not, weights are saved
             only at epochs that are the best, and an interrupted trial begins anew.
             Defaults to `True`.
+        progress: Whether to show how far the search is, in place of what KerasTuner
+            prints: lines that change in a terminal (by rich, where it is installed) or
+            a notebook, else a line for each trial. `fit` is then told `verbose=0`.
+            Defaults to `False`.
         **kwargs: Other arguments of `keras_tuner.Tuner`: `max_model_size`,
             `optimizer`, `loss`, `metrics`, `distribution_strategy`, `tuner_id`.
 
@@ -97,12 +99,14 @@ class Tuner(keras_tuner.Tuner):
         overwrite: bool = False,
         executions_per_trial: int = 1,
         backup: bool = True,
+        progress: bool = False,
         **kwargs: Any,
     ) -> None:
         valid = isinstance(oracle, Oracle)
         require(valid, "oracle", oracle, "an oracle of kx.tuner")
         self._require_hypermodel(hypermodel)
         self.backup = flag(backup, "backup")
+        self.progress = flag(progress, "progress")
         self._stopped: str | None = None
         for name, value, kinds in (
             ("directory", directory, str | os.PathLike),
@@ -217,6 +221,13 @@ class Tuner(keras_tuner.Tuner):
             if answer.status == "STOPPED":
                 model.stop_training = True
                 self._stopped = trial.trial_id
+
+    def _try_run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
+        super()._try_run_and_update_trial(trial, *args, **kwargs)
+        cause = out_of_memory(trial.message or "")
+        if trial.status == "INVALID" and cause:
+            trial.status = "FAILED"  # once more would need as much
+            trial.message = f"{cause}\n{trial.message}"
 
     def _run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
         results = self.run_trial(trial, *args, **kwargs)

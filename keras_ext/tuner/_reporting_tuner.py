@@ -1,0 +1,83 @@
+"""The tuner of KerasTuner, and what a person sees of a search."""
+
+from typing import Any
+
+import keras_tuner
+
+from keras_ext.tuner._as_study import study_of
+from keras_ext.tuner._progress import Progress
+from keras_ext.tuner._records import frame_of
+from keras_ext.tuner._report import write_report
+
+
+class ReportingTuner(keras_tuner.Tuner):
+    """Shows a search while it runs, and tells of it when it has ended."""
+
+    progress = False
+
+    def search(self, *args: Any, **kwargs: Any) -> None:
+        if not self.progress or not hasattr(self.oracle, "watch"):
+            super().search(*args, **kwargs)
+            return
+        kwargs.setdefault("verbose", 0)
+        shown = Progress(self.oracle)
+        self.oracle.watch(shown)
+        shown.open()
+        try:
+            super().search(*args, **kwargs)
+        finally:
+            shown.close()
+
+    def report(
+        self, path: Any, *, title: str = "Search", max_trials: int = 200
+    ) -> None:
+        """Writes what was found as one HTML file, with everything in it.
+
+        The best trial, learning curves with those that were stopped, how many epochs
+        were saved, which hyperparameters matter (fANOVA of Optuna; PED-ANOVA where
+        scikit-learn is not installed), where each of them is good, parallel
+        coordinates, the Pareto front of several objectives, and a table of all trials
+        with the reasons why some have failed. It may be called while the search runs,
+        or on a search that was opened again.
+
+        Args:
+            path: Where to write it, such as `"report.html"`.
+            title: The title of the page. Defaults to `"Search"`.
+            max_trials: Integer >= 1, how many trials the table has. Defaults to `200`.
+
+        Raises:
+            ValueError: If an argument is not of this form, or no trial has a score yet.
+        """
+        write_report(self, path, title=title, max_trials=max_trials)
+
+    def to_dataframe(self) -> Any:
+        """The trials as a `pandas.DataFrame`, best first.
+
+        Returns:
+            A row for each trial: `trial`, `status` (`"completed"`, `"stopped"`,
+            `"failed"` or `"running"`), `score`, `best_epoch` and `epochs` (counted from
+            1), `seconds`, `reason`, the metrics at the epoch of the score as
+            `metric.val_loss`, the hyperparameters as `hp.width`.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        return frame_of(self.oracle)
+
+    def to_study(self, storage: Any = None, *, name: str = "search") -> Any:
+        """The trials as a study of Optuna, for its plots and its dashboard.
+
+        With a path, `optuna-dashboard PATH` opens it. A later call replaces it.
+
+        Args:
+            storage: The path of a journal file, the URL of a database, a storage of
+                Optuna, or None for a study in memory.
+            name: The name of the study. Defaults to `"search"`.
+
+        Returns:
+            An `optuna.Study`. Trials that were stopped are pruned there.
+
+        Raises:
+            ValueError: If an argument is none of these.
+        """
+        return study_of(self.oracle, storage=storage, name=name)
