@@ -22,7 +22,9 @@ from keras_ext import (
     tuner,
     uncertainty,
 )
+from keras_ext._fit._columns import show_in_progress_bar
 from keras_ext._fit._detach import detach
+from keras_ext._fit._plot_history import plot_history
 from keras_ext._fit._watch_trainings import watch_trainings
 from keras_ext._keras._backend import warn_unless_tensorflow
 from keras_ext._live._find_hyper_variables import hyper_variables
@@ -51,8 +53,10 @@ __all__ = [
     "layers",
     "make_live",
     "optimizers",
+    "plot_history",
     "regularizers",
     "schedules",
+    "show_in_progress_bar",
     "signals",
     "training",
     "tuner",

@@ -1,11 +1,14 @@
 """Callbacks that can be copied and pickled at any time."""
 
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import keras
 
-from keras_ext._core._typing import Record
+from keras_ext._core._checks import require
+from keras_ext._core._panels import Curve, draw_panels
+from keras_ext._core._typing import Figure, Record
 from keras_ext._fit._memory import memory_of, recall
 from keras_ext._live._live_attributes import LiveAttributes
 
@@ -24,6 +27,9 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
 
     # Attributes to save; those of base classes are added.
     remembered: ClassVar[tuple[str, ...]] = ()
+    # What it has added to the logs in the present or last `fit`: from name to a number
+    # for each epoch in which it did, and `"epoch"` to these, counted from 0.
+    logged: Record = MappingProxyType({})  # type: ignore[assignment]
 
     def get_state(self) -> Record:
         """Returns what has to be saved for a training to go on, between two epochs.
@@ -49,6 +55,31 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
         Args:
             epoch: Its number, from 0.
         """
+
+    def marks(self) -> dict[str, int]:
+        """What `plot` marks: from a word to the epoch, counted from 0."""
+        return {}
+
+    def plot(self) -> Figure:
+        """Draws what it has logged in the present or last `fit`, epoch by epoch.
+
+        Returns:
+            A figure of Matplotlib, which pyplot does not keep open.
+
+        Raises:
+            ValueError: If it has logged nothing yet.
+            ImportError: If Matplotlib is not installed.
+        """
+        hint = "It has logged nothing: pass it to a `fit` first."
+        require(bool(self.logged), "logged", {}, "those of an epoch or more", hint)
+        epochs = [epoch + 1 for epoch in self.logged["epoch"]]
+        panels = {
+            name: [Curve(epochs, values)]
+            for name, values in self.logged.items()
+            if name != "epoch"
+        }
+        marks = {text: epoch + 1 for text, epoch in self.marks().items()}
+        return draw_panels(panels, marks)
 
     def set_model(self, model: keras.Model) -> None:
         if "_lasting" not in vars(self):

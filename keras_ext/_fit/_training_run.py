@@ -1,5 +1,6 @@
 """What callbacks of this library do together in one training, and remember of it."""
 
+import functools
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from keras_ext._anatomy._linked_method import Method, link_method
 from keras_ext._core._checks import require
 from keras_ext._core._lines import say
 from keras_ext._core._typing import Record
+from keras_ext._fit._columns import Columns
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._packed import packed, unpacked
 from keras_ext._keras._model_runs import is_running
@@ -55,6 +57,7 @@ class TrainingRun:
         # While an epoch ends: its logs, and what lets each of them end it.
         self._logs: Any = None
         self._ends: list[Callable[[int, Any], None]] = []
+        self._columns = Columns(self.callbacks)
         # Lines that wait for the end of the epoch; None between the ends.
         self._lines: list[str] | None = None
         self._undo = ExitStack()
@@ -119,6 +122,7 @@ class TrainingRun:
             "live": [[kind, float(live)] for kind, live in _live_values(model)],
             "shared": {name: part.get_state() for name, part in shared.items()},
             "callbacks": {name: c.get_state() for name, c in self._named()},
+            "logged": {name: c.logged for name, c in self._named()},
         }
 
     def _named(self) -> Iterator[tuple[str, Any]]:
@@ -141,6 +145,7 @@ class TrainingRun:
         self.epoch = epoch
         if not self._has_begun:
             self._has_begun = True
+            self._columns.begin()
             memory = taken_memory(self._model(), epoch)
             if memory is not None:
                 self._go_on(memory)
@@ -159,6 +164,7 @@ class TrainingRun:
         for name, callback in self._named():
             if name in memory["callbacks"]:
                 callback.set_state(memory["callbacks"][name])
+                callback.logged = memory.get("logged", {}).get(name, {})
 
     # Ending an epoch.
 
@@ -173,14 +179,38 @@ class TrainingRun:
             stack.callback(self._say_lines)
             stack.callback(self._ends.clear)
             for callback in self.callbacks:
-                stack.callback(link_method(callback, "on_epoch_end", _once))
+                once = functools.partial(self._once, callback)
+                stack.callback(link_method(callback, "on_epoch_end", once))
                 self._ends.append(callback.on_epoch_end)
             # The list makes a dictionary of its own, which all of them write to.
             first = self.owner.callbacks[0]
             stack.callback(
                 link_method(first, "on_epoch_end", self._noting, outermost=True)
             )
+            for bar in self.owner.callbacks:
+                if isinstance(bar, keras.callbacks.ProgbarLogger):
+                    stack.callback(link_method(bar, "on_epoch_end", self._showing))
             yield
+
+    def _once(self, callback: Any, on_epoch_end: Method) -> Method:
+        """Ends an epoch early, or when the turn comes, and not again."""
+        done = False
+
+        def end_once(epoch: int, logs: Any = None) -> None:
+            nonlocal done
+            if not done:
+                done = True
+                before = dict(logs or {})
+                on_epoch_end(epoch, logs)
+                self._columns.add(callback, epoch, before, logs or {})
+
+        return end_once
+
+    def _showing(self, on_epoch_end: Method) -> Method:
+        def show(epoch: int, logs: Any = None) -> None:
+            on_epoch_end(epoch, self._columns.for_the_eye(logs))
+
+        return show
 
     def say(self, line: str) -> None:
         """Prints a line; while an epoch ends, below the last of the progress bar."""
@@ -205,19 +235,6 @@ class TrainingRun:
         """Lets all end the epoch that have not done so, if one ends."""
         for end in list(self._ends):
             end(self.epoch - 1, self._logs)
-
-
-def _once(on_epoch_end: Method) -> Method:
-    """Ends an epoch early, or when the turn comes, and not again."""
-    done = False
-
-    def end_once(epoch: int, logs: Any = None) -> None:
-        nonlocal done
-        if not done:
-            done = True
-            on_epoch_end(epoch, logs)
-
-    return end_once
 
 
 def _require_each_once(callbacks: Sequence[Any]) -> None:

@@ -12,9 +12,10 @@ from keras_ext import layers
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import flag, integer, number, require
+from keras_ext._core._panels import Curve, draw_panels
 from keras_ext._core._paths import joined
 from keras_ext._core._pattern import check_pattern, is_selected, require_some
-from keras_ext._core._typing import Data, Logs, Pattern, Record
+from keras_ext._core._typing import Data, Figure, Logs, Pattern, Record
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyperparameters import find_hyperparameters
@@ -33,6 +34,7 @@ from keras_ext.signals.losses._overfit_gap import OverfitGap
 
 # Below this rate, dropout is off; a logit cannot reach 0.
 _SMALLEST_RATE = 0.01
+_DOTTED = {"linestyle": ":", "color": "0.4"}
 
 
 class AdaptiveDropout(ScopedCallback):
@@ -97,8 +99,9 @@ class AdaptiveDropout(ScopedCallback):
     Attributes:
         decisions: What was decided in the present or last `fit`: a list with a
             dictionary for each epoch, with `"epoch"`, `"training_loss"`,
-            `"validation_loss"`, `"gap"`, `"change"` on the logit scale, and `"reason"`:
-            `"warm-up"`, `"frozen"`, `"underfit"`, `"validation improves"` or `"gap"`.
+            `"validation_loss"`, `"gap"`, `"change"` on the logit scale, `"rate"`, the
+            mean rate from then on, and `"reason"`: `"warm-up"`, `"frozen"`,
+            `"underfit"`, `"validation improves"` or `"gap"`.
             Epochs that `fit` does not validate are not in it.
 
     Raises:
@@ -255,6 +258,32 @@ class AdaptiveDropout(ScopedCallback):
         rates = f"{self._first_rate:.2f} -> {self._mean_rate():.2f}"
         return f"mean dropout rate {rates}; raised in {ups} epochs, lowered in {downs}"
 
+    def plot(self) -> Figure:
+        """Draws the losses, the gap and the mean rate over the epochs.
+
+        Returns:
+            A figure of Matplotlib, which pyplot does not keep open.
+
+        Raises:
+            ValueError: If nothing was decided yet.
+            ImportError: If Matplotlib is not installed.
+        """
+        hint = "Nothing was decided: pass the callback to a `fit` first."
+        decided = bool(self.decisions)
+        require(decided, "decisions", [], "those of an epoch or more", hint)
+        epochs = [row["epoch"] + 1 for row in self.decisions]
+
+        def curve(name: str, label: str | None = None) -> Curve:
+            return Curve(epochs, [row[name] for row in self.decisions], label)
+
+        losses = [curve(f"{kind}_loss", kind) for kind in ("training", "validation")]
+        target = Curve(epochs, [self.target_gap] * len(epochs), "target", _DOTTED)
+        gaps = [curve("gap"), *([] if self.controller is not None else [target])]
+        rates = Curve(epochs, [row["rate"] for row in self.decisions])
+        return draw_panels(
+            {"loss, without dropout": losses, "gap": gaps, "mean dropout rate": [rates]}
+        )
+
     def _mean_rate(self) -> float:
         return float(np.mean([float(rate) for rate in self._rates]))
 
@@ -272,6 +301,7 @@ class AdaptiveDropout(ScopedCallback):
                 "gap": gap,
                 "change": change,
                 "reason": reason,
+                "rate": self._mean_rate(),
             }
         )
         self._last_gap = gap

@@ -154,6 +154,9 @@ class StopWhen(CopyableCallback):
             # As a member of another combination it may have wanted to.
             self.stopped_epoch = self.stopped_by = None
 
+    def marks(self) -> dict[str, int]:
+        return {} if self.stopped_epoch is None else {"stopped": self.stopped_epoch}
+
     def _is_decided(self) -> bool:
         votes = sum(self._votes)
         needed = {

@@ -109,6 +109,12 @@ class StoppingCallback(CopyableCallback):
         if self.is_watched(epoch):
             self._decide(epoch, value)
 
+    def marks(self) -> dict[str, int]:
+        if self.stopped_epoch is None:
+            return {}
+        best = {"restored": self._best_epoch} if self.restore_best_weights else {}
+        return {"stopped": self.stopped_epoch, **best}
+
     def _decide(self, epoch: int, value: float | None) -> None:
         reason = self.verdict(value) if value is not None else None
         if value is not None:

@@ -474,6 +474,26 @@ def test_a_loop_without_fit_tells_the_validation_loss():
     kx.detach(model)
 
 
+def test_the_picture_has_the_losses_the_gap_and_the_rate():
+    callback = AdaptiveDropout(TRAIN, VALIDATION, target_gap=0.25)
+    with pytest.raises(ValueError, match="Nothing was decided"):
+        callback.plot()
+    callback.decisions = [
+        {
+            "epoch": epoch,
+            "training_loss": 0.5,
+            "validation_loss": 1.0,
+            "gap": 0.5,
+            "rate": 0.1 * epoch,
+        }
+        for epoch in range(2)
+    ]
+    losses, gap, rate = callback.plot().axes
+    assert [line.get_label() for line in losses.lines] == ["training", "validation"]
+    assert [set(line.get_ydata()) for line in gap.lines] == [{0.5}, {0.25}]
+    np.testing.assert_array_equal(rate.lines[0].get_xydata(), [[1, 0], [2, 0.1]])
+
+
 def test_a_controller_that_returns_no_number_is_an_error():
     model = make_model(keras.layers.Dropout(0.2))
     callback = AdaptiveDropout(**QUICK, controller=Scripted([float("nan")]))

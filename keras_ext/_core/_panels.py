@@ -1,0 +1,69 @@
+"""Curves over epochs, in panels."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras_ext._core._figures import new_figure, plain
+from keras_ext._core._typing import Figure
+
+_EXTRA = "telemetry"
+_MOST_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve.
+
+    Attributes:
+        epochs: The epochs, counted from 1 as the progress bar does.
+        values: A number for each.
+        label: What it shows; None if the title of the panel says so.
+        style: What else `Axes.plot` takes.
+    """
+
+    epochs: Sequence[int]
+    values: Sequence[float]
+    label: str | None = None
+    style: Mapping[str, Any] = field(default_factory=dict)
+
+
+def draw_panels(
+    panels: Mapping[str, Sequence[Curve]], marks: Mapping[str, int] | None = None
+) -> Figure:
+    """Draws a panel of curves for each title.
+
+    Args:
+        panels: From title to its curves.
+        marks: From text to the epoch that it is about, counted from 1.
+
+    Returns:
+        A figure that pyplot does not know.
+    """
+    columns = min(len(panels), _MOST_COLUMNS)
+    rows = math.ceil(len(panels) / columns)
+    size = (3.6 * columns, 2.8 * rows)
+    figure, grid = new_figure(rows, columns, extra=_EXTRA, size=size, squeeze=False)
+    places = list(grid.flat)
+    for axes, (title, curves) in zip(places, panels.items(), strict=False):
+        axes.set(title=plain(title), xlabel="epoch")
+        for curve in curves:
+            _draw(axes, curve)
+        for text, epoch in (marks or {}).items():
+            axes.axvline(epoch, color="0.4", linestyle=":", label=plain(text))
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize="small")
+    for axes in places[len(panels) :]:
+        axes.remove()
+    return figure
+
+
+def _draw(axes: Any, curve: Curve) -> None:
+    style = dict(curve.style)
+    if len(curve.values) == 1:
+        style.setdefault("marker", "o")  # a line of one point is not seen
+    if all(isinstance(value, int) for value in curve.values):
+        style.setdefault("drawstyle", "steps-mid")
+    label = None if curve.label is None else plain(curve.label)
+    axes.plot(curve.epochs, curve.values, label=label, **style)

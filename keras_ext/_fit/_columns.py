@@ -1,0 +1,111 @@
+"""What the callbacks of this library add to the logs of an epoch."""
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_ext._core._checks import is_integer
+from keras_ext._core._pattern import check_pattern, matches
+from keras_ext._core._typing import Pattern, Record
+from keras_ext._keras._progress_bar import for_progress_bar
+
+# Which of them the progress bar shows, for the whole process.
+_SHOWN: dict[str, Any] = {"columns": True}
+
+
+def show_in_progress_bar(columns: bool | Pattern = True) -> None:
+    """Chooses which columns of this library's callbacks `fit` prints.
+
+    A few callbacks log a dozen numbers, and the loss is hard to find between them. What
+    is not shown is logged nevertheless: `history` has it, and so has every callback
+    that reads the logs, such as `CSVLogger`, `TensorBoard` or `EarlyStopping`. What
+    Keras and others log is always shown. It holds for the whole process.
+
+    Args:
+        columns: `True` to show all, `False` to show none, or the ones to show: a
+            regular expression that is searched in the name, a list of them, or a
+            function of the name. Defaults to `True`.
+
+    Raises:
+        ValueError: If `columns` is nothing of this.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(0.1), "mse")
+        >>> kx.show_in_progress_bar(False)
+        >>> history = model.fit(
+        ...     np.ones((8, 2)),
+        ...     np.zeros((8, 1)),
+        ...     callbacks=[kx.callbacks.GradientMonitor()],
+        ...     verbose=2,
+        ... )
+        1/1 - ... - loss: ...
+        >>> sorted(history.history)[:3]
+        ['dead_fraction', 'gradient_confusion', 'gradient_cosine']
+        >>> kx.show_in_progress_bar()
+    """
+    if not isinstance(columns, bool):
+        check_pattern("columns", columns)
+    _SHOWN["columns"] = columns
+
+
+def _is_shown(name: str) -> bool:
+    columns = _SHOWN["columns"]
+    if isinstance(columns, bool) or columns is None:
+        return columns is not False
+    return matches(columns, name, name)
+
+
+class Columns:
+    """The columns that the callbacks of one training have added.
+
+    Args:
+        callbacks: The callbacks; each has an attribute `logged`, which is filled.
+    """
+
+    def __init__(self, callbacks: Sequence[Any]) -> None:
+        self._callbacks = callbacks
+        self._names: set[str] = set()
+
+    def begin(self) -> None:
+        """Forgets what an earlier training has logged."""
+        for callback in self._callbacks:
+            callback.logged = {}
+
+    def add(
+        self, callback: Any, epoch: int, before: Record, logs: Mapping[str, Any]
+    ) -> None:
+        """Notes what a callback has added to the logs.
+
+        Args:
+            callback: The callback.
+            epoch: The epoch that ends.
+            before: The logs before.
+            logs: The logs after.
+        """
+        new = {k: v for k, v in logs.items() if before.get(k, logs) is not v}
+        self._names |= new.keys()
+        numbers = {k: v for k, v in new.items() if np.ndim(v) == 0}
+        if numbers:
+            _append(callback.logged, {"epoch": epoch, **numbers})
+
+    def for_the_eye(self, logs: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What the progress bar is to show."""
+        kept = {
+            name: value
+            for name, value in (logs or {}).items()
+            if name not in self._names or _is_shown(name)
+        }
+        return for_progress_bar(kept)
+
+
+def _append(logged: MutableMapping[str, list[Any]], row: Record) -> None:
+    """Adds a row; a column that was not there before has NaN in those above."""
+    rows = len(logged.get("epoch", ()))
+    for name in dict.fromkeys([*logged, *row]):
+        value = row.get(name, float("nan"))
+        value = int(value) if is_integer(value) else float(value)
+        logged.setdefault(name, [float("nan")] * rows).append(value)

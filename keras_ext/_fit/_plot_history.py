@@ -1,0 +1,123 @@
+"""The picture of a training."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ext._core._checks import require
+from keras_ext._core._panels import Curve, draw_panels
+from keras_ext._core._pattern import check_pattern, is_selected
+from keras_ext._core._typing import Figure, Pattern, Record
+
+_VALIDATION = "val_"
+
+
+def plot_history(
+    history: Any, *, include: Pattern = None, exclude: Pattern = None
+) -> Figure:
+    """Draws what `fit` returns: a panel for each quantity, epoch by epoch.
+
+    A quantity and the same one on validation data are in one panel, the latter dashed.
+    Several trainings are drawn over one another.
+
+    Args:
+        history: What `fit` returns, its `history`, or a dictionary from the name of a
+            training to either of these.
+        include: Which quantities are drawn: a regular expression that is searched in
+            the name, a list of them, or a function of the name. None means all that are
+            numbers.
+        exclude: Which are not, in the same form. None means none.
+
+    Returns:
+        A figure of Matplotlib, which pyplot does not keep open.
+
+    Raises:
+        ValueError: If `history` is none of these, or nothing is left to be drawn.
+        ImportError: If Matplotlib is not installed.
+
+    Examples:
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse", metrics=["mae"])
+        >>> x, y = np.ones((8, 2)), np.ones((8, 1))
+        >>> history = model.fit(x, y, validation_split=0.5, epochs=3, verbose=0)
+        >>> figure = kx.plot_history(history)
+        >>> [axes.get_title() for axes in figure.axes]
+        ['loss', 'mae']
+    """
+    check_pattern("include", include)
+    check_pattern("exclude", exclude)
+    trainings = _trainings(history)
+    names = {name: None for _, columns, _ in trainings for name in columns}
+    chosen = [n for n in names if is_selected(n, include, exclude, n)]
+    hint = f"There is {sorted(names)}."
+    some = "such that some quantity is left"
+    require(bool(chosen), "include", include, some, hint)
+    panels: dict[str, list[Curve]] = {}
+    for name in chosen:
+        title = name.removeprefix(_VALIDATION)
+        title = title if title in chosen else name
+        panels.setdefault(title, []).extend(_curves(name, title, trainings))
+    return draw_panels(panels)
+
+
+_Training = tuple[str | None, dict[str, Sequence[Any]], Sequence[int]]
+
+
+def _trainings(history: Any) -> list[_Training]:
+    """The name, the columns of numbers, and the epochs of each training."""
+    expected = "what `fit` returns, its `history`, or a dictionary of them by name"
+    known = isinstance(history, Mapping | keras.callbacks.History)
+    require(known and _is_filled(history), "history", history, expected)
+    if not isinstance(history, Mapping) or _is_columns(history):
+        return [_training(None, history)]
+    fits = all(_is_columns(h) and isinstance(n, str) for n, h in history.items())
+    require(fits, "history", history, expected)
+    return [_training(name, one) for name, one in history.items()]
+
+
+def _is_filled(history: Any) -> bool:
+    return bool(history if isinstance(history, Mapping) else history.history)
+
+
+def _is_columns(history: Any) -> bool:
+    if isinstance(history, keras.callbacks.History):
+        return bool(history.history)
+    columns = isinstance(history, Mapping) and len(history) > 0
+    return columns and all(
+        isinstance(k, str) and isinstance(v, list) and len(v) > 0
+        for k, v in history.items()
+    )
+
+
+def _training(name: str | None, history: Any) -> _Training:
+    columns: Record = getattr(history, "history", history)
+    numbers = {k: v for k, v in columns.items() if all(map(_is_number, v))}
+    most = max((len(v) for v in numbers.values()), default=0)
+    epochs = list(getattr(history, "epoch", ())) or range(most)
+    return name, numbers, [int(epoch) + 1 for epoch in epochs]
+
+
+def _is_number(value: Any) -> bool:
+    return np.ndim(value) == 0 and isinstance(value, (int, float, np.number))
+
+
+def _curves(name: str, title: str, trainings: Sequence[_Training]) -> Iterator[Curve]:
+    validates = name != title
+    for i, (training, columns, epochs) in enumerate(trainings):
+        values = columns.get(name)
+        if values is None:
+            continue
+        label = training
+        if training is None and f"{_VALIDATION}{title}" in columns:
+            label = "validation" if validates else "training"
+        elif validates:
+            label = None  # dashed, in the color of its training
+        style = {"color": f"C{i}", "linestyle": "--" if validates else "-"}
+        # With `validation_freq` there are fewer: at the last epochs, evenly.
+        places = np.linspace(0, len(epochs), len(values) + 1)[1:] - 1
+        drawn = [epochs[int(p)] for p in np.maximum(np.ceil(places), 0)]
+        yield Curve(drawn, values, label, style)
