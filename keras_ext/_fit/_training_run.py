@@ -82,6 +82,7 @@ class TrainingRun:
         model = self._model()
         # Past Keras's attribute tracking.
         object.__setattr__(model, _RUN, self)
+        self._columns.begin()
         self._undo.callback(link_method(model, "save_own_variables", self._ending))
         self._undo.callback(track_along(model, self.write, self.read))
 
@@ -145,7 +146,6 @@ class TrainingRun:
         self.epoch = epoch
         if not self._has_begun:
             self._has_begun = True
-            self._columns.begin()
             memory = taken_memory(self._model(), epoch)
             if memory is not None:
                 self._go_on(memory)
