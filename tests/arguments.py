@@ -102,6 +102,7 @@ ALSO_FIT = {
         for name in ("Prune", "prune")
         for argument in ("m_by_n", "block_size")
     },
+    ("compression.ProjectedFeatures", "loss"): ("class", "function"),
     ("compression.size_report", "x"): ("None", "matrix"),
     ("compression.size_report", "y"): ("None",),
     ("compression.to_litert", "representative_data"): ("None",),
@@ -184,6 +185,13 @@ def _model():
         ],
         name="model",
     )
+    model.compile("sgd", "mse")
+    return model
+
+
+@functools.cache
+def _student():
+    model = keras.models.clone_model(_model())
     model.compile("sgd", "mse")
     return model
 
@@ -289,6 +297,18 @@ VALID = {
         "rows": [],
     },
     "compression.cluster": lambda: {"model": _model(), "k": 4},
+    "compression.distill": lambda: {
+        "teacher": _model(),
+        "student": _student(),
+        "x": _x(),
+    },
+    **{
+        f"compression.{name}": lambda: {
+            "teacher_layer_name": "conv",
+            "student_layer_name": "conv",
+        }
+        for name in ("AttentionTransfer", "ProjectedFeatures")
+    },
     "compression.low_rank": lambda: {"model": _model()},
     "compression.prune": lambda: {"model": _model(), "sparsity": 0.5},
     "compression.quantize_aware": lambda: {"model": _model()},

@@ -22,6 +22,11 @@ TREES = {
 # with any release: a new one is a decision, and gets a test that fails when it does.
 PRIVATE_NAMES = {
     "_keras/_data_adapter.py": {"keras.src.trainers"},
+    "_keras/_distiller.py": {
+        "_compile_metrics",
+        "_student_feature_extractor",
+        "_user_metrics",
+    },
     "_keras/_dropout_internals.py": {
         "_create_dropout_mask",
         "_dropout",

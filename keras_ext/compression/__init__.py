@@ -1,12 +1,16 @@
 """Smaller models: zeros in their weights, and what they are worth in a file."""
 
+from keras_ext.compression._attention_transfer import AttentionTransfer
 from keras_ext.compression._cluster import cluster
 from keras_ext.compression._constant_sparsity import ConstantSparsity
+from keras_ext.compression._decoupled_distillation import DecoupledDistillation
+from keras_ext.compression._distill import distill
 from keras_ext.compression._keep_clusters import KeepClusters
 from keras_ext.compression._keep_zeros import KeepZeros
 from keras_ext.compression._litert_file import LiteRTFile
 from keras_ext.compression._low_rank import low_rank
 from keras_ext.compression._polynomial_decay import PolynomialDecay
+from keras_ext.compression._projected_features import ProjectedFeatures
 from keras_ext.compression._prune import Prune
 from keras_ext.compression._prune_at_once import prune
 from keras_ext.compression._pruning_report import PruningReport
@@ -14,22 +18,28 @@ from keras_ext.compression._quantization_range import QuantizationRange
 from keras_ext.compression._quantize_aware import quantize_aware, strip_quantization
 from keras_ext.compression._rig_l import RigL
 from keras_ext.compression._size_report import SizeReport, size_report
+from keras_ext.compression._soft_targets import SoftTargets
 from keras_ext.compression._sparsity_schedule import SparsitySchedule
 from keras_ext.compression._to_litert import to_litert
 
 __all__ = [
+    "AttentionTransfer",
     "ConstantSparsity",
+    "DecoupledDistillation",
     "KeepClusters",
     "KeepZeros",
     "LiteRTFile",
     "PolynomialDecay",
+    "ProjectedFeatures",
     "Prune",
     "PruningReport",
     "QuantizationRange",
     "RigL",
     "SizeReport",
+    "SoftTargets",
     "SparsitySchedule",
     "cluster",
+    "distill",
     "low_rank",
     "prune",
     "quantize_aware",

@@ -1,0 +1,93 @@
+"""Keras's `Distiller`, which trains a student in one pass and leaves no trace of it.
+
+Keras runs a student a second time for the outputs of its layers, also with dropout and
+moving statistics while it validates; and leaves out the losses of regularizers.
+
+Private names: `_student_feature_extractor`, and of a compiled model the metrics that
+it was given, `_user_metrics` in `_compile_metrics`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_ext._core._checks import require
+from keras_ext._core._typing import Data, Tensor
+
+
+class OnePassDistiller(keras.distillation.Distiller):
+    """Trains a student with one pass of it for each step.
+
+    Distillation losses that have a method `see_batch` are told the labels and the
+    number of updates so far, those with a `projection` have it trained.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        projections = [getattr(x, "projection", None) for x in self.distillation_losses]
+        self.projections = [layer for layer in projections if layer is not None]
+        self._is_training = True
+        self._features: Any = None
+        # Both models are; callbacks look at the weights before the first step.
+        self.built = True
+
+    def compile_like(self, model: keras.Model) -> None:
+        """Compiles it as a model is, with an optimizer of its own."""
+        config = keras.optimizers.serialize(model.optimizer)
+        self.compile(
+            keras.optimizers.deserialize(config),
+            model.loss,
+            metrics=_metrics_of(model),
+            jit_compile=model.jit_compile,
+            run_eagerly=model.run_eagerly,
+            steps_per_execution=model.steps_per_execution,
+        )
+
+    def call(self, inputs: Data, training: bool | None = None, **kwargs: Any) -> Any:
+        if self._student_feature_extractor is None:
+            return super().call(inputs, training=training, **kwargs)
+        self._features = self._student_feature_extractor(inputs, training=training)
+        return self._features["final_output"]
+
+    def compute_loss(
+        self,
+        x: Data = None,
+        y: Data = None,
+        y_pred: Data = None,
+        sample_weight: Data = None,
+        training: bool = True,
+    ) -> Tensor:
+        hint = "Keras's Distiller would leave them out."
+        none = sample_weight is None
+        require(none, "sample_weight", sample_weight, "None in distillation", hint)
+        self._is_training = training
+        for loss in self.distillation_losses:
+            if hasattr(loss, "see_batch"):
+                loss.see_batch(y, self.optimizer.iterations)
+        total = super().compute_loss(x, y, y_pred, None, training)
+        others = self.student.losses
+        return keras.ops.add(total, sum(others)) if others else total
+
+    def _create_feature_extractor(self, model: keras.Model, names: list[str]) -> Any:
+        made = super()._create_feature_extractor(model, names)
+        if made is None or len(model.inputs) > 1:
+            return made
+        # Keras makes one of a list with one input, and warns when it gets no list.
+        return keras.Model(model.inputs[0], made.output, name=made.name)
+
+    def _extract_all_student_features(self, x: Data, y_pred: Data) -> Any:
+        if self._student_feature_extractor is None:
+            return {"final_output": y_pred}
+        if self._features is not None and self._features["final_output"] is y_pred:
+            return self._features
+        return self._student_feature_extractor(x, training=self._is_training)
+
+
+def _metrics_of(model: keras.Model) -> Sequence[Any] | None:
+    """What `compile` was given as metrics, in a list."""
+    metrics = getattr(getattr(model, "_compile_metrics", None), "_user_metrics", None)
+    if metrics is None or isinstance(metrics, list | tuple):
+        return metrics
+    require(not isinstance(metrics, dict), "metrics", metrics, "a list in distillation")
+    return [metrics]

@@ -1,0 +1,117 @@
+"""What models give for classes, before their last softmax."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ext._core._checks import require
+from keras_ext._core._typing import Layer, Tensor
+from keras_ext._keras._functional import is_functional
+
+# The smallest share whose logarithm is taken, above the smallest float32.
+_LEAST = 1e-37
+_HINT = "Say from_logits=True if the models end without a softmax, or False."
+
+
+class ClassScores:
+    """Finds the logits of a teacher and a student, however these end.
+
+    Args:
+        from_logits: True if both give logits, False if both give shares; None to look
+            at how each of them ends.
+    """
+
+    def __init__(self, from_logits: bool | None) -> None:
+        self._ends = _by_argument(from_logits)
+
+    def look_at(self, teacher: keras.Model, student: keras.Model, given: Any) -> None:
+        """Learns how the models end.
+
+        Args:
+            teacher: The one model.
+            student: The other model.
+            given: `from_logits` as it was given, which comes first.
+
+        Raises:
+            ValueError: If it cannot be known, or there are no classes.
+        """
+        models = (teacher, student)
+        if given is None:
+            self._ends = [_ends_of(m) for m in models]
+        elif getattr(teacher, "outputs", None):
+            self._ends = [_by_argument(given)[0] * len(m.outputs) for m in models]
+
+    def logits(self, outputs: Any, *, of: int) -> list[Tensor]:
+        """The logits of all outputs, in float32, the last axis being that of classes.
+
+        Args:
+            outputs: What a model gives.
+            of: 0 for the teacher, and 1 for the student.
+        """
+        tensors = keras.tree.flatten(outputs)
+        ends = self._ends[of]
+        ends = ends * len(tensors) if len(ends) == 1 else ends
+        return [_logits(t, end) for t, end in zip(tensors, ends, strict=True)]
+
+
+def _by_argument(from_logits: bool | None) -> list[list[str]]:
+    # Without models to look at, as Keras has it.
+    return [["softmax" if from_logits is False else ""]] * 2
+
+
+def _logits(outputs: Tensor, end: str) -> Tensor:
+    outputs = ops.cast(outputs, "float32")
+    if end == "sigmoid" or outputs.shape[-1] == 1:
+        # One number for two classes; the other one has a logit of zero.
+        if end in ("sigmoid", "softmax"):
+            others = ops.maximum(1.0 - outputs, _LEAST)
+            outputs = ops.log(ops.maximum(outputs, _LEAST)) - ops.log(others)
+        return ops.concatenate([ops.zeros_like(outputs), outputs], axis=-1)
+    # A softmax takes away a constant of each row, which another one adds again.
+    return ops.log(ops.maximum(outputs, _LEAST)) if end == "softmax" else outputs
+
+
+def _ends_of(model: keras.Model) -> list[str]:
+    """For each output `"softmax"`, `"sigmoid"` or `""` for neither."""
+    is_graph = isinstance(model, keras.Sequential) or is_functional(model)
+    known = is_graph and bool(getattr(model, "outputs", None))
+    rule = "True or False, since a model that is no graph does not say how it ends"
+    require(known, "from_logits", None, rule, _HINT)
+    ends = []
+    for tensor, last in zip(model.outputs, _last_ones(model), strict=True):
+        end = _end(last)
+        rule = "a model of classes; several outputs of sigmoids are questions of yes/no"
+        fits = not (end == "sigmoid" and tensor.shape[-1] != 1)
+        require(fits, "model", model.name, rule)
+        ends.append(end)
+    return ends
+
+
+def _last_ones(model: keras.Model) -> list[Layer]:
+    """What gives the outputs: layers, or operations."""
+    if isinstance(model, keras.Sequential):
+        return [model.layers[-1]]
+    found = {op.name: op for op in model.operations}
+    names = _names(model.get_config()["output_layers"])
+    return [found[name] for name in names]
+
+
+def _names(item: Any) -> list[str]:
+    """The names in `output_layers`: one `[name, node, tensor]`, or a structure."""
+    if isinstance(item, list | tuple) and item and isinstance(item[0], str):
+        return [item[0]]
+    if isinstance(item, dict):
+        # The order of `keras.tree`, and of `model.outputs`.
+        return [name for key in sorted(item) for name in _names(item[key])]
+    return [name for part in item for name in _names(part)]
+
+
+def _end(last: Any) -> str:
+    if isinstance(last, keras.Model) and getattr(last, "outputs", None):
+        return _ends_of(last)[0]
+    name = getattr(getattr(last, "activation", None), "__name__", "")
+    for end in ("softmax", "sigmoid"):
+        if name == end or type(last).__name__.lower() == end:
+            return end
+    return ""

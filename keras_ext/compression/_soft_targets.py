@@ -1,0 +1,100 @@
+"""A student that learns what a teacher gives to all classes."""
+
+from typing import Any, Self
+
+import keras
+
+from keras_ext._core._checks import number, require
+from keras_ext._core._typing import Config, Data, Tensor
+from keras_ext.compression._class_scores import ClassScores
+
+_Schedule = keras.optimizers.schedules.LearningRateSchedule
+
+
+@keras.saving.register_keras_serializable(package="keras_ext")
+class SoftTargets(keras.distillation.LogitsDistillation):
+    """Lets a student learn the shares that a teacher gives to all the classes.
+
+    It is `keras.distillation.LogitsDistillation`, the divergence of both shares at a
+    temperature times its square, and knows how models end: Keras takes the softmax of
+    a softmax where a model ends with one, without a word, and gives zero for a single
+    sigmoid. By default it takes no softmax at all, in Keras 3.15. Use it in `distill`,
+    or, without a schedule, in Keras's own `Distiller`.
+
+    Args:
+        temperature: Number > 0 that logits are divided by, or a schedule of it by the
+            number of updates, as Keras has them for learning rates. Large ones show
+            more of what is improbable. Defaults to `4.0`.
+        from_logits: Whether the models end without a softmax. None means to look.
+
+    Raises:
+        ValueError: If an argument is not of this form. When it is used, if it cannot be
+            known how a model ends.
+
+    Examples:
+        >>> import keras
+        >>> import keras_ext as kx
+        >>> falling = keras.optimizers.schedules.PolynomialDecay(8.0, 1000, 1.0)
+        >>> loss = kx.compression.SoftTargets(falling)
+
+    References:
+        - [Hinton et al., 2015](https://arxiv.org/abs/1503.02531)
+    """
+
+    def __init__(
+        self, temperature: Any = 4.0, *, from_logits: bool | None = None
+    ) -> None:
+        self.given_temperature = checked_temperature(temperature)
+        is_number = not isinstance(temperature, _Schedule)
+        # By its name, Keras takes it for a function and not for the class that it looks
+        # for, and then compares logits as if they were shares.
+        divergence = keras.losses.KLDivergence()
+        super().__init__(float(temperature) if is_number else 1.0, divergence)
+        self.from_logits = checked_from_logits(from_logits)
+        self._scores = ClassScores(from_logits)
+
+    def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
+        self._scores.look_at(teacher, student, self.from_logits)
+
+    def see_batch(self, labels: Data, step: Tensor) -> None:
+        """Takes the temperature of a step."""
+        if isinstance(self.given_temperature, _Schedule):
+            self.temperature = self.given_temperature(step)
+
+    def compute_loss(
+        self, teacher_outputs: Data, student_outputs: Data, **kwargs: Any
+    ) -> Tensor:
+        pairs = zip(
+            self._scores.logits(teacher_outputs, of=0),
+            self._scores.logits(student_outputs, of=1),
+            strict=True,
+        )
+        losses = [super(SoftTargets, self).compute_loss(*pair) for pair in pairs]
+        return keras.ops.sum(keras.ops.stack(losses))
+
+    def get_config(self) -> Config:
+        temperature = self.given_temperature
+        if isinstance(temperature, _Schedule):
+            temperature = keras.saving.serialize_keras_object(temperature)
+        return {"temperature": temperature, "from_logits": self.from_logits}
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        if isinstance(config["temperature"], dict):
+            schedule = keras.saving.deserialize_keras_object(config["temperature"])
+            config = {**config, "temperature": schedule}
+        return cls(**config)
+
+
+def checked_temperature(temperature: Any) -> Any:
+    """Checks a number, or a schedule of it."""
+    if not isinstance(temperature, _Schedule):
+        number(temperature, "temperature", above=0)
+    return temperature
+
+
+def checked_from_logits(from_logits: Any) -> bool | None:
+    """Checks whether it is True, False or None."""
+    valid = from_logits is None or isinstance(from_logits, bool)
+    require(valid, "from_logits", from_logits, "True, False or None")
+    return from_logits

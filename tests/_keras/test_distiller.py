@@ -1,0 +1,45 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_ext._keras._distiller import OnePassDistiller
+
+
+def model(units):
+    layers = [keras.Input((3,)), keras.layers.Dense(units, name="hidden")]
+    made = keras.Sequential([*layers, keras.layers.Dense(2, name="last")])
+    made.compile("sgd", "mse", metrics=["mae"], run_eagerly=True)
+    return made
+
+
+def test_runs_the_student_once_a_step_and_is_compiled_like_it(monkeypatch):
+    loss = keras.distillation.FeatureDistillation("mse", "hidden", "hidden")
+    student = model(4)
+    distiller = OnePassDistiller(model(4), student, loss)
+    distiller.compile_like(student)
+    assert distiller.run_eagerly
+    assert distiller.optimizer is not student.optimizer
+    calls = []
+    last = student.get_layer("last")
+    original = last.call
+    monkeypatch.setattr(last, "call", lambda x, **k: calls.append(1) or original(x))
+    x = np.ones((8, 3), "float32")
+    distiller.build_from_config({"input_shape": (8, 3)})
+    distiller.train_on_batch(x, x[:, :2])
+    calls.clear()
+    logs = distiller.train_on_batch(x, x[:, :2], return_dict=True)
+    assert len(calls) == 1
+    assert "mae" in logs
+
+
+def test_refuses_weights_of_samples_and_dictionaries_of_metrics():
+    loss = keras.distillation.LogitsDistillation()
+    student = model(4)
+    distiller = OnePassDistiller(model(4), student, loss)
+    distiller.compile_like(student)
+    x = np.ones((8, 3), "float32")
+    with pytest.raises(ValueError, match="`sample_weight` must be None in distill"):
+        distiller.train_on_batch(x, x[:, :2], sample_weight=np.ones(8))
+    student.compile("sgd", "mse", metrics={"last": "mae"})
+    with pytest.raises(ValueError, match="`metrics` must be a list in distillation"):
+        distiller.compile_like(student)

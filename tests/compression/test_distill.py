@@ -1,0 +1,152 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ext.compression import (
+    AttentionTransfer,
+    KeepZeros,
+    ProjectedFeatures,
+    distill,
+    prune,
+)
+
+layers = keras.layers
+LOSS = "sparse_categorical_crossentropy"
+
+
+def convnet(filters, *, dropout=0.0, regularizer=None):
+    inputs = keras.Input((4, 4, 1))
+    x = layers.Conv2D(
+        filters, 3, padding="same", kernel_regularizer=regularizer, name="conv"
+    )(inputs)
+    x = layers.BatchNormalization(momentum=0.5, name="norm")(x)
+    x = layers.Dropout(dropout)(layers.ReLU(name="relu")(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax", name="last")(x))
+    model.compile(
+        keras.optimizers.SGD(0.1), LOSS, metrics=["accuracy"], jit_compile=False
+    )
+    return model
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(32, 4, 4, 1)).astype("float32")
+    return {"x": x, "y": rng.integers(0, 3, 32)}
+
+
+def test_the_teacher_stays_as_it_was_and_the_student_learns(data):
+    keras.utils.set_random_seed(0)
+    teacher, student = convnet(8), convnet(2, dropout=0.1)
+    teacher.get_layer("norm").trainable = False
+    flags = [layer.trainable for layer in teacher.layers]
+    before, optimizer = teacher.get_weights(), student.optimizer
+    losses = [
+        ProjectedFeatures("conv", "conv"),
+        AttentionTransfer("relu", "relu"),
+    ]
+    given = dict(data, losses=losses, loss_weights=[1.0, 1000.0], verbose=0)
+    done = distill(teacher, student, **given, label_weight=0.1, epochs=8)
+    assert done.history["loss"][-1] < 0.9 * done.history["loss"][0]
+    assert "accuracy" in done.history
+    assert done.generations == [student]
+    assert [layer.trainable for layer in teacher.layers] == flags
+    assert len(teacher.trainable_variables) == 4
+    for a, b in zip(teacher.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # The student is what it was before, and goes on with its own optimizer.
+    assert student.optimizer is optimizer
+    assert int(optimizer.iterations) == 0
+    student.fit(**data, verbose=0)
+    # The map of the channels, 2 to 8, was trained along.
+    assert losses[0].projection.kernel.shape == (2, 8)
+
+
+def test_the_teacher_is_given_back_when_a_training_fails(data):
+    class Failing(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise RuntimeError("stopped")
+
+    teacher, student = convnet(4), convnet(2)
+    with pytest.raises(RuntimeError, match="stopped"):
+        distill(teacher, student, **data, callbacks=[Failing()], verbose=0)
+    assert all(layer.trainable for layer in teacher.layers)
+    assert all(v.trainable for v in teacher.get_layer("conv").weights)
+
+
+def test_validation_changes_nothing_and_regularizers_count(data):
+    """Keras trains statistics while it validates, and leaves regularizers out."""
+    keras.utils.set_random_seed(0)
+    teacher, student = convnet(4), convnet(2, regularizer="l2")
+    student.optimizer.learning_rate = 0.0
+    other = keras.models.clone_model(student)
+    other.compile(keras.optimizers.SGD(0.0), LOSS, jit_compile=False)
+    other.set_weights(student.get_weights())
+    options = {"losses": ProjectedFeatures("conv", "conv"), "batch_size": 32}
+    validation = (data["x"] + 1, data["y"])
+    done = distill(
+        teacher, student, **data, **options, validation_data=validation, verbose=0
+    )
+    distill(teacher, other, **data, **options, verbose=0)
+    for a, b in zip(student.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    parts = done.history["student_loss"][0], done.history["distillation_loss"][0]
+    penalty = 0.01 * float(np.sum(np.square(student.get_layer("conv").kernel)))
+    total = 0.5 * sum(parts) + penalty
+    np.testing.assert_allclose(done.history["loss"][0], total, rtol=1e-5)
+
+
+def test_each_generation_learns_from_the_one_before(data):
+    keras.utils.set_random_seed(0)
+    teacher, student = convnet(4), convnet(2)
+    given = dict(data, losses=ProjectedFeatures("conv", "conv"), verbose=0)
+    done = distill(teacher, student, **given, generations=2)
+    first, last = done.generations
+    assert last is student
+    assert first is not student
+    x = data["x"]
+    assert float(np.max(np.abs(first(x) - student(x)))) > 1e-3
+    # The names of its layers are those of the student.
+    assert given["losses"].teacher_layer_name == "conv"
+
+
+def test_keeps_the_zeros_of_a_student(data):
+    teacher, student = convnet(4), convnet(2)
+    prune(student, 0.5)
+    distill(teacher, student, **data, callbacks=[KeepZeros()], verbose=0)
+    assert np.mean(np.array(student.get_layer("conv").kernel) == 0) == 0.5
+
+
+def test_runs_with_xla_and_from_a_dataset(data):
+    keras.utils.set_random_seed(0)
+    teacher, student = convnet(4), convnet(2)
+    student.compile("adam", LOSS, jit_compile=True)
+    rows = tf.data.Dataset.from_tensor_slices(tuple(data.values())).batch(16)
+    done = distill(
+        teacher, student, x=rows, validation_data=rows, shuffle=False, verbose=0
+    )
+    assert np.isfinite(done.history["val_loss"][0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"losses": "kd"}, "`losses` must be a keras.distillation.DistillationLoss"),
+        ({"loss_weights": [1, 2]}, "`loss_weights` must be 1 numbers >= 0"),
+        ({"sample_weight": np.ones(32)}, "`sample_weight` must be None in distill"),
+        ({"label_weight": 2}, r"`label_weight` must be a number in \[0, 1\]"),
+    ],
+)
+def test_rejects_what_it_cannot_do(data, change, message):
+    with pytest.raises(ValueError, match=message):
+        distill(convnet(2), convnet(2), **data, **change)
+
+
+def test_rejects_models_that_share_weights_or_are_not_compiled(data):
+    model = convnet(2)
+    with pytest.raises(ValueError, match="weights of its own, without"):
+        distill(model, model, **data)
+    with pytest.raises(ValueError, match="`student` must be a compiled model"):
+        distill(model, keras.Model.from_config(model.get_config()), **data)
