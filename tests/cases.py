@@ -17,6 +17,7 @@ from keras_ext import gradients as g
 from keras_ext import layers as kl
 from keras_ext import optimizers as o
 from keras_ext._engine._pipeline_part import PipelinePart
+from keras_ext.training import Curvature
 from tests.thorough import MATRIX
 
 
@@ -287,6 +288,9 @@ class OptimizerCase:
     follows_rate: bool = True
     # Whether it may average the weights by itself, as `use_ema` says.
     averages: bool = True
+    # Whether a `LossScaleOptimizer` may stand around it; and callbacks that it needs.
+    may_be_scaled: bool = True
+    callbacks: Callable[[], list[Any]] = list
     # How much less exact it is in half precision than others.
     half: float = 1.0
     # Whose numbers it reproduces, by their name in `fixtures/optimizers.npz`, and of
@@ -396,6 +400,16 @@ OPTIMIZERS = {
         ),
     ],
     "LDoG": [OptimizerCase(_given(o.LDoG, initial_distance=1e-2), oracle="LDoG")],
+    "Momo": [
+        OptimizerCase(
+            _given(o.Momo, 0.1, weight_decay=0.1), oracle="Momo", may_be_scaled=False
+        ),
+        OptimizerCase(
+            _given(o.Momo, 0.1, lower_bound=-1.0, adapt_lower_bound=True),
+            oracle="Momo adapted",
+            may_be_scaled=False,
+        ),
+    ],
     "MuonConv": [
         OptimizerCase(
             _given(o.MuonConv, 0.01, rms=None, weight_decay=0.1),
@@ -449,6 +463,24 @@ OPTIMIZERS = {
             oracle="Shampoo",
             precision="float64",  # of roots of matrices that hardly have an inverse
         )
+    ],
+    "Sophia": [
+        OptimizerCase(
+            _given(
+                o.Sophia,
+                0.01,
+                estimator=estimator,
+                beta_1=0.9,
+                beta_2=0.8,
+                gamma=0.2,
+                update_every=1,
+                weight_decay=0.1,
+            ),
+            oracle=f"Sophia {estimator}",
+            callbacks=lambda: [Curvature()],
+            half=3.0,  # a sign decides where something moves to
+        )
+        for estimator in ("hutchinson", "gauss_newton_bartlett")
     ],
     "Yogi": [OptimizerCase(_given(o.Yogi, 0.01), oracle="Yogi")],
 }

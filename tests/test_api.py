@@ -84,6 +84,7 @@ SAVED_NAMES = {
     "keras_ext>LiveDropout",
     "keras_ext>Lookahead",
     "keras_ext>Mechanic",
+    "keras_ext>Momo",
     "keras_ext>MuonConv",
     "keras_ext>NormalizeByLayer",
     "keras_ext>NovoGrad",
@@ -109,6 +110,7 @@ SAVED_NAMES = {
     "keras_ext>SkipNonFinite",
     "keras_ext>SkipSpikes",
     "keras_ext>SoftTargets",
+    "keras_ext>Sophia",
     "keras_ext>SparseGroupLasso",
     "keras_ext>SparseGroupShrinkage",
     "keras_ext>SparseVariationalDense",
@@ -147,6 +149,7 @@ INSIDE = {
     "signals/losses/_slope_probe.py",
     "signals/machine/_peak_memory.py",
     "training/_attached_step.py",
+    "training/_drawn_loss.py",
     "training/_perturbed_weights.py",
     "uncertainty/_moments.py",
 }

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Optimizer, Tensor, Variable
+from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext._keras._optimizer_slots import built_variables
 from keras_ext._live._live_attributes import LiveAttributes
 
@@ -118,6 +119,10 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
 
     def scale_loss(self, loss: Tensor) -> Tensor:
         self.loss_is_scaled = True
+        # A LossScaleOptimizer does not pass on what it is shown.
+        for member in optimizer_family(self.scaler) if self.scaler else ():
+            if hasattr(type(member), "see_loss"):
+                member.see_loss(loss)
         return self.optimizer.scale_loss(loss)
 
     def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import keras
 from keras import ops
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Optimizer, Tensor
 from keras_ext._engine._forwarding_optimizer import ForwardingOptimizer
+from keras_ext._keras._optimizer_family import optimizer_family
 
 
 def unscaled(
@@ -37,3 +39,14 @@ def adapt_loss_scale(optimizer: ForwardingOptimizer, *, finite: bool) -> None:
     else:
         scale.assign(scale.value * 0.5)
         steps.assign(0)
+
+
+def present_scale(optimizer: Optimizer) -> Tensor | float:
+    """What the loss of the step will be multiplied by, without having it done.
+
+    `scale_loss` of an optimizer that accumulates takes note of being called.
+    """
+    for member in optimizer_family(optimizer):
+        if isinstance(member, keras.optimizers.LossScaleOptimizer):
+            return member.dynamic_scale.value if member.built else member.initial_scale
+    return getattr(optimizer, "loss_scale_factor", None) or 1.0

@@ -19,6 +19,7 @@ from keras_ext.optimizers._get import get
 from keras_ext.optimizers._lamb import LAMB
 from keras_ext.optimizers._lars import LARS
 from keras_ext.optimizers._ldog import LDoG
+from keras_ext.optimizers._momo import Momo
 from keras_ext.optimizers._muon_conv import MuonConv
 from keras_ext.optimizers._novograd import NovoGrad
 from keras_ext.optimizers._prodigy import Prodigy
@@ -26,6 +27,7 @@ from keras_ext.optimizers._radam import RAdam
 from keras_ext.optimizers._sgdw import SGDW
 from keras_ext.optimizers._shampoo import Shampoo
 from keras_ext.optimizers._soap import SOAP
+from keras_ext.optimizers._sophia import Sophia
 from keras_ext.optimizers._summary import OptimizerSummary, summary
 from keras_ext.optimizers._yogi import Yogi
 from keras_ext.optimizers.wrappers._admm import ADMM
@@ -54,6 +56,7 @@ __all__ = [
     "LDoG",
     "Lookahead",
     "Mechanic",
+    "Momo",
     "MuonConv",
     "NovoGrad",
     "OptimizerSummary",
@@ -64,6 +67,7 @@ __all__ = [
     "SOAP",
     "ScheduleFree",
     "Shampoo",
+    "Sophia",
     "Yogi",
     "compose",
     "fit_lbfgs",

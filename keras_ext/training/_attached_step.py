@@ -83,6 +83,16 @@ class AttachedStep:
         finally:
             self._of_thread.is_step, self._of_thread.perturbed = False, None
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The time of a pass that no objective has a part in, on this replica."""
+        was_step = getattr(self._of_thread, "is_step", False)
+        self._of_thread.is_step = False
+        try:
+            yield
+        finally:
+            self._of_thread.is_step = was_step
+
     def _around_train_step(self, step: Method) -> Method:
         def train_step(data: Data) -> Any:
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

@@ -12,8 +12,8 @@ from keras_ext._anatomy._trial import loss_of
 from keras_ext._core._checks import flag, number, require
 from keras_ext._core._typing import Data, Logs, Tensor, Variable
 from keras_ext._engine._local_updates import LocalUpdates
+from keras_ext._engine._loss_scaling import present_scale
 from keras_ext._keras import _replica
-from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext._keras._sparse_gradient import dense
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext.training._objective import Objective
@@ -111,7 +111,7 @@ class SharpnessAware(Objective):
         self, x: Data, y: Data, sample_weight: Data
     ) -> Sequence[tuple[Variable, Tensor]]:
         variables = _perturbable(self.model.trainable_variables)
-        scale = _loss_scale(self.model.optimizer)
+        scale = present_scale(self.model.optimizer)
         with tf.GradientTape() as tape:
             with silent_pass(self.model):
                 loss = loss_of(self.model, x, y, sample_weight, training=True)
@@ -168,14 +168,3 @@ def _size(variable: Variable) -> Tensor | None:
 
 def _times(gradient: Tensor, size: Tensor | None) -> Tensor:
     return gradient if size is None else gradient * size
-
-
-def _loss_scale(optimizer: Any) -> Tensor | float:
-    """What the loss of the step will be multiplied by, without having it done.
-
-    `scale_loss` of an optimizer that accumulates takes note of being called.
-    """
-    for member in optimizer_family(optimizer):
-        if isinstance(member, keras.optimizers.LossScaleOptimizer):
-            return member.dynamic_scale.value if member.built else member.initial_scale
-    return getattr(optimizer, "loss_scale_factor", None) or 1.0

@@ -1,9 +1,12 @@
 """Optimizers on one stream of gradients, that of the oracles."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ext._keras._optimizer_family import optimizer_family
 from tests.streams import FIXTURES, STREAM, WEIGHTS, variables_of
 
 # As in `fixtures/make_optimizers.py`.
@@ -18,6 +21,21 @@ ORACLES = list(dict.fromkeys(key.partition(":")[0] for key in _FILE.files))
 def oracle(name):
     """The weights after 1, 2, 5, ... updates, as others computed them."""
     return list(zip(*(_FILE[f"{name}: {weight}"] for weight in STREAM), strict=True))
+
+
+def show(optimizer, loss):
+    """Shows an optimizer what it wants to see beside the gradient, before `apply`."""
+    optimizer.scale_loss(loss)
+    for member in optimizer_family(optimizer):
+        if hasattr(type(member), "update_curvature"):
+            member.update_curvature(partial(curvatures, member))
+
+
+def curvatures(optimizer, weights):
+    """Those of the oracles: one kind of estimate is never negative."""
+    signed = [np.cos(np.arange(np.prod(w.shape))).reshape(w.shape) for w in weights]
+    is_signed = optimizer.estimator == "hutchinson"
+    return [tf.constant(np.float32(c if is_signed else abs(c))) for c in signed]
 
 
 class Run:
@@ -50,6 +68,8 @@ class Run:
                 context = tf.distribute.get_replica_context()
                 share = tf.gather(shares, context.replica_id_in_sync_group)
                 own = [tf.cast(share * g, dtype) for g in gradients]
+                loss = 3.0 + 0.01 * tf.add_n([tf.reduce_sum(g) for g in gradients])
+                show(self.optimizer, share * loss)
                 self.optimizer.apply(own, self.weights)
 
             strategy.run(apply)

@@ -11,7 +11,7 @@ import tensorflow as tf
 import keras_ext as kx
 from keras_ext.optimizers import GradientPipeline
 from tests.cases import OPTIMIZERS, matrix, parameters
-from tests.optimizers.streams import GRADIENTS, KEPT, ORACLES, Run, oracle
+from tests.optimizers.streams import GRADIENTS, KEPT, ORACLES, Run, oracle, show
 from tests.thorough import thorough_but
 
 # Not rules: what shapes the gradient of another optimizer.
@@ -206,13 +206,17 @@ def test_trains_a_model_and_goes_on_with_one_from_a_file(case, policy, tmp_path)
     keras.config.set_dtype_policy(policy)
     model = make_model()
     averages = {"use_ema": True, "ema_momentum": 0.5} if case.averages else {}
-    model.compile(case.make(**averages), "mse")
+    optimizer = case.make(**averages)
+    if not case.may_be_scaled:
+        optimizer = GradientPipeline(keras.optimizers.LossScaleOptimizer(optimizer))
+    model.compile(optimizer, "mse", auto_scale_loss=case.may_be_scaled)
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    assert scaled == (policy == "mixed_float16")
+    assert scaled == (policy == "mixed_float16" and case.may_be_scaled)
     start = model.get_weights()
     options = {"batch_size": 8, "shuffle": False, "verbose": 0}
     rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9)
     callbacks = [rates, *([keras.callbacks.SwapEMAWeights()] if averages else [])]
+    callbacks += case.callbacks()
     logs = model.fit(X, Y, epochs=3, callbacks=callbacks, **options).history
     assert logs["loss"][-1] < logs["loss"][0]
     assert logs["learning_rate"][-1] < logs["learning_rate"][0]
@@ -221,7 +225,7 @@ def test_trains_a_model_and_goes_on_with_one_from_a_file(case, policy, tmp_path)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     for one in (model, loaded):
-        one.fit(X, Y, **options)
+        one.fit(X, Y, callbacks=case.callbacks(), **options)
     assert_close(loaded.get_weights(), model.get_weights(), rtol=0, atol=0)
 
 
@@ -231,7 +235,10 @@ def test_its_shares_and_decay_may_be_live(case):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(case.make(), "mse", run_eagerly=True)
     kx.make_live(model)
-    model.fit(np.ones((2, 2)), np.ones((2, 1)), epochs=2, verbose=0)
+    callbacks = case.callbacks()
+    model.fit(
+        np.ones((2, 2)), np.ones((2, 1)), epochs=2, callbacks=callbacks, verbose=0
+    )
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
@@ -242,6 +249,10 @@ def test_a_sparse_gradient_counts_as_its_sum(case):
     rows = tf.IndexedSlices(
         tf.constant([[1.0, 2.0], [3.0, 4.0]]), tf.constant([1, 1]), tf.constant([3, 2])
     )
-    case.make().apply([rows], [table])
-    case.make().apply([tf.constant([[0.0, 0.0], [4.0, 6.0], [0.0, 0.0]])], [dense])
+    same = tf.constant([[0.0, 0.0], [4.0, 6.0], [0.0, 0.0]])
+    for gradient, weight in ((rows, table), (same, dense)):
+        optimizer = case.make()
+        optimizer.build([weight])
+        show(optimizer, 10.0)
+        optimizer.apply([gradient], [weight])
     assert_close([table], [dense])
