@@ -400,6 +400,20 @@ VALID = {
         ],
         lambda: {"hypermodel": _searched, "objective": "loss"},
     ),
+    "tuner.SpaceModel": lambda: {
+        "network": kx.tuner.spaces.mlp((2,), 1),
+        "optimization": kx.tuner.spaces.optimization(),
+    },
+    **{
+        f"tuner.spaces.{name}": lambda shape=shape: {"input_shape": shape, "outputs": 2}
+        for name, shape in (
+            ("convnet", (8, 8, 1)),
+            ("mlp", (4,)),
+            ("recurrent", (4, 2)),
+            ("transformer", (4, 2)),
+        )
+    },
+    "tuner.spaces.training": lambda: {"num_rows": 10},
     "tuner.Tuner": lambda: {
         "oracle": kx.tuner.OptunaOracle("loss"),
         "hypermodel": _searched,

@@ -18,6 +18,7 @@ MEMBERS = [getattr(keras_ext, name) for name in keras_ext.__all__]
 FAMILIES = [keras_ext, *filter(inspect.ismodule, MEMBERS)]
 FAMILIES.append(keras_ext.controllers.batch_size)
 FAMILIES.append(keras_ext.optimizers.operators)
+FAMILIES.append(keras_ext.tuner.spaces)
 FAMILIES += [getattr(keras_ext.explain, name) for name in ("maps", "metrics", "plots")]
 UNITS = [
     pytest.param(getattr(family, name), id=f"{family.__name__}.{name}")
@@ -155,7 +156,7 @@ INSIDE = {
 }
 # These have rooms for the house alone.
 WITH_ROOMS = {"callbacks", "compression", "data", "distribute", "explain", "keras_ext"}
-WITH_ROOMS |= {"tuner"}
+WITH_ROOMS |= {"tuner", "spaces"}
 WITH_ROOMS |= {"layers", "maps", "schedules"}
 
 

@@ -85,6 +85,7 @@ PRIVATE_NAMES = {
         "_get_tuner_fname",
         "_is_worker",
     },
+    "tuner/spaces/_asked.py": {"_conditions", "_get_name"},
 }
 # What no rule can tell from an ordinary name.
 NOT_UNDERSCORED = {"Functional", "reduce_per_replica"}

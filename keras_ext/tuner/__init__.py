@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from keras_ext._core._on_demand import on_demand
+from keras_ext.tuner import spaces
 
 if TYPE_CHECKING:
     from keras_ext.tuner._asha import ASHA
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from keras_ext.tuner._optuna_oracle import OptunaOracle
     from keras_ext.tuner._oracle import Oracle
     from keras_ext.tuner._random_search import RandomSearch
+    from keras_ext.tuner._space_model import SpaceModel
     from keras_ext.tuner._tuner import Tuner
 
 __all__ = [
@@ -26,7 +28,9 @@ __all__ = [
     "OptunaOracle",
     "Oracle",
     "RandomSearch",
+    "SpaceModel",
     "Tuner",
+    "spaces",
 ]
 
 __getattr__ = on_demand(__name__, __all__, extra="tuner")

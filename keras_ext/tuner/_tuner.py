@@ -137,7 +137,11 @@ class Tuner(ReportingTuner):
         require(valid, "hypermodel", given, expected)
 
     def _populate_initial_space(self) -> None:
-        if self.oracle.allow_new_entries:
+        if getattr(self.hypermodel, "is_declared", False):
+            hp = self.oracle.get_space()
+            self.hypermodel.declare_hyperparameters(hp)
+            self.oracle.update_space(hp)
+        elif self.oracle.allow_new_entries:
             super()._populate_initial_space()
 
     def on_search_begin(self) -> None:

@@ -1,0 +1,77 @@
+"""A space of models."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_ext._core._checks import is_integer, require
+from keras_ext.tuner.spaces._asked import Asked
+
+
+class Network:
+    """A function of `hp` that returns a model, and can declare what it asks for.
+
+    A subclass defines `name`, `_ask`, `_widths` and `_model`.
+    """
+
+    name: str
+
+    def declare(self, hp: Any) -> None:
+        """Declares all hyperparameters, those under conditions too."""
+        self._read(hp)
+
+    def __call__(self, hp: Any) -> keras.Model:
+        """Returns a model, which is not compiled."""
+        values = self._read(hp)
+        return self._model(values, self._widths(values))
+
+    def widths(self, hp: Any) -> list[int]:
+        """Returns the widths of the layers of the model, from first to last."""
+        return self._widths(self._read(hp))
+
+    def _read(self, hp: Any) -> dict[str, Any]:
+        with hp.name_scope(self.name):
+            return self._ask(Asked(hp))
+
+    def _ask(self, asked: Asked) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _widths(self, values: dict[str, Any]) -> list[int]:
+        raise NotImplementedError
+
+    def _model(self, values: dict[str, Any], widths: list[int]) -> keras.Model:
+        raise NotImplementedError
+
+
+def checked_shape(value: Any, ranks: Sequence[int], what: str) -> tuple[int, ...]:
+    """The shape of an input without the batch, as a tuple."""
+    valid = isinstance(value, list | tuple) and len(value) in ranks
+    valid = valid and all(is_integer(size) and size >= 1 for size in value)
+    require(valid, "input_shape", value, f"a tuple of integers >= 1, {what}")
+    return tuple(int(size) for size in value)
+
+
+def added(x: Any, y: Any, how: str, project: Any) -> Any:
+    """The output of a block, with its input added as it is, or through a map.
+
+    Args:
+        x: The input.
+        y: The output.
+        how: `"none"`, `"identity"` or `"projection"`.
+        project: A layer that maps the input, for the last.
+    """
+    if how == "none":
+        return y
+    return keras.layers.Add()([x if how == "identity" else project(x), y])
+
+
+def skips(residual: Any, shape: Sequence[float]) -> list[str]:
+    """How the input of each layer is added to its output; the first has no skip.
+
+    By the shape, not by the widths, which may be equal by chance of rounding: so the
+    number of parameters grows with the widths.
+    """
+    pairs = zip(shape, shape[1:], strict=False)
+    kinds = ["identity" if a == b else "projection" for a, b in pairs]
+    return ["none", *(kinds if residual else ["none"] * len(kinds))]

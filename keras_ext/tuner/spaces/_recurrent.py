@@ -1,0 +1,198 @@
+"""Recurrent networks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+
+from keras_ext._core._checks import integer
+from keras_ext.tuner.spaces._asked import Asked, flags, integer_span, words
+from keras_ext.tuner.spaces._blocks import (
+    Blocks,
+    checked_activation,
+    dropped,
+    normalized,
+    num_normalization,
+)
+from keras_ext.tuner.spaces._mlp import Flags, Integers, Numbers, Words
+from keras_ext.tuner.spaces._network import Network, added, skips
+from keras_ext.tuner.spaces._tokens import checked_sequence
+from keras_ext.tuner.spaces._widths import Widths, profile, resolved
+
+_CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+_POOLED = {
+    "mean": keras.layers.GlobalAveragePooling1D,
+    "max": keras.layers.GlobalMaxPooling1D,
+}
+
+
+def recurrent(  # noqa: PLR0913 - what a network can be
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    vocabulary: int | None = None,
+    cell: Words = ("lstm", "gru"),
+    bidirectional: Flags = (False, True),
+    pooling: Words = "last",
+    depth: Integers = (1, 2),
+    widths: Words = "equal",
+    width: Integers = (16, 256),
+    ratio: Numbers = (1.5, 8.0),
+    parameter_budget: Integers | None = None,
+    initializer: Words = "glorot_uniform",
+    normalization: Words = ("none", "layer"),
+    residual: Flags = False,
+    dropout: Words = ("none", "plain"),
+    dropout_rate: Numbers = (0.05, 0.5),
+    output_activation: str | None = None,
+) -> Network:
+    """The space of recurrent networks, for sequences of features or of tokens.
+
+    A layer is a cell over all steps, in both directions if `bidirectional`, then
+    normalization and dropout. Activations are those of the cells, which fast kernels
+    need. `widths`, `width`, `ratio` and `parameter_budget` say how many units a layer
+    has in each direction, as in `keras_ext.tuner.spaces.mlp`. Tokens are embedded as
+    vectors of as many numbers as the first layer has units. All steps count: a sequence
+    that is padded is read with its padding.
+
+    Args:
+        input_shape: `(steps, features)`, or `(steps,)` with a `vocabulary`.
+        outputs: Integer >= 1, the number of outputs.
+        vocabulary: Integer >= 1, how many tokens there are. None means that the input
+            are features.
+        cell: `"lstm"`, `"gru"` or both. Defaults to `("lstm", "gru")`.
+        bidirectional: True, False or both. Defaults to `(False, True)`.
+        pooling: One or several of `"last"`, the output of the last step, `"mean"` and
+            `"max"` over all steps. Defaults to `"last"`.
+        depth: Integer >= 1 or a pair, the number of layers. Defaults to `(1, 2)`.
+        widths: One or several of `"equal"`, `"decreasing"`, `"increasing"`,
+            `"bottleneck"`, `"diamond"` and `"free"`. Defaults to `"equal"`.
+        width: Integer >= 1 or a pair, the units of the widest layer; it is not used
+            with a budget. Defaults to `(16, 256)`.
+        ratio: Number > 1 or a pair, how many times as wide the widest layer is as the
+            narrowest. Defaults to `(1.5, 8.0)`.
+        parameter_budget: Integer >= 1 or a pair, the largest number of trainable
+            parameters. None means that `width` says how wide.
+        initializer: One or several initializers of the kernels by their names in Keras.
+            Defaults to `"glorot_uniform"`.
+        normalization: One or several of `"none"`, `"batch"`, `"layer"` and `"rms"`.
+            Defaults to `("none", "layer")`.
+        residual: True, False or both: whether the input of a layer is added to its
+            output, from the second on; with `"last"`, up to the last but one. Defaults
+            to `False`.
+        dropout: One or several, as in `mlp`. Defaults to `("none", "plain")`.
+        dropout_rate: Number in (0, 0.9] or a pair. Defaults to `(0.05, 0.5)`.
+        output_activation: The activation of the outputs. None means none: logits.
+
+    Returns:
+        A function of `hp` that returns a model, as that of `mlp`. The names of its
+        hyperparameters begin with `recurrent/`.
+
+    Raises:
+        ValueError: If an argument is out of range, or when a model is built, if the
+            narrowest one is larger than the budget.
+
+    Examples:
+        >>> import keras_tuner
+        >>> import keras_ext as kx
+        >>> space = kx.tuner.spaces.recurrent(
+        ...     (20, 3), 2, cell="gru", bidirectional=False, parameter_budget=5_000
+        ... )
+        >>> space.widths(keras_tuner.HyperParameters())
+        [38]
+    """
+    shape, vocabulary = checked_sequence(input_shape, vocabulary)
+    return Recurrent(
+        shape,
+        integer(outputs, "outputs", low=1),
+        vocabulary,
+        words(cell, "cell", tuple(_CELLS)),
+        flags(bidirectional, "bidirectional"),
+        words(pooling, "pooling", ("last", *_POOLED)),
+        integer_span(depth, "depth"),
+        Widths.checked(widths, width, ratio, parameter_budget),
+        Blocks.checked("tanh", initializer, normalization, dropout, dropout_rate),
+        flags(residual, "residual"),
+        checked_activation(output_activation),
+    )
+
+
+@dataclass(frozen=True)
+class Recurrent(Network):
+    """See `recurrent`."""
+
+    input_shape: tuple[int, ...]
+    outputs: int
+    vocabulary: int | None
+    cell: tuple[str, ...]
+    bidirectional: tuple[bool, ...]
+    pooling: tuple[str, ...]
+    depth: tuple[int, int]
+    shapes: Widths
+    blocks: Blocks
+    residual: tuple[bool, ...]
+    output_activation: Any
+    name = "recurrent"
+
+    def __post_init__(self) -> None:
+        self.blocks.require_residual(self.residual)
+
+    def _ask(self, asked: Asked) -> dict[str, Any]:
+        values = {
+            "depth": asked.integer("depth", self.depth),
+            "cell": asked.choice("cell", self.cell),
+            "bidirectional": asked.choice("bidirectional", self.bidirectional),
+            "pooling": asked.choice("pooling", self.pooling),
+            **self.blocks.ask(asked),
+        }
+        with asked.when("depth", range(2, self.depth[1] + 1)):
+            values["residual"] = asked.choice("residual", self.residual)
+        return {**values, **self.shapes.ask(asked, "depth", self.depth[1])}
+
+    def _skips(self, values: dict[str, Any]) -> list[str]:
+        how = skips(values["residual"], profile(values, values["depth"]))
+        # There are no steps to add to.
+        return [*how[:-1], "none"] if values["pooling"] == "last" else how
+
+    def _widths(self, values: dict[str, Any]) -> list[int]:
+        shape = profile(values, values["depth"])
+        count = partial(self._count, values)
+        return resolved(values, shape, count, extra=not values["residual"])
+
+    def _count(self, values: dict[str, Any], widths: list[int]) -> int:
+        before, total = self.input_shape[-1], 0
+        if self.vocabulary:
+            before, total = widths[0], self.vocabulary * widths[0]
+        sides = 2 if values["bidirectional"] else 1
+        for width, skip in zip(widths, self._skips(values), strict=True):
+            gates, biases = (4, 1) if values["cell"] == "lstm" else (3, 2)
+            total += sides * gates * width * (before + width + biases)
+            total += num_normalization(values["normalization"], sides * width)
+            total += before * sides * width * (skip == "projection")
+            before = sides * width
+        return total + (before + 1) * self.outputs
+
+    def _model(self, values: dict[str, Any], widths: list[int]) -> keras.Model:
+        kind = "int32" if self.vocabulary else None
+        x = inputs = keras.Input(self.input_shape, dtype=kind)
+        if self.vocabulary:
+            x = keras.layers.Embedding(self.vocabulary, widths[0])(x)
+        layers = zip(widths, self._skips(values), strict=True)
+        for i, (width, skip) in enumerate(layers):
+            goes_on = i < len(widths) - 1 or values["pooling"] != "last"
+            cell = _CELLS[values["cell"]](
+                width,
+                return_sequences=goes_on,
+                kernel_initializer=values["initializer"],
+            )
+            wide = 2 * width if values["bidirectional"] else width
+            if values["bidirectional"]:
+                cell = keras.layers.Bidirectional(cell)
+            y = dropped(normalized(cell(x), values["normalization"]), values)
+            x = added(x, y, skip, keras.layers.Dense(wide, use_bias=False))
+        if values["pooling"] != "last":
+            x = _POOLED[values["pooling"]]()(x)
+        outputs = keras.layers.Dense(self.outputs, self.output_activation)(x)
+        return keras.Model(inputs, outputs, name=self.name)

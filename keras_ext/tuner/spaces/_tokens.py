@@ -1,0 +1,35 @@
+"""What networks of sequences begin with."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ext._core._checks import integer
+from keras_ext.tuner.spaces._network import checked_shape
+
+
+def checked_sequence(
+    input_shape: Any, vocabulary: Any
+) -> tuple[tuple[int, ...], int | None]:
+    """The shape of a sequence, of features or of tokens, and how many of these."""
+    vocabulary = integer(vocabulary, "vocabulary", low=1, optional=True)
+    ranks = (1,) if vocabulary else (2,)
+    what = "as (steps,) with a `vocabulary`" if vocabulary else "as (steps, features)"
+    return checked_shape(input_shape, ranks, what), vocabulary
+
+
+def positions(steps: int, width: int) -> Any:
+    """Sines and cosines that tell where in a sequence a step is, of Vaswani et al."""
+    places = np.arange(steps)[:, None]
+    rates = 10_000 ** (-2 * np.arange(math.ceil(width / 2)) / width)
+    angles = places * rates
+    both = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+    return both.reshape(steps, -1)[:, :width].astype("float32")
+
+
+def patches(inputs: Any, width: int, size: int) -> Any:
+    """Squares of an image, each as a vector, one after the other."""
+    x = keras.layers.Conv2D(width, size, strides=size)(inputs)
+    return keras.layers.Reshape((-1, width))(x)

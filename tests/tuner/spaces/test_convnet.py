@@ -1,0 +1,45 @@
+"""Convolutional networks, and how many parameters they have."""
+
+import numpy as np
+import pytest
+
+from keras_ext.tuner.spaces import convnet
+from tests.thorough import thorough_but
+
+
+def everything(shape):
+    return convnet(
+        shape,
+        3,
+        stages=(1, 3),
+        blocks=(1, 2),
+        kernel_size=(1, 4),
+        convolution=["plain", "separable"],
+        widths=["equal", "increasing", "free"],
+        parameter_budget=4000,
+        normalization=["none", "batch", "layer", "rms"],
+        residual=[False, True],
+        dropout=["none", "plain", "spatial", "drop_block"],
+    )
+
+
+@pytest.mark.parametrize("seed", thorough_but(range(3), range(20)))
+def test_parameters_are_within_the_budget_and_counted_right(seed, drawn, num_trained):
+    shape = (8, 9, 2) if seed % 2 else (16, 2)
+    space = everything(shape)
+    hp = drawn(space, seed)
+    model, values = space(hp), space._read(hp)
+    assert values["kernel_size"] in (1, 3)
+    widths = space.widths(hp)
+    assert space._count(values, widths) == num_trained(model) <= 4000
+    assert space._count(values, [w + 1 for w in widths]) > 4000
+    assert model(np.ones((2, *shape), "float32"), training=True).shape == (2, 3)
+
+
+def test_arguments_are_checked():
+    with pytest.raises(ValueError, match="`stages` must be at most 3 for an input"):
+        convnet((4, 8, 1), 2, stages=4)
+    with pytest.raises(ValueError, match="`kernel_size` must be odd, or a pair"):
+        convnet((8, 8, 1), 2, kernel_size=4)
+    with pytest.raises(ValueError, match="`input_shape` must be a tuple of integers"):
+        convnet((8, 8, 8, 1), 2)
