@@ -83,7 +83,8 @@ class SpaceModel(keras_tuner.HyperModel):
         return hasattr(self.network, "declare")
 
     def declare_hyperparameters(self, hp: Any) -> None:
-        for space in (self.network, self.optimization, self.training):
+        spaces: tuple[Any, ...] = (self.network, self.optimization, self.training)
+        for space in spaces:
             if hasattr(space, "declare"):
                 space.declare(hp)
 

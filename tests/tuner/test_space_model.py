@@ -6,6 +6,7 @@ import pytest
 
 import keras_ext as kx
 from keras_ext.tuner import spaces
+from tests.thorough import LONG
 
 
 def space_model(**training):
@@ -47,6 +48,7 @@ def test_no_model_is_built_before_the_first_trial():
     assert {hp.name for hp in builds[0].space} == names
 
 
+@pytest.mark.thorough(LONG)
 def test_trains_with_what_was_drawn(data):
     """Also where the statistics of batch normalization are of other weights."""
     search = kx.tuner.RandomSearch(space_model(), "loss", 2, seed=1)

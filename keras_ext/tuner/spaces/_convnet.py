@@ -17,7 +17,13 @@ from keras_ext.tuner.spaces._blocks import (
     initializer,
     num_normalization,
 )
-from keras_ext.tuner.spaces._mlp import Flags, Integers, Numbers, Words
+from keras_ext.tuner.spaces._mlp import (
+    Activation,
+    Flags,
+    Integers,
+    Numbers,
+    Words,
+)
 from keras_ext.tuner.spaces._network import Network, added, checked_shape, skips
 from keras_ext.tuner.spaces._widths import Widths, profile, resolved
 
@@ -40,7 +46,7 @@ def convnet(  # noqa: PLR0913 - what a network can be
     residual: Flags = (False, True),
     dropout: Words = ("none", "spatial"),
     dropout_rate: Numbers = (0.05, 0.5),
-    output_activation: str | None = None,
+    output_activation: Activation = None,
 ) -> Network:
     """The space of convolutional networks, for images and for sequences.
 
@@ -142,7 +148,7 @@ class Convnet(Network):
     shapes: Widths
     blocks: Blocks
     residual: tuple[bool, ...]
-    output_activation: Any
+    output_activation: Activation
     name = "convnet"
 
     def __post_init__(self) -> None:

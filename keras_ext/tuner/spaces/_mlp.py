@@ -1,6 +1,6 @@
 """Perceptrons."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from keras_ext.tuner.spaces._blocks import (
 from keras_ext.tuner.spaces._network import Network, added, checked_shape, skips
 from keras_ext.tuner.spaces._widths import Widths, profile, resolved
 
+Activation = str | Callable[[Any], Any] | None
 Words = str | Sequence[str]
 Integers = int | Sequence[int]
 Numbers = float | Sequence[float]
@@ -40,7 +41,7 @@ def mlp(  # noqa: PLR0913 - what a network can be
     residual: Flags = False,
     dropout: Words = ("none", "plain"),
     dropout_rate: Numbers = (0.05, 0.5),
-    output_activation: str | None = None,
+    output_activation: Activation = None,
 ) -> Network:
     """The space of perceptrons: how deep, how wide, and what between the layers.
 
@@ -141,7 +142,7 @@ class MLP(Network):
     shapes: Widths
     blocks: Blocks
     residual: tuple[bool, ...]
-    output_activation: Any
+    output_activation: Activation
     name = "mlp"
 
     def __post_init__(self) -> None:

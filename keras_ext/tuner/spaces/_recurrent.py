@@ -16,7 +16,13 @@ from keras_ext.tuner.spaces._blocks import (
     normalized,
     num_normalization,
 )
-from keras_ext.tuner.spaces._mlp import Flags, Integers, Numbers, Words
+from keras_ext.tuner.spaces._mlp import (
+    Activation,
+    Flags,
+    Integers,
+    Numbers,
+    Words,
+)
 from keras_ext.tuner.spaces._network import Network, added, skips
 from keras_ext.tuner.spaces._tokens import checked_sequence
 from keras_ext.tuner.spaces._widths import Widths, profile, resolved
@@ -46,7 +52,7 @@ def recurrent(  # noqa: PLR0913 - what a network can be
     residual: Flags = False,
     dropout: Words = ("none", "plain"),
     dropout_rate: Numbers = (0.05, 0.5),
-    output_activation: str | None = None,
+    output_activation: Activation = None,
 ) -> Network:
     """The space of recurrent networks, for sequences of features or of tokens.
 
@@ -133,7 +139,7 @@ class Recurrent(Network):
     shapes: Widths
     blocks: Blocks
     residual: tuple[bool, ...]
-    output_activation: Any
+    output_activation: Activation
     name = "recurrent"
 
     def __post_init__(self) -> None:

@@ -17,7 +17,13 @@ from keras_ext.tuner.spaces._blocks import (
     normalized,
     num_normalization,
 )
-from keras_ext.tuner.spaces._mlp import Flags, Integers, Numbers, Words
+from keras_ext.tuner.spaces._mlp import (
+    Activation,
+    Flags,
+    Integers,
+    Numbers,
+    Words,
+)
 from keras_ext.tuner.spaces._network import Network, checked_shape
 from keras_ext.tuner.spaces._tokens import checked_sequence, patches, positions
 from keras_ext.tuner.spaces._widths import Widths, resolved
@@ -40,7 +46,7 @@ def transformer(  # noqa: PLR0913 - what a network can be
     normalization: Words = ("layer", "rms"),
     dropout: Words = ("none", "plain"),
     dropout_rate: Numbers = (0.05, 0.5),
-    output_activation: str | None = None,
+    output_activation: Activation = None,
 ) -> Network:
     """The space of transformers, for sequences of features or tokens, and for images.
 
@@ -141,7 +147,7 @@ class Transformer(Network):
     feedforward: tuple[int, int]
     blocks: Blocks
     norm_first: tuple[bool, ...]
-    output_activation: Any
+    output_activation: Activation
     name = "transformer"
 
     def _ask(self, asked: Asked) -> dict[str, Any]:
