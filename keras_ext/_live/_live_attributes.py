@@ -3,11 +3,12 @@
 from typing import Any
 
 from keras_ext._core._checks import require
+from keras_ext._core._described import Described
 from keras_ext._core._typing import Variable
 from keras_ext._live._hyper_variable import HyperVariable
 
 
-class LiveAttributes:
+class LiveAttributes(Described):
     """Makes assigning a number to an attribute set the `HyperVariable` in it.
 
     Without it, `layer.rate = 0.3` replaces the `HyperVariable` by a number that no

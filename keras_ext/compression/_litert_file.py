@@ -11,11 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import require
+from keras_ext._core._described import Described
 from keras_ext._core._extras import import_extra
 from keras_ext._core._typing import Data
 
 
-class LiteRTFile:
+class LiteRTFile(Described):
     """A `.tflite` file, as an interpreter runs it on this machine.
 
     What the file takes and gives in integers is taken and given as floats here. It is

@@ -3,10 +3,11 @@
 from keras import ops
 
 from keras_ext._core._checks import integer, require
+from keras_ext._core._described import Described
 from keras_ext._core._typing import Tensor
 
 
-class SparsitySchedule:
+class SparsitySchedule(Described):
     """Says before which steps masks are renewed, and how sparse they are then.
 
     Steps are updates of the optimizer, counted from 1: those of all trainings of the

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import checked_seed, flag, integer, require
+from keras_ext._core._described import Described
 from keras_ext._core._typing import Data, Record
 from keras_ext._keras._data_adapter import FitData
 from keras_ext._keras._fit_epoch import take_epoch, watch_epochs
@@ -25,7 +26,7 @@ from keras_ext.data._step_count import StepCount, leave_plain_steps
 _PICKLED = ("shuffle", "seed", "drop_remainder", "prefetch", "sizes", "num_samples")
 
 
-class DynamicBatches(FitData):
+class DynamicBatches(Described, FitData):
     """Data for `fit`, in batches whose size can change at any time.
 
     Give it to `fit` in place of the arrays, and set `batch_size` from a callback, after

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_ext._core._checks import checked_seed, number, require
+from keras_ext._core._described import Described
 from keras_ext._core._typing import Strategy
 from keras_ext._keras import _symbolic_build
 from keras_ext._keras._chief_files import only_chief_writes
@@ -23,7 +24,7 @@ _LOST = (
 )
 
 
-class MultiWorker:
+class MultiWorker(Described):
     """A context for model building, `fit`, `evaluate` and `predict` on many workers.
 
     The same script runs in every worker, all of it within this context: data, model,

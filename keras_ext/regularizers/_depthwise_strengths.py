@@ -8,6 +8,7 @@ import keras
 from keras_ext._anatomy._depth import layers_by_depth
 from keras_ext._anatomy._sublayers import layer_paths, weight_paths
 from keras_ext._core._checks import choice, number, require
+from keras_ext._core._described import Described
 from keras_ext._core._pattern import check_pattern, is_selected
 from keras_ext._core._typing import Pattern
 from keras_ext.regularizers._attach import attach_to
@@ -16,7 +17,7 @@ from keras_ext.regularizers._l1_l2 import L2
 RULES = ("linear", "geometric")
 
 
-class DepthwiseStrengths:
+class DepthwiseStrengths(Described):
     """Regularizes each layer of a model with a strength that follows from its depth.
 
     One rule for the whole model in the place of a number for every layer: stronger near

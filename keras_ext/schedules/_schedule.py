@@ -8,11 +8,12 @@ from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_ext._core._checks import integer, is_number, require
+from keras_ext._core._described import Described
 from keras_ext._core._typing import Config, Figure, Tensor
 from keras_ext.schedules._curves import draw
 
 
-class Schedule(LearningRateSchedule):
+class Schedule(Described, LearningRateSchedule):
     """A learning rate as a function of the number of updates made so far.
 
     Derive from it to write a schedule of your own: store the arguments under their own

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_ext._core._checks import flag, integer, is_number, number, require
+from keras_ext._core._described import Described
 
 
 class Measured:
@@ -94,7 +95,7 @@ class Measured:
         return float(value) if is_number(value) else math.nan
 
 
-class BatchSizePolicy:
+class BatchSizePolicy(Described):
     """Decides on the batch size, and maybe on the learning rate that goes with it.
 
     To write one that says directly which size comes next, override `update`. To write

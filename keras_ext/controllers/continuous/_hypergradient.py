@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import choice, number
+from keras_ext._core._described import Described
 
 _RULES = ("adam", "sign", "normalized")
 # Adam's, with numbers whose size is unknown: only against division by zero.
 _TINY = 1e-30
 
 
-class Hypergradient:
+class Hypergradient(Described):
     """Says by how much to move hyperparameters down the gradient of a loss.
 
     The gradient is that of the validation loss after a step of training, with respect

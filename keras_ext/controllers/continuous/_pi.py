@@ -1,9 +1,10 @@
 """Proportional-integral control."""
 
 from keras_ext._core._checks import is_number, number
+from keras_ext._core._described import Described
 
 
-class PI:
+class PI(Described):
     """Says by how much to move a knob so that a measurement reaches its target.
 
     This is the velocity form of a proportional-integral controller: it returns

@@ -3,9 +3,10 @@
 import math
 
 from keras_ext._core._checks import choice, flag, integer, is_number, number, require
+from keras_ext._core._described import Described
 
 
-class Plateau:
+class Plateau(Described):
     """Says by what to multiply a value when a measurement stops improving.
 
     It counts the measurements since the best one. After `patience` of them it answers

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import checked_seed, number, require
+from keras_ext._core._described import Described
 
 
-class Bandit:
+class Bandit(Described):
     """Tries the values of a ladder, and prefers those that were followed by success.
 
     This is Exp3 with forgetting: each arm has a weight, and is drawn with a probability

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from keras_ext._core._checks import checked_seed, choice, is_number, number, require
+from keras_ext._core._described import Described
 
 
-class PopulationBased:
+class PopulationBased(Described):
     """Lets the worst of a population go on where the best are, with other settings.
 
     Several models are trained with different hyperparameters. After each round their
