@@ -7,7 +7,8 @@ from typing import Any
 from keras_ext._core._checks import cut, shown
 
 _MISSING = object()
-_LONGEST = 60
+# Characters of an argument, and entries of a list.
+_LONGEST, _MOST = 60, 5
 
 
 class Described:
@@ -47,7 +48,7 @@ def _shown_arguments(described: Any) -> Iterator[str]:
             in_place = False
             continue
         by_place = in_place and parameter.kind is not parameter.KEYWORD_ONLY
-        yield ("" if by_place else f"{parameter.name}=") + cut(shown(value), _LONGEST)
+        yield ("" if by_place else f"{parameter.name}=") + cut(_told(value), _LONGEST)
 
 
 def _attribute(described: Any, name: str) -> Any:
@@ -64,15 +65,34 @@ def _plain(value: Any) -> Any:
         value = int(value) if value.dtype == "int32" else float(value)
     elif hasattr(value, "numpy") and tuple(getattr(value, "shape", (0,))) == ():
         value = value.numpy().item()
+    elif getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
     # In float32, 0.1 is 0.10000000149.
     return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def _told(value: Any) -> str:
+    """The value as one would write it."""
+    if isinstance(value, list | tuple) and len(value) <= _MOST:
+        inside = ", ".join(_told(_plain(entry)) for entry in value)
+        comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
+        return f"[{inside}]" if isinstance(value, list) else f"({inside}{comma})"
+    if isinstance(value, type) or inspect.isroutine(value):
+        return str(getattr(value, "__name__", value))
+    if type(value).__repr__ is object.__repr__:
+        return type(value).__name__  # an address says nothing
+    return shown(value)
 
 
 def _is_default(value: Any, default: Any) -> bool:
     if default is inspect.Parameter.empty:
         return False
+    if isinstance(value, list | tuple | dict):
+        empty = not value and not default
+        return empty or (isinstance(default, tuple) and tuple(value) == default)
     if isinstance(value, float) and isinstance(default, float):
-        return abs(value - default) <= 1e-6 * abs(default)  # in float32
+        both_nan = value != value and default != default
+        return both_nan or abs(value - default) <= 1e-6 * abs(default)  # float32
     try:
         return value is default or bool(value == default)
     except Exception:

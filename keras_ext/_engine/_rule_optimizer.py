@@ -11,6 +11,7 @@ from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_ext._core._checks import number, require, takes
+from keras_ext._core._described import Described
 from keras_ext._core._dtypes import wide_dtype
 from keras_ext._core._typing import Config, Shape, Tensor, Variable
 from keras_ext._keras import _replica
@@ -104,7 +105,7 @@ class Now:
         return 1 - ops.power(beta, self.step)
 
 
-class RuleOptimizer(WholeUpdate):
+class RuleOptimizer(Described, WholeUpdate):
     """An optimizer that is a rule: what changes a weight, and what is kept of it.
 
     A subclass says in `slots` what it keeps of each weight, in `coefficients` what it

@@ -6,12 +6,13 @@ import keras
 from keras import ops
 
 from keras_ext._core._checks import number, require
+from keras_ext._core._described import Described
 from keras_ext._core._typing import Config, Data, Tensor
 from keras_ext.compression._projected_features import check_names, shapes_of_layers
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class AttentionTransfer(keras.distillation.DistillationLoss):
+class AttentionTransfer(Described, keras.distillation.DistillationLoss):
     """Lets a layer of a student be active in the places where one of a teacher is.
 
     For each place the power of what the channels give is averaged, so layers may have

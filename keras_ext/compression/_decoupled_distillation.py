@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_ext._core._checks import number, require
+from keras_ext._core._described import Described
 from keras_ext._core._typing import Config, Data, Tensor
 from keras_ext.compression._class_scores import ClassScores
 from keras_ext.compression._soft_targets import checked_from_logits
@@ -15,7 +16,7 @@ _OUT = 1e9
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class DecoupledDistillation(keras.distillation.DistillationLoss):
+class DecoupledDistillation(Described, keras.distillation.DistillationLoss):
     """Lets a student learn what a teacher says of wrong classes, however sure it is.
 
     The divergence of `SoftTargets` has two parts: that of the share of the right class,

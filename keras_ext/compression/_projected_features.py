@@ -5,11 +5,12 @@ from typing import Any
 import keras
 
 from keras_ext._core._checks import require
+from keras_ext._core._described import Described
 from keras_ext._core._typing import Config, Data, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class ProjectedFeatures(keras.distillation.FeatureDistillation):
+class ProjectedFeatures(Described, keras.distillation.FeatureDistillation):
     """Lets a layer of a student learn what a layer of a teacher gives.
 
     It is `keras.distillation.FeatureDistillation`, which needs layers of the same

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import require
+from keras_ext._core._tables import html_table
 from keras_ext._core._typing import Shape
 from keras_ext.compression._pruned_weights import Candidate
 
@@ -80,16 +81,24 @@ class PruningReport:
         reasons = [f"{path}: {reason}" for path, reason in self.skipped.items()]
         return f"{line} Skipped: {'; '.join(reasons)}." if reasons else line
 
-    def __str__(self) -> str:
+    def _table(self) -> list[tuple[str, str, str, str]]:
         pruned = sum(r.size for r in self.rows if r.skipped is None)
         table = [("weight", "size", "zeros", "")]
         table += [_line(r.path, r.size, r.zeros / r.size, r.skipped) for r in self.rows]
-        table.append(_line("all pruned", pruned, self.sparsity, None))
+        return [*table, _line("all pruned", pruned, self.sparsity, None)]
+
+    def __str__(self) -> str:
+        table = self._table()
         widths = [max(len(row[i]) for row in table) for i in range(3)]
         return "\n".join(
             f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip()
             for a, b, c, d in table
         )
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(self._table())
 
 
 def _line(

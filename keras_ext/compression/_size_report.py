@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import integer, require
+from keras_ext._core._tables import html_table
 from keras_ext._core._typing import Data
 from keras_ext.compression._litert_file import LiteRTFile
 
@@ -84,7 +85,8 @@ class SizeReport:
             known = row.accuracy is not None
             cells.append(f"{row.accuracy:.4f}" if known else "")
             table.append(cells)
-        filled = [any(row[i] for row in table[1:]) for i in range(len(table[0]))]
+        body = table[1:] or table
+        filled = [any(row[i] for row in body) for i in range(len(table[0]))]
         return [[c for c, keep in zip(r, filled, strict=True) if keep] for r in table]
 
     def __str__(self) -> str:
@@ -96,6 +98,12 @@ class SizeReport:
             cells += [c.rjust(w) for c, w in zip(others, widths[1:], strict=True)]
             lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        counts = f"{self.num_parameters:,} parameters, {self.num_zeros:,} zeros"
+        return html_table(self._table(), above=counts)
 
     def to_html(self) -> str:
         """Returns the table as a page of HTML that needs nothing else."""

@@ -5,6 +5,7 @@ from typing import Any, Self
 import keras
 
 from keras_ext._core._checks import number, require
+from keras_ext._core._described import Described
 from keras_ext._core._typing import Config, Data, Tensor
 from keras_ext.compression._class_scores import ClassScores
 
@@ -12,7 +13,7 @@ _Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class SoftTargets(keras.distillation.LogitsDistillation):
+class SoftTargets(Described, keras.distillation.LogitsDistillation):
     """Lets a student learn the shares that a teacher gives to all the classes.
 
     It is `keras.distillation.LogitsDistillation`, the divergence of both shares at a

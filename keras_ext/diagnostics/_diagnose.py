@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import require
+from keras_ext._core._tables import html_table
 
 # "Should be somewhere around 1e-3": course notes of CS231n, "Babysitting the learning
 # process". Small models that Adam trains well are seen at 1e-2, fine-tuning at 1e-5.
@@ -58,6 +59,12 @@ class Findings(list[Finding]):
         return "\n".join(f"- {finding}" for finding in self) or "Nothing found."
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return f"<p>{self}</p>"
+        rows = [(f.kind, f.message, f.advice, ", ".join(f.layers)) for f in self]
+        return html_table([("finding", "what shows it", "to try", "layers"), *rows])
 
 
 def diagnose(history: Any) -> list[Finding]:

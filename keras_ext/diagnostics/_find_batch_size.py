@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import integer, integers, number, require
+from keras_ext._core._tables import html_table
 from keras_ext._core._typing import Data
 from keras_ext.data import DynamicBatches
 from keras_ext.diagnostics._left_as_it_was import left_as_it_was
@@ -67,13 +68,22 @@ class BatchSizes:
         fast = [t.batch_size for t in self.trials if _speed(t) >= _NEARLY * most > 0]
         return min(fast, default=None)
 
-    def __str__(self) -> str:
-        lines = ["batch size   samples/s    memory (MB)   outcome"]
+    def _table(self) -> list[tuple[str, str, str, str]]:
+        table = [("batch size", "samples/s", "memory (MB)", "outcome")]
         for t in self.trials:
             speed = f"{t.samples_per_second:.0f}" if t.samples_per_second else "-"
             memory = "-" if t.memory is None else f"{t.memory / 1e6:.1f}"
-            lines.append(f"{t.batch_size:10d} {speed:>11} {memory:>14}   {t.outcome}")
+            table.append((str(t.batch_size), speed, memory, t.outcome))
+        return table
+
+    def __str__(self) -> str:
+        lines = [f"{a:>10} {b:>11} {c:>14}   {d}" for a, b, c, d in self._table()]
         return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(self._table())
 
 
 def _speed(trial: BatchSizeTrial) -> float:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_ext._anatomy._linked_method import link_method
 from keras_ext._core._checks import integer, number, require
 from keras_ext._core._figures import new_figure
+from keras_ext._core._tables import html_table
 from keras_ext._core._typing import Data, Figure
 from keras_ext._keras._learning_rate import READ
 from keras_ext._keras._optimizer_family import stepping_optimizer
@@ -79,6 +80,12 @@ class LearningRates:
     def __str__(self) -> str:
         lines = [f"{name:>9}  {rate:.2e}" for name, rate in self.suggestions.items()]
         return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = [(name, f"{rate:.2e}") for name, rate in self.suggestions.items()]
+        return html_table([("rule", "learning rate"), *rows])
 
 
 def find_learning_rate(  # noqa: PLR0913

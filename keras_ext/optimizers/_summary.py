@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_ext._core._checks import integer, require
+from keras_ext._core._tables import html_table
 from keras_ext._core._typing import Optimizer, Variable
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext._engine._gradient_transform import GradientTransform
@@ -67,13 +68,21 @@ class OptimizerSummary:
         kept = sum(map(_total, self.slots.values()))
         return kept / max(1, sum(self.sizes.values()))
 
-    def __str__(self) -> str:
-        steps = [f"{i}. {step}" for i, step in enumerate(self.steps, start=1)]
+    def _steps(self) -> list[str]:
+        return [f"{i}. {step}" for i, step in enumerate(self.steps, start=1)]
+
+    def _table(self) -> list[list[str]]:
         table = [["weight", "numbers", "bytes", "kept of it"]]
         for path, kept in self.slots.items():
             size, names = f"{self.sizes[path]:,}", ", ".join(kept)
             table.append([path, size, f"{_total(kept):,}", names])
-        table.append(["besides", "", f"{self.other_bytes:,}", ""])
+        return [*table, ["besides", "", f"{self.other_bytes:,}", ""]]
+
+    def _last(self) -> str:
+        return f"{self.bytes_per_number:.1f} bytes for each number of the weights"
+
+    def __str__(self) -> str:
+        table = self._table()
         widths = [max(len(row[i]) for row in table) for i in range(3)]
         lines = [
             "  ".join(
@@ -86,8 +95,13 @@ class OptimizerSummary:
             ).rstrip()
             for row in table
         ]
-        last = f"{self.bytes_per_number:.1f} bytes for each number of the weights"
-        return "\n".join(["An update", *steps, "", *lines, last])
+        return "\n".join(["An update", *self._steps(), "", *lines, self._last()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        steps = " ".join(["An update", *self._steps()])
+        return html_table(self._table(), above=steps, below=self._last())
 
 
 def summary(model: keras.Model) -> OptimizerSummary:

@@ -3,9 +3,10 @@
 import math
 
 from keras_ext._core._checks import integer
+from keras_ext._core._described import Described
 
 
-class ASHA:
+class ASHA(Described):
     """Stops a trial at a rung unless it is in the best share of those that came there.
 
     Asynchronous successive halving: the rungs are epochs `grace_epochs`, `grace_epochs

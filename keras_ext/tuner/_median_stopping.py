@@ -4,9 +4,10 @@ import math
 import statistics
 
 from keras_ext._core._checks import integer
+from keras_ext._core._described import Described
 
 
-class MedianStopping:
+class MedianStopping(Described):
     """Stops a trial whose best so far is worse than the median of the ended ones.
 
     At each epoch, the best objective that the trial has had is compared with what the

@@ -9,6 +9,7 @@ import numpy as np
 from keras_tuner.engine.trial import Trial
 
 from keras_ext._core._checks import checked_seed, flag, integer, number, require
+from keras_ext._core._described import Described
 from keras_ext.tuner._draws import draw
 from keras_ext.tuner._objectives import cost_of, direction_of, objective_of, parts_of
 from keras_ext.tuner._pareto import front_numbers, rank_sums
@@ -17,7 +18,7 @@ from keras_ext.tuner._synchronized import synchronized
 from keras_ext.tuner._tolerant_oracle import TolerantOracle
 
 
-class Oracle(TolerantOracle):
+class Oracle(Described, TolerantOracle):
     """Decides which configurations are tried, and when a trial is stopped.
 
     A `keras_tuner.Oracle`, and the base of those here. A subclass overrides

@@ -4,13 +4,14 @@ from typing import Any
 
 import keras_tuner
 
+from keras_ext._core._described import Described
 from keras_ext.tuner._as_study import study_of
 from keras_ext.tuner._progress import Progress
 from keras_ext.tuner._records import frame_of
 from keras_ext.tuner._report import write_report
 
 
-class ReportingTuner(keras_tuner.Tuner):
+class ReportingTuner(Described, keras_tuner.Tuner):
     """Shows a search while it runs, and tells of it when it has ended."""
 
     progress = False

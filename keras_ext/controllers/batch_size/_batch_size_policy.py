@@ -9,7 +9,7 @@ from keras_ext._core._checks import flag, integer, is_number, number, require
 from keras_ext._core._described import Described
 
 
-class Measured:
+class Measured(Described):
     """What a policy is told when it is to decide.
 
     All sizes are in samples per update, over all replicas. The attributes have the

@@ -9,10 +9,11 @@ from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._kept_values import kept_values
 from keras_ext._anatomy._trial import loss_of, trace_early
 from keras_ext._core._checks import require
+from keras_ext._core._described import Described
 from keras_ext._core._typing import Data, Record, Tensor
 
 
-class LossProbe:
+class LossProbe(Described):
     """Measures the loss of a compiled model on fixed data, in inference mode.
 
     It is what `model.evaluate` returns as loss, with penalties of regularizers, but it

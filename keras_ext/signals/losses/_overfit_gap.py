@@ -3,9 +3,10 @@
 import math
 
 from keras_ext._core._checks import number
+from keras_ext._core._described import Described
 
 
-class OverfitGap:
+class OverfitGap(Described):
     """Smooths the relative gap between validation loss and training loss.
 
     The gap is `(validation_loss - training_loss) / max(validation_loss, epsilon)`: 0

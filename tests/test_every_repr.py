@@ -1,0 +1,68 @@
+"""Every public object tells what it is, in a terminal and in a notebook."""
+
+import inspect
+from xml.etree import ElementTree
+
+import pytest
+
+import keras_ext as kx
+from keras_ext.compression._pruning_report import WeightSparsity
+from keras_ext.compression._size_report import SizeRow
+from keras_ext.diagnostics._diagnose import Finding, Findings
+from keras_ext.diagnostics._find_batch_size import BatchSizes, BatchSizeTrial
+from keras_ext.diagnostics._find_learning_rate import LearningRates
+from tests.arguments import VALID, prepare
+from tests.test_api import UNITS, is_protocol
+
+CLASSES = [
+    pytest.param(p.id.removeprefix("keras_ext."), p.values[0], id=p.id)
+    for p in UNITS
+    if inspect.isclass(p.values[0]) and not is_protocol(p.values[0])
+]
+# Printed, they are tables, and long if what they are about is.
+TABLES = {
+    "BatchSizes": BatchSizes((BatchSizeTrial(8, 9.0, None, "fits"),)),
+    "Findings": Findings([Finding("vanishing", "a < b.", "less.")]),
+    "LearningRates": LearningRates(
+        tuple(10.0**-i for i in range(9, -9, -1)), *[tuple(range(18, 0, -1))] * 2, 1
+    ),
+    "OptimizerSummary": kx.optimizers.OptimizerSummary(
+        ["adds"], {"kernel": {"momentum": 8}}, {"kernel": 2}, 4
+    ),
+    "PruningReport": kx.compression.PruningReport(
+        [WeightSparsity("kernel", (2, 2), 4, 1, 3, None)]
+    ),
+    "SizeReport": kx.compression.SizeReport(
+        4, 1, [SizeRow("float", 16, 20, None, None, None)]
+    ),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _prepared():
+    prepare()
+
+
+@pytest.mark.parametrize(("name", "unit"), CLASSES)
+def test_a_short_text_with_the_name_and_no_address(name, unit):
+    text = repr(unit(**VALID.get(name, dict)()))
+    if unit.__name__ not in TABLES:
+        assert text.removeprefix("<").startswith(unit.__name__)
+    assert " object at 0x" not in text
+    assert len(text) < 500
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_printed_and_is_one_in_a_notebook(name):
+    table = TABLES[name]
+    assert repr(table) == str(table)
+    page = ElementTree.fromstring(table._repr_html_())
+    rows = [[cell.text for cell in row] for row in page.iter("tr")]
+    assert len(rows) >= 2
+    # In both there is the same.
+    texts = [cell for row in rows[1:] for cell in row if cell]
+    assert all(text.lower() in str(table).lower() for text in texts)
+
+
+def test_no_findings_are_a_sentence():
+    assert "Nothing found." in Findings()._repr_html_()
