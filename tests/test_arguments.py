@@ -19,6 +19,7 @@ from tests.arguments import (
     prepare,
 )
 from tests.test_api import UNITS, _argument_section
+from tests.test_every_table import TABLES
 from tests.thorough import MATRIX
 
 _LONGEST = 500
@@ -99,6 +100,16 @@ def _unclear(error, argument):
     says = is_ours or re.search(_OF_KERAS, text)
     names = re.search(rf"\b{argument}\b", text) or not is_ours
     return None if says and names else text[:200]
+
+
+@every_unit
+def test_is_printed_short_with_its_name_and_without_an_address(name, unit):
+    if inspect.isclass(unit):
+        text = repr(unit(**VALID.get(name, dict)()))
+        is_table = unit.__name__ in TABLES
+        assert is_table or text.removeprefix("<").startswith(unit.__name__)
+        assert " object at 0x" not in text
+        assert len(text) < _LONGEST
 
 
 # As in "Number in [0, 1), the share", the beginning of what a docstring says.

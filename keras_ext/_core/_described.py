@@ -79,7 +79,7 @@ def _told(value: Any) -> str:
         return f"[{inside}]" if isinstance(value, list) else f"({inside}{comma})"
     if isinstance(value, type) or inspect.isroutine(value):
         return str(getattr(value, "__name__", value))
-    if type(value).__repr__ is object.__repr__:
+    if repr(value) == object.__repr__(value):
         return type(value).__name__  # an address says nothing
     return shown(value)
 
