@@ -104,7 +104,8 @@ def _unclear(error, argument):
 
 @every_unit
 def test_is_printed_short_with_its_name_and_without_an_address(name, unit):
-    if inspect.isclass(unit):
+    # An Explainer runs the model when it is made, and has a test of its own.
+    if inspect.isclass(unit) and name != "explain.Explainer":
         text = repr(unit(**VALID.get(name, dict)()))
         is_table = unit.__name__ in TABLES
         assert is_table or text.removeprefix("<").startswith(unit.__name__)
