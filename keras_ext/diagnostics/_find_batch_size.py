@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._checks import integer, integers, number, require
+from keras_ext._core._checks import flag, integer, integers, number, require
+from keras_ext._core._progress import Progress
 from keras_ext._core._tables import html_table
 from keras_ext._core._typing import Data
 from keras_ext.data import DynamicBatches
@@ -22,6 +23,8 @@ _LARGEST = 2**40
 _NEARLY = 0.95
 _WARM_UP = 2
 _LONG_ENOUGH = 2.0  # seconds
+
+_SHORTER = "Fewer `sizes` or `steps` make it shorter."
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def find_batch_size(
     sizes: Sequence[int] | None = None,
     steps: int = 10,
     memory_limit: float | None = None,
+    show_progress: bool = True,
 ) -> BatchSizes:
     """Tries batch sizes: which is the largest that fits, and which trains fastest?
 
@@ -133,6 +137,8 @@ def find_batch_size(
         memory_limit: Number > 0, in bytes: what the steps may need above what is in use
             when the search begins. None means four fifths of what the system has left
             and TensorFlow keeps unused on a CPU, and no limit on a GPU.
+        show_progress: Whether to show how far it is, if it takes more than two seconds.
+            Defaults to `True`.
 
     Returns:
         `BatchSizes`, with the attributes `largest`, `fastest`, and `trials`: for each
@@ -167,9 +173,11 @@ def find_batch_size(
     require(not unknown, "memory_limit", memory_limit, "None here", hint)
     limit = memory_limit or memory.limit()
     trials: list[BatchSizeTrial] = []
+    progress = Progress(flag(show_progress, "show_progress"), shorter=_SHORTER)
     replicas = model.distribute_strategy.num_replicas_in_sync
     with left_as_it_was(model, batches.of_one_size(replicas)):
-        for size in sizes:
+        for i, size in enumerate(sizes):
+            progress(sum(sizes[:i]), sum(sizes))
             expected = _expected_memory(trials, size)
             if expected is not None and expected > limit:
                 trials.append(BatchSizeTrial(size, None, expected, "not tried"))
@@ -177,6 +185,7 @@ def find_batch_size(
                 trials.append(_try(model, batches, size, steps, memory, limit))
             if trials[-1].outcome != "fits":
                 break
+        progress(sum(sizes), sum(sizes))
     return BatchSizes(tuple(trials))
 
 

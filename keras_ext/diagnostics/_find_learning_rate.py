@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._anatomy._linked_method import link_method
-from keras_ext._core._checks import integer, number, require
+from keras_ext._core._checks import flag, integer, number, require
 from keras_ext._core._figures import new_figure
+from keras_ext._core._progress import Progress
 from keras_ext._core._tables import html_table
 from keras_ext._core._typing import Data, Figure
 from keras_ext._keras._learning_rate import READ
@@ -99,6 +100,7 @@ def find_learning_rate(  # noqa: PLR0913
     high: float = 10.0,
     steps: int = 100,
     smoothing: float = 0.98,
+    show_progress: bool = True,
 ) -> LearningRates:
     """Trains with a rising learning rate: where does the loss fall, and where burst?
 
@@ -137,6 +139,8 @@ def find_learning_rate(  # noqa: PLR0913
             many steps are made with each. Defaults to `100`.
         smoothing: Number in [0, 1), the weight of the past in the smoothed loss.
             Defaults to `0.98`.
+        show_progress: Whether to show how far it is, if it takes more than two seconds.
+            Defaults to `True`.
 
     Returns:
         `LearningRates`, with the attributes `rates`, `losses`, `smoothed`,
@@ -178,8 +182,11 @@ def find_learning_rate(  # noqa: PLR0913
     require(valid, "model.optimizer", optimizer, "a Keras optimizer")
     data = _endless(model, (x, y, sample_weight), batch_size)
     rates = np.geomspace(float(low), float(high), steps)
+    progress = Progress(
+        flag(show_progress, "show_progress"), shorter="Fewer `steps` make it shorter."
+    )
     with left_as_it_was(model, data):
-        losses = _train(model, data, rates, smoothing)
+        losses = _train(model, data, rates, smoothing, progress)
     skipped = steps // _SKIPPED_SHARE
     enough = len(losses) >= skipped + _FEWEST + _SKIPPED_LAST
     rule = f"rates with which training goes on; the loss burst after {len(losses)} "
@@ -212,7 +219,11 @@ def _endless(
 
 
 def _train(
-    model: keras.Model, data: tf.data.Dataset, rates: np.ndarray, smoothing: float
+    model: keras.Model,
+    data: tf.data.Dataset,
+    rates: np.ndarray,
+    smoothing: float,
+    progress: Progress,
 ) -> list[float]:
     """The losses of the batches, one for each rate, to where training has burst."""
     strategy = model.distribute_strategy
@@ -227,7 +238,7 @@ def _train(
         # It has to be traced with that in place, and then without.
         model.train_function = None
         model.make_train_function()
-        return _rising(model, iter(data), rate, rates, smoothing)
+        return _rising(model, iter(data), rate, rates, smoothing, progress)
     finally:
         undo()
 
@@ -238,10 +249,12 @@ def _rising(
     rate: HyperVariable,
     rates: np.ndarray,
     smoothing: float,
+    progress: Progress,
 ) -> list[float]:
     losses: list[float] = []
     best = math.inf
-    for value in rates:
+    for i, value in enumerate(rates):
+        progress(i, len(rates))
         rate.assign(float(value))
         # What the step tells is the mean since this.
         model.reset_metrics()
@@ -259,4 +272,5 @@ def _rising(
             best = min(best, mean)
             if has_diverged(mean, best):
                 break
+    progress(len(rates), len(rates))
     return losses

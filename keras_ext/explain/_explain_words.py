@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_ext._core._checks import choice, flag, integer, require
 from keras_ext._core._extras import import_extra
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Explanation
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._evaluation import Evaluation
@@ -16,7 +17,6 @@ from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._methods import WITHOUT_GRADIENTS
 from keras_ext.explain._model_function import ModelFunction
-from keras_ext.explain._progress import Progress
 from keras_ext.explain._python_model import as_model
 from keras_ext.explain._row_outputs import named_by_row
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_ext._core._checks import choice, flag, integer, number, require
+from keras_ext._core._lines import say
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._arguments import is_compiled, number_or_auto
 from keras_ext.explain._choice import SAMPLED_UP_TO, choose
@@ -21,7 +23,6 @@ from keras_ext.explain._methods import METHODS, WITHOUT_GRADIENTS
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._players import Players
 from keras_ext.explain._problem import Problem, Rows
-from keras_ext.explain._progress import Progress, say
 from keras_ext.explain._python_model import PythonModel, as_model
 from keras_ext.explain._squares import squares_of
 from keras_ext.explain._trust import (

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import require
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._coalitions import Coalitions
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._problem import Rows
-from keras_ext.explain._progress import Progress
 from keras_ext.explain._values import by_player
 
 _SILENT = Progress(show=False)

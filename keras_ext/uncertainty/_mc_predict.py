@@ -11,8 +11,9 @@ from keras import layers
 from keras_ext._anatomy._linked_method import Link, Method, link_method
 from keras_ext._anatomy._outputs import Outputs, highest, number_of_top
 from keras_ext._anatomy._sublayers import sublayers
-from keras_ext._core._checks import choice, integer, require
-from keras_ext._core._typing import Data, Function, Layer
+from keras_ext._core._checks import choice, flag, integer, require
+from keras_ext._core._progress import Progress
+from keras_ext._core._typing import Data, Function, Layer, Logs
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
 from keras_ext.uncertainty._moments import moments
 
@@ -44,6 +45,7 @@ def mc_predict(
     batch_size: int = 32,
     outputs: Any = None,
     kind: str | Sequence[str] | Mapping[str, str] = "values",
+    show_progress: bool = True,
 ) -> MonteCarloPrediction:
     """Predicts with dropout, many times, to know how sure a model is.
 
@@ -77,6 +79,8 @@ def mc_predict(
             the last axis, or of one class if that has one entry; or the `"logits"`
             of such. For several outputs also a list of these, or a dictionary by name.
             Defaults to `"values"`.
+        show_progress: Whether to show how far it is, if it takes more than two seconds.
+            Defaults to `True`.
 
     Returns:
         A tuple of arrays, `mean`, `variance`, `entropy` and `mutual_information`; the
@@ -109,11 +113,25 @@ def mc_predict(
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     num_samples = integer(num_samples, "num_samples", low=1)
     batch_size = integer(batch_size, "batch_size", low=1)
+    shown = _Shown(flag(show_progress, "show_progress"))
     x = _arranged(model, x)
     draws = _Draws(model, num_samples, outputs, kind)
     with _drawing(model, draws.statistics):
-        found = model.predict(x, batch_size=batch_size, verbose=0)
+        found = model.predict(x, batch_size=batch_size, verbose=0, callbacks=[shown])
     return draws.prediction(found)
+
+
+class _Shown(keras.callbacks.Callback):
+    """Shows how far a prediction is; Keras fetches every batch anyway."""
+
+    def __init__(self, show: bool) -> None:
+        super().__init__()
+        self._progress = Progress(show, shorter="Fewer `num_samples` make it shorter.")
+
+    def on_predict_batch_end(self, batch: int, logs: Logs = None) -> None:
+        batches = (self.params or {}).get("steps")
+        if batches:
+            self._progress(min(batch + 1, int(batches)), int(batches))
 
 
 def _arranged(model: keras.Model, x: Data) -> Data:

@@ -1,10 +1,17 @@
+from typing import ClassVar
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_ext as kx
-from keras_ext.diagnostics import find_learning_rate
+from keras_ext.diagnostics import (
+    _find_batch_size,
+    _find_learning_rate,
+    find_learning_rate,
+)
+from keras_ext.uncertainty import _mc_predict
 from tests.diagnostics.test_find_batch_size import X, Y, make_model, state
 from tests.thorough import MATRIX
 
@@ -119,3 +126,34 @@ def test_several_steps_at_once_have_the_same_rate():
     shrink = 1 - 2 * found.rates[0]
     assert first == pytest.approx((1 + shrink**2) / 2, rel=1e-5)
     assert second < first
+
+
+class Shown:
+    """Stands in for the bar, and keeps what it is told."""
+
+    told: ClassVar[list] = []
+
+    def __init__(self, show, *, shorter):
+        self.show = show
+
+    def __call__(self, done, total):
+        self.told.append((self.show, done / total))
+
+
+@pytest.mark.parametrize("show", [True, False])
+def test_tells_how_far_it_is(show, monkeypatch):
+    monkeypatch.setattr(Shown, "told", [])
+    for module in (_find_learning_rate, _find_batch_size, _mc_predict):
+        monkeypatch.setattr(module, "Progress", Shown)
+    drops = [keras.layers.Dropout(0.5), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((2,)), *drops])
+    model.compile("sgd", "mse")
+    x, y = np.ones((64, 2)), np.ones((64, 1))
+    options = {"show_progress": show}
+    find_learning_rate(model, x, y, low=1e-5, high=1e-3, steps=20, **options)
+    kx.diagnostics.find_batch_size(model, x, y, sizes=[8, 16], steps=1, **options)
+    kx.uncertainty.mc_predict(model, x, num_samples=2, **options)
+    assert {shown for shown, _ in Shown.told} == {show}
+    parts = [part for _, part in Shown.told]
+    assert parts[:21] == [i / 20 for i in range(21)]
+    assert parts[21:] == [0.0, 1 / 3, 1.0, 0.5, 1.0]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from keras_ext._core._checks import choice, integer, integers, number, require
 from keras_ext._core._typing import Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
-from keras_ext.callbacks._announcement import tell, verbosity
+from keras_ext.callbacks._announcement import shows_progress, tell, verbosity
 from keras_ext.data import DynamicBatches
 from keras_ext.diagnostics._find_batch_size import BatchSizes, find_batch_size
 
@@ -79,6 +79,7 @@ class BatchSizeFinder(CopyableCallback):
             sizes=self.sizes,
             steps=self.steps,
             memory_limit=self.memory_limit,
+            show_progress=shows_progress(self),
         )
         best = getattr(self.result, self.mode)
         require(best is not None, "sizes", self.sizes, f"small enough\n{self.result}\n")

@@ -13,7 +13,7 @@ from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._keras._learning_rate import own_learning_rate
 from keras_ext._keras._model_runs import arguments_of_fit, watch_runs_of_models
 from keras_ext._keras._optimizer_family import stepping_optimizer
-from keras_ext.callbacks._announcement import tell, verbosity
+from keras_ext.callbacks._announcement import shows_progress, tell, verbosity
 from keras_ext.diagnostics._find_learning_rate import LearningRates, find_learning_rate
 from keras_ext.diagnostics._learning_rate_rules import RULES
 
@@ -108,6 +108,7 @@ class LearningRateFinder(CopyableCallback):
             low=self.low,
             high=self.high,
             steps=self.steps,
+            show_progress=shows_progress(self),
         )
         suggested = self.result.suggestions[self.rule]
         self._rate.assign(suggested)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import flag, require
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Data, Tensor
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._evaluation import Evaluation
@@ -16,7 +17,6 @@ from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._paths import divisor
 from keras_ext.explain._players import Players
 from keras_ext.explain._problem import Problem, gathered, rows_like, traced
-from keras_ext.explain._progress import Progress
 from keras_ext.explain._trust import require_finite
 
 Map = np.ndarray | dict[str, np.ndarray]

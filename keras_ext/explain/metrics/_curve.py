@@ -6,11 +6,11 @@ from itertools import product
 import numpy as np
 
 from keras_ext._core._checks import integer, require
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._inputs import take
-from keras_ext.explain._progress import Progress
 from keras_ext.explain._subject import Subject
 
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from keras_ext._anatomy._sublayers import layer_paths, sublayers
 from keras_ext._core._checks import flag, integer, require
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
-from keras_ext.explain._progress import Progress
 from keras_ext.explain._subject import Subject
 from keras_ext.explain._values import rank_correlation
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._checks import integer, number
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._perturbations import perturbed, shaped_perturbations
-from keras_ext.explain._progress import Progress
 from keras_ext.explain._subject import Subject
 
 

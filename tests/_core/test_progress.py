@@ -1,7 +1,7 @@
 import pytest
 
-from keras_ext.explain import _progress
-from keras_ext.explain._progress import Progress, duration
+from keras_ext._core import _progress
+from keras_ext._core._progress import Progress, duration
 
 
 class Clock:

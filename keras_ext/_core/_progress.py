@@ -4,10 +4,16 @@ import sys
 import time
 from collections.abc import Callable
 
+from keras_ext._core._lines import say
+
 _SECONDS = 2.0
 # From here on one would rather know before.
 _LONG = 10.0
 _BETWEEN_LINES = {True: 0.5, False: 30.0}
+# For explanations.
+_SHORTER = (
+    "Fewer rows, a smaller `budget`, `groups` or a smaller background make it shorter."
+)
 
 
 class Progress:
@@ -19,18 +25,23 @@ class Progress:
 
     Args:
         show: Whether to say anything at all.
+        shorter: What makes it shorter, a sentence that is said with a long time.
         clock: Gives the time in seconds.
 
     Examples:
-        >>> from keras_ext.explain._progress import Progress
+        >>> from keras_ext._core._progress import Progress
         >>> progress = Progress(show=True)
         >>> progress(1, 2)  # too soon to be of interest
     """
 
     def __init__(
-        self, show: bool = True, *, clock: Callable[[], float] = time.monotonic
+        self,
+        show: bool = True,
+        *,
+        shorter: str = _SHORTER,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._show, self._clock = show, clock
+        self._show, self._shorter, self._clock = show, shorter, clock
         self._begin = self._round = self._last = clock()
         self._said = float("-inf")
         self._total, self._done = 0, 0
@@ -49,10 +60,7 @@ class Progress:
         left = (now - self._round) * (1 - part) / part if part else float("inf")
         if not self._was_long and _LONG <= left < float("inf"):
             self._was_long = True
-            _write(
-                f"This takes about {duration(left)}. Fewer rows, a smaller `budget`, "
-                "`groups` or a smaller background make it shorter.\n"
-            )
+            say(f"This takes about {duration(left)}. {self._shorter}".rstrip())
         changes = _is_watched()
         early = now - self._begin < _SECONDS
         if early or (now - self._said < _BETWEEN_LINES[changes] and part < 1):
@@ -76,11 +84,6 @@ def duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.2g} min"
     return f"{seconds / 3600:.2g} h"
-
-
-def say(line: str) -> None:
-    """Writes a line at once."""
-    _write(line + "\n")
 
 
 def _write(text: str) -> None:
