@@ -2,7 +2,11 @@
 
 import inspect
 import operator
+import os
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import keras
@@ -10,12 +14,10 @@ import pytest
 import tensorflow as tf
 
 import keras_ext
-from tests import thorough
+from tests import pages, thorough
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "pages"
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
 
 # Those that take more than five seconds of one core.
 LONG = {
@@ -35,25 +37,79 @@ LONG = {
 
 
 def pages_with_code():
-    pages = [ROOT / "README.md", *sorted(PAGES.rglob("*.md"))]
-    pages = [page for page in pages if BLOCK.search(page.read_text())]
-    long = {page for page in pages if page.stem in LONG}
-    assert len(long) == len(LONG)
-    return thorough.thorough_but(set(pages) - long, pages, thorough.PAGES)
+    found = [ROOT / "README.md", *sorted(PAGES.rglob("*.md"))]
+    return [page for page in found if pages.BLOCK.search(page.read_text())]
 
 
-@pytest.mark.parametrize("page", pages_with_code(), ids=lambda page: page.stem)
-def test_blocks_of_a_page_run_in_order(page, strategies, tmp_path, monkeypatch):
+def short_pages():
+    short = [page for page in pages_with_code() if page.stem not in LONG]
+    assert len(short) == len(pages_with_code()) - len(LONG)
+    return short
+
+
+@pytest.mark.parametrize("page", short_pages(), ids=lambda page: page.stem)
+def test_blocks_of_a_page_print_what_it_shows(page, strategies, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Two of them in one process would mix up the keys of their collectives.
     two_replicas = strategies(2)
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda _: two_replicas)
-    text = page.read_text()
-    namespace = {"__name__": page.stem}
-    for block in BLOCK.finditer(text):
-        # The lines keep their numbers, so that a traceback points into the page.
-        above = "\n" * text.count("\n", 0, block.start(1))
-        exec(compile(above + block[1], str(page), "exec"), namespace)
+    assert pages.differences(page) == []
+
+
+@pytest.mark.thorough(thorough.PAGES)
+@pytest.mark.parametrize("page", pages_with_code(), ids=lambda page: page.stem)
+def test_page_runs_as_pasted(page, tmp_path):
+    """In its own process, and from the wheel if `WHEEL` is where it is unpacked."""
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    if "WHEEL" in os.environ:
+        environment["PYTHONPATH"] = os.environ["WHEEL"]
+    command = [sys.executable, ROOT / "tests" / "pages.py", page]
+    run = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run(command, check=False, **run)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def rows_of_six_lines(path):
+    return re.findall(
+        r"^\| `.*` \| .* \| `.*` \| .* \|$", path.read_text(), re.MULTILINE
+    )
+
+
+def test_first_page_and_readme_have_the_same_six_lines():
+    rows = rows_of_six_lines(ROOT / "README.md")
+    assert len(rows) == 6
+    assert rows_of_six_lines(PAGES / "index.md") == rows
+
+
+@pytest.mark.thorough(thorough.PAGES)
+def test_six_lines_are_what_the_script_prints():
+    script = ROOT / "docs" / "scripts" / "six_lines.py"
+    found = subprocess.check_output([sys.executable, script], text=True).splitlines()
+    shown = rows_of_six_lines(ROOT / "README.md")
+    assert len(found) == len(shown)
+    assert all(map(pages.agree, shown, found)), found
+
+
+def test_links_of_the_readme_work_on_the_package_index():
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
+def test_links_into_the_repository_and_the_site_lead_somewhere():
+    """All begin with the addresses in pyproject.toml, and their files are there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    source, site = project["urls"]["Source"], project["urls"]["Documentation"]
+    raw = source.replace("https://github.com", "https://raw.githubusercontent.com")
+    settings = (ROOT / "docs" / "mkdocs.yml").read_text()
+    assert f"repo_url: {source}\n" in settings
+    assert f"site_url: {site}\n" in settings
+    readme = (ROOT / "README.md").read_text()
+    for path in re.findall(rf"{source}/blob/main/([^)#]+)", readme):
+        assert (ROOT / path).exists(), path
+    for path in re.findall(rf"{raw}/main/([^)]+)", readme):
+        assert (ROOT / path).exists(), path
+    for path in re.findall(rf"{site}([^)#]*)", readme):
+        assert (PAGES / f"{path.rstrip('/') or 'index'}.md").exists(), path
 
 
 NAMES = re.compile(r"`(keras|kx|keras_ext)((?:\.\w+)+)`")
