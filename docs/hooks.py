@@ -118,7 +118,7 @@ def page_of(name):
         f"title: {name.split('.')[-1]}",
         "---",
         "",
-        f"[{family}](../{family}.md){{ .above }}",
+        f"[`{name.rpartition('.')[0]}`](../{family}.md)",
         "",
         f"::: {name}",
         options or "",

@@ -21,18 +21,24 @@ PAGES = ROOT / "docs" / "pages"
 
 # Those that take more than five seconds of one core.
 LONG = {
+    "README",
     "adaptive_dropout",
     "adaptive_regularization",
     "compression",
     "dropout_layers",
     "dynamic_batch_size",
+    "dynamic_batches",
     "explain",
+    "fine_tuning",
     "gradient_monitor",
     "gradient_norm_early_stopping",
     "gradient_pipeline",
     "index",
+    "logs",
     "schedules",
     "search",
+    "training_does_not_start",
+    "wrapping_optimizers",
 }
 
 
@@ -164,3 +170,38 @@ def test_every_public_name_is_in_the_changelog():
     changelog = (ROOT / "CHANGELOG.md").read_text()
     names = [name for family in public_families().values() for name in family]
     assert [name for name in names if f"`{name}`" not in changelog] == []
+
+
+# What reads like a translation, and what to write in its place.
+TICS = {
+    r"\bso many\b": "the number",
+    r"\banew\b": "again, or re- before the verb",
+    r"\bthat exists\b": "existing",
+    r"\bis meant\b": "is for",
+    r"\bnobody\b|\beverybody\b|\bwhoever\b": "the tool, the process, or you",
+    r"\bnone are\b|(?<!there )\bis none\b": "no ... is",
+    r"\bone's own\b": "your own",
+}
+
+
+@pytest.mark.parametrize("tic", TICS)
+def test_pages_have_none_of_the_tics(tic):
+    paths = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES.rglob("*.md")]
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in paths
+        for line in path.read_text().splitlines()
+        if re.search(tic, line, re.IGNORECASE)
+    ]
+    assert found == [], f"write instead: {TICS[tic]}"
+
+
+def test_no_paragraph_stands_twice():
+    """On the pages of the site; the README, which stands alone, repeats the first."""
+    seen = {}
+    for path in PAGES.rglob("*.md"):
+        for paragraph in re.split(r"\n\s*\n", path.read_text()):
+            text = " ".join(paragraph.split())
+            if len(text) > 120 and not text.startswith(("```", "import", "pip")):
+                seen.setdefault(text, []).append(path.name)
+    assert {text: where for text, where in seen.items() if len(where) > 1} == {}
