@@ -184,13 +184,16 @@ TICS = {
 }
 
 
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.parametrize("tic", TICS)
 def test_pages_have_none_of_the_tics(tic):
-    paths = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES.rglob("*.md")]
+    paths = [ROOT / "README.md", *PAGES.rglob("*.md")]
     found = [
         f"{path.name}: {line.strip()}"
         for path in paths
-        for line in path.read_text().splitlines()
+        for line in FENCE.sub("", path.read_text()).splitlines()
         if re.search(tic, line, re.IGNORECASE)
     ]
     assert found == [], f"write instead: {TICS[tic]}"
