@@ -83,7 +83,6 @@ PRIVATE_NAMES = {
         "_get_build_config_fname",
         "_get_checkpoint_fname",
         "_get_tuner_fname",
-        "_is_worker",
     },
     "tuner/spaces/_asked.py": {"_conditions", "_get_name"},
 }

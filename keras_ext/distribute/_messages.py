@@ -77,19 +77,21 @@ def send(connection: socket.socket, line: bytes, deadline: float) -> None:
         return
 
 
-def read(connection: socket.socket, deadline: float) -> bytes | None:
+def read(
+    connection: socket.socket, deadline: float, *, longest: int = LONGEST
+) -> bytes | None:
     """One line with its end, or None if it does not come, or is too long."""
-    text = b""
+    text = bytearray()
     try:
         while not text.endswith(b"\n"):
             connection.settimeout(_left(deadline))
             part = connection.recv(65_536)
-            if not part or len(text) + len(part) > LONGEST:
+            if not part or len(text) + len(part) > longest:
                 return None
             text += part
     except OSError:
         return None
-    return text
+    return bytes(text)
 
 
 def _left(deadline: float) -> float:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,7 @@ from typing import Any, TextIO
 
 # How long a process may take to end when it is asked to, in seconds.
 _GRACE = 5.0
-_POLL = 0.05
+POLL = 0.05
 _KEEPER = Path(__file__).with_name("_keeper.py")
 # What ends a process that does not expect it, and lets it end others first. SIGHUP
 # comes from a terminal that is closed. SIGKILL lets it do nothing: see `_keeper.py`.
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if status == 0 or attempt == options.restarts:
             break
         again = f"starting all again ({attempt + 1} of {options.restarts})"
-        _say(sys.stderr, f"[launch] exit status {status}; {again}")
+        say(sys.stderr, f"[launch] exit status {status}; {again}")
     return status
 
 
@@ -51,16 +51,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Starts a script in several processes, as workers of one training.",
     )
     parser.add_argument(
-        "--workers", type=_at_least(1), required=True, help="number of processes"
+        "--workers", type=at_least(1), required=True, help="number of processes"
     )
     parser.add_argument(
         "--gpus-per-worker",
-        type=_at_least(0),
+        type=at_least(0),
         help="number of GPUs for each process, 0 for none; by default each sees all",
     )
     parser.add_argument(
         "--restarts",
-        type=_at_least(0),
+        type=at_least(0),
         default=0,
         help="how often to start all processes again after a failure; default 0",
     )
@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _at_least(least: int) -> Any:
+def at_least(least: int) -> Any:
+    """What argparse makes an integer with that is no smaller."""
+
     def integer(text: str) -> int:
         number = int(text)
         if number < least:
@@ -85,58 +87,81 @@ def _at_least(least: int) -> Any:
 
 
 def _run(options: argparse.Namespace) -> int:
-    processes: list[subprocess.Popen[str]] = []
-    with ExitStack() as stack:
-        # Open as long as this process lives; no worker inherits the end for writing.
-        watched, held = os.pipe()
-        stack.callback(os.close, held)
-        stack.callback(_end, processes)
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(options.workers)]
+    token = os.environ.get("KERAS_EXT_TOKEN") or secrets.token_hex(16)
+    command = [sys.executable, options.script, *options.arguments]
+    with Together() as together:
+        for index in range(options.workers):
+            environment = _environment(addresses, index, options.gpus_per_worker)
+            environment["KERAS_EXT_TOKEN"] = token
+            together.start(f"worker {index}", command, environment)
+        return _wait(list(together.processes.values()), options.timeout)
+
+
+class Together:
+    """Processes that end together with this one, in whatever way it ends.
+
+    What they write comes line by line, with their name before it. Leaving the context
+    ends those that still run.
+
+    Attributes:
+        processes: Those that were started, by their names.
+    """
+
+    def __init__(self) -> None:
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self._all: list[subprocess.Popen[str]] = []
+        self._readers: list[threading.Thread] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Together":
+        # Open as long as this process lives; no other inherits the end for writing.
+        self._watched, held = os.pipe()
+        self._stack.callback(os.close, held)
+        self._stack.callback(os.close, self._watched)
         for number in _SIGNALS:
             # What nohup, or a shell for what runs in the background, ignores stays so.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before = signal.signal(number, _interrupted)
-                stack.callback(signal.signal, number, before)
-        _start(options, processes, watched)
-        readers = _forward(processes)
-        status = _wait(processes, options.timeout)
-        _end(processes)
-        for reader in readers:
+                self._stack.callback(signal.signal, number, before)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Before the signals are as they were: ending takes a while.
+        self._end_all()
+        self._stack.close()
+
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str]
+    ) -> "subprocess.Popen[str]":
+        """Starts one, which takes the place of another of this name."""
+        watched = self._watched
+        keeper = [sys.executable, "-I", "-S", str(_KEEPER), str(watched)]
+        process = subprocess.Popen(
+            [*keeper, *command],
+            env=environment,
+            pass_fds=[watched],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            # A group of its own, to be ended together with its children.
+            start_new_session=True,
+        )
+        self.processes[name] = process
+        self._all.append(process)
+        self._readers += _forward(process, name)
+        return process
+
+    def _end_all(self) -> None:
+        _end(self._all)
+        for reader in self._readers:
             reader.join(_GRACE)
-    return status
 
 
-def _start(
-    options: argparse.Namespace,
-    processes: list[subprocess.Popen[str]],
-    watched: int,
-) -> None:
-    """Adds the processes one by one; each ends with the pipe that it watches."""
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(options.workers)]
-    token = os.environ.get("KERAS_EXT_TOKEN") or secrets.token_hex(16)
-    keeper = [sys.executable, "-I", "-S", str(_KEEPER), str(watched)]
-    command = [*keeper, sys.executable, options.script, *options.arguments]
-    try:
-        for index in range(options.workers):
-            environment = _environment(addresses, index, options.gpus_per_worker)
-            processes.append(
-                subprocess.Popen(
-                    command,
-                    env=dict(environment, KERAS_EXT_TOKEN=token),
-                    pass_fds=[watched],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    errors="replace",
-                    # A group of its own, to be ended together with its children.
-                    start_new_session=True,
-                )
-            )
-    finally:
-        os.close(watched)
-
-
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """So many different ports of 127.0.0.1 that nobody listens at."""
     with ExitStack() as stack:
         # All are open at the same time, so that none comes twice.
         sockets = [
@@ -166,32 +191,29 @@ def _environment(addresses: list[str], index: int, gpus: int | None) -> dict[str
     return environment
 
 
-def _forward(processes: list[subprocess.Popen[str]]) -> list[threading.Thread]:
-    """Starts threads that write what the processes write, with their numbers."""
-    readers = []
-    for index, process in enumerate(processes):
-        for source, target in (
-            (process.stdout, sys.stdout),
-            (process.stderr, sys.stderr),
-        ):
-            thread = threading.Thread(
-                target=_forward_lines, args=(source, target, index), daemon=True
-            )
-            thread.start()
-            readers.append(thread)
+def _forward(process: "subprocess.Popen[str]", name: str) -> list[threading.Thread]:
+    """Starts threads that write what a process writes, with its name."""
+    pairs = [(process.stdout, sys.stdout), (process.stderr, sys.stderr)]
+    readers = [
+        threading.Thread(target=_forward_lines, args=(*pair, name), daemon=True)
+        for pair in pairs
+    ]
+    for reader in readers:
+        reader.start()
     return readers
 
 
-def _forward_lines(source: Any, target: TextIO, index: int) -> None:
-    for line in source:
-        _say(target, f"[worker {index}] {line.rstrip()}")
+def _forward_lines(source: Any, target: TextIO, name: str) -> None:
+    with source:
+        for line in source:
+            say(target, f"[{name}] {line.rstrip()}")
 
 
-def _say(target: TextIO, line: str) -> None:
+def say(target: TextIO, line: str) -> None:
+    """Writes a line, in one piece, so that those of two threads do not mix."""
     # Nobody may be listening any more, after `| head` or a closed terminal. To go on
     # reading is what lets the workers write.
     with suppress(OSError):
-        # In one piece, so that lines of two threads do not mix.
         target.write(line + "\n")
         target.flush()
 
@@ -204,14 +226,14 @@ def _wait(processes: list[subprocess.Popen[str]], timeout: float | None) -> int:
         for index, code in enumerate(codes):
             if code:
                 status = code if code > 0 else 128 - code
-                _say(sys.stderr, f"[launch] worker {index} ended with status {status}")
+                say(sys.stderr, f"[launch] worker {index} ended with status {status}")
                 return status
         if all(code == 0 for code in codes):
             return 0
         if time.monotonic() > deadline:
-            _say(sys.stderr, f"[launch] not done within {timeout:g} seconds")
+            say(sys.stderr, f"[launch] not done within {timeout:g} seconds")
             return 124
-        time.sleep(_POLL)
+        time.sleep(POLL)
 
 
 def _end(processes: list[subprocess.Popen[str]]) -> None:
@@ -226,7 +248,7 @@ def _end(processes: list[subprocess.Popen[str]]) -> None:
         while any(process.poll() is None for process in processes):
             if time.monotonic() > deadline:
                 break
-            time.sleep(_POLL)
+            time.sleep(POLL)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

@@ -1,8 +1,9 @@
 """A search as a study of Optuna: for its dashboard, and for what it can measure."""
 
+import importlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
@@ -44,7 +45,8 @@ def _storage(given: Any) -> Any:
     require(valid, "storage", given, expected)
     if not is_text or "://" in str(given):
         return given
-    backend = optuna.storages.journal.JournalFileBackend(os.fspath(given))
+    module: Any = importlib.import_module("optuna.storages.journal")
+    backend = module.JournalFileBackend(os.fspath(given))
     return optuna.storages.JournalStorage(backend)
 
 
@@ -107,9 +109,7 @@ def importances_of(oracle: Any) -> Mapping[str, dict[str, float]]:
         values = {trial.values[i] for trial in study.trials}
         if len(scored) >= _FEWEST and len(values) > 1 and study.trials[0].params:
             measured = optuna.importance.get_param_importances(
-                study,
-                evaluator=_evaluator(),
-                target=lambda trial, i=i: trial.values[i],
+                study, evaluator=_evaluator(), target=_value_number(i)
             )
             found[objective.name or "score"] = dict(measured)
     return found
@@ -131,6 +131,10 @@ def _filled_study(oracle: Any, records: list[Record]) -> Any:
             )
         )
     return study
+
+
+def _value_number(i: int) -> Callable[[Any], float]:
+    return lambda trial: float(trial.values[i])
 
 
 def _evaluator() -> Any:

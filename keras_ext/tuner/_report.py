@@ -66,7 +66,7 @@ def saved_epochs(records: list[Record], tuner: Any) -> str:
 
 def _best(best: Record, objective: Any) -> str:
     names = [o.name or "score" for o in parts_of(objective)]
-    values = best.objectives or {names[0]: best.score}
+    values: dict[str, Any] = best.objectives or {names[0]: best.score}
     told = ", ".join(f"{name} {value:.5g}" for name, value in values.items())
     told += f" at epoch {best.best_epoch} of {best.epochs}" if best.epochs > 1 else ""
     shown = _own(best.values)
@@ -178,7 +178,7 @@ def _table(records: list[Record], oracle: Any, max_trials: int) -> str:
     heads = ["trial", *names, "epochs", "seconds", "status", *columns]
     rows = []
     for r in shown:
-        scores = r.objectives or {names[0]: r.score}
+        scores: dict[str, Any] = r.objectives or {names[0]: r.score}
         cells = [scores.get(name) if r.score is not None else None for name in names]
         own = _own(r.values)
         rows.append(

@@ -6,28 +6,47 @@ import keras_tuner
 
 from keras_ext._core._described import Described
 from keras_ext.tuner._as_study import study_of
+from keras_ext.tuner._chief import Chief
 from keras_ext.tuner._progress import Progress
 from keras_ext.tuner._records import frame_of
 from keras_ext.tuner._report import write_report
+from keras_ext.tuner._roles import chief_address, is_chief, is_worker, lease
 
 
 class ReportingTuner(Described, keras_tuner.Tuner):
     """Shows a search while it runs, and tells of it when it has ended."""
 
     progress = False
+    oracle: Any
 
     def search(self, *args: Any, **kwargs: Any) -> None:
-        if not self.progress or not hasattr(self.oracle, "watch"):
-            super().search(*args, **kwargs)
+        if not self.progress or not self.is_chief:
+            self._run_search(*args, **kwargs)
             return
         kwargs.setdefault("verbose", 0)
         shown = Progress(self.oracle)
         self.oracle.watch(shown)
         shown.open()
         try:
-            super().search(*args, **kwargs)
+            self._run_search(*args, **kwargs)
         finally:
             shown.close()
+
+    def _run_search(self, *args: Any, **kwargs: Any) -> None:
+        """Searches, or has workers search and returns when they have ended."""
+        if not is_chief():
+            super().search(*args, **kwargs)
+            return
+        self.oracle.verbose = kwargs.get("verbose", 1)
+        self.save()
+        name = str(self.project_name)
+        Chief(self.oracle, address=chief_address(), name=name, lease=lease()).run()
+        self.save()
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process has the whole search: no worker of another one."""
+        return not is_worker()
 
     def report(
         self, path: Any, *, title: str = "Search", max_trials: int = 200

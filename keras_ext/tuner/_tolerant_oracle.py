@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_ext.tuner._objectives import cost_of
-from keras_ext.tuner._queued_oracle import QueuedOracle
+from keras_ext.tuner._shared_oracle import SharedOracle
 
 # The start of the message of a trial that was too large.
 OUT_OF_MEMORY = "Out of memory: "
@@ -18,7 +18,7 @@ _TOO_LARGE = re.compile(
 )
 
 
-class TolerantOracle(QueuedOracle):
+class TolerantOracle(SharedOracle):
     """Scores what is finite alone, and ends a search when code seems to be wrong."""
 
     def __init__(self, **kwargs: Any) -> None:

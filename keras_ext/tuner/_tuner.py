@@ -17,8 +17,10 @@ from keras_ext._core._typing import Logs
 from keras_ext.tuner._objectives import parts_of
 from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._project_files import write_json
+from keras_ext.tuner._remote_oracle import RemoteOracle
 from keras_ext.tuner._reporting_tuner import ReportingTuner
 from keras_ext.tuner._results import metrics_of
+from keras_ext.tuner._roles import chief_address, is_worker
 from keras_ext.tuner._tolerant_oracle import out_of_memory
 from keras_ext.tuner._trial_backup import TrialBackup, load_all, remove_backup
 
@@ -122,12 +124,31 @@ class Tuner(ReportingTuner):
             hypermodel,
             directory=directory,
             project_name=project_name,
-            overwrite=flag(overwrite, "overwrite"),
+            # A worker that comes late would remove what others have found.
+            overwrite=flag(overwrite, "overwrite") and not is_worker(),
             executions_per_trial=integer(
                 executions_per_trial, "executions_per_trial", low=1
             ),
             **kwargs,
         )
+        if is_worker():
+            self._ask_the_chief(oracle)
+
+    def _ask_the_chief(self, oracle: Oracle) -> None:
+        """Puts the chief in the place of the oracle, and of KerasTuner's client."""
+        remote = RemoteOracle(
+            oracle,
+            address=chief_address(),
+            worker=self.tuner_id,
+            search=str(self.project_name),
+        )
+        remote.multi_worker = self.oracle.multi_worker
+        remote.should_report = self.oracle.should_report
+        self.oracle = remote
+
+    def reload(self) -> None:
+        if not is_worker():
+            super().reload()
 
     def _require_hypermodel(self, given: Any) -> None:
         own = type(self).run_trial is not Tuner.run_trial
@@ -137,6 +158,8 @@ class Tuner(ReportingTuner):
         require(valid, "hypermodel", given, expected)
 
     def _populate_initial_space(self) -> None:
+        if is_worker():
+            return  # the chief knows
         if getattr(self.hypermodel, "is_declared", False):
             hp = self.oracle.get_space()
             self.hypermodel.declare_hyperparameters(hp)
@@ -149,15 +172,18 @@ class Tuner(ReportingTuner):
         self.save()
 
     def save(self) -> None:
-        if isinstance(self.oracle, Oracle):
-            self.oracle.save()
+        self.oracle.save()
         write_json(self._get_tuner_fname(), self.get_state())
 
     def on_trial_end(self, trial: Any) -> None:
         try:
             super().on_trial_end(trial)
         finally:
-            if not (self.keeps_last_epoch and trial.status == "COMPLETED"):
+            # Of a trial that was given to another worker, that one goes on.
+            was_lost = trial.trial_id in getattr(self.oracle, "lost", ())
+            if not was_lost and not (
+                self.keeps_last_epoch and trial.status == "COMPLETED"
+            ):
                 remove_backup(self.get_trial_dir(trial.trial_id))
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
@@ -168,7 +194,7 @@ class Tuner(ReportingTuner):
             trial_dir=self.get_trial_dir(trial.trial_id),
             checkpoint=self._get_checkpoint_fname(trial.trial_id),
             objective=self.oracle.objective,
-            every_epoch=self.backup and not self._is_worker(),
+            every_epoch=self.backup,
         )
         callbacks = kwargs.pop("callbacks", None) or []
         for execution in range(len(backup.results), self.executions_per_trial):
@@ -191,7 +217,7 @@ class Tuner(ReportingTuner):
         with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
             start = self._restore(trial, model, backup)
         # What other executions have reported stays.
-        if isinstance(self.oracle, Oracle) and not backup.results:
+        if not backup.results:
             self.oracle.rewind(trial.trial_id, start)
         if start:
             kwargs["initial_epoch"] = start
@@ -240,10 +266,7 @@ class Tuner(ReportingTuner):
         if results is None and reported.exists(objective.name):
             return  # `run_trial` of a subclass has called `oracle.update_trial` itself
         metrics, step = metrics_of(results, objective)
-        if isinstance(self.oracle, Oracle):
-            self.oracle.conclude(trial.trial_id, metrics, step)
-        else:
-            self.oracle.update_trial(trial.trial_id, metrics, step=step)
+        self.oracle.conclude(trial.trial_id, metrics, step)
 
     def _configure_tensorboard_dir(
         self, callbacks: Any, trial: Any, execution: int = 0

@@ -27,7 +27,7 @@ def started(tmp_path):
     processes = []
 
     def start(victim):
-        addresses = [f"127.0.0.1:{port}" for port in launch._free_ports(2)]
+        addresses = [f"127.0.0.1:{port}" for port in launch.free_ports(2)]
         new = []
         for index in (0, 1):
             task = {"type": "worker", "index": index}
