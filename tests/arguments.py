@@ -395,6 +395,7 @@ VALID = {
                 "BayesianOptimization",
                 "GridSearch",
                 "Hyperband",
+                "PopulationBasedTraining",
                 "RandomSearch",
             )
         ],

@@ -76,6 +76,11 @@ PRIVATE_NAMES = {
     "tuner/_hyperband.py": {"_get_build_config_fname", "_get_checkpoint_fname"},
     "tuner/_optuna_oracle.py": {"_duplicate"},
     "tuner/_oracle.py": {"_check_objective_found", "_duplicate", "_max_collisions"},
+    "tuner/_population_based_training.py": {
+        "_deepcopy_callbacks",
+        "_get_build_config_fname",
+        "_get_checkpoint_fname",
+    },
     "tuner/_queued_oracle.py": {"_duplicate"},
     "tuner/_stored_oracle.py": {"_get_oracle_fname", "_get_trial_dir", "_project_dir"},
     "tuner/_tuner.py": {

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from keras_ext.tuner._median_stopping import MedianStopping
     from keras_ext.tuner._optuna_oracle import OptunaOracle
     from keras_ext.tuner._oracle import Oracle
+    from keras_ext.tuner._population_based_training import PopulationBasedTraining
     from keras_ext.tuner._random_search import RandomSearch
     from keras_ext.tuner._space_model import SpaceModel
     from keras_ext.tuner._tuner import Tuner
@@ -27,6 +28,7 @@ __all__ = [
     "MedianStopping",
     "OptunaOracle",
     "Oracle",
+    "PopulationBasedTraining",
     "RandomSearch",
     "SpaceModel",
     "Tuner",

@@ -1,0 +1,99 @@
+"""Hyperparameters of a search as live values of one model."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+from keras_tuner.engine import hyperparameters as kinds
+
+from keras_ext._core._checks import require, takes
+from keras_ext._live._make_live import make_live
+
+RATE = "learning_rate"
+
+
+class LiveSettings:
+    """Moves the hyperparameters of a model that is training, without building it anew.
+
+    Args:
+        model: A compiled model, whose hyperparameters it makes live.
+        space: The hyperparameters of the search.
+        live: From their names to what they are in the model, see
+            `PopulationBasedTraining`, or None.
+
+    Raises:
+        ValueError: If one of them is nothing in the model that can be moved.
+    """
+
+    def __init__(
+        self, model: keras.Model, space: Sequence[Any], live: Mapping[str, Any] | None
+    ) -> None:
+        self.space = [hp for hp in space if not isinstance(hp, kinds.Fixed)]
+        given = dict(live or {})
+        names = [hp.name for hp in self.space]
+        rule = f"a dictionary from names among {names}"
+        require(set(given) <= set(names), "live", live, rule)
+        found = make_live(model)
+        self._setters = {
+            hp.name: _setter(hp, given.get(hp.name), model, found) for hp in self.space
+        }
+        require(bool(names), "hypermodel", names, "one with hyperparameters to move")
+
+    def assign(self, settings: Mapping[str, float]) -> None:
+        """Gives the model these values, of all of them."""
+        for name, value in settings.items():
+            self._setters[name](value)
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Within what each of them may be."""
+        return {hp.name: (hp.min_value, hp.max_value) for hp in self.space}
+
+    @property
+    def draws(self) -> dict[str, Callable[[Any], float]]:
+        """How each of them is drawn anew, given a generator."""
+        return {
+            hp.name: lambda rng, hp=hp: hp.prob_to_value(rng.random())
+            for hp in self.space
+        }
+
+
+def _setter(hp: Any, given: Any, model: Any, found: Mapping[str, Any]) -> Any:
+    """A function that gives one hyperparameter of the model a value."""
+    if hp.conditions or not isinstance(hp, kinds.Float):
+        raise ValueError(
+            f"`{hp.name}` cannot be moved while a model trains: it is no `hp.Float`, "
+            "or there under a condition alone. Give it one value, or search for it "
+            "with keras_ext.tuner.BOHB."
+        )
+    if given is not None and not isinstance(given, str):
+        require(
+            takes(given, 2), "live", given, "texts, or functions of model and value"
+        )
+        return lambda value: given(model, value)
+    pattern = given or re.escape(hp.name)
+    if pattern == RATE or (given is None and hp.name == RATE):
+        return _rate_of(model).assign
+    whole = re.compile(pattern if given else f"^{pattern}$")
+    chosen = [knob for path, knob in found.items() if whole.search(path)]
+    require(
+        bool(chosen),
+        "live",
+        {hp.name: given},
+        f"a pattern for each hyperparameter that is found among {[RATE, *found]}",
+    )
+
+    def assign(value: float) -> None:
+        for knob in chosen:
+            knob.assign(value)
+
+    return assign
+
+
+def _rate_of(model: Any) -> Any:
+    rate = model.optimizer.learning_rate
+    is_moved = isinstance(rate, keras.Variable)
+    rule = "a number, and no schedule, which would move it itself"
+    require(is_moved, RATE, type(rate).__name__, rule)
+    return rate
