@@ -393,6 +393,7 @@ VALID = {
             for name in (
                 "BOHB",
                 "BayesianOptimization",
+                "Evolution",
                 "GridSearch",
                 "Hyperband",
                 "PopulationBasedTraining",

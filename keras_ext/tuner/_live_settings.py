@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -53,10 +54,11 @@ class LiveSettings:
     @property
     def draws(self) -> dict[str, Callable[[Any], float]]:
         """How each of them is drawn anew, given a generator."""
-        return {
-            hp.name: lambda rng, hp=hp: hp.prob_to_value(rng.random())
-            for hp in self.space
-        }
+        return {hp.name: partial(_drawn, hp) for hp in self.space}
+
+
+def _drawn(hp: Any, rng: Any) -> float:
+    return float(hp.prob_to_value(rng.random()))
 
 
 def _setter(hp: Any, given: Any, model: Any, found: Mapping[str, Any]) -> Any:

@@ -154,17 +154,17 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "moment", thorough_but([(2, 1)], [(0, 0), (1, 2), (2, 0), (2, 1), (3, 2)])
+    ("epoch", "member"),
+    thorough_but([(2, 1)], [(0, 0), (1, 2), (2, 0), (2, 1), (3, 2)]),
 )
-def test_goes_on_where_it_was_killed(moment, whole):
+def test_goes_on_where_it_was_killed(epoch, member, whole):
     class Killed(keras.callbacks.Callback):
         seen = 0
 
-        def on_epoch_end(self, epoch, logs=None):
-            if epoch == moment[0]:
-                Killed.seen += 1
-                if Killed.seen == moment[1] + 1:
-                    raise KeyboardInterrupt
+        def on_epoch_end(self, ended, logs=None):
+            Killed.seen += ended == epoch
+            if ended == epoch and Killed.seen == member + 1:
+                raise KeyboardInterrupt
 
     killed = search(eager, **SMALL)
     with pytest.raises(KeyboardInterrupt):
