@@ -18,6 +18,7 @@ from keras_ext.tuner._objectives import cost_of, require_single
 from keras_ext.tuner._population_state import Member, PopulationState, lineage_in
 from keras_ext.tuner._project_files import write_json
 from keras_ext.tuner._random_search import RandomSearchOracle
+from keras_ext.tuner._roles import is_chief, is_worker
 from keras_ext.tuner._trial_backup import load_all
 from keras_ext.tuner._tuner import Tuner
 
@@ -143,7 +144,10 @@ class PopulationBasedTraining(Tuner):
         """Who went on as whom, with which settings."""
         return lineage_in(self.project_dir)
 
-    def _search(self, *args: Any, **kwargs: Any) -> None:
+    def _run_search(self, *args: Any, **kwargs: Any) -> None:
+        role = "chief" if is_chief() else "worker"
+        alone = not is_chief() and not is_worker()
+        require(alone, "KERASTUNER_TUNER_ID", role, "not set: a population is one")
         epochs = kwargs.pop("epochs", self.max_epochs)
         rule = f"left out, or max_epochs={self.max_epochs}"
         require(epochs == self.max_epochs, "epochs", epochs, rule)
