@@ -73,6 +73,7 @@ PRIVATE_NAMES = {
         "_nonfixed_space",
         "_random_populate_space",
     },
+    "tuner/_building_tuner.py": {"_get_build_config_fname", "_get_checkpoint_fname"},
     "tuner/_evolution.py": {"_duplicate", "_max_collisions"},
     "tuner/_hyperband.py": {"_get_build_config_fname", "_get_checkpoint_fname"},
     "tuner/_optuna_oracle.py": {"_duplicate"},

@@ -196,6 +196,12 @@ class Chief:
         self._require_own(worker, trial_id)
         self._oracle.conclude(trial_id, metrics, step)
 
+    def _on_judge_fold(
+        self, worker: str, trial_id: str, value: float, fold: int, count: int
+    ) -> bool:
+        self._require_own(worker, trial_id)
+        return bool(self._oracle.judge_fold(trial_id, value, fold, count))
+
     def _on_end_trial(self, worker: str, trial_id: str, trial: dict[str, Any]) -> None:
         self._require_own(worker, trial_id)
         self._oracle.end_trial(Trial.from_state(trial))

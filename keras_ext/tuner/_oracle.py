@@ -11,14 +11,14 @@ from keras_tuner.engine.trial import Trial
 from keras_ext._core._checks import checked_seed, flag, integer, number, require
 from keras_ext._core._described import Described
 from keras_ext.tuner._draws import draw
+from keras_ext.tuner._folding_oracle import FoldingOracle
 from keras_ext.tuner._objectives import cost_of, direction_of, objective_of, parts_of
 from keras_ext.tuner._pareto import front_numbers, rank_sums
 from keras_ext.tuner._stored_oracle import ENDED, STOPPED
 from keras_ext.tuner._synchronized import synchronized
-from keras_ext.tuner._tolerant_oracle import TolerantOracle
 
 
-class Oracle(Described, TolerantOracle):
+class Oracle(Described, FoldingOracle):
     """Decides which configurations are tried, and when a trial is stopped.
 
     A `keras_tuner.Oracle`, and the base of those here. A subclass overrides
@@ -176,7 +176,8 @@ class Oracle(Described, TolerantOracle):
         trial = self.trials[trial_id]
         new = {n: v for n, v in metrics.items() if not trial.metrics.exists(n)}
         self._record(trial, new, step)
-        self._results[trial_id] = float(metrics[self.objective.name]), int(step)
+        value = self._judged.pop(trial_id, float(metrics[self.objective.name]))
+        self._results[trial_id] = value, int(step)
         self._save_trial(trial)
 
     @synchronized

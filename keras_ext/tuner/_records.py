@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._extras import import_extra
+from keras_ext.tuner._folding_oracle import FOLDS
 from keras_ext.tuner._objectives import cost_of, parts_of
 from keras_ext.tuner._stored_oracle import ENDED, STOPPED
 
@@ -64,6 +65,7 @@ def record_of(oracle: Any, trial: Any) -> Record:
     curve = [(step + 1, value) for step, value in _history(trial, objective.name)]
     score = trial.score if trial.status == "COMPLETED" else None
     values = {n: _value_at(trial, n, trial.best_step) for n in trial.metrics.metrics}
+    values.pop(FOLDS, None)
     names = [o.name for o in parts_of(objective)]
     reason = _reason(trial.message or "")
     was_stopped = score is not None and reason.startswith(STOPPED)

@@ -1,6 +1,7 @@
 """The oracle of a worker: it asks the chief."""
 
 import contextlib
+import os
 import secrets
 import socket
 import threading
@@ -13,6 +14,7 @@ from keras_tuner.engine.trial import Trial
 
 from keras_ext.distribute import _messages
 from keras_ext.tuner._chief import LONGEST_ANSWER
+from keras_ext.tuner._roles import FRESH, NEXT_PROCESS
 
 # How long to look for the chief, in seconds; it may be started again meanwhile.
 PATIENCE = 600.0
@@ -61,7 +63,7 @@ class RemoteOracle:
         self._search, self._patience = search, patience
         self._run = secrets.token_hex(8)
         self._count = 0
-        self._has_ended = False
+        self._has_ended = self._has_run = False
         self._lease = 0.0
         self._resting = threading.Event()
         self._heart: threading.Thread | None = None
@@ -89,7 +91,13 @@ class RemoteOracle:
             self._ask("update_space", space=hyperparameters.get_config())
 
     def create_trial(self, tuner_id: str) -> Any:
-        """A trial to run. As long as there may still be one, it waits."""
+        """A trial to run. As long as there may still be one, it waits.
+
+        Raises:
+            SystemExit: If each trial has a process of its own, and this one has had it.
+        """
+        if self._has_run and os.environ.get(FRESH):
+            raise SystemExit(NEXT_PROCESS)
         wait = _FIRST_WAIT
         while True:
             answer = self._ask("create_trial", worker=tuner_id)
@@ -100,6 +108,7 @@ class RemoteOracle:
             wait = min(2 * wait, _LONGEST_WAIT)
         self._lease = answer["lease"]
         self._has_ended = trial.status == "STOPPED"
+        self._has_run = True
         self._beat()
         return trial
 
@@ -118,6 +127,10 @@ class RemoteOracle:
     def conclude(self, trial_id: str, metrics: Mapping[str, float], step: int) -> None:
         numbers = {name: float(value) for name, value in metrics.items()}
         self._tell("conclude", trial_id, metrics=numbers, step=int(step))
+
+    def judge_fold(self, trial_id: str, value: float, fold: int, count: int) -> bool:
+        arguments = {"value": float(value), "fold": fold, "count": count}
+        return bool(self._tell("judge_fold", trial_id, **arguments))
 
     def _tell(self, question: str, trial_id: str, **arguments: Any) -> Any:
         if not self.should_report:

@@ -3,7 +3,7 @@
 The variables are those of KerasTuner: KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT,
 where the chief listens, and KERASTUNER_TUNER_ID, in which the chief has the word
 "chief". KERAS_EXT_TOKEN is what all must know, KERAS_EXT_LEASE for how many seconds a
-worker may be silent.
+worker may be silent, and KERAS_EXT_FRESH makes it end after each trial.
 """
 
 import ipaddress
@@ -16,6 +16,9 @@ from keras_ext._core._checks import number, require
 from keras_ext.distribute import _messages
 
 _LEASE = "KERAS_EXT_LEASE"
+FRESH = "KERAS_EXT_FRESH"
+# The exit status of a process that leaves the next trial to a new one.
+NEXT_PROCESS = 75
 
 
 def is_worker() -> bool:

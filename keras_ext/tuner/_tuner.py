@@ -1,6 +1,5 @@
 """The tuner of KerasTuner, repaired: how a trial is run."""
 
-import gc
 import inspect
 import math
 import os
@@ -9,23 +8,24 @@ from typing import Any
 
 import keras
 import keras_tuner
-import numpy as np
 from keras_tuner.src.engine.tuner_utils import TunerCallback
 
-from keras_ext._core._checks import flag, integer, require, takes
+from keras_ext._core._checks import flag, integer, number, require, takes
 from keras_ext._core._typing import Logs
+from keras_ext.tuner._building_tuner import BuildingTuner
+from keras_ext.tuner._cross_validation import Folds, checked_folds
+from keras_ext.tuner._disk_quota import keep_within
 from keras_ext.tuner._objectives import parts_of
 from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._project_files import write_json
 from keras_ext.tuner._remote_oracle import RemoteOracle
-from keras_ext.tuner._reporting_tuner import ReportingTuner
 from keras_ext.tuner._results import metrics_of
 from keras_ext.tuner._roles import chief_address, is_worker
 from keras_ext.tuner._tolerant_oracle import out_of_memory
 from keras_ext.tuner._trial_backup import TrialBackup, load_all, remove_backup
 
 
-class Tuner(ReportingTuner):
+class Tuner(BuildingTuner):
     """Runs trials: builds models, trains them, reports each epoch, and goes on.
 
     A `keras_tuner.Tuner`: `search`, `get_best_models` and `results_summary` are as
@@ -55,6 +55,16 @@ class Tuner(ReportingTuner):
             Defaults to `False`.
         executions_per_trial: Integer >= 1, how often each configuration is trained.
             The score is the mean. Defaults to `1`.
+        cross_validation: Integer >= 2, into how many folds the data of `search` is
+            split, each of which is held out once; a pair such as `(5, 2)` repeats this
+            with other folds. Classes are spread evenly. The score is the mean over the
+            folds, and a trial that does worse on its first folds than the best trial
+            did on the same ones is not trained on the others, if that is no chance (a
+            paired t-test at 5 %). Data is arrays then, without any for validation.
+            None means as `search` says.
+        disk_quota: Number > 0, how many bytes the weights of ended trials may take.
+            Those of the worst are removed first, and those of the best never. None
+            means no limit.
         backup: Whether trials are saved after each epoch. If not, weights are saved
             only at epochs that are the best, and an interrupted trial begins anew.
             Defaults to `True`.
@@ -91,7 +101,7 @@ class Tuner(ReportingTuner):
     # Whether later trials start from the last epoch of earlier ones.
     keeps_last_epoch = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - those of KerasTuner, and how trials run
         self,
         oracle: Oracle,
         hypermodel: keras_tuner.HyperModel | Callable[..., Any] | None = None,
@@ -100,6 +110,8 @@ class Tuner(ReportingTuner):
         project_name: str | None = None,
         overwrite: bool = False,
         executions_per_trial: int = 1,
+        cross_validation: int | tuple[int, int] | None = None,
+        disk_quota: float | None = None,
         backup: bool = True,
         progress: bool = False,
         **kwargs: Any,
@@ -109,6 +121,11 @@ class Tuner(ReportingTuner):
         self._require_hypermodel(hypermodel)
         self.backup = flag(backup, "backup")
         self.progress = flag(progress, "progress")
+        self.cross_validation = checked_folds(cross_validation, executions_per_trial)
+        self.disk_quota = number(disk_quota, "disk_quota", above=0, optional=True)
+        # Later trials begin with the weights of others, whatever these have reached.
+        none = disk_quota is None or not self.keeps_last_epoch
+        require(none, "disk_quota", disk_quota, "None for Hyperband")
         self._stopped: str | None = None
         for name, value, kinds in (
             ("directory", directory, str | os.PathLike),
@@ -157,16 +174,6 @@ class Tuner(ReportingTuner):
         expected = "a function of hp that returns a model, or a keras_tuner.HyperModel"
         require(valid, "hypermodel", given, expected)
 
-    def _populate_initial_space(self) -> None:
-        if is_worker():
-            return  # the chief knows
-        if getattr(self.hypermodel, "is_declared", False):
-            hp = self.oracle.get_space()
-            self.hypermodel.declare_hyperparameters(hp)
-            self.oracle.update_space(hp)
-        elif self.oracle.allow_new_entries:
-            super()._populate_initial_space()
-
     def on_search_begin(self) -> None:
         # Without this file the project of a first trial that is killed is not found.
         self.save()
@@ -185,6 +192,10 @@ class Tuner(ReportingTuner):
                 self.keeps_last_epoch and trial.status == "COMPLETED"
             ):
                 remove_backup(self.get_trial_dir(trial.trial_id))
+        if self.disk_quota is not None:
+            trials = self.oracle.get_best_trials(2**31)
+            done = [t.trial_id for t in trials if t.status in ("COMPLETED", "FAILED")]
+            keep_within(self.disk_quota, list(map(self._get_checkpoint_fname, done)))
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         values = trial.hyperparameters.values
@@ -197,7 +208,11 @@ class Tuner(ReportingTuner):
             every_epoch=self.backup,
         )
         callbacks = kwargs.pop("callbacks", None) or []
-        for execution in range(len(backup.results), self.executions_per_trial):
+        folds = Folds.of(self.cross_validation, args, kwargs, self.oracle.seed)
+        count = folds.total if folds else self.executions_per_trial
+        for execution in range(len(backup.results), count):
+            if folds:
+                args, kwargs = folds.arguments(execution)
             copied = self._deepcopy_callbacks(callbacks)
             self._configure_tensorboard_dir(copied, trial, execution)
             copied += [TunerCallback(self, trial), backup]
@@ -206,9 +221,17 @@ class Tuner(ReportingTuner):
                 trial, *args, **{**kwargs, "callbacks": copied}
             )
             backup.end_execution(result)
-            if self._stopped == trial.trial_id:
+            if self._stopped == trial.trial_id or (
+                folds and self._is_behind(trial, result, execution, count)
+            ):
                 break
         return backup.results
+
+    def _is_behind(self, trial: Any, result: Any, fold: int, count: int) -> bool:
+        """Whether the folds until now say that the trial is not the best."""
+        objective = self.oracle.objective
+        value = metrics_of(result, objective)[0][objective.name]
+        return bool(self.oracle.judge_fold(trial.trial_id, value, fold, count))
 
     def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         model = self._try_build(trial.hyperparameters)
@@ -267,35 +290,6 @@ class Tuner(ReportingTuner):
             return  # `run_trial` of a subclass has called `oracle.update_trial` itself
         metrics, step = metrics_of(results, objective)
         self.oracle.conclude(trial.trial_id, metrics, step)
-
-    def _configure_tensorboard_dir(
-        self, callbacks: Any, trial: Any, execution: int = 0
-    ) -> None:
-        if any(type(callback).__name__ == "TensorBoard" for callback in callbacks):
-            super()._configure_tensorboard_dir(callbacks, trial, execution)
-
-    def _try_build(self, hp: Any) -> Any:
-        keras.utils.clear_session(free_memory=False)
-        gc.collect()
-        model = self._build_hypermodel(hp)
-        if not isinstance(model, keras.Model):
-            raise keras_tuner.errors.FatalTypeError(
-                "`hypermodel` must return a keras.Model. Received: a "
-                f"{type(model).__name__}."
-            )
-        sizes = [np.prod(w.shape) for w in model.trainable_weights if model.built]
-        if self.max_model_size and sum(sizes) > self.max_model_size:
-            raise keras_tuner.errors.FailedTrialError(
-                f"Oversized model: {int(sum(sizes))} parameters. Skip model."
-            )
-        return model
-
-    def load_model(self, trial: Any) -> Any:
-        model = self._try_build(trial.hyperparameters)
-        path = self._get_checkpoint_fname(trial.trial_id)
-        with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
-            load_all(model, path, self._get_build_config_fname(trial.trial_id))
-        return model
 
 
 def takes_keyword(function: Any, name: str) -> bool:

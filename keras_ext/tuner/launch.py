@@ -6,8 +6,9 @@ The script makes a tuner and calls `search`, as it would alone. One more process
 it as the chief, which proposes and keeps the results; `tuner.is_chief` is true there,
 for what shall be done once after the search. Each worker gets a GPU, or a share of the
 cores. Their output comes line by line, with the name of the process before it. A worker
-that ends is started again. When the chief has ended, the workers are ended, and its
-exit status is returned. No process outlives this one, in whatever way it ends.
+that ends is started again. With `--fresh` each trial has a process of its own: what it
+leaves in memory is gone with it. When the chief has ended, the workers are ended, and
+its exit status is returned. No process outlives this one, in whatever way it ends.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import time
 from collections.abc import Sequence
 
 from keras_ext.distribute.launch import POLL, Together, at_least, free_ports, say
+from keras_ext.tuner._roles import FRESH, NEXT_PROCESS
 
 # How long workers may take to end after the chief, in seconds.
 _GRACE = 5.0
@@ -49,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
         help="how often to start a worker again that has failed; default 3",
     )
     parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="run each trial in a new process, which gives back all of its memory",
+    )
+    parser.add_argument(
         "--timeout",
         type=float,
         help="after how many seconds to end all processes, with status 124",
@@ -73,6 +80,8 @@ class _Search:
             "KERAS_EXT_TOKEN": os.environ.get("KERAS_EXT_TOKEN")
             or secrets.token_hex(16),
         }
+        if options.fresh:
+            self._common[FRESH] = "1"
         self._restarts = dict.fromkeys(range(options.workers), options.restarts)
         self._workers: dict[int, subprocess.Popen[str]] = {}
 
@@ -118,6 +127,9 @@ class _Search:
             if not code:
                 continue
             del self._workers[index]
+            if code == NEXT_PROCESS:
+                self._start(index)
+                continue
             left = self._restarts[index]
             told = f"[launch] worker {index} ended with status {code}"
             if left:

@@ -173,6 +173,20 @@ def test_a_chief_that_was_started_again_knows_who_trains():
     assert oracle.trials[trial.trial_id].score == 0.5
 
 
+def test_a_process_may_leave_the_next_trial_to_another(monkeypatch):
+    monkeypatch.setenv("KERAS_EXT_FRESH", "1")
+    search = Search(an_oracle(2))
+    for _ in range(2):
+        worker = search.worker("a")
+        run(worker, "a", worker.create_trial("a"))
+        with pytest.raises(SystemExit) as ended:
+            worker.create_trial("a")
+        assert ended.value.code == 75
+    assert search.worker("a").create_trial("a").status == "STOPPED"
+    search.ended()
+    assert [t.status for t in search.oracle.trials.values()] == ["COMPLETED"] * 2
+
+
 def test_a_question_that_comes_twice_is_answered_once():
     search = Search(an_oracle(1))
     worker = search.worker("a")

@@ -83,6 +83,23 @@ def test_each_worker_has_a_gpu_as_long_as_there_are_enough(monkeypatch):
     assert launch._share_of_gpus(1)["CUDA_VISIBLE_DEVICES"] == "1"
 
 
+def test_each_trial_may_have_a_process_of_its_own(tmp_path, capfd):
+    """Whose end is no failure, however many there are."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, pathlib, sys, time\n"
+        "fresh, seen = os.environ['KERAS_EXT_FRESH'], pathlib.Path(sys.argv[1])\n"
+        "if os.environ['KERASTUNER_TUNER_ID'] == 'chief':\n"
+        "    while not seen.exists() or len(seen.read_text()) < 4: time.sleep(0.02)\n"
+        "else:\n"
+        "    with seen.open('a') as file: file.write(fresh)\n"
+        "    sys.exit(75)\n"
+    )
+    options = ["--workers", "1", "--restarts", "0", "--fresh", str(script)]
+    assert launch.main([*options, str(tmp_path / "seen")]) == 0
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("code", "status", "says"),
     [

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import keras_ext as kx
-from keras_ext.tuner import _tuner
 from tests.thorough import MATRIX, PROCESSES
 
 
@@ -182,44 +181,6 @@ def test_a_loss_of_nan_ends_a_training(data):
     assert trial.message == "The objective `loss` was nan."
 
 
-def test_it_needs_no_tensorboard_unless_it_is_asked_for(build, data, monkeypatch):
-    """On stock 1.4.8 every trial fails without it."""
-    monkeypatch.setitem(sys.modules, "tensorboard.plugins.hparams", None)
-    fit = {**data, "verbose": 0}
-    made = search(build, 1)
-    made.search(**fit)
-    assert made.oracle.trials["0"].status == "COMPLETED"
-    stock = search(build, 1, tuner=keras_tuner.RandomSearch, overwrite=True)
-    stock.oracle.max_consecutive_failed_trials = 2
-    stock.search(**fit)
-    assert "tensorboard" in stock.oracle.trials["0"].message
-
-
-def test_a_declared_space_needs_no_models(build):
-    """On stock 1.4.8 models are built until all conditions were active."""
-    built = []
-
-    def counted(hp):
-        built.append(hp)
-        return build(hp)
-
-    space = keras_tuner.HyperParameters()
-    space.Float("rate", 1e-3, 0.1, sampling="log")
-    search(counted, hyperparameters=space, allow_new_entries=False)
-    assert built == []
-    search(counted, hyperparameters=space)
-    assert built
-
-
-def test_garbage_is_collected_once_for_each_model(build, data, monkeypatch):
-    """On stock 1.4.8 twice, which is most of what it adds to a trial."""
-    collected = []
-    made = search(build, 2, backup=False)
-    monkeypatch.setattr(_tuner.gc, "collect", lambda: collected.append(1))
-    made.search(**data, verbose=0)
-    assert len(collected) == 2
-
-
 def test_without_backup_only_the_best_epoch_is_saved(build, data, tmp_path):
     made = search(build, 1, backup=False)
     made.search(**data, epochs=2, verbose=0)
@@ -230,15 +191,6 @@ def test_without_backup_only_the_best_epoch_is_saved(build, data, tmp_path):
         "trial.json",
     ]
     assert int(made.get_best_models()[0].optimizer.iterations) == 2
-
-
-def test_models_that_are_too_large_and_no_models_are_refused(build, data):
-    made = search(build, 1, max_model_size=2)
-    made.search(**data, verbose=0)
-    assert made.oracle.trials["0"].message.count("Oversized model: 3 parameters") == 1
-    made.hypermodel.build = lambda hp: "none"
-    with pytest.raises(keras_tuner.errors.FatalTypeError, match="Received: a str"):
-        made._try_build(made.oracle.get_space())
 
 
 def test_arguments_are_checked(build):
