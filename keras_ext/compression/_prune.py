@@ -8,7 +8,6 @@ import keras
 import tensorflow as tf
 
 from keras_ext._core._checks import checked_seed, choice, integer, require
-from keras_ext._core._lines import say
 from keras_ext._core._pattern import check_pattern
 from keras_ext._core._typing import Logs, Pattern, Record, Tensor, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
@@ -16,6 +15,7 @@ from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._fit._training_run import TrainingRun
 from keras_ext._keras._optimizer_slots import updates_with_this
+from keras_ext.callbacks._announcement import tell
 from keras_ext.compression._constant_sparsity import ConstantSparsity
 from keras_ext.compression._mask_rule import SCOPES, checked_rule, score
 from keras_ext.compression._masking import Masking
@@ -73,8 +73,8 @@ class Prune(ScopedCallback):
             embeddings that are not depthwise.
         exclude: Which are not, in the same form. None means none.
         seed: An integer for `"random"`, or None for 0.
-        verbose: `1` to print a line when training begins, `0` to be silent. Defaults to
-            `1`.
+        verbose: `1` to print a line when training begins, unless `fit` is told
+            `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Attributes:
         report: A `PruningReport` of the weights as they were when training began, or
@@ -98,7 +98,6 @@ class Prune(ScopedCallback):
         >>> history = model.fit(
         ...     x, x[:, :4], epochs=6, callbacks=[prune], verbose=0
         ... )
-        Prune: 1 weight with 32 numbers.
         >>> print(prune.report)
         weight        size  zeros
         dense/kernel    32  75.0%
@@ -198,8 +197,7 @@ class Prune(ScopedCallback):
         if run is not None:
             # Weights may be restored by callbacks that come later.
             run.on_close(self._finish)
-        if self.verbose:
-            say(f"Prune: {self.report.summary}")
+        tell(self, self.report.summary.removesuffix("."))
 
     def _require_end_in_time(self) -> None:
         """Raises if the schedule cannot end in this `fit`, as far as one can tell."""

@@ -8,7 +8,6 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._core._checks import checked_seed, choice, integer, number, require
-from keras_ext._core._lines import say
 from keras_ext._core._pattern import check_pattern
 from keras_ext._core._typing import Logs, Pattern, Record, Shape, Tensor
 from keras_ext._engine._attached_pipeline import AttachedPipeline
@@ -16,6 +15,7 @@ from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._fit._training_run import TrainingRun
 from keras_ext._keras._optimizer_slots import updates_with_this
+from keras_ext.callbacks._announcement import tell
 from keras_ext.compression._constant_sparsity import ConstantSparsity
 from keras_ext.compression._masking import Masking
 from keras_ext.compression._pruned_weights import candidates
@@ -55,8 +55,8 @@ class RigL(ScopedCallback):
             embeddings that are not depthwise.
         exclude: Which are not, in the same form. None means none.
         seed: An integer that the first connections depend on, or None for 0.
-        verbose: `1` to print a line when training begins, `0` to be silent. Defaults to
-            `1`.
+        verbose: `1` to print a line when training begins, unless `fit` is told
+            `verbose=0`; `0` to be silent. Defaults to `1`.
 
     Attributes:
         report: A `PruningReport` of the weights as they were when training began, or
@@ -143,8 +143,7 @@ class RigL(ScopedCallback):
         if run is not None:
             # Weights may be restored by callbacks that come later.
             run.on_close(self._masking.apply)
-        if self.verbose:
-            say(f"RigL: {self.report.summary}")
+        tell(self, self.report.summary.removesuffix("."))
 
     def _require_end_in_time(self) -> None:
         params = self.params or {}
