@@ -83,7 +83,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args()
     seeds, epochs = (1, 2) if options.quick else (options.seeds, options.epochs)
-    rates = RATES[2:4] if options.quick else RATES
+    rates = RATES[3:4] if options.quick else RATES
     data = load_digits()
     found = {
         way: [[accuracy(way, r, s, epochs, data) for s in range(seeds)] for r in rates]
