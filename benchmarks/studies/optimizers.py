@@ -25,7 +25,8 @@ the effect of one is with the other than what both have alone. Intervals of 95 %
 seeds as blocks. A training that diverges counts as one that has learned nothing.
 
 Run: `python benchmarks/studies/optimizers.py [--only digits,deep,regression,gru,mnist]
-[--seeds 5] [--data mnist10k DIR] [--json FILE]`
+[--seeds 5] [--data mnist10k DIR] [--json FILE]`; `--plot PICTURE FILE ...` draws what
+such files hold, and prints it as a table.
 """
 
 import argparse
@@ -37,11 +38,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from sklearn.datasets import load_diabetes
 
 import keras_ext as kx
-from benchmarks._data import digits, mnist10k, train_validation_test
 from benchmarks._intervals import half_interval
+from benchmarks.studies._tasks import EPOCHS, effects, in_percent, log_loss, num_updates
 
 FACTORS = (
     "clipping",
@@ -53,47 +53,8 @@ FACTORS = (
     "averaging",
 )
 DESIGN = [on for on in itertools.product([0, 1], repeat=7) if sum(on) % 2 == 0]
-BATCH_SIZE = 32
-EPOCHS = {"digits": 16, "deep": 16, "regression": 48, "gru": 12, "mnist": 6}
 # For SGD, which takes a third of it with momentum, and for Adam.
 RATES = {0: (0.03, 0.1, 0.3, 1.0), 1: (3e-4, 1e-3, 3e-3, 1e-2)}
-
-
-@cache
-def data(task, folder=None):
-    """Training, validation and test data."""
-    if task == "regression":
-        x, y = load_diabetes(return_X_y=True)
-        x, y = (np.float32((a - a.mean(0)) / a.std(0)) for a in (x, y))
-    elif task == "mnist":
-        x, y = (a[:5000] for a in mnist10k(folder, (28, 28, 1)))
-    else:
-        x, y = digits((8, 8) if task == "gru" else (64,))
-    return train_validation_test(x, y)
-
-
-def layers(task):
-    dense = keras.layers.Dense
-    if task == "mnist":
-        return [
-            keras.layers.Conv2D(8, 3, strides=2, activation="relu"),
-            keras.layers.Conv2D(16, 3, strides=2, activation="relu"),
-            keras.layers.Flatten(),
-            dense(10),
-        ]
-    if task == "gru":
-        return [keras.layers.GRU(32), dense(10)]
-    if task == "deep":
-        deep = [dense(32, "relu", kernel_initializer="he_normal") for _ in range(20)]
-        return [*deep, dense(10)]
-    outputs = 1 if task == "regression" else 10
-    return [dense(64, "relu"), dense(64, "relu"), dense(outputs)]
-
-
-def loss_of(task):
-    if task == "regression":
-        return keras.losses.MeanSquaredError()
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def optimizer(on, rate, updates):
@@ -123,22 +84,15 @@ def callbacks(on, epochs):
 def run(task, combination, rate, seed, folder, part=2):
     """The logarithm of the loss on test data (2), or on validation data (1)."""
     on = dict(zip(FACTORS, combination, strict=True))
-    train, epochs = data(task, folder)[0], EPOCHS[task]
-    updates = epochs * math.ceil(len(train[0]) / BATCH_SIZE)
-    keras.utils.set_random_seed(seed)
-    model = keras.Sequential([keras.Input(train[0].shape[1:]), *layers(task)])
-    model.compile(optimizer(on, rate, updates), loss_of(task))
-    model.fit(
-        *train,
-        batch_size=BATCH_SIZE,
-        epochs=epochs,
-        callbacks=callbacks(on, epochs),
-        verbose=0,
+    updates = num_updates(task, folder)
+    return log_loss(
+        task,
+        lambda: optimizer(on, rate, updates),
+        seed,
+        callbacks=callbacks(on, EPOCHS[task]),
+        folder=folder,
+        part=part,
     )
-    loss = model.evaluate(*data(task, folder)[part], batch_size=1024, verbose=0)
-    keras.utils.clear_session(free_memory=False)
-    nothing = 1.0 if task == "regression" else math.log(10)
-    return math.log(loss if loss < nothing else nothing)
 
 
 @cache
@@ -146,16 +100,6 @@ def best_rate(task, momentum, second, schedule, folder):
     combination = (0, momentum, second, schedule, 0, 0, 0)
     rates = [r / 3 if momentum and not second else r for r in RATES[second]]
     return min(rates, key=lambda r: run(task, combination, r, 0, folder, part=1))
-
-
-def effects(columns, losses):
-    """For columns of 1 and -1: the mean difference, for each seed."""
-    return np.asarray(losses) @ columns / (columns.shape[0] / 2)
-
-
-def in_percent(values):
-    mean = 100 * math.expm1(np.mean(values))
-    return f"{mean:+6.1f} ± {100 * half_interval(values):.1f}"
 
 
 def study(task, options):
@@ -180,13 +124,60 @@ def study(task, options):
     return losses
 
 
+def found_effects(files):
+    """From task to effects, seeds and factors, of files of results."""
+    signs, found = 2 * np.array(DESIGN) - 1, {}
+    for file in files:
+        results = json.loads(Path(file).read_text())
+        if results.pop("design") != [list(row) for row in DESIGN]:
+            raise SystemExit(f"{file} is of another design.")
+        found |= {task: effects(signs, losses) for task, losses in results.items()}
+    return found
+
+
+def table(found):
+    print(f"| factor | {' | '.join(found)} |")
+    print("|---" * (len(found) + 1) + "|")
+    for i, name in enumerate(FACTORS):
+        cells = [in_percent(values[:, i]).strip() for values in found.values()]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def plot(path, found):
+    """Draws what each factor changes about the test loss, with its intervals."""
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    places = np.arange(len(FACTORS))
+    for number, (task, values) in enumerate(found.items()):
+        shift = (number - (len(found) - 1) / 2) * 0.8 / len(found)
+        means = 100 * np.expm1(values.mean(axis=0))
+        halves = [100 * half_interval(column) for column in values.T]
+        axis.errorbar(
+            means, places + shift, xerr=halves, fmt="o", capsize=3, label=task
+        )
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks(places, FACTORS)
+    axis.invert_yaxis()
+    axis.set_xlim(-75, 75)
+    axis.set_xlabel("change of the test loss, % (left is better)")
+    axis.legend()
+    figure.savefig(path, dpi=110)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="digits,deep,regression,gru")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--data", nargs=2, metavar=("mnist10k", "DIR"))
     parser.add_argument("--json", default="optimizers.json")
+    parser.add_argument("--plot", nargs="+", metavar=("PICTURE", "FILE"))
     options = parser.parse_args()
+    if options.plot:
+        picture, *files = options.plot
+        table(found_effects(files))
+        plot(picture, found_effects(files))
+        return
     found = {}
     for task in options.only.split(","):
         found[task] = study(task, options)
