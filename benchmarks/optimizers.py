@@ -5,6 +5,8 @@ turns in one process, so that whatever else the machine does slows all of them, 
 time of a turn is divided by that of Keras's Adam in the same turn; a second Adam is the
 control. Printed are medians of these ratios, with quartiles, how many operations the
 traced step has for each weight, and the bytes kept for each number of the weights.
+Where PyTorch is installed, and pytorch_optimizer, their implementation of the same rule
+takes turns as well, and a column says how long ours takes on the clock relative to it.
 
 `many` has 100 weights (50 kernels of 32 x 32 and their biases), where the number of
 operations counts; `large` has two million numbers in four weights, where passes over
@@ -27,11 +29,12 @@ import tensorflow as tf
 
 import keras_ext as kx
 from benchmarks._intervals import ratios
+from benchmarks._torch_optimizers import torch_contestants
 
 # Updates in a turn: some tens of milliseconds.
 UPDATES = {"many": 10, "large": 4, "more": 3}
 # What wraps another optimizer, or shapes its gradient, is measured around Adam.
-WRAPPERS = ("Cautious", "Lookahead", "Mechanic")
+WRAPPERS = ("Cautious", "GradientPipeline", "Lookahead", "Mechanic")
 
 
 def layers(count, units):
@@ -48,7 +51,9 @@ def contestants():
         *("RAdam", "AdaBelief", "ADOPT", "AdEMAMix", "Adan", "AdaBound", "Yogi"),
         *("AdamMini", "LARS", "LAMB", "NovoGrad", "SGDW", "Shampoo", "SOAP"),
         *("MuonConv", "Prodigy", "DAdaptAdam", "DoG", "LDoG", "DoWG", "COCOB"),
+        *("Momo", "Sophia"),
     ]
+    shrinkage = o.operators.L1Shrinkage(1e-4)
     return {
         "Adam": keras.optimizers.Adam,
         "Adam again": keras.optimizers.Adam,
@@ -61,6 +66,11 @@ def contestants():
             )
             for name in WRAPPERS
         },
+        "ScheduleFree around Adam": lambda: o.ScheduleFree(
+            keras.optimizers.Adam(beta_1=0.0)
+        ),
+        "Proximal around Adam": lambda: o.Proximal(keras.optimizers.Adam(), shrinkage),
+        "ADMM around Adam": lambda: o.ADMM(keras.optimizers.Adam(), shrinkage),
     }
 
 
@@ -70,7 +80,8 @@ class Contestant:
     def __init__(self, make, shapes, jit_compile):
         rng = np.random.default_rng(0)
         self.weights = [
-            keras.Variable(rng.normal(size=s).astype("float32"), name=f"weight_{i}")
+            # Wrappers look for kernels by this name.
+            keras.Variable(rng.normal(size=s).astype("float32"), name=f"kernel_{i}")
             for i, s in enumerate(shapes)
         ]
         self.optimizer = make()
@@ -79,6 +90,9 @@ class Contestant:
 
         @tf.function(autograph=False, jit_compile=jit_compile)
         def step(gradients):
+            self.optimizer.scale_loss(gradients[0][0][0])  # some want to see a loss
+            if hasattr(type(self.optimizer), "update_curvature"):
+                self.optimizer.update_curvature(lambda weights: gradients)
             self.optimizer.apply(gradients, self.weights)
 
         start = time.perf_counter()
@@ -116,12 +130,15 @@ def compete(task, options):
     makers["Adam"] = keras.optimizers.Adam
     print(f"\n{task}, jit_compile={options.jit}", flush=True)
     models = {n: Contestant(m, TASKS[task], options.jit) for n, m in makers.items()}
+    others = torch_contestants(TASKS[task], models)
     times = {name: [] for name in models}
+    of_torch = {name: [] for name in others}
     for turn in range(options.turns + 1):
-        for name, model in models.items():
-            measured = model.updates(UPDATES[task])
-            if turn:  # in the first, caches are cold
-                times[name].append(measured)
+        for all_times, of in ((times, models), (of_torch, others)):
+            for name, model in of.items():
+                measured = model.updates(UPDATES[task])
+                if turn:  # in the first, caches are cold
+                    all_times[name].append(measured)
     adam = statistics.median(t[0] for t in times["Adam"]) / UPDATES[task]
     print(f"  {1e3 * adam:.2f} ms an update of Adam")
     rows = []
@@ -132,10 +149,15 @@ def compete(task, options):
         )
         columns = [f"{m:.2f} ({a:.2f} to {b:.2f})" for m, a, b in (clock, cpu)]
         kept = model.bytes_per_number()
+        to_torch = None
+        if name in others:
+            ours, theirs = ([t[0] for t in x[name]] for x in (times, of_torch))
+            to_torch = ratios(ours, theirs)
         print(
             f"  {name:24} clock {columns[0]}  processor {columns[1]}  "
             f"{model.operations:5.1f} operations a weight  {kept:5.1f} bytes a number"
-            f"  first steps {model.seconds_to_first_step:.1f} s",
+            f"  first steps {model.seconds_to_first_step:.1f} s"
+            f"  of PyTorch's {f'{to_torch[0]:.2f}' if to_torch else '-'}",
             flush=True,
         )
         rows.append(
@@ -145,6 +167,7 @@ def compete(task, options):
                 "name": name,
                 "clock": clock,
                 "processor": cpu,
+                "clock_to_torch": to_torch,
                 "milliseconds_of_adam": 1e3 * adam,
                 "operations": model.operations,
                 "bytes_per_number": kept,
