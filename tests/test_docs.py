@@ -38,6 +38,7 @@ LONG = {
     "schedules",
     "search",
     "training_does_not_start",
+    "which_optimizer",
     "wrapping_optimizers",
 }
 
