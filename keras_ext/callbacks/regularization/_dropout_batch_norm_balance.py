@@ -157,13 +157,13 @@ class DropoutBatchNormBalance(CopyableCallback):
         worst_first = sorted(self.ratios.items(), key=lambda item: item[1])
         lines = [
             f"{dropout} -> {norm}: the variance in inference is {ratio:.2f} of that in "
-            "training"
+            "training."
             for (dropout, norm), ratio in worst_first
         ]
         if not lines:
             return "No dropout has influence on a BatchNormalization."
         if self.recalibrate:
-            lines.append("The statistics are estimated anew at the end of training.")
+            lines.append("The statistics are re-estimated at the end of training.")
         return "\n".join(lines)
 
 

@@ -80,7 +80,7 @@ def test_every_pair_that_has_an_influence_and_no_other():
     lines = callback.report().splitlines()
     assert len(lines) == len(callback.ratios) + 1
     assert f"is {smallest:.2f} of that in training" in lines[0]
-    assert "estimated anew" in lines[-1]
+    assert "re-estimated" in lines[-1]
 
 
 @pytest.mark.thorough(LONG)
