@@ -10,7 +10,6 @@ Prints what was pruned and the sizes, and writes `compress.html` and the files.
 """
 
 import argparse
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -86,7 +85,7 @@ def main() -> None:
         model, files=files, x=test[0], y=test[1], repeats=5 if quick else 50
     )
     print(sizes)
-    Path("compress.html").write_text(sizes.to_html())
+    sizes.save("compress.html", title="Digits on a phone")
     first, last = sizes.rows[1:]
     ratio = first.num_gzip_bytes / last.num_gzip_bytes
     print(f"\nA download of {ratio:.0f} times fewer bytes.")

@@ -102,6 +102,8 @@ ALSO_FIT = {
         for name in ("Prune", "prune")
         for argument in ("m_by_n", "block_size")
     },
+    ("compression.Prune", "validation_data"): ("None",),
+    ("compression.prune", "x"): ("None",),
     ("compression.ProjectedFeatures", "loss"): ("class", "function"),
     ("compression.size_report", "x"): ("None", "matrix"),
     ("compression.size_report", "y"): ("None",),
@@ -244,6 +246,11 @@ def _rows():
     return {"model": _model(), "x": _x()}
 
 
+def _recipe(model, tfmot, x, y):
+    """A function for another process, which there is none of here."""
+    return model
+
+
 def _searched(hp):
     """A model, of which a tuner asks what is searched."""
     hp.Float("a", 0.0, 1.0)
@@ -297,6 +304,12 @@ VALID = {
         "rows": [],
     },
     "compression.cluster": lambda: {"model": _model(), "k": 4},
+    "compression.compress": lambda: {
+        "model": _student(),
+        "path": "model.tflite",
+        "x": _x(),
+        "y": np.ones((8, 3)),
+    },
     "compression.distill": lambda: {
         "teacher": _model(),
         "student": _student(),
@@ -309,6 +322,8 @@ VALID = {
         }
         for name in ("AttentionTransfer", "ProjectedFeatures")
     },
+    "compression.EarlyExit": lambda: {"model": _model(), "layers": ["conv"]},
+    "compression.early_exit": lambda: {"model": _model(), "layers": ["conv"]},
     "compression.low_rank": lambda: {"model": _model()},
     "compression.prune": lambda: {"model": _model(), "sparsity": 0.5},
     "compression.quantize_aware": lambda: {"model": _model()},
@@ -317,6 +332,13 @@ VALID = {
         "quantized": _model(),
         "model": _model(),
     },
+    "compression.run_tfmot": lambda: {
+        "model": _model(),
+        "recipe": _recipe,
+        "timeout": 0.01,
+    },
+    "compression.to_tf_keras": lambda: {"model": _model()},
+    "compression.from_tf_keras": lambda: {"source": _model(), "into": _model()},
     "compression.to_litert": lambda: {"model": _model(), "path": "model.tflite"},
     "controllers.Bandit": lambda: {"arms": [1, 2]},
     "controllers.PI": lambda: {"target": 0.5},

@@ -67,6 +67,7 @@ SAVED_NAMES = {
     "keras_ext>DropBlock2D",
     "keras_ext>DropBlock3D",
     "keras_ext>DropPath",
+    "keras_ext>EarlyExit",
     "keras_ext>ElasticNetShrinkage",
     "keras_ext>Freeze",
     "keras_ext>GradientPipeline",
@@ -96,7 +97,9 @@ SAVED_NAMES = {
     "keras_ext>ProjectedFeatures",
     "keras_ext>Proximal",
     "keras_ext>QuantizationRange",
+    "keras_ext>QuantizedConv1D",
     "keras_ext>QuantizedConv2D",
+    "keras_ext>QuantizedConv2DTranspose",
     "keras_ext>QuantizedDense",
     "keras_ext>QuantizedDepthwiseConv2D",
     "keras_ext>RAdam",
@@ -226,7 +229,7 @@ def _argument_section(doc):
 
 
 FRESH_IMPORT = """
-import sys
+import os, sys
 calls = 0
 def count(frame, event, argument):
     global calls
@@ -235,10 +238,11 @@ def pages():
     return int(open("/proc/self/statm").read().split()[1])  # what is in memory
 a = pages()
 import keras
-b, before = pages(), set(sys.modules)
+b, before, environment = pages(), set(sys.modules), dict(os.environ)
 sys.setprofile(count)
 import keras_ext
 sys.setprofile(None)
+assert dict(os.environ) == environment
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(calls, (pages() - b) / (b - a), keras.Model.fit.__code__.co_filename)
 print(*sorted(new))

@@ -351,6 +351,7 @@ LOG_NAMES = {
     "clipped_fraction": {"LayerwiseAdaptiveClipping"},
     "dead_fraction": {"GradientMonitor"},
     "dropout_rate": {"AdaptiveDropout"},
+    "error_rise": {"Prune"},
     "frozen_fraction": {"GradualUnfreezing", "FreezeConverged"},
     "generalization_loss": {"PrecheltEarlyStopping"},
     "gradient_evidence": {"EvidenceBasedEarlyStopping"},

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Data, Tensor
@@ -25,6 +26,7 @@ class OnePassDistiller(keras.distillation.Distiller):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._require_plain_losses()
         projections = [getattr(x, "projection", None) for x in self.distillation_losses]
         self.projections = [layer for layer in projections if layer is not None]
         self._is_training = True
@@ -32,12 +34,21 @@ class OnePassDistiller(keras.distillation.Distiller):
         # Both models are; callbacks look at the weights before the first step.
         self.built = True
 
+    def _require_plain_losses(self) -> None:
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        for loss in self.distillation_losses:
+            inner = keras.tree.flatten(getattr(loss, "loss", None))
+            plain = not any(type(x).__module__.startswith("keras.") for x in inner)
+            plain = plain or not any(isinstance(x, keras.losses.Loss) for x in inner)
+            rule = f"made with functions or names as `loss`, for {replicas} replicas"
+            require(replicas == 1 or plain, "losses", type(loss).__name__, rule)
+
     def compile_like(self, model: keras.Model) -> None:
         """Compiles it as a model is, with an optimizer of its own."""
         config = keras.optimizers.serialize(model.optimizer)
         self.compile(
             keras.optimizers.deserialize(config),
-            model.loss,
+            keras.tree.map_structure(_by_row, model.loss),
             metrics=_metrics_of(model),
             jit_compile=model.jit_compile,
             run_eagerly=model.run_eagerly,
@@ -66,8 +77,9 @@ class OnePassDistiller(keras.distillation.Distiller):
             if hasattr(loss, "see_batch"):
                 loss.see_batch(y, self.optimizer.iterations)
         total = super().compute_loss(x, y, y_pred, None, training)
-        others = self.student.losses
-        return keras.ops.add(total, sum(others)) if others else total
+        total = keras.ops.add(total, sum(self.student.losses))
+        # The gradients of replicas are added up.
+        return total / tf.distribute.get_strategy().num_replicas_in_sync
 
     def _create_feature_extractor(self, model: keras.Model, names: list[str]) -> Any:
         made = super()._create_feature_extractor(model, names)
@@ -82,6 +94,11 @@ class OnePassDistiller(keras.distillation.Distiller):
         if self._features is not None and self._features["final_output"] is y_pred:
             return self._features
         return self._student_feature_extractor(x, training=self._is_training)
+
+
+def _by_row(loss: Any) -> Any:
+    """A loss of each row, which Keras averages without a share for each replica."""
+    return loss.call if isinstance(loss, keras.losses.Loss) else loss
 
 
 def _metrics_of(model: keras.Model) -> Sequence[Any] | None:

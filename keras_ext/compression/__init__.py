@@ -2,9 +2,11 @@
 
 from keras_ext.compression._attention_transfer import AttentionTransfer
 from keras_ext.compression._cluster import cluster
+from keras_ext.compression._compress import compress
 from keras_ext.compression._constant_sparsity import ConstantSparsity
 from keras_ext.compression._decoupled_distillation import DecoupledDistillation
 from keras_ext.compression._distill import distill
+from keras_ext.compression._early_exit import EarlyExit, early_exit
 from keras_ext.compression._keep_clusters import KeepClusters
 from keras_ext.compression._keep_zeros import KeepZeros
 from keras_ext.compression._litert_file import LiteRTFile
@@ -17,15 +19,18 @@ from keras_ext.compression._pruning_report import PruningReport
 from keras_ext.compression._quantization_range import QuantizationRange
 from keras_ext.compression._quantize_aware import quantize_aware, strip_quantization
 from keras_ext.compression._rig_l import RigL
+from keras_ext.compression._run_tfmot import run_tfmot
 from keras_ext.compression._size_report import SizeReport, size_report
 from keras_ext.compression._soft_targets import SoftTargets
 from keras_ext.compression._sparsity_schedule import SparsitySchedule
 from keras_ext.compression._to_litert import to_litert
+from keras_ext.compression._to_tf_keras import from_tf_keras, to_tf_keras
 
 __all__ = [
     "AttentionTransfer",
     "ConstantSparsity",
     "DecoupledDistillation",
+    "EarlyExit",
     "KeepClusters",
     "KeepZeros",
     "LiteRTFile",
@@ -39,11 +44,16 @@ __all__ = [
     "SoftTargets",
     "SparsitySchedule",
     "cluster",
+    "compress",
     "distill",
+    "early_exit",
+    "from_tf_keras",
     "low_rank",
     "prune",
     "quantize_aware",
+    "run_tfmot",
     "size_report",
     "strip_quantization",
     "to_litert",
+    "to_tf_keras",
 ]

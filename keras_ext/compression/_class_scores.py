@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ext._anatomy._topology import output_layers
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Layer, Tensor
 from keras_ext._keras._functional import is_functional
@@ -38,7 +39,7 @@ class ClassScores:
         """
         models = (teacher, student)
         if given is None:
-            self._ends = [_ends_of(m) for m in models]
+            self._ends = [ends_of(m) for m in models]
         elif getattr(teacher, "outputs", None):
             self._ends = [_by_argument(given)[0] * len(m.outputs) for m in models]
 
@@ -72,7 +73,7 @@ def _logits(outputs: Tensor, end: str) -> Tensor:
     return ops.log(ops.maximum(outputs, _LEAST)) if end == "softmax" else outputs
 
 
-def _ends_of(model: keras.Model) -> list[str]:
+def ends_of(model: keras.Model) -> list[str]:
     """For each output `"softmax"`, `"sigmoid"` or `""` for neither."""
     is_graph = isinstance(model, keras.Sequential) or is_functional(model)
     known = is_graph and bool(getattr(model, "outputs", None))
@@ -93,23 +94,12 @@ def _last_ones(model: keras.Model) -> list[Layer]:
     if isinstance(model, keras.Sequential):
         return [model.layers[-1]]
     found = {op.name: op for op in model.operations}
-    names = _names(model.get_config()["output_layers"])
-    return [found[name] for name in names]
-
-
-def _names(item: Any) -> list[str]:
-    """The names in `output_layers`: one `[name, node, tensor]`, or a structure."""
-    if isinstance(item, list | tuple) and item and isinstance(item[0], str):
-        return [item[0]]
-    if isinstance(item, dict):
-        # The order of `keras.tree`, and of `model.outputs`.
-        return [name for key in sorted(item) for name in _names(item[key])]
-    return [name for part in item for name in _names(part)]
+    return [found[name] for name in output_layers(model)]
 
 
 def _end(last: Any) -> str:
     if isinstance(last, keras.Model) and getattr(last, "outputs", None):
-        return _ends_of(last)[0]
+        return ends_of(last)[0]
     name = getattr(getattr(last, "activation", None), "__name__", "")
     for end in ("softmax", "sigmoid"):
         if name == end or type(last).__name__.lower() == end:

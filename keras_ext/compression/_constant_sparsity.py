@@ -1,8 +1,11 @@
 """The same sparsity all the time."""
 
+import warnings
+from typing import Any
+
 from keras import ops
 
-from keras_ext._core._checks import number
+from keras_ext._core._checks import number, require
 from keras_ext._core._typing import Tensor
 from keras_ext.compression._sparsity_schedule import SparsitySchedule
 
@@ -47,3 +50,35 @@ class ConstantSparsity(SparsitySchedule):
 
     def sparsity(self, step: Tensor) -> Tensor:
         return ops.convert_to_tensor(self.target_sparsity, "float32")
+
+
+def require_share(schedule: SparsitySchedule, m_by_n: Any) -> None:
+    """Raises unless a schedule has the sparsity of a pattern, if there is one."""
+    if m_by_n is None:
+        return
+    share = m_by_n[0] / m_by_n[1]
+    target = getattr(schedule, "target_sparsity", -1.0)
+    fits = isinstance(schedule, ConstantSparsity) and abs(target - share) < 1e-6
+    rule = f"a ConstantSparsity of {share:g}, as m_by_n={m_by_n} has it"
+    require(fits, "schedule", type(schedule).__name__, rule)
+
+
+def require_end(schedule: SparsitySchedule, updates: int) -> None:
+    """Raises if a schedule ends later than there are updates, or warns if too early.
+
+    Args:
+        schedule: The schedule.
+        updates: How many updates there will be at most, with those that there were.
+    """
+    last = schedule.last_due
+    rule = f"one that ends within the {updates} updates that there will be at most"
+    hint = f"Its masks are last renewed before step {last}."
+    require(last <= updates, "schedule", type(schedule).__name__, rule, hint)
+    end = schedule.end_step
+    if last < end and not isinstance(schedule, ConstantSparsity):
+        warnings.warn(
+            f"Prune: masks are last renewed before step {last} and not before "
+            f"end_step={end}, which the frequency does not meet. The "
+            f"sparsity will be {float(schedule.sparsity(last)):.3f}.",
+            stacklevel=3,
+        )

@@ -1,4 +1,4 @@
-"""Puts two thin layers in the place of one whose kernel has a low rank."""
+"""Puts thin layers in the place of one whose kernel has a low rank."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext._core._checks import number, require
+from keras_ext._core._checks import choice, number, require
 from keras_ext._core._pattern import check_pattern, is_selected, require_some
 from keras_ext._core._typing import Config, Layer, Pattern, Tensor
 from keras_ext._keras._functional import is_functional
@@ -19,9 +19,10 @@ def low_rank(
     model: keras.Model,
     *,
     energy: float = 0.9,
+    method: str = "svd",
     include: Pattern = None,
     exclude: Pattern = None,
-) -> tuple[keras.Model, dict[str, int | str]]:
+) -> tuple[keras.Model, dict[str, Any]]:
     """Returns a copy of a model with fewer parameters, by singular values.
 
     The kernel of a `Dense` layer is replaced by the product of two thin ones, the best
@@ -39,6 +40,11 @@ def low_rank(
             as they are.
         energy: Number in (0, 1], the share of the energy that is left. Defaults to
             `0.9`.
+        method: `"svd"` for two layers; `"tucker"` for three in the place of a
+            convolution: a window of one that makes few channels, the window between
+            few channels, and a window of one that makes the old channels. Large windows
+            with many channels take fewer parameters so. Of `Dense` layers and windows
+            of one it makes two. Defaults to `"svd"`.
         include: Which layers: a regular expression that is searched in the name, a
             list of them, or a function of the layer. None means all `Dense` and
             ordinary convolutions.
@@ -46,7 +52,8 @@ def low_rank(
 
     Returns:
         The copy, which is not compiled, and a dictionary from the names of the layers
-        that were looked at to their ranks, or to the reason why one was left alone.
+        that were looked at to their ranks, two of them for three layers, or to the
+        reason why one was left alone.
 
     Raises:
         ValueError: If an argument is not of this form, or no layer is left.
@@ -62,8 +69,10 @@ def low_rank(
 
     References:
         - [Denton et al., 2014](https://arxiv.org/abs/1404.0736)
+        - [Kim et al., 2015](https://arxiv.org/abs/1511.06530) (Tucker)
     """
     energy = number(energy, "energy", above=0, high=1)
+    choice(method, "method", ("svd", "tucker"))
     check_pattern("include", include)
     check_pattern("exclude", exclude)
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
@@ -74,9 +83,9 @@ def low_rank(
     names = [layer.name for layer in kinds]
     chosen = [x for x in kinds if is_selected(x, include, exclude, x.name)]
     require_some(chosen, include, exclude, what="layer", paths=names)
-    found = {layer.name: _factors(layer, energy) for layer in chosen}
+    found = {layer.name: _factors(layer, energy, method) for layer in chosen}
     pairs = {name: f for name, f in found.items() if isinstance(f, _Factors)}
-    report: dict[str, int | str] = {
+    report = {
         name: f.rank if isinstance(f, _Factors) else f for name, f in found.items()
     }
     return _rebuilt(model, pairs), report
@@ -84,18 +93,18 @@ def low_rank(
 
 @dataclass
 class _Factors:
-    """Two kernels whose product is about that of a layer."""
+    """Two kernels or three whose product is about that of a layer."""
 
-    first: np.ndarray
-    second: np.ndarray
+    kernels: list[np.ndarray]
 
     @property
-    def rank(self) -> int:
-        """How many units the layer between them has."""
-        return int(self.first.shape[-1])
+    def rank(self) -> int | tuple[int, ...]:
+        """How many channels there are between the layers."""
+        ranks = tuple(int(kernel.shape[-1]) for kernel in self.kernels[:-1])
+        return ranks[0] if len(ranks) == 1 else ranks
 
 
-def _factors(layer: Any, energy: float) -> _Factors | str:
+def _factors(layer: Any, energy: float, method: str) -> _Factors | str:
     """The kernels, or the reason why a layer is left alone."""
     if layer.kernel_constraint is not None:
         return "its kernel has a constraint"
@@ -104,19 +113,50 @@ def _factors(layer: Any, energy: float) -> _Factors | str:
     if getattr(layer, "data_format", "") == "channels_first":
         return "its channels come first"
     kernel = keras.ops.convert_to_numpy(layer.kernel).astype("float64")
+    has_window = kernel.ndim > 2 and max(kernel.shape[:-2]) > 1
+    make = _tucker if method == "tucker" and has_window else _singular_values
+    factors = _Factors(make(kernel, energy))
+    if sum(k.size for k in factors.kernels) >= kernel.size:
+        return f"its rank of {factors.rank} would take as many parameters"
+    return factors
+
+
+def _singular_values(kernel: np.ndarray, energy: float) -> list[np.ndarray]:
     matrix = kernel.reshape(-1, kernel.shape[-1])
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
-    energies = np.cumsum(np.square(values))
-    # What rounding leaves of the whole is not worth a rank.
-    enough = energies >= (energy - 1e-12) * energies[-1]
-    rank = int(np.argmax(enough)) + 1
-    if rank * sum(matrix.shape) >= matrix.size:
-        return f"its rank of {rank} would take as many parameters"
+    rank = _rank(values, energy)
     # Halves of equal norms, which training finds easiest.
     roots = np.sqrt(values[:rank])
     first = (left[:, :rank] * roots).reshape(*kernel.shape[:-1], rank)
     second = roots[:, None] * right[:rank]
-    return _Factors(first, second.reshape(*(1,) * (kernel.ndim - 2), *second.shape))
+    return [first, second.reshape(*_ones(kernel), *second.shape)]
+
+
+def _tucker(kernel: np.ndarray, energy: float) -> list[np.ndarray]:
+    """The channels that come in and those that go out, each in their own basis."""
+    # Half of what may be lost in each: together it is no more than both.
+    each = 1.0 - (1.0 - energy) / 2
+    bases = []
+    for axis in (-2, -1):
+        unfolded = np.moveaxis(kernel, axis, 0).reshape(kernel.shape[axis], -1)
+        left, values, _ = np.linalg.svd(unfolded, full_matrices=False)
+        bases.append(left[:, : _rank(values, each)])
+    into, out = bases
+    core = np.einsum("...io,ir,os->...rs", kernel, into, out)
+    ones = _ones(kernel)
+    return [into.reshape(*ones, *into.shape), core, out.T.reshape(*ones, *out.T.shape)]
+
+
+def _rank(values: np.ndarray, energy: float) -> int:
+    """The smallest that leaves a share of the squares."""
+    energies = np.cumsum(np.square(values))
+    # What rounding leaves of the whole is not worth a rank.
+    enough = energies >= (energy - 1e-12) * energies[-1]
+    return int(np.argmax(enough)) + 1
+
+
+def _ones(kernel: np.ndarray) -> tuple[int, ...]:
+    return (1,) * (kernel.ndim - 2)
 
 
 def _rebuilt(model: keras.Model, pairs: dict[str, _Factors]) -> keras.Model:
@@ -124,18 +164,21 @@ def _rebuilt(model: keras.Model, pairs: dict[str, _Factors]) -> keras.Model:
     if isinstance(model, keras.Sequential):
         # A Sequential model has no calls to put something between.
         graph = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    seconds: dict[str, Layer] = {}
+    later: dict[str, list[Layer]] = {}
 
     def copied(layer: Layer) -> Layer:
         if layer.name not in pairs:
             return type(layer).from_config(layer.get_config())
-        first, second = _configs(layer, pairs[layer.name].rank)
-        seconds[first["name"]] = type(layer).from_config(second)
-        return type(layer).from_config(first)
+        configs = _configs(layer, pairs[layer.name].kernels)
+        first, *others = map(type(layer).from_config, configs)
+        later[first.name] = others
+        return first
 
     def called(layer: Layer, *args: Any, **kwargs: Any) -> Tensor:
         output = layer(*args, **kwargs)
-        return seconds[layer.name](output) if layer.name in seconds else output
+        for other in later.get(layer.name, []):
+            output = other(output)
+        return output
 
     made = keras.models.clone_model(graph, clone_function=copied, call_function=called)
     _take_over(made, graph, pairs)
@@ -148,21 +191,34 @@ def _take_over(
     """Copies the weights, those of kernels as their factors."""
     for layer in graph.layers:
         if layer.name in pairs:
-            factors = pairs[layer.name]
-            made.get_layer(f"{layer.name}_low").kernel.assign(factors.first)
-            made.get_layer(layer.name).kernel.assign(factors.second)
+            kernels = pairs[layer.name].kernels
+            for name, kernel in zip(_names(layer, kernels), kernels, strict=True):
+                made.get_layer(name).kernel.assign(kernel)
             if layer.use_bias:
                 made.get_layer(layer.name).bias.assign(layer.bias)
         elif layer.weights:
             made.get_layer(layer.name).set_weights(layer.get_weights())
 
 
-def _configs(layer: Layer, rank: int) -> tuple[Config, Config]:
+def _names(layer: Layer, kernels: list[np.ndarray]) -> list[str]:
+    between = [f"{layer.name}_core"] if len(kernels) == 3 else []
+    return [f"{layer.name}_low", *between, layer.name]
+
+
+def _configs(layer: Layer, kernels: list[np.ndarray]) -> list[Config]:
     """What the thin layers are made from."""
-    first, second = layer.get_config(), layer.get_config()
     size = "units" if isinstance(layer, keras.layers.Dense) else "filters"
-    first |= {size: rank, "use_bias": False, "activation": "linear"}
-    first |= {"name": f"{layer.name}_low", "activity_regularizer": None}
-    if not isinstance(layer, keras.layers.Dense):
-        second |= {"kernel_size": 1, "strides": 1, "dilation_rate": 1}
-    return first, second
+    # The window, and what goes with it, is that of one of them.
+    windowed = 1 if len(kernels) == 3 else 0
+    configs = []
+    for i, (name, kernel) in enumerate(
+        zip(_names(layer, kernels), kernels, strict=True)
+    ):
+        config = layer.get_config() | {"name": name}
+        if i < len(kernels) - 1:
+            config |= {size: kernel.shape[-1], "use_bias": False}
+            config |= {"activation": "linear", "activity_regularizer": None}
+        if i != windowed and size == "filters":
+            config |= {"kernel_size": 1, "strides": 1, "dilation_rate": 1}
+        configs.append(config)
+    return configs

@@ -1,27 +1,29 @@
 """Prunes weights while a model trains."""
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from keras_ext._core._checks import checked_seed, choice, integer, require
+from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._core._checks import checked_seed, choice, integer, number, require
 from keras_ext._core._pattern import check_pattern
-from keras_ext._core._typing import Logs, Pattern, Record, Tensor, Variable
-from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext._core._typing import Data, Logs, Pattern, Record, Tensor, Variable
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._fit._training_run import TrainingRun
 from keras_ext._keras._optimizer_slots import updates_with_this
 from keras_ext.callbacks._announcement import tell
-from keras_ext.compression._constant_sparsity import ConstantSparsity
-from keras_ext.compression._mask_rule import SCOPES, checked_rule, score
+from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
+from keras_ext.compression._constant_sparsity import require_end, require_share
+from keras_ext.compression._criterion import CRITERIA, Criterion
+from keras_ext.compression._input_norms import kernel_layers, reason_without_inputs
+from keras_ext.compression._mask_rule import SCOPES, checked_rule
 from keras_ext.compression._masking import Masking
 from keras_ext.compression._pruned_weights import Candidate, candidates
+from keras_ext.compression._pruning_goal import PausedSchedule, PruningGoal
 from keras_ext.compression._pruning_report import PruningReport, report_on
-from keras_ext.compression._saliency import Saliency
 from keras_ext.compression._sparsity_schedule import SparsitySchedule
 
 
@@ -37,8 +39,7 @@ class Prune(ScopedCallback):
     weights have zeros; the files do not differ but in how well they are compressed.
 
     Masks and steps are those of `prune_low_magnitude` of tensorflow-model-optimization,
-    but that the end of an epoch is nothing special: there, a pruned weight has no
-    chance to come back.
+    except that there a pruned weight has no chance to come back at the end of an epoch.
 
     Kernels and embeddings are pruned, in nested and subclassed models too. `report`
     lists every weight with the reason if it is not. A schedule that cannot end in the
@@ -49,15 +50,30 @@ class Prune(ScopedCallback):
     Unstructured zeros make a compressed file small. They do not make a model faster,
     unless what runs it knows about them.
 
-    Logs `sparsity`, the share of the entries that are pruned.
+    Logs `sparsity`, the share of the entries that are pruned, and with a target
+    `error_rise`, by how much the error may have risen.
 
     Args:
         schedule: How sparse the weights are and when, for example a `PolynomialDecay`.
+        target: `"validation"` to prune only as far as data that are not trained with
+            allow: the `schedule` says how fast and at most how far. After each epoch
+            the rows of these data are compared, one by one, with what the best model so
+            far made of them. Where the share of wrong rows may have risen by more than
+            the `tolerance`, with a confidence of 95 %, pruning waits for the training
+            to make up for it; if it does not, the last weights that passed come back in
+            the end. None means to follow the schedule.
+        tolerance: Number > 0, by how much the share of wrong rows may rise; for models
+            without classes, the loss, as a share of it. A small one takes many rows:
+            some thousand for the default. Defaults to `0.01`.
+        validation_data: The data to compare with, as of `fit`; None means those of
+            `fit`.
         criterion: What is kept. `"magnitude"`: what is large. `"movement"`: what has
             moved away from zero, by the sum of weight times gradient; good when a
             pretrained model is adapted. `"taylor"`: what the loss depends on, by the
-            mean square of weight times gradient. `"random"`: anything, for comparison.
-            Defaults to `"magnitude"`.
+            mean square of weight times gradient. `"activation"`: what is large and
+            multiplied with what is large, as measured before each epoch on rows of the
+            data of `fit`; of `Dense` layers and convolutions. `"random"`: anything, for
+            comparison. Defaults to `"magnitude"`.
         scope: `"layer"` to give every weight the same sparsity, `"global"` to rank all
             together. Defaults to `"layer"`.
         m_by_n: As `(m, n)`, zeros in every n entries along the inputs, for example
@@ -79,6 +95,7 @@ class Prune(ScopedCallback):
     Attributes:
         report: A `PruningReport` of the weights as they were when training began, or
             ended; None before.
+        stopped: Where `target` has let it end and why, a sentence; None before.
 
     Raises:
         ValueError: If an argument is not of this form. When training begins, if the
@@ -107,12 +124,16 @@ class Prune(ScopedCallback):
         - [Zhu & Gupta, 2017](https://arxiv.org/abs/1710.01878)
         - [Sanh et al., 2020](https://arxiv.org/abs/2005.07683) (movement)
         - [Molchanov et al., 2019](https://arxiv.org/abs/1906.10771) (Taylor)
+        - [Sun et al., 2023](https://arxiv.org/abs/2306.11695) (activation)
     """
 
     def __init__(  # noqa: PLR0913
         self,
         schedule: SparsitySchedule,
         *,
+        target: str | None = None,
+        tolerance: float = 0.01,
+        validation_data: Data = None,
         criterion: str = "magnitude",
         scope: str = "layer",
         m_by_n: Sequence[int] | None = None,
@@ -129,24 +150,30 @@ class Prune(ScopedCallback):
         check_pattern("include", include)
         check_pattern("exclude", exclude)
         self.schedule = schedule
-        self.criterion = choice(
-            criterion, "criterion", ("magnitude", "movement", "taylor", "random")
-        )
+        self.criterion = choice(criterion, "criterion", CRITERIA)
         self.scope_of_ranking = choice(scope, "scope", SCOPES)
         self.rule = checked_rule(m_by_n, block_size, max_layer_sparsity)
-        _require_share(schedule, self.rule.m_by_n)
+        require_share(schedule, self.rule.m_by_n)
+        valid = target is None or (isinstance(target, str) and target == "validation")
+        require(valid, "target", target, '"validation" or None')
+        self.target = target
+        self.tolerance = number(tolerance, "tolerance", above=0)
+        name = "validation_data"
+        given = validation_data is not None
+        self.validation_data = FixedData(validation_data, name=name) if given else None
         self.include = include
         self.exclude = exclude
         self.seed = checked_seed(seed) or 0
         self.verbose = integer(verbose, "verbose", low=0, high=1)
         self.report: PruningReport | None = None
+        self.stopped: str | None = None
 
     def attach(self, scope: FitScope) -> None:
         self._found: list[Candidate] = candidates(
             scope.model,
             self.include,
             self.exclude,
-            lambda v: self.rule.reason_against(tuple(v.shape)),
+            self._reason_against(scope.model),
         )
         variables = [c.variable for c in self._found if c.reason is None]
         numbers = range(len(variables))
@@ -154,32 +181,35 @@ class Prune(ScopedCallback):
         with scope.model.distribute_strategy.scope():
             groups = [numbers] if joint else [[i] for i in numbers]
             self._masking = Masking(variables, groups)
-        self._saliency = self._collected(scope, variables)
+            self._pace = self.schedule
+            self._goal: PruningGoal | None = None
+            if self.target is not None:
+                self._pace = paused = PausedSchedule(self.schedule)
+                self._goal = PruningGoal(self._masking, paused, self.tolerance)
+        self._criterion = Criterion(self.criterion, scope, variables, self.seed)
         optimizer = scope.optimizer
         self._masking.renew_by(
-            self.schedule, self._new_masks, lambda: updates_with_this(optimizer)
+            self._pace, self._new_masks, lambda: updates_with_this(optimizer)
         )
         self._masking.put_on(scope)
 
-    def _collected(
-        self, scope: FitScope, variables: Sequence[Variable]
-    ) -> Saliency | None:
-        if self.criterion not in ("movement", "taylor"):
-            return None
-        saliency = Saliency(self.criterion, variables)
-        self._pipeline = AttachedPipeline.of(scope)
-        self._pipeline.add_signal(saliency)
-        return saliency
+    def _reason_against(self, model: keras.Model) -> Callable[[Variable], str | None]:
+        """Why a weight of the model is not pruned, if it is not."""
+        known = kernel_layers(model) if self.criterion == "activation" else None
+
+        def reason(variable: Variable) -> str | None:
+            against = self.rule.reason_against(tuple(variable.shape))
+            if against is None and known is not None:
+                return reason_without_inputs(known, variable)
+            return against
+
+        return reason
 
     def _new_masks(
         self, values: Sequence[Tensor], numbers: Sequence[int], step: Tensor
     ) -> Sequence[Tensor]:
-        if self._saliency is not None:
-            scores = [self._saliency.scores[i].value for i in numbers]
-        else:
-            pairs = zip(values, numbers, strict=True)
-            scores = [score(self.criterion, w, self.seed + i) for w, i in pairs]
-        return self.rule.masks(scores, self.schedule.sparsity(step))
+        scores = self._criterion.scores(values, numbers)
+        return self.rule.masks(scores, self._pace.sparsity(step))
 
     @property
     def _updates(self) -> int:
@@ -188,8 +218,10 @@ class Prune(ScopedCallback):
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         self._require_end_in_time()
-        if self._saliency is not None:
-            self._pipeline.begin()
+        self._criterion.begin()
+        if self._goal is not None:
+            data = self.validation_data or DataOfFit(self.model).validation_rows()
+            self._goal.begin(self.model, data)
         self._masking.begin(self._updates + 1)
         self._begun_at = self._updates
         self.report = report_on(self._found)
@@ -201,28 +233,23 @@ class Prune(ScopedCallback):
 
     def _require_end_in_time(self) -> None:
         """Raises if the schedule cannot end in this `fit`, as far as one can tell."""
-        last, params = self.schedule.last_due, self.params or {}
+        params = self.params or {}
         steps, epochs = params.get("steps"), params.get("epochs")
-        if not steps or not epochs:
+        if self._goal is not None or not steps or not epochs:
             return
         most = self._updates + int(steps) * int(epochs)
         most //= getattr(self.scope.optimizer, "gradient_accumulation_steps", None) or 1
-        rule = f"one that ends within the {most} updates that there will be at most"
-        hint = f"Its masks are last renewed before step {last}."
-        require(last <= most, "schedule", type(self.schedule).__name__, rule, hint)
-        end = self.schedule.end_step
-        if last < end and not isinstance(self.schedule, ConstantSparsity):
-            warnings.warn(
-                f"Prune: masks are last renewed before step {last} and not before "
-                f"end_step={end}, which the frequency does not meet. The "
-                f"sparsity will be {float(self.schedule.sparsity(last)):.3f}.",
-                stacklevel=2,
-            )
+        require_end(self.schedule, most)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._criterion.measure()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._require_all_seen()
-        if logs is not None:
-            logs["sparsity"] = self._masking.sparsity
+        logs = {} if logs is None else logs
+        if self._goal is not None:
+            logs["error_rise"] = self._goal.test(epoch, self._updates)
+        logs["sparsity"] = self._masking.sparsity
 
     def _require_all_seen(self) -> None:
         """Raises if the optimizer does not move a weight, and so never prunes it."""
@@ -234,6 +261,9 @@ class Prune(ScopedCallback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         # After the averages of an optimizer, which Keras writes into the weights.
+        if self._goal is not None:
+            self.stopped = self._goal.end()
+            tell(self, self.stopped.removesuffix("."))
         self._masking.apply()
         self.report = report_on(self._found)
         self._warn_unless_ended()
@@ -241,7 +271,7 @@ class Prune(ScopedCallback):
 
     def _warn_unless_ended(self) -> None:
         last, updates = self.schedule.last_due, self._updates
-        if updates < last:
+        if updates < last and self._goal is None:
             wanted = float(self.schedule.sparsity(tf.constant(last)))
             warnings.warn(
                 f"Prune: the training has ended after {updates} updates, and masks "
@@ -255,17 +285,13 @@ class Prune(ScopedCallback):
         if self._masking.apply():
             self.report = report_on(self._found)
 
+    def get_state(self) -> Record:
+        goal = {} if self._goal is None else {"goal": self._goal.get_state()}
+        return {**super().get_state(), **goal}
+
     def set_state(self, state: Record) -> None:
         super().set_state(state)
-        # The weights that the training goes on with have its zeros.
+        # The weights that the training goes on with have zeros.
         self._masking.begin(self._updates + 1)
-
-
-def _require_share(schedule: Any, m_by_n: Any) -> None:
-    if m_by_n is None:
-        return
-    share = m_by_n[0] / m_by_n[1]
-    fits = isinstance(schedule, ConstantSparsity)
-    fits = fits and abs(schedule.target_sparsity - share) < 1e-6
-    rule = f"a ConstantSparsity of {share:g}, as m_by_n={m_by_n} has it"
-    require(fits, "schedule", type(schedule).__name__, rule)
+        if self._goal is not None:
+            self._goal.set_state(state["goal"])

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import keras
 
 from keras_ext._core._checks import checked_seed, choice, number, require
-from keras_ext._core._typing import Pattern
-from keras_ext.compression._mask_rule import SCOPES, checked_rule, score
+from keras_ext._core._typing import Data, Pattern, Variable
+from keras_ext.compression._criterion import scores_at_once
+from keras_ext.compression._input_norms import kernel_layers, reason_without_inputs
+from keras_ext.compression._mask_rule import SCOPES, checked_rule
 from keras_ext.compression._pruned_weights import candidates
 from keras_ext.compression._pruning_report import PruningReport, report_on
 
@@ -16,6 +18,7 @@ def prune(  # noqa: PLR0913
     sparsity: float,
     *,
     criterion: str = "magnitude",
+    x: Data = None,
     scope: str = "layer",
     m_by_n: Sequence[int] | None = None,
     block_size: Sequence[int] | None = None,
@@ -32,8 +35,12 @@ def prune(  # noqa: PLR0913
     Args:
         model: A built model; its weights are changed.
         sparsity: Number in [0, 1), the share of zeros in the pruned weights.
-        criterion: `"magnitude"` to keep what is large, `"random"` for comparison.
-            Defaults to `"magnitude"`.
+        criterion: `"magnitude"` to keep what is large; `"activation"` to keep what is
+            large and multiplied with what is large, of `Dense` layers and convolutions,
+            which is better without training; `"random"` for comparison. Defaults to
+            `"magnitude"`.
+        x: Some hundred rows to measure activations with, as the model takes them; None
+            if they are not needed.
         scope: `"layer"` to give every weight the same sparsity, `"global"` to rank all
             together. Defaults to `"layer"`.
         m_by_n: As `(m, n)`, zeros in every n entries along the inputs; `sparsity` has
@@ -64,22 +71,33 @@ def prune(  # noqa: PLR0913
         0.5
     """
     sparsity = number(sparsity, "sparsity", low=0, below=1)
-    choice(criterion, "criterion", ("magnitude", "random"))
+    words = ("magnitude", "activation", "random")
+    by_inputs = choice(criterion, "criterion", words) == "activation"
+    leaves = keras.tree.flatten(x) if x is not None else []
+    fits = bool(leaves) and all(len(getattr(a, "shape", ())) > 0 for a in leaves)
+    rule = 'rows for the model with criterion="activation", and None without'
+    require(fits if by_inputs else x is None, "x", x, rule)
     choice(scope, "scope", SCOPES)
-    rule = checked_rule(m_by_n, block_size, max_layer_sparsity)
-    if rule.m_by_n is not None:
-        share = rule.m_by_n[0] / rule.m_by_n[1]
+    rule_of_masks = checked_rule(m_by_n, block_size, max_layer_sparsity)
+    if rule_of_masks.m_by_n is not None:
+        share = rule_of_masks.m_by_n[0] / rule_of_masks.m_by_n[1]
         fits = abs(sparsity - share) < 1e-6
         require(fits, "sparsity", sparsity, f"{share:g}, as m_by_n={m_by_n} has it")
     seed = checked_seed(seed) or 0
-    found = candidates(
-        model, include, exclude, lambda v: rule.reason_against(tuple(v.shape))
-    )
+    known = kernel_layers(model) if by_inputs and isinstance(model, keras.Model) else {}
+
+    def reason(variable: Variable) -> str | None:
+        against = rule_of_masks.reason_against(tuple(variable.shape))
+        if against is None and by_inputs:
+            return reason_without_inputs(known, variable)
+        return against
+
+    found = candidates(model, include, exclude, reason)
     variables = [c.variable for c in found if c.reason is None]
     values = [keras.ops.convert_to_tensor(v) for v in variables]
-    scores = [score(criterion, w, seed + i) for i, w in enumerate(values)]
+    scores = scores_at_once(criterion, model, variables, x, seed)
     groups = [scores] if scope == "global" else [[s] for s in scores]
-    masks = [mask for group in groups for mask in rule.masks(group, sparsity)]
+    masks = [mask for group in groups for mask in rule_of_masks.masks(group, sparsity)]
     for variable, mask, value in zip(variables, masks, values, strict=True):
         variable.assign(keras.ops.where(mask, value, 0))
     return report_on(found)

@@ -1,11 +1,14 @@
 """Rounds activations as a converted model does, in a range that it learns."""
 
+import math
+
 import keras
 from keras import ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
-from keras_ext._core._checks import integer, number
+from keras_ext._core._checks import flag, integer, number
 from keras_ext._core._typing import Config, Shape, Tensor
+from keras_ext.compression._learned_rounding import learned_rounding, scaled_gradient
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -21,6 +24,8 @@ class QuantizationRange(keras.layers.Layer):
         bits: Integer in [2, 8], the number of bits. Defaults to `8`.
         momentum: Number in [0, 1), how much of the averages a batch leaves. Defaults to
             `0.99`.
+        learned: Whether the ends are weights that are trained, from the range of the
+            first batch on, with the gradients of LSQ. Defaults to `False`.
         **kwargs: What else a layer takes, such as `name`.
 
     Raises:
@@ -35,23 +40,32 @@ class QuantizationRange(keras.layers.Layer):
         [[0. 1. 2. 3.]]
     """
 
-    def __init__(self, *, bits: int = 8, momentum: float = 0.99, **kwargs: object):
+    def __init__(
+        self,
+        *,
+        bits: int = 8,
+        momentum: float = 0.99,
+        learned: bool = False,
+        **kwargs: object,
+    ) -> None:
         super().__init__(**kwargs)
+        self.learned = flag(learned, "learned")
         self.bits = integer(bits, "bits", low=2, high=8)
         self.momentum = number(momentum, "momentum", low=0, below=1)
 
     def build(self, input_shape: Shape) -> None:
-        def add(name: str) -> keras.Variable:
+        def add(name: str, trainable: bool = False) -> keras.Variable:
             # In float32, whatever the policy: the range decides what 8 bits mean.
             return self.add_weight(
                 name=name,
                 initializer="zeros",
-                trainable=False,
+                trainable=trainable,
                 dtype="float32",
                 autocast=False,
             )
 
-        self.low, self.high, self.seen = add("low"), add("high"), add("seen")
+        self.low, self.high = (add(name, self.learned) for name in ("low", "high"))
+        self.seen = add("seen")
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         if training:
@@ -59,10 +73,17 @@ class QuantizationRange(keras.layers.Layer):
         # It always holds 0, which padding needs to be exact, and is never empty.
         low = ops.minimum(self.low.value, 0.0)
         high = ops.maximum(self.high.value, low + 1e-6)
-        return fake_quant_with_min_max_vars(x, low, high, num_bits=self.bits)
+        if not self.learned:
+            return fake_quant_with_min_max_vars(x, low, high, num_bits=self.bits)
+        size = math.prod(n or 1 for n in x.shape[1:])
+        scale = 1.0 / math.sqrt(size * (2**self.bits - 1))
+        ends = (scaled_gradient(end, scale) for end in (low, high))
+        x = ops.cast(x, "float32")
+        return learned_rounding(x, *ends, bits=self.bits, narrow=False)
 
     def _follow(self, x: Tensor) -> None:
-        kept = ops.where(ops.equal(self.seen.value, 0.0), 0.0, self.momentum)
+        later = 1.0 if self.learned else self.momentum
+        kept = ops.where(ops.equal(self.seen.value, 0.0), 0.0, later)
         for end, now in ((self.low, ops.min(x)), (self.high, ops.max(x))):
             now = ops.stop_gradient(now)
             end.assign(kept * end.value + (1.0 - kept) * now)
@@ -72,4 +93,5 @@ class QuantizationRange(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> Config:
-        return {**super().get_config(), "bits": self.bits, "momentum": self.momentum}
+        own = {"bits": self.bits, "momentum": self.momentum, "learned": self.learned}
+        return {**super().get_config(), **own}

@@ -1,86 +1,232 @@
 """Layers whose kernels are rounded as in a converted model, while they train."""
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
-from keras_ext._core._checks import integer
-from keras_ext._core._typing import Config, Tensor
+from keras_ext._core._checks import flag, integer
+from keras_ext._core._typing import Config, Shape, Tensor
+from keras_ext.compression._learned_rounding import learned_rounding, scaled_gradient
 
 
-def rounded(kernel: Tensor, bits: int, per_channel: bool) -> Tensor:
+class KernelStep(keras.layers.Layer):
+    """The learned step between two levels of a kernel, or one for each channel.
+
+    A layer of its own, since those with kernels save only what Keras knows of.
+    """
+
+    def build(self, input_shape: Shape) -> None:
+        # Its logarithm, so that any optimizer moves it by a share of itself.
+        self.log_step = self.add_weight(
+            name="log_step",
+            shape=input_shape,
+            initializer="zeros",
+            dtype="float32",
+            autocast=False,
+        )
+
+    def start(self, kernel: Tensor, levels: int) -> None:
+        """Begins with the step that LSQ begins with."""
+        one = len(self.log_step.shape) == 0
+        axes = None if one else tuple(range(len(kernel.shape) - 1))
+        mean = ops.mean(ops.abs(kernel), axis=axes)
+        step = 2.0 * mean / math.sqrt(levels)
+        self.log_step.assign(ops.log(ops.maximum(step, 1e-8)))
+
+    def end(self, kernel: Tensor, levels: int) -> Tensor:
+        """The largest level, whose gradient is scaled as in LSQ."""
+        size = math.prod(kernel.shape) / max(1, math.prod(self.log_step.shape))
+        step = ops.exp(self.log_step.value)
+        return levels * scaled_gradient(step, 1.0 / math.sqrt(size * levels))
+
+
+def rounded(
+    kernel: Tensor, bits: int, per_channel: bool, step: KernelStep | None = None
+) -> Tensor:
     """A kernel in as many levels below zero as above; the gradient goes through."""
+    axis = -1 if per_channel else None
+    levels = 2 ** (bits - 1) - 1
+    if step is not None:
+        end = step.end(kernel, levels)
+        kernel = ops.cast(kernel, "float32")
+        return learned_rounding(kernel, -end, end, bits=bits, narrow=True, axis=axis)
     axes = tuple(range(len(kernel.shape) - 1)) if per_channel else None
     end = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=axes), 1e-8))
     return fake_quant_with_min_max_vars(
-        kernel,
-        -end,
-        end,
-        num_bits=bits,
-        narrow_range=True,
-        axis=-1 if per_channel else None,
+        kernel, -end, end, num_bits=bits, narrow_range=True, axis=axis
     )
 
 
+class RoundedKernel:
+    """What layers with a rounded kernel have in common, before a layer of Keras."""
+
+    per_channel = True
+
+    def __init__(
+        self, *args: Any, bits: int = 8, learned_steps: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.bits = integer(bits, "bits", low=2, high=8)
+        self.learned_steps = flag(learned_steps, "learned_steps")
+        self.step: KernelStep | None = None
+
+    def build(self, input_shape: Shape) -> None:
+        super().build(input_shape)  # type: ignore[misc]
+        if self.learned_steps:
+            kernel = self._as_matrix(self.float_kernel())
+            self.step = KernelStep(name="step")
+            self.step.build(tuple(kernel.shape[-1:]) if self.per_channel else ())
+            self.start_steps()
+
+    def start_steps(self) -> None:
+        """Begins with the steps that fit the kernel as it is."""
+        if self.step is not None:
+            kernel = ops.convert_to_tensor(self._as_matrix(self.float_kernel()))
+            self.step.start(kernel, 2 ** (self.bits - 1) - 1)
+
+    def float_kernel(self) -> Any:
+        """The kernel as it is learned."""
+        return super().kernel  # type: ignore[misc]
+
+    def _as_matrix(self, kernel: Any) -> Any:
+        """The kernel with its channels in the last axis alone."""
+        return kernel
+
+    def _rounded(self) -> Tensor:
+        kernel = self.float_kernel()
+        matrix = self._as_matrix(kernel)
+        found = rounded(matrix, self.bits, self.per_channel, self.step)
+        return found if matrix is kernel else self._back(found, kernel.shape)
+
+    def _back(self, matrix: Tensor, shape: Shape) -> Tensor:
+        return ops.reshape(matrix, shape)
+
+    # Keras would save the rounded kernel, and a training would not go on from there.
+
+    def save_own_variables(self, store: Any) -> None:
+        for i, variable in enumerate(self._own_variables()):
+            store[str(i)] = variable
+
+    def load_own_variables(self, store: Any) -> None:
+        for i, variable in enumerate(self._own_variables()):
+            variable.assign(store[str(i)])
+
+    def _own_variables(self) -> list[Any]:
+        bias = getattr(self, "bias", None)
+        return [self.float_kernel(), *([] if bias is None else [bias])]
+
+    def get_config(self) -> Config:
+        config: Config = super().get_config()  # type: ignore[misc]
+        return {**config, "bits": self.bits, "learned_steps": self.learned_steps}
+
+
 @keras.saving.register_keras_serializable(package="keras_ext")
-class QuantizedDense(keras.layers.Dense):
+class QuantizedDense(RoundedKernel, keras.layers.Dense):
     """A `Dense` layer with one scale for its kernel, as LiteRT takes it."""
 
-    def __init__(self, *args: Any, bits: int = 8, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.bits = integer(bits, "bits", low=2, high=8)
+    per_channel = False
 
     @property
     def kernel(self) -> Tensor:
-        return rounded(super().kernel, self.bits, per_channel=False)
-
-    def get_config(self) -> Config:
-        return {**super().get_config(), "bits": self.bits}
+        return self._rounded()
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class QuantizedConv2D(keras.layers.Conv2D):
+class QuantizedConv1D(RoundedKernel, keras.layers.Conv1D):
+    """A `Conv1D` layer with a scale for each filter.
+
+    It is computed as an image of one row, as LiteRT does: the kernel must be rounded
+    when it has that form.
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        padding = self.padding
+        if padding == "causal":
+            before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
+            inputs = ops.pad(inputs, [[0, 0], [before, 0], [0, 0]])
+            padding = "valid"
+        row = ops.expand_dims(inputs, 1)
+        outputs = ops.conv(
+            row,
+            self.kernel,
+            strides=(1, self.strides[0]),
+            padding=padding,
+            dilation_rate=(1, self.dilation_rate[0]),
+        )
+        outputs = ops.squeeze(outputs, 1)
+        if self.use_bias:
+            outputs = ops.add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def _as_matrix(self, kernel: Any) -> Any:
+        return ops.expand_dims(kernel, 0)
+
+    def _back(self, matrix: Tensor, shape: Shape) -> Tensor:
+        return matrix
+
+    @property
+    def kernel(self) -> Tensor:
+        return self._rounded()
+
+
+@keras.saving.register_keras_serializable(package="keras_ext")
+class QuantizedConv2D(RoundedKernel, keras.layers.Conv2D):
     """A `Conv2D` layer with a scale for each filter."""
 
-    def __init__(self, *args: Any, bits: int = 8, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.bits = integer(bits, "bits", low=2, high=8)
-
     @property
     def kernel(self) -> Tensor:
-        return rounded(super().kernel, self.bits, per_channel=True)
-
-    def get_config(self) -> Config:
-        return {**super().get_config(), "bits": self.bits}
+        return self._rounded()
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class QuantizedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """A `DepthwiseConv2D` layer with a scale for each filter."""
+class QuantizedConv2DTranspose(RoundedKernel, keras.layers.Conv2DTranspose):
+    """A `Conv2DTranspose` layer with one scale for its kernel.
 
-    def __init__(self, *args: Any, bits: int = 8, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.bits = integer(bits, "bits", low=2, high=8)
+    Its filters are not in the last axis, the one that LiteRT looks for scales in.
+    """
+
+    per_channel = False
+
+    def float_kernel(self) -> Any:
+        return self._float_kernel
 
     @property
     def kernel(self) -> Tensor:
-        kernel = self._float_kernel
-        flat = ops.reshape(kernel, (*kernel.shape[:2], -1))
-        return ops.reshape(rounded(flat, self.bits, per_channel=True), kernel.shape)
+        return self._rounded()
 
     @kernel.setter
     def kernel(self, variable: Any) -> None:
         # Keras makes it in `build`.
         self._float_kernel = variable
 
-    def get_config(self) -> Config:
-        return {**super().get_config(), "bits": self.bits}
+
+@keras.saving.register_keras_serializable(package="keras_ext")
+class QuantizedDepthwiseConv2D(RoundedKernel, keras.layers.DepthwiseConv2D):
+    """A `DepthwiseConv2D` layer with a scale for each filter."""
+
+    def float_kernel(self) -> Any:
+        return self._float_kernel
+
+    def _as_matrix(self, kernel: Any) -> Any:
+        return ops.reshape(kernel, (*kernel.shape[:2], -1))
+
+    @property
+    def kernel(self) -> Tensor:
+        return self._rounded()
+
+    @kernel.setter
+    def kernel(self, variable: Any) -> None:
+        # Keras makes it in `build`.
+        self._float_kernel = variable
 
 
 QUANTIZED = {
     keras.layers.Dense: QuantizedDense,
+    keras.layers.Conv1D: QuantizedConv1D,
     keras.layers.Conv2D: QuantizedConv2D,
+    keras.layers.Conv2DTranspose: QuantizedConv2DTranspose,
     keras.layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
 }

@@ -5,16 +5,18 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_ext._anatomy._flops import flops
 from keras_ext._core._checks import integer, require
+from keras_ext._core._figures import BAR, INK, NEUTRAL, new_figure, plain
+from keras_ext._core._pages import picture, require_page, section, table, write_page
 from keras_ext._core._tables import html_table
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, Figure
 from keras_ext.compression._litert_file import LiteRTFile
 
 
@@ -50,6 +52,8 @@ class SizeReport:
         num_zeros: How many of these are zero.
         rows: For the weights in floats and for each file its `name`, `num_bytes`,
             `num_gzip_bytes`, `milliseconds` with their `spread`, and `accuracy`.
+        num_flops: How many multiplications and additions a row takes; None if that is
+            not known.
 
     Raises:
         ValueError: If an argument is not of this form.
@@ -60,7 +64,7 @@ class SizeReport:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
         >>> report = kx.compression.prune(model, 0.5)
         >>> print(kx.compression.size_report(model))
-        36 parameters, 20 zeros
+        36 parameters, 20 zeros, 64 FLOPs a row
         form         bytes   gzip
         Keras float    144    ...
     """
@@ -68,8 +72,10 @@ class SizeReport:
     num_parameters: int
     num_zeros: int
     rows: Sequence[SizeRow]
+    num_flops: int | None = None
 
     def __post_init__(self) -> None:
+        integer(self.num_flops, "num_flops", low=0, optional=True)
         integer(self.num_parameters, "num_parameters", low=0)
         integer(self.num_zeros, "num_zeros", low=0)
         valid = isinstance(self.rows, list | tuple)
@@ -89,11 +95,18 @@ class SizeReport:
         filled = [any(row[i] for row in body) for i in range(len(table[0]))]
         return [[c for c, keep in zip(r, filled, strict=True) if keep] for r in table]
 
+    @property
+    def summary(self) -> str:
+        """The numbers of the model in a line."""
+        line = f"{self.num_parameters:,} parameters, {self.num_zeros:,} zeros"
+        known = self.num_flops is not None
+        return f"{line}, {self.num_flops:,} FLOPs a row" if known else line
+
     def __str__(self) -> str:
-        table = self._table()
-        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-        lines = [f"{self.num_parameters:,} parameters, {self.num_zeros:,} zeros"]
-        for first, *others in table:
+        rows = self._table()
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = [self.summary]
+        for first, *others in rows:
             cells = [first.ljust(widths[0])]
             cells += [c.rjust(w) for c, w in zip(others, widths[1:], strict=True)]
             lines.append("  ".join(cells).rstrip())
@@ -102,28 +115,66 @@ class SizeReport:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        counts = f"{self.num_parameters:,} parameters, {self.num_zeros:,} zeros"
-        return html_table(self._table(), above=counts)
+        return html_table(self._table(), above=self.summary)
 
-    def to_html(self) -> str:
-        """Returns the table as a page of HTML that needs nothing else."""
-        head, *body = self._table()
-        rows = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in body)
-        style = "td,th{padding:.2em .8em;text-align:right}body{font-family:sans-serif}"
-        title = f"{self.num_parameters:,} parameters, {self.num_zeros:,} zeros"
-        return (
-            f"<!doctype html><meta charset=utf-8><title>Sizes</title><style>{style}"
-            f"</style><p>{title}</p><table><tr>{_cells(head, 'th')}</tr>{rows}</table>"
-        )
+    def plot(self) -> Figure:
+        """Returns a picture of the sizes, with the accuracies beside them.
+
+        Raises:
+            ImportError: If Matplotlib is not installed.
+        """
+        size = (7, 2 * BAR * len(self.rows) + 0.9)
+        figure, axes = new_figure(extra="compression", size=size)
+        places = np.arange(len(self.rows))
+        for offset, color, label, name in (
+            (-0.18, "#b8c2d6", "as it is", "num_bytes"),
+            (0.18, NEUTRAL, "gzip", "num_gzip_bytes"),
+        ):
+            lengths = [getattr(row, name) / 1000 for row in self.rows]
+            bars = axes.barh(places + offset, lengths, 0.34, color=color, label=label)
+            pairs = zip(self.rows, lengths, strict=True)
+            texts = [_beside(row, length) for row, length in pairs]
+            axes.bar_label(bars, texts, padding=4, fontsize=8, color=INK)
+        axes.set_yticks(places, [plain(row.name) for row in self.rows], fontsize=9)
+        axes.invert_yaxis()
+        axes.margins(x=0.2)
+        axes.set_xlabel("kilobytes", fontsize=9, color=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8, frameon=False)
+        return figure
+
+    def save(self, path: str | Path, *, title: str = "Sizes") -> None:
+        """Writes the table and the picture as one page of HTML.
+
+        Args:
+            path: Where to write it, such as `"sizes.html"`.
+            title: The title of the page. Defaults to `"Sizes"`.
+
+        Raises:
+            ValueError: If an argument is not of this form.
+            ImportError: If Matplotlib is not installed.
+        """
+        require_page(path, title)
+        (_, *heads), *rows = self._table()
+        labels = [row[0] for row in rows]
+        listed = table(["form", *heads], labels, [row[1:] for row in rows])
+        drawn = picture(self.plot(), "sizes of all forms")
+        parts = [section("What they take", drawn), section("In numbers", listed)]
+        foot = "Times are medians for one row on the machine that measured them."
+        facts = [self.summary]
+        write_page(path, title=title, facts=facts, sections=parts, footer=foot)
 
 
-def _cells(row: Sequence[str], tag: str) -> str:
-    return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
+def _beside(row: SizeRow, length: float) -> str:
+    packed = length == row.num_gzip_bytes / 1000
+    shown = f"{length:,.1f}"
+    return f"{shown}, {row.accuracy:.1%} right" if packed and row.accuracy else shown
 
 
 def size_report(
     model: keras.Model,
     *,
+    before: keras.Model | None = None,
     files: Mapping[str, str | Path] | None = None,
     x: Data = None,
     y: Data = None,
@@ -136,6 +187,7 @@ def size_report(
 
     Args:
         model: A built model.
+        before: The model that it was made from, to compare with. None means without.
         files: From names to `.tflite` files, as `to_litert` writes them. None means
             none.
         x: Rows, to measure times and accuracies with; of one input. None means neither.
@@ -163,8 +215,7 @@ def size_report(
         >>> [(row.name, row.milliseconds > 0) for row in sizes.rows]
         [('Keras float', True), ('float32', True)]
     """
-    require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    require(model.built, "model", model.name, "a built model")
+    _require_built(model, "model")
     files = {} if files is None else files
     valid = isinstance(files, Mapping)
     valid = valid and all(isinstance(path, str | Path) for path in files.values())
@@ -178,23 +229,37 @@ def size_report(
         rows_of_x is not None and labels.shape == rows_of_x.shape[:1]
     )
     require(fits, "y", y, "a vector with an integer for each row of `x`, or None")
+    measure = _Measure(rows_of_x, labels, repeats)
+    rows = []
+    if before is not None:
+        _require_built(before, "before")
+        rows.append(_row_of_model(measure, before, "before"))
+    rows.append(_row_of_model(measure, model, "Keras float"))
+    for name, path in files.items():
+        file = LiteRTFile(path)
+        row = measure.row(name, file.num_bytes, file.num_gzip_bytes, file.predict)
+        rows.append(row)
+    weights = [keras.ops.convert_to_numpy(w) for w in model.weights]
+    size = sum(w.size for w in weights)
+    zeros = size - sum(int(np.count_nonzero(w)) for w in weights)
+    return SizeReport(size, zeros, rows, flops(model))
+
+
+def _require_built(model: Any, name: str) -> None:
+    require(isinstance(model, keras.Model), name, model, "a keras.Model")
+    require(model.built, name, model.name, "a built model")
+
+
+def _row_of_model(measure: "_Measure", model: keras.Model, name: str) -> SizeRow:
     weights = [keras.ops.convert_to_numpy(w) for w in model.weights]
     content = b"".join(w.tobytes() for w in weights)
-    measure = _Measure(rows_of_x, labels, repeats)
 
     def in_keras(batch: np.ndarray) -> np.ndarray:
         outputs = model(batch, training=False)
         return np.asarray(keras.ops.convert_to_numpy(outputs))
 
     packed = len(gzip.compress(content, 9, mtime=0))
-    rows = [measure.row("Keras float", len(content), packed, in_keras)]
-    for name, path in files.items():
-        file = LiteRTFile(path)
-        row = measure.row(name, file.num_bytes, file.num_gzip_bytes, file.predict)
-        rows.append(row)
-    size = sum(w.size for w in weights)
-    zeros = size - sum(int(np.count_nonzero(w)) for w in weights)
-    return SizeReport(size, zeros, rows)
+    return measure.row(name, len(content), packed, in_keras)
 
 
 @dataclass

@@ -49,8 +49,7 @@ class SoftTargets(Described, keras.distillation.LogitsDistillation):
         is_number = not isinstance(temperature, _Schedule)
         # By its name, Keras takes it for a function and not for the class that it looks
         # for, and then compares logits as if they were shares.
-        divergence = keras.losses.KLDivergence()
-        super().__init__(float(temperature) if is_number else 1.0, divergence)
+        super().__init__(float(temperature) if is_number else 1.0, _Divergence())
         self.from_logits = checked_from_logits(from_logits)
         self._scores = ClassScores(from_logits)
 
@@ -85,6 +84,15 @@ class SoftTargets(Described, keras.distillation.LogitsDistillation):
             schedule = keras.saving.deserialize_keras_object(config["temperature"])
             config = {**config, "temperature": schedule}
         return cls(**config)
+
+
+class _Divergence(keras.losses.KLDivergence):
+    """The divergence of each row; it is Keras's `LogitsDistillation` that averages."""
+
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Data = None
+    ) -> Tensor:
+        return self.call(y_true, y_pred)
 
 
 def checked_temperature(temperature: Any) -> Any:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ext._anatomy._flops import unrolled
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import choice, require
 from keras_ext._core._typing import Config, Data
@@ -47,7 +48,8 @@ def to_litert(
     The file is run and compared with the model in Keras, on the representative data if
     they are given and on random rows if not: what the converter makes of a model is not
     trusted. Only operations that LiteRT itself has are used, so the file runs where no
-    TensorFlow is.
+    TensorFlow is. Recurrent layers are unrolled in the file, not in the model: rolled
+    ones do not run there, and end the process when the ranges of 8 bits are found.
 
     Args:
         model: A built model with a known input shape.
@@ -69,8 +71,8 @@ def to_litert(
 
     Raises:
         ValueError: If an argument is not of this form; if the model has a recurrent
-            layer that is not unrolled, or was quantized by `model.quantize`: of these
-            the converter makes files that do not run, or ends the process.
+            layer and no fixed length of its sequences, or was quantized by
+            `model.quantize`: of these the converter makes files that do not run.
 
     Examples:
         >>> import pathlib, tempfile
@@ -96,20 +98,23 @@ def to_litert(
     with warnings.catch_warnings():
         # TensorFlow 2.20 says that it uses the ranges that are in the model.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")
-        model.export(str(path), format="litert", verbose=False, **options)
+        with unrolled(model):
+            model.export(str(path), format="litert", verbose=False, **options)
     return _checked(model, path, mode, [x[:_CHECKED_ROWS] for x in rows])
 
 
 def _require_convertible(model: keras.Model) -> None:
     rolled, quantized = [], []
     for layer, path in layer_paths(model).items():
-        if isinstance(layer, keras.layers.RNN) and not getattr(layer, "unroll", False):
+        if isinstance(layer, keras.layers.RNN):
             rolled.append(path)
         if getattr(layer, "quantization_mode", None) is not None:
             quantized.append(path)
-    hint = "Make it with unroll=True and a fixed length, and take over the weights."
-    rule = f"one whose recurrent layers {rolled} are unrolled"
-    require(not rolled, "model", model.name, rule, hint)
+    # Rolled, they would end the process when ranges are found.
+    known = all(n is not None for i in model.inputs for n in i.shape[1:])
+    hint = "Make it with an Input of a fixed length, and take over the weights."
+    rule = f"one whose sequences have a fixed length, for {rolled} to be unrolled"
+    require(known or not rolled, "model", model.name, rule, hint)
     hint = "Convert the float model: LiteRT has a quantization of its own."
     rule = f"one without layers of model.quantize, as {quantized[:3]}"
     require(not quantized, "model", model.name, rule, hint)

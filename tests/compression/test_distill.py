@@ -5,8 +5,10 @@ import tensorflow as tf
 
 from keras_ext.compression import (
     AttentionTransfer,
+    DecoupledDistillation,
     KeepZeros,
     ProjectedFeatures,
+    SoftTargets,
     distill,
     prune,
 )
@@ -150,3 +152,24 @@ def test_rejects_models_that_share_weights_or_are_not_compiled(data):
         distill(model, model, **data)
     with pytest.raises(ValueError, match="`student` must be a compiled model"):
         distill(model, keras.Model.from_config(model.get_config()), **data)
+
+
+def test_two_replicas_learn_what_one_does(data, strategies):
+    losses = [
+        SoftTargets(2.0),
+        ProjectedFeatures("conv", "conv"),
+        DecoupledDistillation(),
+    ]
+    found = []
+    for replicas in (1, 2):
+        keras.utils.set_random_seed(0)
+        with strategies(replicas).scope():
+            teacher, student = convnet(2), convnet(2, regularizer="l2")
+            # Its statistics are those of each replica's rows.
+            student.get_layer("norm").trainable = False
+            student.compile(keras.optimizers.SGD(0.1), LOSS, jit_compile=False)
+        given = dict(data, losses=losses, batch_size=32, shuffle=False, verbose=0)
+        done = distill(teacher, student, **given)
+        found.append([*student.get_weights(), done.history["loss"][0]])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-6)

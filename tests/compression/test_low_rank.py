@@ -85,3 +85,42 @@ def test_rejects_a_model_without_such_layers():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="dense")])
     with pytest.raises(ValueError, match=r"some layer is left of \['dense'\]"):
         low_rank(model, include="conv")
+
+
+def test_tucker_puts_a_window_between_few_channels():
+    inputs = keras.Input((7, 6, 10))
+    conv = layers.Conv2D(
+        12, 3, strides=2, padding="same", activation="relu", name="conv"
+    )
+    wide = layers.Conv1D(8, 3, padding="causal", dilation_rate=2, name="wide")
+    x = layers.Reshape((12, 12))(conv(inputs))
+    head = layers.Dense(3, name="head")
+    model = keras.Model(inputs, head(wide(x)))
+    core = numbers(3, 3, 2, 3)
+    kernel = np.einsum("hwrs,ir,os->hwio", core, numbers(10, 2), numbers(12, 3))
+    conv.kernel.assign(kernel / 10)
+    conv.bias.assign(numbers(12))
+    wide.kernel.assign(
+        np.einsum("hrs,ir,os->hio", core[0], numbers(12, 2), numbers(8, 3))
+    )
+    small, ranks = low_rank(model, energy=1.0, method="tucker")
+    assert ranks["conv"] == (2, 3)
+    assert ranks["wide"] == (2, 3)
+    images = numbers(4, 7, 6, 10)
+    np.testing.assert_allclose(small(images), model(images), atol=2e-3)
+    fewer = (9 * 120 - (20 + 54 + 36)) + (3 * 96 - (24 + 18 + 24))
+    assert model.count_params() - small.count_params() == fewer
+
+
+def test_tucker_leaves_the_energy_that_was_asked_for():
+    conv = layers.Conv2D(24, 3, use_bias=False, name="conv")
+    model = keras.Sequential([keras.Input((3, 3, 20)), conv])
+    decay = np.geomspace(1, 1e-3, 20)[:, None] * np.geomspace(1, 1e-3, 24)
+    conv.kernel.assign(numbers(3, 3, 20, 24) * decay)
+    small, ranks = low_rank(model, energy=0.9, method="tucker")
+    assert max(ranks["conv"]) < 12
+    # With the rows of the identity the layers give their product.
+    rows = np.eye(180).reshape(180, 3, 3, 20)
+    found, kernel = np.array(small(rows)), np.array(model(rows))
+    lost = np.square(found - kernel).sum() / np.square(kernel).sum()
+    assert 0 < lost <= 0.1

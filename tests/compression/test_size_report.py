@@ -36,14 +36,31 @@ def test_measures_accuracy_and_time(report):
         assert row.spread >= 0
 
 
-def test_is_a_table_and_a_page(report):
+def test_is_a_table_a_picture_and_a_page(report, tmp_path):
     first, head, *rows = str(report[0]).splitlines()
-    assert first == "360 parameters, 328 zeros"
+    assert first == "360 parameters, 328 zeros, 640 FLOPs a row"
     assert head.split() == ["form", "bytes", "gzip", "ms", "a", "row", "accuracy"]
     assert [row.split()[0] for row in rows] == ["Keras", "a<b"]
-    page = report[0].to_html()
+    (axes,) = report[0].plot().axes
+    widths = [bar.get_width() for bar in axes.patches]
+    sizes = [r.num_bytes for r in report[0].rows]
+    packed = [r.num_gzip_bytes for r in report[0].rows]
+    np.testing.assert_allclose(widths, np.divide([*sizes, *packed], 1000))
+    assert "75.0% right" in [text.get_text() for text in axes.texts][-1]
+    report[0].save(tmp_path / "sizes.html", title="My <model>")
+    page = (tmp_path / "sizes.html").read_text()
+    assert "<h1>My &lt;model&gt;</h1>" in page
     assert "<td>a&lt;b</td>" in page
-    assert page.count("<tr>") == 3
+    assert "data:image/png;base64," in page
+
+
+def test_compares_with_the_model_before(report):
+    sizes, model, _ = report
+    other = keras.Sequential([keras.Input((8,)), keras.layers.Dense(10)])
+    compared = size_report(model, before=other)
+    assert [row.name for row in compared.rows] == ["before", "Keras float"]
+    assert compared.rows[0].num_bytes == 4 * 90
+    assert compared.num_parameters == sizes.num_parameters
 
 
 def test_without_rows_nothing_is_measured(report):

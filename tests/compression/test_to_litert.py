@@ -17,7 +17,7 @@ KINDS = {
     "GroupNormalization": ((4, 4, 4), [layers.GroupNormalization(2)]),
     "Embedding": (5, [layers.Embedding(9, 4), layers.GlobalAveragePooling1D()]),
     "UpSampling2D": ((3, 3, 2), [layers.UpSampling2D(interpolation="bilinear")]),
-    "LSTM": ((5, 3), [layers.LSTM(4, unroll=True)]),
+    "LSTM": ((5, 3), [layers.LSTM(4)]),
     "PReLU": (6, [layers.PReLU(alpha_initializer="ones")]),
     "Rescaling": (6, [layers.Rescaling(0.1, 1.0), layers.Softmax()]),
 }
@@ -79,10 +79,29 @@ def test_zeros_make_the_packed_file_small(tmp_path):
     assert sparse.num_gzip_bytes < 0.35 * dense.num_gzip_bytes
 
 
-@pytest.mark.parametrize("layer", [layers.LSTM(2), layers.Bidirectional(layers.GRU(2))])
-def test_rolled_layers_are_refused_before_the_converter(layer, tmp_path):
+@pytest.mark.thorough(LONG)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.LSTM(4, name="a"),
+        layers.Bidirectional(layers.GRU(4, return_sequences=True, name="a")),
+        layers.SimpleRNN(4, name="a"),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_recurrent_layers_are_unrolled_in_the_file_alone(layer, tmp_path):
     model = keras.Sequential([keras.Input((5, 3)), layer])
-    with pytest.raises(ValueError, match=r"recurrent layers \[.*\] are unrolled"):
+    x = np.random.default_rng(0).normal(size=(64, 5, 3)).astype("float32")
+    report = to_litert(model, tmp_path / "m.tflite", representative_data=x)
+    assert report.max_difference < 1e-5
+    report = to_litert(model, tmp_path / "m.tflite", mode="int8", representative_data=x)
+    assert report.max_difference < 0.1
+    assert not getattr(layer, "forward_layer", layer).unroll
+
+
+def test_sequences_of_any_length_are_refused_before_the_converter(tmp_path):
+    model = keras.Sequential([keras.Input((None, 3)), layers.LSTM(2)])
+    with pytest.raises(ValueError, match=r"sequences have a fixed length, for \['lstm"):
         to_litert(model, tmp_path / "m.tflite", mode="int8")
     assert not list(tmp_path.iterdir())
 

@@ -1,0 +1,300 @@
+"""From a trained model to a small file, in one call."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ext._core._checks import choice, integer, number, require
+from keras_ext._core._lines import say
+from keras_ext._core._typing import Data, Pattern
+from keras_ext.compression._cluster import cluster
+from keras_ext.compression._distill import distill
+from keras_ext.compression._keep_clusters import KeepClusters
+from keras_ext.compression._keep_zeros import KeepZeros
+from keras_ext.compression._polynomial_decay import PolynomialDecay
+from keras_ext.compression._prune import Prune
+from keras_ext.compression._pruned_weights import candidates
+from keras_ext.compression._pruning_report import PruningReport, report_on
+from keras_ext.compression._quantize_aware import quantize_aware, strip_quantization
+from keras_ext.compression._size_report import SizeReport, size_report
+from keras_ext.compression._soft_targets import SoftTargets
+from keras_ext.compression._to_litert import MODES, LiteRTReport, to_litert
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What `compress` has made.
+
+    Attributes:
+        model: A plain model with the trained weights, in floats.
+        pruned: A `PruningReport` of it.
+        file: The report of `to_litert`.
+        sizes: A `SizeReport`, with the model before.
+    """
+
+    model: keras.Model
+    pruned: PruningReport
+    file: LiteRTReport
+    sizes: SizeReport
+
+
+def compress(  # noqa: PLR0913
+    model: keras.Model,
+    path: str | Path,
+    *,
+    x: Data,
+    y: Data,
+    validation_data: Data = None,
+    sparsity: float = 0.8,
+    clusters: int | None = None,
+    mode: str = "int8",
+    exclude: Pattern = None,
+    epochs: int = 12,
+    batch_size: int = 32,
+    label_weight: float = 0.5,
+    verbose: int = 1,
+) -> Compressed:
+    """Prunes, distills, quantizes and writes a trained model, and says what it gained.
+
+    A copy of the model is pruned while it learns from the labels and from the model as
+    it was; its weights get few values, if that is wanted; with `mode="int8"` it goes on
+    with the rounding of 8 bits, at a tenth of the learning rate, and keeps its zeros
+    and values; and it is written as a `.tflite` file, which is run and compared. A line
+    tells of each step. The model stays as it is. To have more to say, use `Prune`,
+    `distill`, `cluster`, `quantize_aware` and `to_litert`, of which this is made.
+
+    Args:
+        model: A trained, compiled `Sequential` or functional model with one input and
+            one output. Its optimizer, loss and metrics are used, the optimizer from its
+            beginning.
+        path: The file to write; it ends with `.tflite`.
+        x: The data to train with, an array.
+        y: The labels, an array.
+        validation_data: `(x, y)` to measure accuracies with. None means the first rows
+            that are trained with.
+        sparsity: Number in [0, 1), the share of zeros in the weights that are pruned; 0
+            for none. Defaults to `0.8`.
+        clusters: Integer in [2, 256], how many values a weight may have, besides zero;
+            None for any.
+        mode: How numbers are stored, as in `to_litert`. Defaults to `"int8"`.
+        exclude: Which weights are not pruned, as in `Prune`; best the first and the
+            last layer. None means none.
+        epochs: Integer >= 3, for how many epochs the copy is pruned: two thirds of them
+            until it has all zeros, the others to recover. Each later step takes a third
+            as many. Defaults to `12`.
+        batch_size: Integer >= 1, the rows of a step. Defaults to `32`.
+        label_weight: Number in [0, 1], how much the labels count and not what the model
+            says, as in `distill`. Defaults to `0.5`.
+        verbose: `1` to print a line for each step and the sizes, `0` to be silent.
+            Defaults to `1`.
+
+    Returns:
+        What was made, with these attributes: `model`, a plain model with the trained
+        weights; `pruned`, a `PruningReport`; `file`, the report of `to_litert`; and
+        `sizes`, a `SizeReport`.
+
+    Raises:
+        ValueError: If an argument is not of this form, or `quantize_aware` or
+            `to_litert` does not know a layer; before anything is trained.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> import keras, numpy as np
+        >>> import keras_ext as kx
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(64, 8)).astype("float32")
+        >>> y = np.argmax(x[:, :3], axis=1)
+        >>> hidden = keras.layers.Dense(16, "relu", name="hidden")
+        >>> stack = [keras.Input((8,)), hidden, keras.layers.Dense(3, "softmax")]
+        >>> model = keras.Sequential(stack)
+        >>> model.compile("adam", "sparse_categorical_crossentropy")
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "small.tflite")
+        >>> small = kx.compression.compress(
+        ...     model, path, x=x, y=y, sparsity=0.5, epochs=3, verbose=0
+        ... )
+        >>> [row.name for row in small.sizes.rows]
+        ['before', 'Keras float', 'int8']
+        >>> 0.45 < small.pruned.sparsity < 0.55
+        True
+    """
+    _require_model(model)
+    work = _Work(
+        model,
+        path,
+        (x, y),
+        sparsity=number(sparsity, "sparsity", low=0, below=1),
+        clusters=integer(clusters, "clusters", low=2, high=256, optional=True),
+        mode=choice(mode, "mode", MODES),
+        exclude=exclude,
+        epochs=integer(epochs, "epochs", low=3),
+        batch_size=integer(batch_size, "batch_size", low=1),
+        label_weight=number(label_weight, "label_weight", low=0, high=1),
+        verbose=integer(verbose, "verbose", low=0, high=1),
+    )
+    _require_path(path)
+    rows = _validation_rows(validation_data, work.data)
+    if mode == "int8":
+        # It refuses what it does not know, before anything is trained.
+        quantize_aware(model)
+    return work.done(rows)
+
+
+class _Work:
+    """The steps, and what they have in common."""
+
+    def __init__(
+        self, model: keras.Model, path: Any, data: tuple[Data, Data], **options: Any
+    ) -> None:
+        self.model = model
+        self.path = path
+        self.data = _checked_data(*data)
+        self.options: Any = options
+        found = candidates(model, None, options["exclude"], lambda v: None)
+        self.chosen = [c.path for c in found if c.reason is None]
+        # Beside the teacher they have the name of the student before them.
+        self.included = [rf"(^|/){re.escape(path)}$" for path in self.chosen]
+        self.begun = time.perf_counter()
+
+    def done(self, rows: tuple[np.ndarray, np.ndarray]) -> Compressed:
+        """Makes all the steps."""
+        small = keras.models.clone_model(self.model)
+        small.set_weights(self.model.get_weights())
+        options = self.options
+        short = max(1, options["epochs"] // 3)
+        if options["sparsity"]:
+            self._train(small, options["epochs"], 1.0, self._prune())
+            self._say(f"pruned to {self._report(small).sparsity:.1%} zeros")
+        if options["clusters"]:
+            count, included = options["clusters"], self.included
+            cluster(small, count + 1, preserve_sparsity=True, include=included)
+            self._train(small, short, 0.1, KeepClusters(include=included))
+            self._say(f"clustered to {count} values and zero")
+        runs = self._quantized(small, short) if options["mode"] == "int8" else small
+        data = None if options["mode"] in ("float32", "float16", "dynamic") else rows[0]
+        given = {"mode": options["mode"], "representative_data": data}
+        file = to_litert(runs, self.path, **given)
+        self._say(
+            f"written as {options['mode']}, {file.num_gzip_bytes:,} bytes in gzip"
+        )
+        x, y = rows
+        labels = y if np.issubdtype(y.dtype, np.integer) and y.ndim == 1 else None
+        files = {options["mode"]: self.path}
+        sizes = size_report(small, before=self.model, files=files, x=x, y=labels)
+        if options["verbose"]:
+            say(str(sizes))
+        return Compressed(small, self._report(small), file, sizes)
+
+    def _quantized(self, small: keras.Model, epochs: int) -> keras.Model:
+        aware = quantize_aware(small)
+        self._train(aware, epochs, 0.1, *self._keep())
+        strip_quantization(aware, small)
+        self._say("trained with the rounding of 8 bits")
+        return aware
+
+    def _keep(self) -> Sequence[keras.callbacks.Callback]:
+        if self.options["clusters"]:
+            return [KeepClusters(include=self.included)]
+        if self.options["sparsity"]:
+            return [KeepZeros(include=self.included)]
+        return []
+
+    def _prune(self) -> Prune:
+        x, _ = self.data
+        epochs, size = self.options["epochs"], self.options["batch_size"]
+        steps = -(-len(x) // size)
+        end = steps * (2 * epochs // 3)
+        every = max(1, min(steps, end // 20))
+        schedule = PolynomialDecay(
+            0.0, self.options["sparsity"], begin_step=0, end_step=end, frequency=every
+        )
+        if end % every:
+            schedule.end_step = end - end % every
+        return Prune(schedule, include=self.included, verbose=0)
+
+    def _train(
+        self, student: keras.Model, epochs: int, rate: float, *callbacks: Any
+    ) -> None:
+        config = keras.optimizers.serialize(self.model.optimizer)
+        optimizer = keras.optimizers.deserialize(config)
+        if rate != 1.0:
+            now = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+            optimizer.learning_rate = rate * float(now)
+        student.compile(
+            optimizer,
+            self.model.loss,
+            jit_compile=self.model.jit_compile,
+            run_eagerly=self.model.run_eagerly,
+        )
+        x, y = self.data
+        distill(
+            self.model,
+            student,
+            x=x,
+            y=y,
+            losses=_what_to_learn(self.model),
+            label_weight=self.options["label_weight"],
+            epochs=epochs,
+            batch_size=self.options["batch_size"],
+            callbacks=list(callbacks),
+            verbose=0,
+        )
+
+    def _report(self, model: keras.Model) -> PruningReport:
+        return report_on(
+            candidates(model, None, self.options["exclude"], lambda v: None)
+        )
+
+    def _say(self, what: str) -> None:
+        if self.options["verbose"]:
+            seconds = time.perf_counter() - self.begun
+            say(f"compress: {what} ({seconds:.0f} s)")
+
+
+def _what_to_learn(model: keras.Model) -> Any:
+    loss = model.loss
+    name = loss if isinstance(loss, str) else getattr(loss, "name", None)
+    name = name or getattr(loss, "__name__", "")
+    if "crossentropy" in str(name).lower():
+        return SoftTargets()
+    return keras.distillation.FeatureDistillation("mse")
+
+
+def _require_model(model: Any) -> None:
+    require(isinstance(model, keras.Model), "model", model, "a keras.Model")
+    fits = model.built and len(getattr(model, "inputs", None) or []) == 1
+    fits = fits and len(model.outputs) == 1
+    rule = "a built model with one input and one output"
+    require(fits, "model", model.name, rule)
+    compiled = model.compiled and model.loss is not None
+    hint = "Its optimizer and loss are used."
+    require(compiled, "model", model.name, "a compiled model with a loss", hint)
+
+
+def _require_path(path: Any) -> None:
+    is_path = isinstance(path, str | Path) and str(path).endswith(".tflite")
+    require(is_path, "path", path, "a path that ends with .tflite")
+
+
+def _checked_data(x: Data, y: Data) -> tuple[np.ndarray, np.ndarray]:
+    for name, value in (("x", x), ("y", y)):
+        is_array = bool(getattr(value, "shape", ())) and len(value) > 0
+        require(is_array, name, value, "an array with rows")
+    require(len(x) == len(y), "y", y, f"an array with {len(x)} rows, as `x`")
+    return np.asarray(x), np.asarray(y)
+
+
+def _validation_rows(
+    data: Any, trained: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    if data is None:
+        return trained[0][:1000], trained[1][:1000]
+    is_pair = isinstance(data, tuple | list) and len(data) == 2
+    is_pair = is_pair and all(bool(getattr(a, "shape", ())) for a in data)
+    require(is_pair, "validation_data", data, "two arrays, (x, y), or None")
+    return np.asarray(data[0]), np.asarray(data[1])

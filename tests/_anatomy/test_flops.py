@@ -1,0 +1,89 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ext._anatomy._flops import flops, unrolled
+
+layers = keras.layers
+
+
+def of(*stack):
+    return flops(keras.Sequential(stack))
+
+
+@pytest.mark.parametrize(
+    ("stack", "expected"),
+    [
+        ([keras.Input((7, 3)), layers.Dense(5)], 2 * 7 * 3 * 5),
+        ([keras.Input((9, 3)), layers.Conv1D(4, 3)], 2 * 7 * 4 * 3 * 3),
+        (
+            [keras.Input((8, 8, 4)), layers.Conv2D(6, 3, strides=2, groups=2)],
+            2 * 3 * 3 * 6 * 3 * 3 * 2,
+        ),
+        ([keras.Input((5, 5, 5, 1)), layers.Conv3D(2, 3)], 2 * 27 * 2 * 27),
+        (
+            [keras.Input((8, 8, 4)), layers.DepthwiseConv2D(3, depth_multiplier=2)],
+            2 * 6 * 6 * 8 * 9,
+        ),
+        (
+            [keras.Input((4, 4, 3)), layers.Conv2DTranspose(5, 2, strides=2)],
+            2 * 16 * 3 * 5 * 4,
+        ),
+        ([keras.Input((6, 3)), layers.LSTM(5)], 2 * 6 * 20 * (3 + 5)),
+        ([keras.Input((6,)), layers.Embedding(9, 4), layers.Flatten()], 0),
+        (
+            [keras.Input((7, 3)), layers.EinsumDense("abc,cd->abd", (None, 5))],
+            2 * 7 * 3 * 5,
+        ),
+    ],
+)
+def test_counts_two_for_each_use_of_a_number_of_a_kernel(stack, expected):
+    assert of(*stack) == expected
+
+
+def test_counts_attention_with_its_products():
+    inputs = keras.Input((6, 8))
+    attention = layers.MultiHeadAttention(2, 4)
+    model = keras.Model(inputs, attention(inputs, inputs))
+    projections = 4 * 2 * 6 * 8 * 8
+    products = 2 * (2 * 2 * 6 * 6 * 4)
+    assert flops(model) == projections + products
+
+
+def test_is_what_the_profiler_of_tensorflow_counts():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(4, 3, use_bias=False),
+            layers.DepthwiseConv2D(3, use_bias=False),
+            layers.Flatten(),
+            layers.Dense(5, use_bias=False),
+        ]
+    )
+    function = tf.function(lambda x: model(x, training=False))
+    graph = function.get_concrete_function(tf.TensorSpec((1, 8, 8, 3))).graph
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    profile = tf.compat.v1.profiler.profile(graph, options=options)
+    assert flops(model) == profile.total_float_ops
+
+
+def test_a_model_without_known_shapes_has_none():
+    assert of(keras.Input((None, 3)), layers.Dense(2)) is None
+
+    class Own(keras.Model):
+        pass
+
+    assert flops(Own()) is None
+
+
+def test_layers_are_unrolled_for_a_time_alone():
+    model = keras.Sequential([keras.Input((4, 2)), layers.Bidirectional(layers.GRU(3))])
+    x = np.random.default_rng(0).normal(size=(2, 4, 2))
+    before = np.array(model(x))
+    inner = model.layers[0].forward_layer
+    with unrolled(model):
+        assert inner.unroll
+        np.testing.assert_allclose(model(x), before, atol=1e-6)
+    assert not inner.unroll

@@ -1,0 +1,90 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_ext.compression import LiteRTFile, compress
+from tests.thorough import TRAININGS
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(256, 12)).astype("float32")
+Y = np.argmax(X[:, :3], axis=1)
+
+
+def trained(loss="sparse_categorical_crossentropy", end="softmax", y=Y, epochs=10):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((12,)),
+            keras.layers.Dense(32, "relu", name="hidden"),
+            keras.layers.Dense(3, end, name="last"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)
+    model.fit(X, y, epochs=epochs, verbose=0)
+    return model
+
+
+def test_makes_a_small_file_that_is_as_right_and_keeps_zeros(tmp_path, capsys):
+    model, path = trained(), tmp_path / "m.tflite"
+    before = model.get_weights()
+    small = compress(model, path, x=X, y=Y, sparsity=0.75, exclude="last", epochs=6)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert model.get_layer("hidden").trainable
+    assert small.pruned.sparsity == pytest.approx(0.75, abs=0.01)
+    assert small.pruned.skipped == {"last/kernel": "it is not selected"}
+    first, plain, file = small.sizes.rows
+    assert first.name == "before"
+    assert file.accuracy >= first.accuracy - 0.05
+    assert plain.num_gzip_bytes < 0.6 * first.num_gzip_bytes
+    assert file.num_gzip_bytes < 0.8 * first.num_gzip_bytes
+    predicted = LiteRTFile(path).predict(X)
+    agreed = np.argmax(predicted, 1) == np.argmax(small.model(X), 1)
+    assert np.mean(agreed) > 0.97
+    lines = capsys.readouterr().out.splitlines()
+    steps = [line.split(": ")[1].split()[0] for line in lines if "compress:" in line]
+    assert steps == ["pruned", "trained", "written"]
+    assert "FLOPs a row" in lines[3]
+
+
+@pytest.mark.thorough(TRAININGS)
+def test_clusters_are_kept_too(tmp_path):
+    model, path = trained(), tmp_path / "m.tflite"
+    small = compress(
+        model, path, x=X, y=Y, sparsity=0.5, clusters=8, epochs=3, verbose=0
+    )
+    assert all(row.values <= 9 for row in small.pruned.rows)
+    assert small.pruned.sparsity == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.thorough(TRAININGS)
+def test_learns_numbers_and_writes_floats(tmp_path):
+    y = X[:, :3] * 2
+    model, path = trained("mse", "linear", y), tmp_path / "m.tflite"
+    small = compress(
+        model,
+        path,
+        x=X,
+        y=y,
+        validation_data=(X[:9], y[:9]),
+        mode="float16",
+        epochs=3,
+        verbose=0,
+    )
+    assert small.file.mode == "float16"
+    assert small.sizes.rows[0].accuracy is None
+
+
+def test_refuses_before_it_trains(tmp_path):
+    model = keras.Sequential([keras.Input((9, 2)), keras.layers.Conv1DTranspose(2, 3)])
+    path = tmp_path / "m.tflite"
+    data = {"x": np.ones((8, 9, 2)), "y": np.ones(8)}
+    with pytest.raises(ValueError, match="`model` must be a compiled model with a"):
+        compress(model, path, **data)
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="without layers that are not known here"):
+        compress(model, path, **data)
+    with pytest.raises(ValueError, match="`path` must be a path that ends with"):
+        compress(model, "m.keras", **data)
+    with pytest.raises(ValueError, match="`y` must be an array with 8 rows"):
+        compress(model, path, x=data["x"], y=np.ones(3))
