@@ -346,6 +346,7 @@ VALID = {
     "data.DynamicBatches": lambda: {"x": _x(), "y": _x()},
     "diagnostics.diagnose": lambda: {"history": _recorded()},
     "diagnostics.find_batch_size": lambda: {"model": _model(), "x": _batches()},
+    "diagnostics.float_operations": lambda: {"model": _model()},
     "diagnostics.find_learning_rate": lambda: {"model": _model(), "x": _batches()},
     "distribute.shard": lambda: {
         "dataset": tf.data.Dataset.from_tensor_slices(_x()).batch(2)
@@ -424,6 +425,7 @@ VALID = {
         ],
         lambda: {"hypermodel": _searched, "objective": "loss"},
     ),
+    "tuner.Cost": lambda: {"kind": "latency"},
     "tuner.SpaceModel": lambda: {
         "network": kx.tuner.spaces.mlp((2,), 1),
         "optimization": kx.tuner.spaces.optimization(),

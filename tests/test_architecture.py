@@ -10,6 +10,7 @@ import pytest
 
 import keras_ext as kx
 from keras_ext import callbacks
+from keras_ext.tuner._cost import MeasuredCosts
 
 PACKAGE = Path(kx.__file__).parent
 TREES = {
@@ -406,8 +407,11 @@ MONITOR, PRECHELT = (
     callbacks.gradients._gradient_monitor,
     callbacks.stopping._prechelt_early_stopping,
 )
+COSTS = {"bytes", "flops", "latency", "latency_spread", "parameters"}
+LOG_NAMES |= dict.fromkeys(COSTS, {"MeasuredCosts"})
 # Keys that no literal in `logs[...]` or `logs.update(...)` tells: by the expression.
 COMPUTED = {
+    "self._found": COSTS,
     "self._last_row()": {*MONITOR._LOGGED, *MONITOR._LOGGED_MOMENTS},
     "self._logged()": {"importance_<name>"},
     "self.criterion": {name for name, _ in PRECHELT._RULES.values()},
@@ -428,6 +432,7 @@ CALLBACKS = {
     if inspect.isclass(unit := getattr(family, name))
     and issubclass(unit, keras.callbacks.Callback)
 }
+CALLBACKS["MeasuredCosts"] = MeasuredCosts
 
 
 def test_log_names_stand_in_one_list():

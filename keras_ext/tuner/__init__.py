@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from keras_ext.tuner._asha import ASHA
     from keras_ext.tuner._bayesian_optimization import BayesianOptimization
     from keras_ext.tuner._bohb import BOHB
+    from keras_ext.tuner._cost import Cost
     from keras_ext.tuner._evolution import Evolution
     from keras_ext.tuner._grid_search import GridSearch
     from keras_ext.tuner._hyperband import Hyperband
@@ -24,6 +25,7 @@ __all__ = [
     "ASHA",
     "BOHB",
     "BayesianOptimization",
+    "Cost",
     "Evolution",
     "GridSearch",
     "Hyperband",

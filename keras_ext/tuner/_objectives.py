@@ -7,6 +7,7 @@ from typing import Any
 import keras_tuner
 
 from keras_ext._core._checks import require
+from keras_ext.tuner._cost import COSTS, Cost
 
 Objective = keras_tuner.Objective
 
@@ -110,8 +111,8 @@ def objective_of(given: Any) -> Any:
     R2 among them.
 
     Args:
-        given: The name of what is logged, a `keras_tuner.Objective`, a list of these,
-            or None for what `run_trial` returns.
+        given: The name of what is logged or of a `Cost`, a `keras_tuner.Objective`, a
+            list of these, or None for what `run_trial` returns.
 
     Raises:
         ValueError: If it is none of these, or a name whose direction is not known.
@@ -136,6 +137,8 @@ def objective_of(given: Any) -> Any:
 def _directed(part: Any) -> Any:
     if not isinstance(part, str):
         return part
+    if part in COSTS:
+        return Cost(part)
     direction = direction_of(part)
     require(
         direction is not None,

@@ -13,6 +13,7 @@ from keras_tuner.src.engine.tuner_utils import TunerCallback
 from keras_ext._core._checks import flag, integer, number, require, takes
 from keras_ext._core._typing import Logs
 from keras_ext.tuner._building_tuner import BuildingTuner
+from keras_ext.tuner._cost import measuring
 from keras_ext.tuner._cross_validation import Folds, checked_folds
 from keras_ext.tuner._disk_quota import keep_within
 from keras_ext.tuner._objectives import parts_of
@@ -244,6 +245,9 @@ class Tuner(BuildingTuner):
             self.oracle.rewind(trial.trial_id, start)
         if start:
             kwargs["initial_epoch"] = start
+        # First of all: the others see in the logs what is added.
+        costs = measuring(parts_of(self.oracle.objective))
+        kwargs["callbacks"] = [*costs, *kwargs["callbacks"]]
         return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
 
     def _restore(self, trial: Any, model: Any, backup: TrialBackup) -> int:
