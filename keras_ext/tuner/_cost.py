@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,7 +10,8 @@ import keras_tuner
 import numpy as np
 
 from keras_ext._core._checks import choice, integer, require
-from keras_ext._core._typing import Data, Logs
+from keras_ext._core._described import Described
+from keras_ext._core._typing import Logs
 from keras_ext.diagnostics._float_operations import float_operations
 
 COSTS = ("latency", "parameters", "bytes", "flops")
@@ -17,7 +19,7 @@ COSTS = ("latency", "parameters", "bytes", "flops")
 _WARM_UP = 3
 
 
-class Cost(keras_tuner.Objective):
+class Cost(Described, keras_tuner.Objective):
     """What a model costs: an objective that is measured, and minimized.
 
     A tuner of `keras_ext` measures it after the first epoch of each trial, and reports
@@ -33,8 +35,8 @@ class Cost(keras_tuner.Objective):
 
     Args:
         kind: Which of them.
-        x: Rows to predict for `"latency"`, as `model.predict_on_batch` takes them. None
-            means one row of zeros.
+        x: Rows to predict for `"latency"`, an array, or a list of one for each input.
+            None means one row of zeros.
         repeats: Integer >= 3, how many predictions are timed. Defaults to `30`.
 
     Raises:
@@ -52,10 +54,20 @@ class Cost(keras_tuner.Objective):
         True
     """
 
-    def __init__(self, kind: str, *, x: Data = None, repeats: int = 30) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        x: np.ndarray | Sequence[np.ndarray] | None = None,
+        repeats: int = 30,
+    ) -> None:
         super().__init__(choice(kind, "kind", COSTS), "min")
+        self.kind = kind
         fits = x is None or kind == "latency"
         require(fits, "x", x, f'None for "{kind}"')
+        parts = x if isinstance(x, list | tuple) else [x]
+        fits = x is None or (len(parts) > 0 and all(map(_has_rows, parts)))
+        require(fits, "x", x, "an array with rows, a list of these, or None")
         self.x = x
         self.repeats = integer(repeats, "repeats", low=3)
 
@@ -88,6 +100,10 @@ class Cost(keras_tuner.Objective):
             times += [milliseconds] * (i >= _WARM_UP)
         first, middle, third = statistics.quantiles(times, n=4, method="inclusive")
         return middle, (third - first) / 2
+
+
+def _has_rows(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.ndim > 0 and len(x) > 0
 
 
 def _zeros(model: keras.Model) -> Any:

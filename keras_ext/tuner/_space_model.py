@@ -8,6 +8,7 @@ import keras
 import keras_tuner
 
 from keras_ext._core._checks import require
+from keras_ext._core._described import Described
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import (
     RecalibrateBatchNorm,
 )
@@ -17,7 +18,7 @@ from keras_ext.tuner.spaces._optimization import Optimization
 from keras_ext.tuner.spaces._training import Training
 
 
-class SpaceModel(keras_tuner.HyperModel):
+class SpaceModel(Described, keras_tuner.HyperModel):
     """A hypermodel made of a network, an optimization and a training to search.
 
     It declares all hyperparameters before the search: a tuner of `keras_ext` builds no
