@@ -246,8 +246,7 @@ class Tuner(BuildingTuner):
         if start:
             kwargs["initial_epoch"] = start
         # First of all: the others see in the logs what is added.
-        costs = measuring(parts_of(self.oracle.objective))
-        kwargs["callbacks"] = [*costs, *kwargs["callbacks"]]
+        kwargs["callbacks"][:0] = measuring(parts_of(self.oracle.objective))
         return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
 
     def _restore(self, trial: Any, model: Any, backup: TrialBackup) -> int:
