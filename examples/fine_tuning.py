@@ -80,14 +80,14 @@ def interval(values):
     """The mean, and half of its 95 % confidence interval, by Student's t."""
     from scipy.stats import t
 
-    if len(values) == 1:
-        return values[0], float("inf")
     half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
     return float(np.mean(values)), float(half)
 
 
 def verdict(losses):
     """Against the best and the worst fixed rate, the test losses of the same seeds."""
+    if len(losses["adaptive"]) == 1:
+        return "One seed tells nothing."
     fixed = {name: np.mean(v) for name, v in losses.items() if name != "adaptive"}
     lines = []
     for kind, name in (

@@ -63,11 +63,13 @@ def verdict(found):
 
     ours, small = np.array(found["growing"]), np.array(found[f"batch {SMALL}"])
     gains = ours[:, 0] - small[:, 0]
-    half = float("inf")
-    if len(gains) > 1:
-        error = np.std(gains, ddof=1) / len(gains) ** 0.5
-        half = t.ppf(0.975, len(gains) - 1) * error
     share = ours[:, 1].sum() / small[:, 1].sum()
+    if len(gains) == 1:
+        return (
+            f"Growing batches took {share:.0%} of the updates; one seed tells no more."
+        )
+    error = np.std(gains, ddof=1) / len(gains) ** 0.5
+    half = t.ppf(0.975, len(gains) - 1) * error
     seen = "more" if gains.mean() > half else "less" if gains.mean() < -half else "as"
     told = f"{gains.mean():+.1f} ± {half:.1f} points"
     what = (

@@ -56,11 +56,10 @@ def verdict(found):
 
     ours, other = (np.array(found[way])[:, 0] for way in (OURS, KERAS))
     change = 100 * (ours / other - 1)
-    half = float("inf")
-    if len(change) > 1:
-        error = np.std(change, ddof=1) / len(change) ** 0.5
-        half = t.ppf(0.975, len(change) - 1) * error
-    mean = change.mean()
+    if len(change) == 1:
+        return f"Test loss {change[0]:+.0f} % by evidence; one seed tells nothing."
+    error = np.std(change, ddof=1) / len(change) ** 0.5
+    mean, half = change.mean(), t.ppf(0.975, len(change) - 1) * error
     seen = "better" if mean < -half else "worse" if mean > half else "not told apart"
     told = f"test loss {mean:+.0f} ± {half:.0f} %"
     return f"All rows, stopped by evidence, to four fifths: {seen} ({told})."

@@ -47,11 +47,12 @@ def test_the_notebook_of_the_monitor_shows_the_illness_and_the_cure():
             values.append(shown(code, names))
     figures = [v for v in values if type(v).__name__ == "Figure"]
     assert len(figures) == 3
-    ill, well = (v._repr_html_() for v in values if hasattr(v, "_repr_html_"))
+    assert all(figure._repr_png_() for figure in figures)
+    ill, well = (v._repr_html_() for v in values if isinstance(v, list))
     assert "vanishing" in ill
     assert "Nothing found." in well
     accuracy = names["accuracy"]
-    assert accuracy["ReLU"] > 0.8 > 0.2 > accuracy["sigmoids"]
+    assert accuracy["ReLU"] > 0.75 > 0.2 > accuracy["sigmoids"]
     assert "%" in printed.getvalue()
     # Pictures that pyplot holds would be shown twice.
     assert mpl.pyplot.get_fignums() == []

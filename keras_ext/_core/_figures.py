@@ -1,5 +1,7 @@
 """Figures of Matplotlib that nobody has to close."""
 
+import functools
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +41,15 @@ def new_figure(
     """
     module = import_extra("matplotlib.figure", extra)
     figure = module.Figure(figsize=size, layout="constrained")
+    # Notebooks know how to show the figures of pyplot only, and this one not.
+    figure._repr_png_ = functools.partial(_as_png, figure)
     return figure, figure.subplots(rows, columns, **axes)
+
+
+def _as_png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def plain(text: Any) -> str:

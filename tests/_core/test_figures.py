@@ -1,3 +1,5 @@
+import pickle
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -15,6 +17,9 @@ def test_pyplot_knows_nothing_of_the_figure(tmp_path):
     assert figure.get_size_inches().tolist() == [4, 3]
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    # What a notebook asks for.
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert pickle.loads(pickle.dumps(figure))._repr_png_() == figure._repr_png_()
 
 
 @pytest.mark.parametrize(
