@@ -138,7 +138,9 @@ def page_of(name):
 
 def on_page_markdown(markdown, page, config, files):
     if page.file.src_uri.startswith("api/") and page.file.src_uri.count("/") == 1:
-        return ENTRY.sub(row, markdown + "\n")
+        return ENTRY.sub(
+            row, linked_alone(markdown, Path(page.file.src_uri).stem) + "\n"
+        )
     if page.file.src_uri.startswith("api/"):
         return markdown
     up = "../" * page.file.src_uri.count("/")
@@ -151,7 +153,19 @@ def row(match):
     name = match[1]
     summary = " ".join(site.summaries[name].split())
     target = site.uri(name).removeprefix("api/")
-    return f"- [`{name.removeprefix('keras_ext.')}`]({target}): {summary}\n"
+    short = name.removeprefix("keras_ext.").removeprefix(site.entries[name][0] + ".")
+    return f"- [`{short}`]({target}): {summary}\n"
+
+
+def linked_alone(markdown, family):
+    """The text of a family's page, with links at the names that it says alone."""
+    uris = {name.split(".")[-1]: site.uri(name) for name in site.of_family(family)}
+
+    def link(match):
+        uri = uris.get(match[1])
+        return f"[{match[0]}]({uri.removeprefix('api/')})" if uri else match[0]
+
+    return re.sub(r"(?<!\[)`(\w+)`", link, markdown)
 
 
 def links_to_reference(markdown):
