@@ -100,11 +100,13 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a smoke run")
     quick = parser.parse_args().quick
 
-    x, y = make_reviews(500 if quick else 6000, seed=0)
-    model = train(x, y, epochs=1 if quick else 12)
+    x, y = make_reviews(3000 if quick else 6000, seed=0)
+    model = train(x, y, epochs=4 if quick else 12)
     test, labels = make_reviews(1000, seed=1)
     _, accuracy = model.evaluate(test, labels, verbose=0)
     print(f"test accuracy {accuracy:.3f}")
+    if accuracy < 0.8:
+        raise SystemExit("It has not learned: there is nothing to explain.")
 
     background = x[: 10 if quick else 100]
     explainer = kx.explain.Explainer(model, background, link="logit")
