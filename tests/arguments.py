@@ -89,6 +89,7 @@ ALSO_FIT = {
     ("callbacks.StochasticWeightAveraging", "train_data"): ("None",),
     ("callbacks.GradientMonitor", "path"): ("None",),
     ("callbacks.BanditLearningRate", "train_data"): ("None",),
+    ("callbacks.ReinforcedLearningRate", "train_data"): ("None",),
     ("callbacks.LearningRateFinder", "train_data"): ("None",),
     ("callbacks.LearningRateMultiplier", "controller"): ("None",),
     ("callbacks.GradientMonitor", "tensorboard"): (

@@ -375,6 +375,7 @@ LOG_NAMES = {
         "BanditLearningRate",
         "HypergradientLearningRate",
         "LearningRateMultiplier",
+        "ReinforcedLearningRate",
     },
     "momentum": {"MomentumSchedule", "OneCycle"},
     "nonfinite_steps": {

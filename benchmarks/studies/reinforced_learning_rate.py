@@ -25,10 +25,9 @@ import numpy as np
 from sklearn import datasets
 
 from benchmarks._intervals import half_interval
+from keras_ext.callbacks.schedules._rate_policy import HIDDEN, SIZE, Seen, rate_policy
 
 DECISIONS, EVERY = 30, 8
-FEATURES, HIDDEN = 7, 6
-SIZE = (FEATURES + 1) * HIDDEN + HIDDEN + 1
 BATCH, ROWS = 32, 256
 PAIRS, TASKS, SPREAD, STEP = 8, 8, 0.3, 0.3
 OFF = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -207,52 +206,6 @@ def rollout(task, is_adam, rates, move, seed, every_update=None):
     return loss
 
 
-class Seen:
-    """What the policy sees of the losses so far."""
-
-    def __init__(self, loss):
-        self.first = self.loss = self.best = loss
-        self.trend = np.zeros_like(loss)
-        self.spread = np.full_like(loss, 0.05)
-        self.last = np.zeros_like(loss)
-        self.count = 0
-
-    def features(self, loss, burst, moved):
-        fall = np.clip(self.loss - loss, -1, 1)
-        self.count += 1
-        self.trend = self.trend + 0.3 * (fall - self.trend)
-        self.spread = self.spread + 0.3 * (np.abs(fall - self.last) - self.spread)
-        self.loss, self.last = loss, fall
-        self.best = np.minimum(self.best, loss)
-        return np.stack(
-            [
-                5 * fall,
-                5 * self.trend,
-                np.log(self.spread + 1e-3) / 3 + 1,
-                3 * np.clip(loss - self.best, 0, 1),
-                moved / 4,
-                np.full_like(loss, np.log(self.count) / 3),
-                np.where(burst, 1.0, 0.0),
-            ],
-            axis=-1,
-        )
-
-
-def policy(parameters):
-    """A network for each row of parameters."""
-    parameters = np.atleast_2d(parameters)
-    n = FEATURES * HIDDEN
-    into = parameters[:, :n].reshape(-1, FEATURES, HIDDEN)
-    bias = parameters[:, n : n + HIDDEN]
-    out, last = parameters[:, n + HIDDEN : -1], parameters[:, -1]
-
-    def move(x):
-        hidden = np.tanh(np.einsum("pf,pfh->ph", x, into) + bias)
-        return np.tanh((hidden * out).sum(-1) + last)
-
-    return move
-
-
 def stays(features):
     return np.zeros(len(features))
 
@@ -282,7 +235,7 @@ def evolve(generations):
     for generation in range(generations):
         noise = rng.normal(size=(PAIRS, SIZE))
         signs = np.concatenate([noise, -noise])
-        move = policy(mean + SPREAD * signs)
+        move = rate_policy(mean + SPREAD * signs)
         reward, gained = np.zeros(2 * PAIRS), []
         for _ in range(TASKS):
             task, is_adam = drawn_task(rng), bool(rng.integers(2))
@@ -307,7 +260,7 @@ def compare(tasks, parameters):
     ways = {
         "left alone": (stays, None),
         "hypergradient": (stays, hypergradient),
-        "policy": (policy(parameters), None),
+        "policy": (rate_policy(parameters), None),
     }
     for number, (name, task) in enumerate(tasks):
         for is_adam in (False, True):
@@ -315,8 +268,6 @@ def compare(tasks, parameters):
             rate, best = tuned(task, is_adam, seed)
             rates = rate * np.array(OFF)
             for way, (move, every) in ways.items():
-                many = np.repeat(np.atleast_2d(parameters), len(OFF), 0)
-                move = policy(many) if way == "policy" else move
                 losses = rollout(task, is_adam, rates, move, seed, every)
                 found.setdefault((name, way), []).append(losses - best)
     return {key: np.array(values) for key, values in found.items()}

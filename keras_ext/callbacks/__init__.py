@@ -42,6 +42,9 @@ from keras_ext.callbacks.schedules._learning_rate_multiplier import (
 )
 from keras_ext.callbacks.schedules._momentum_schedule import MomentumSchedule
 from keras_ext.callbacks.schedules._one_cycle import OneCycle
+from keras_ext.callbacks.schedules._reinforced_learning_rate import (
+    ReinforcedLearningRate,
+)
 from keras_ext.callbacks.stopping._evidence_based_early_stopping import (
     EvidenceBasedEarlyStopping,
 )
@@ -89,6 +92,7 @@ __all__ = [
     "PostLocalSGD",
     "PrecheltEarlyStopping",
     "RecalibrateBatchNorm",
+    "ReinforcedLearningRate",
     "SnapshotEnsemble",
     "StochasticWeightAveraging",
     "StopWhen",

@@ -90,6 +90,10 @@ LINES = {
         r"Epoch 2: PostLocalSGD: replicas average their weights every 4 steps from "
         r"now on\.",
     ),
+    "ReinforcedLearningRate": (
+        lambda **kw: c.ReinforcedLearningRate(PROBE, every=2, **kw),
+        r"ReinforcedLearningRate: the learning rate was multiplied by [\d.]+ in .*",
+    ),
     "StochasticWeightAveraging": (
         lambda **kw: c.StochasticWeightAveraging(1, train_data=PROBE, **kw),
         r"StochasticWeightAveraging: the mean of the weights of 1 epoch is on .*",
@@ -108,7 +112,7 @@ TOGETHER = [
     ),
     ("AdaptiveRegularization", "BanditLearningRate"),
     ("LearningRateFinder", "LearningRateMultiplier", "StochasticWeightAveraging"),
-    ("PostLocalSGD",),
+    ("PostLocalSGD", "ReinforcedLearningRate"),
     ("BatchSizeFinder",),
 ]
 # They print whenever they stop a training, see their base.

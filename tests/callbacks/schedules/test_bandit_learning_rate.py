@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks import BanditLearningRate
-from keras_ext.callbacks.schedules._bandit_learning_rate import _fall
+from keras_ext.callbacks.schedules._probed_rate import _fall
 from tests.thorough import MATRIX, TRAININGS
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")

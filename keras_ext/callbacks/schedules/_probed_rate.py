@@ -1,0 +1,165 @@
+"""The base of the callbacks that move a learning rate by the loss that came of it."""
+
+import math
+from typing import Any, ClassVar
+
+from keras import ops
+
+from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._core._checks import flag, integer
+from keras_ext._core._typing import Data, Logs, Variable
+from keras_ext._fit._fit_scope import FitScope
+from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
+from keras_ext.callbacks.schedules._rate_callback import RateCallback
+from keras_ext.signals import LossProbe
+
+# A loss that doubles is a step to be taken back.
+_BURST = math.log(2)
+
+
+class ProbedRate(RateCallback):
+    """Multiplies the learning rate now and then, by what the loss on fixed rows did.
+
+    Args:
+        train_data: `(x, y)` or a dataset to measure the loss on. None means rows of
+            what `fit` trains on.
+        every: The batches between decisions.
+        rollback: Whether to take back what made the loss double.
+        min_multiplier: The smallest number to multiply by.
+        max_multiplier: The largest.
+        verbose: As in `RateCallback`.
+    """
+
+    remembered: ClassVar[tuple[str, ...]] = (
+        "_loss",
+        "_before",
+        "_batches",
+        "_decided",
+        "rollbacks",
+    )
+
+    def __init__(
+        self,
+        train_data: Data,
+        *,
+        every: int,
+        rollback: bool,
+        min_multiplier: float,
+        max_multiplier: float,
+        verbose: int,
+    ) -> None:
+        super().__init__(
+            min_multiplier=min_multiplier,
+            max_multiplier=max_multiplier,
+            verbose=verbose,
+        )
+        self.train_data = train_data
+        self._rows: FixedData | None = None
+        if train_data is not None:
+            self._rows = FixedData(train_data, name="train_data")
+        self.every = integer(every, "every", low=1)
+        self.rollback = flag(rollback, "rollback")
+        self.rollbacks = 0
+
+    def first_factor(self, loss: float) -> float:
+        """Returns what to multiply by before there is anything to judge.
+
+        Args:
+            loss: The loss before the first batch.
+        """
+        raise NotImplementedError
+
+    def next_factor(self, fall: float, loss: float) -> float:
+        """Returns what to multiply by next.
+
+        Args:
+            fall: By how much the logarithm of the loss fell since the last decision.
+            loss: The loss now.
+        """
+        raise NotImplementedError
+
+    def factor_after_burst(self) -> float:
+        """Returns what to multiply by after the loss has doubled, or became NaN."""
+        raise NotImplementedError
+
+    def attach(self, scope: FitScope) -> None:
+        super().attach(scope)
+        model = scope.model
+        rows = self._rows
+        self._probe = LossProbe(
+            DataOfFit(model).training_rows() if rows is None else rows
+        )
+        if model.built:
+            self._probe.prepare(model, name="train_data")
+        self._loss = math.nan
+        self._before = self._batches = self._decided = 0
+        self.rollbacks = 0
+        self._copy: list[tuple[Variable, Any]] = []
+        self._last = 1.0
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if batch == 0:
+            self._before += self._batches
+        self._batches = batch + self.model.steps_per_execution
+        done = self._before + batch
+        if done == 0 or done - self._decided >= self.every:
+            self._decided = done
+            self._decide()
+
+    def _decide(self) -> None:
+        loss = self._probe.measure(self.model)
+        if math.isnan(self._loss):
+            self._loss = loss
+            factor = self.first_factor(loss)
+        else:
+            factor = self._judged(loss)
+        self._keep()
+        self._last = self.multiplier
+        self.multiply(factor)
+
+    def _judged(self, loss: float) -> float:
+        """The next factor, after what the last one has brought."""
+        fall = _fall(self._loss, loss)
+        if fall is None or fall < -_BURST:
+            if self.rollback:
+                self._go_back()
+            else:
+                self._loss = loss
+            return self.factor_after_burst()
+        self._loss = loss
+        return self.next_factor(fall, loss)
+
+    def _keep(self) -> None:
+        if self.rollback:
+            self._copy = [(v, ops.copy(v)) for v in self._written()]
+
+    def _go_back(self) -> None:
+        for variable, value in self._copy:
+            variable.assign(value)
+        self.set_multiplier(self._last)
+        self.rollbacks += 1
+
+    def summary(self) -> str:
+        count = self.rollbacks
+        times = "once" if count == 1 else f"{count} times"
+        return super().summary() + (f", after going back {times}" if count else "")
+
+    def _written(self) -> list[Variable]:
+        """What training writes, but for counters, seeds and the rate itself."""
+        optimizer = self.model.optimizer
+        numbers = {id(v) for v in optimizer.variables if len(v.shape) == 0}
+        found = [*self.model.variables, *optimizer.variables]
+        return [
+            v
+            for v in {id(v): v for v in found}.values()
+            if id(v) not in numbers and v.name != "seed_generator_state"
+        ]
+
+
+def _fall(before: float, after: float) -> float | None:
+    """By how much the logarithm of the loss fell; None if it is not finite."""
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return None
+    if before > 0 and after > 0:
+        return math.log(before) - math.log(after)
+    return (before - after) / max(abs(before), 1e-12)

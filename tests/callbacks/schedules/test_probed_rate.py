@@ -1,0 +1,46 @@
+import keras
+import numpy as np
+
+from keras_ext.callbacks.schedules._probed_rate import ProbedRate
+
+X = np.random.default_rng(0).normal(size=(32, 2)).astype("float32")
+
+
+class Noted(ProbedRate):
+    """Answers from a list; what burst is multiplied by 1."""
+
+    def __init__(self, answers, **options):
+        super().__init__(
+            (X, X[:, :1]), min_multiplier=1e-3, max_multiplier=1e9, verbose=0, **options
+        )
+        self.answers, self.told = iter(answers), []
+
+    def first_factor(self, loss):
+        self.told.append(("first", loss))
+        return next(self.answers)
+
+    def next_factor(self, fall, loss):
+        self.told.append(("next", fall))
+        return next(self.answers)
+
+    def factor_after_burst(self):
+        self.told.append(("burst", None))
+        return 1.0
+
+
+def test_decides_every_so_many_batches_and_takes_back_what_burst():
+    found = {}
+    for rollback in (True, False):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.01), "mse")
+        noted = Noted([1.0, 1e6, 1.0, 1.0], every=2, rollback=rollback)
+        data = {"batch_size": 4, "shuffle": False, "verbose": 0}
+        model.fit(X, X[:, :1], callbacks=[noted], **data)
+        found[rollback] = noted, model.evaluate(X, X[:, :1], verbose=0)
+        assert [kind for kind, _ in noted.told][:3] == ["first", "next", "burst"]
+        assert noted.told[1][1] > 0  # it fell
+    assert found[True][0].rollbacks == 1
+    assert found[True][1] < found[True][0].told[0][1]
+    assert found[False][0].rollbacks == 0
+    assert not found[False][1] < 1e3
