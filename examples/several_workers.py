@@ -65,7 +65,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--train", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    epochs = 1 if options.quick else options.epochs
+    epochs = 2 if options.quick else options.epochs
     if options.train:
         train(options.train, options.epochs)
         return

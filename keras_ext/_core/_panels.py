@@ -48,6 +48,7 @@ def draw_panels(
     places = list(grid.flat)
     for axes, (title, curves) in zip(places, panels.items(), strict=False):
         axes.set(title=plain(title), xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         for curve in curves:
             _draw(axes, curve)
         for text, epoch in (marks or {}).items():

@@ -73,11 +73,10 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
         hint = "It has logged nothing: pass it to a `fit` first."
         require(bool(self.logged), "logged", {}, "those of an epoch or more", hint)
         epochs = [epoch + 1 for epoch in self.logged["epoch"]]
-        panels = {
-            name: [Curve(epochs, values)]
-            for name, values in self.logged.items()
-            if name != "epoch"
-        }
+        columns = {k: v for k, v in self.logged.items() if k != "epoch"}
+        if len(columns) > 1 and not any(columns.get("nonfinite_steps", [1])):
+            del columns["nonfinite_steps"]  # nothing was left out: nothing to see
+        panels = {name: [Curve(epochs, values)] for name, values in columns.items()}
         marks = {text: epoch + 1 for text, epoch in self.marks().items()}
         return draw_panels(panels, marks)
 

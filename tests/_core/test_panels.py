@@ -16,6 +16,8 @@ def test_each_title_has_a_panel_and_nothing_stays_open():
     lines = figure.axes[1].lines
     assert [line.get_label() for line in lines] == ["a", "b", "end"]
     np.testing.assert_array_equal(lines[1].get_xydata(), [[1, 3], [2, 4]])
+    figure.canvas.draw()
+    assert all(x == int(x) for x in figure.axes[0].get_xticks())
     # Counts change at once, and not little by little.
     assert [line.get_drawstyle() for line in lines[:2]] == ["default", "steps-mid"]
 

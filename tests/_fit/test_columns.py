@@ -111,6 +111,14 @@ def interrupt(epoch, logs=None):
         raise KeyboardInterrupt
 
 
+def test_the_picture_leaves_out_that_nothing_was_left_out():
+    callback = Counts()
+    callback.logged = {"epoch": [0, 1], "norm": [2.0, 1.0], "nonfinite_steps": [0, 0]}
+    assert [a.get_title() for a in callback.plot().axes] == ["norm"]
+    callback.logged = {**callback.logged, "nonfinite_steps": [0, 1]}
+    assert len(callback.plot().axes) == 2
+
+
 def test_the_picture_has_a_panel_for_each_and_marks(model):
     class Marks(Counts):
         def marks(self):
