@@ -20,8 +20,12 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 PROGRESS = re.compile(
-    r"Epoch \d+/\d+\s*$|.*\d+/(\d+|Unknown).* \d+m?s/(step|epoch)|\s*$"
+    r"Epoch \d+/\d+\s*$"
+    r"|.*\d+/(\d+|Unknown).* \d+m?s/(step|epoch)"
+    r"|\s*\d+% done|This takes about "
+    r"|\s*$"
 )
+TIMES = re.compile(r"\(\d+ s\)|\d[\d.,]* ± \d[\d.,]*")
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*\w)")
 TOLERANCE = 0.25  # of a number; trainings differ from processor to processor
 SMALLEST = 0.05
@@ -48,7 +52,8 @@ def run(page):
 
 
 def agree(shown, found):
-    """Whether two texts are the same but for small differences of numbers."""
+    """Whether two texts are the same but for times and small differences of numbers."""
+    shown, found = (TIMES.sub("(time)", text) for text in (shown, found))
     if " ".join(NUMBER.sub("#", shown).split()) != " ".join(
         NUMBER.sub("#", found).split()
     ):
