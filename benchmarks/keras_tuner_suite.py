@@ -31,6 +31,13 @@ FILES = (
     "tuners/hyperband_test.py",
     "tuners/randomsearch_test.py",
 )
+# In the place of a package that the helper needs.
+PORTS = """
+import socket
+def pick_unused_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+"""
 HELPER = "test_utils/mock_distribute.py"
 ROOT = Path(__file__).parents[1]
 PLUGIN = f"""
@@ -81,6 +88,7 @@ def main():
 def copied(checkout, folder):
     """The tests, importing from where this version of KerasTuner keeps its modules."""
     (folder / "with_keras_ext.py").write_text(PLUGIN)
+    (folder / "portpicker.py").write_text(PORTS)
     pattern = re.compile(r"^((?:from|import) keras_tuner)\.(?!src)", re.MULTILINE)
     whole = re.compile(r"^from keras_tuner import (\w+)$", re.MULTILINE)
     used = re.compile(r"\bkeras_tuner\.(?=(?:backend|distribute|utils)\.)")
