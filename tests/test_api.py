@@ -99,7 +99,6 @@ SAVED_NAMES = {
     "keras_ext>QuantizationRange",
     "keras_ext>QuantizedConv1D",
     "keras_ext>QuantizedConv2D",
-    "keras_ext>QuantizedConv2DTranspose",
     "keras_ext>QuantizedDense",
     "keras_ext>QuantizedDepthwiseConv2D",
     "keras_ext>RAdam",

@@ -30,6 +30,7 @@ class LiteRTFile(Described):
         num_bytes: The size of the file.
         num_gzip_bytes: Its size compressed by gzip, which is what a download takes.
         num_int8_tensors: How many of its tensors are of 8 bits.
+        num_float_tensors: How many are of floats: none in a file in whole numbers.
 
     Raises:
         ValueError: If there is no such file.
@@ -57,6 +58,7 @@ class LiteRTFile(Described):
         self._interpreter.allocate_tensors()
         details = self._interpreter.get_tensor_details()
         self.num_int8_tensors = sum(d["dtype"] is np.int8 for d in details)
+        self.num_float_tensors = sum(d["dtype"] is np.float32 for d in details)
 
     def predict(self, x: Data, *, batch_size: int = 32) -> Any:
         """Returns what the file makes of rows, an array or, of several, a list.

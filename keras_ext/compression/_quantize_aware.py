@@ -77,8 +77,8 @@ def quantize_aware(
 
     Args:
         model: A built `Sequential` or functional model, without other models in it, of
-            `Dense`, `Conv1D`, `Conv2D`, `Conv2DTranspose` and `DepthwiseConv2D` layers,
-            batch normalization, activations, pooling, sums and the like.
+            `Dense`, `Conv1D`, `Conv2D` and `DepthwiseConv2D` layers, batch
+            normalization, activations, pooling, sums and the like.
         bits: Integer in [2, 8], the number of bits. LiteRT has 8; fewer are for
             studies. Defaults to `8`.
         learned_steps: Whether the ranges of kernels and of what layers give are weights

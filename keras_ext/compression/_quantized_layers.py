@@ -182,28 +182,6 @@ class QuantizedConv2D(RoundedKernel, keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class QuantizedConv2DTranspose(RoundedKernel, keras.layers.Conv2DTranspose):
-    """A `Conv2DTranspose` layer with one scale for its kernel.
-
-    Its filters are not in the last axis, the one that LiteRT looks for scales in.
-    """
-
-    per_channel = False
-
-    def float_kernel(self) -> Any:
-        return self._float_kernel
-
-    @property
-    def kernel(self) -> Tensor:
-        return self._rounded()
-
-    @kernel.setter
-    def kernel(self, variable: Any) -> None:
-        # Keras makes it in `build`.
-        self._float_kernel = variable
-
-
-@keras.saving.register_keras_serializable(package="keras_ext")
 class QuantizedDepthwiseConv2D(RoundedKernel, keras.layers.DepthwiseConv2D):
     """A `DepthwiseConv2D` layer with a scale for each filter."""
 
@@ -227,6 +205,5 @@ QUANTIZED = {
     keras.layers.Dense: QuantizedDense,
     keras.layers.Conv1D: QuantizedConv1D,
     keras.layers.Conv2D: QuantizedConv2D,
-    keras.layers.Conv2DTranspose: QuantizedConv2DTranspose,
     keras.layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
 }

@@ -23,6 +23,10 @@ def activation(name):
     return rows(L.Dense(5, activation=name), L.Dense(2))
 
 
+def square(x):
+    return x * x
+
+
 def residual():
     x = inputs = keras.Input((8, 8, 3))
     x = short = L.Conv2D(4, 3, padding="same", use_bias=False)(x)
@@ -105,7 +109,7 @@ NAMES = "relu silu gelu elu selu tanh softplus softmax log_softmax leaky_relu "
 NAMES += "hard_sigmoid hard_silu mish relu6 celu sigmoid exponential softsign"
 MODELS = {
     **{f"activation {n}": lambda n=n: activation(n) for n in NAMES.split()},
-    "activation of one's own": lambda: activation(lambda x: x * x),
+    "activation of one's own": lambda: activation(square),
     "Conv1D causal": lambda: sequence(L.Conv1D(3, 2, padding="causal")),
     "Conv1D dilated": lambda: sequence(L.Conv1D(3, 2, dilation_rate=2)),
     "Conv2D groups": lambda: image(L.Conv2D(6, 3, groups=3)),

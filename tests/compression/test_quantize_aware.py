@@ -10,7 +10,7 @@ from keras_ext.compression import (
     strip_quantization,
     to_litert,
 )
-from tests.thorough import TRAININGS
+from tests.thorough import LONG, TRAININGS
 
 layers = keras.layers
 
@@ -154,3 +154,37 @@ def test_models_with_other_layers_are_not_mixed_up(aware):
     other = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="other")])
     with pytest.raises(ValueError, match=r"must be a model with the layers \['other"):
         strip_quantization(aware[1], other)
+
+
+@pytest.mark.thorough(LONG)
+@pytest.mark.parametrize("learned", [False, True], ids=["following", "learned"])
+def test_sequences_and_learned_steps_are_whole_numbers_in_a_file(learned, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((12, 3)),
+            layers.Conv1D(4, 3, padding="causal", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.AveragePooling1D(2),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(128, 12, 3)).astype("float32")
+    y = x[:, 0]
+    copy = quantize_aware(model, learned_steps=learned)
+    copy.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
+    before = [np.array(v) for v in copy.trainable_variables]
+    history = copy.fit(x, y, epochs=4, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    names = [v.path.rpartition("/")[2] for v in copy.trainable_variables]
+    assert ("log_step" in names) == ("low" in names) == learned
+    for name, variable, old in zip(
+        names, copy.trainable_variables, before, strict=True
+    ):
+        assert np.any(np.array(variable) != old), name
+    report = to_litert(copy, tmp_path / "m.tflite", mode="int8")
+    assert report.max_difference < 0.03 * np.ptp(np.array(copy(x)))
+    file = LiteRTFile(tmp_path / "m.tflite")
+    assert not file.num_float_tensors

@@ -7,7 +7,6 @@ from keras_ext.compression._quantized_layers import QUANTIZED
 ARGUMENTS = {
     "Conv1D": (3, 2),
     "Conv2D": (3, 2),
-    "Conv2DTranspose": (3, 2),
     "Dense": (3,),
     "DepthwiseConv2D": (2,),
 }
