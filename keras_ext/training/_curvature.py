@@ -138,7 +138,11 @@ class Curvature(Objective):
                 [tf.zeros(())]
                 + [_product(dense(g), s) for g, s in pairs if g is not None]
             )
-        found = _summed(second.gradient(product, values), scale)
+            # Times all of the scale, second derivatives are too large for float16;
+            # without it, what they are made from is too small.
+            root = tf.sqrt(tf.cast(scale, product.dtype))
+            product = product / root
+        found = _summed(second.gradient(product, values), root)
         pairs = zip(found, signs, strict=True)
         return [None if h is None else h * s for h, s in pairs]
 

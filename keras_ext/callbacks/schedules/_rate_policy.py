@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,16 @@ class Seen:
     Args:
         loss: The logarithms of the first losses.
     """
+
+    # By a training that goes on.
+    remembered: ClassVar[tuple[str, ...]] = (
+        "loss",
+        "best",
+        "trend",
+        "spread",
+        "fall",
+        "count",
+    )
 
     def __init__(self, loss: np.ndarray) -> None:
         self.loss = self.best = loss

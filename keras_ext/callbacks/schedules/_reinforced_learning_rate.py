@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from keras_ext._core._typing import Data
+from keras_ext._fit._fit_scope import FitScope
 from keras_ext.callbacks.schedules._probed_rate import ProbedRate
 from keras_ext.callbacks.schedules._rate_policy import (
     Seen,
@@ -99,7 +100,11 @@ class ReinforcedLearningRate(ProbedRate):
             verbose=verbose,
         )
         self._policy = rate_policy(learned_parameters())
-        self._seen: Seen | None = None
+
+    def attach(self, scope: FitScope) -> None:
+        super().attach(scope)
+        # Filled when training begins, or goes on.
+        self._seen = Seen(np.zeros(1))
 
     def first_factor(self, loss: float) -> float:
         self._seen = Seen(np.array([_logarithm(loss)]))
@@ -109,20 +114,13 @@ class ReinforcedLearningRate(ProbedRate):
         return math.exp(self._answer(_logarithm(loss), burst=False))
 
     def factor_after_burst(self) -> float:
-        seen = self._seen_so_far()
-        self._answer(float(seen.loss[0]), burst=True)
+        self._answer(float(self._seen.loss[0]), burst=True)
         return _AFTER_BURST
 
     def _answer(self, loss: float, burst: bool) -> float:
         moved = np.array([math.log(self.multiplier)])
-        seen = self._seen_so_far()
-        features = seen.features(np.array([loss]), np.array([burst]), moved)
+        features = self._seen.features(np.array([loss]), np.array([burst]), moved)
         return float(self._policy(features)[0])
-
-    def _seen_so_far(self) -> Seen:
-        if self._seen is None:
-            self._seen = Seen(np.zeros(1))
-        return self._seen
 
 
 def _logarithm(loss: float) -> float:
