@@ -128,5 +128,10 @@ def _recalibrated(model: Any, args: Any, kwargs: Any) -> list[Any]:
     if not averages or not any(isinstance(x, kinds) for x in model.layers):
         return []
     given = dict(zip(("x", "y"), args, strict=False)) | kwargs
-    x, y = given.get("x"), given.get("y")
-    return [RecalibrateBatchNorm(x if y is None else (x, y), every_epochs=1)]
+    x, y, held_out = given.get("x"), given.get("y"), given.get("validation_split")
+    if held_out:  # `fit` validates with the last rows
+        last = int(len(keras.tree.flatten(x)[0]) * (1 - held_out))
+        x, y = keras.tree.map_structure(lambda part: part[:last], (x, y))
+    if hasattr(x, "shape"):  # an array, whose labels do not matter here
+        x = (x, x if y is None else y)
+    return [RecalibrateBatchNorm(x, every_epochs=1)]

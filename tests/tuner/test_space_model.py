@@ -1,5 +1,6 @@
 """Hypermodels of spaces."""
 
+import keras
 import keras_tuner
 import numpy as np
 import pytest
@@ -74,6 +75,22 @@ def test_updates_are_those_of_batch_size_epochs_and_accumulation(data):
     # A search that knows better, as Hyperband.
     history = model.fit(hp, built, **data, verbose=0, epochs=1)
     assert len(history.history["loss"]) == 1
+
+
+def test_statistics_are_not_of_rows_that_are_held_out(data):
+    from keras_ext.tuner._space_model import _recalibrated
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])
+    for averages in (False, True):
+        inner = keras.optimizers.SGD(0.1)
+        model.compile(kx.optimizers.Lookahead(inner) if averages else inner, "mse")
+        found = _recalibrated(model, (), {**data, "validation_split": 0.5})
+        assert len(found) == averages
+    x, y = found[0].train_data
+    np.testing.assert_array_equal(x, data["x"][:3])
+    np.testing.assert_array_equal(y, data["y"][:3])
+    (callback,) = _recalibrated(model, (data["x"],), {})
+    assert callback.train_data[0] is data["x"]
 
 
 def test_arguments_are_checked(data):
