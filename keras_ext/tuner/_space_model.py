@@ -131,7 +131,8 @@ def _recalibrated(model: Any, args: Any, kwargs: Any) -> list[Any]:
     x, y, held_out = given.get("x"), given.get("y"), given.get("validation_split")
     if held_out:  # `fit` validates with the last rows
         last = int(len(keras.tree.flatten(x)[0]) * (1 - held_out))
-        x, y = keras.tree.map_structure(lambda part: part[:last], (x, y))
-    if hasattr(x, "shape"):  # an array, whose labels do not matter here
-        x = (x, x if y is None else y)
+        x = keras.tree.map_structure(lambda part: part[:last], x)
+        y = None if y is None else keras.tree.map_structure(lambda p: p[:last], y)
+    if y is not None or hasattr(x, "shape"):  # labels do not matter here
+        return [RecalibrateBatchNorm((x, x if y is None else y), every_epochs=1)]
     return [RecalibrateBatchNorm(x, every_epochs=1)]
