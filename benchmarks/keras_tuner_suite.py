@@ -31,6 +31,16 @@ FILES = (
     "tuners/hyperband_test.py",
     "tuners/randomsearch_test.py",
 )
+# What the tests see as the package.
+SEEN = """
+import os
+import keras_tuner
+put = {}
+if os.environ.get("WITH_KERAS_EXT"):
+    from with_keras_ext import put
+def __getattr__(name):
+    return put[name] if name in put else getattr(keras_tuner, name)
+"""
 # In the place of a package that the helper needs.
 PORTS = """
 import socket
@@ -64,7 +74,8 @@ put = {{
 base = keras_tuner.Oracle
 stock = {{name: value.__mro__ for name, value in put.items()}}
 for name, module in list(sys.modules.items()):
-    if name.startswith("keras_tuner"):
+    # Not in the package itself, to which keras_ext refers.
+    if name.startswith("keras_tuner.src."):
         for attribute, value in list(vars(module).items()):
             for key in (attribute, f"{{attribute}}Oracle"):
                 if key in put and isinstance(value, type) and value in stock[key][1:]:
@@ -88,9 +99,11 @@ def main():
 def copied(checkout, folder):
     """The tests, importing from where this version of KerasTuner keeps its modules."""
     (folder / "with_keras_ext.py").write_text(PLUGIN)
+    (folder / "keras_tuner_seen.py").write_text(SEEN)
     (folder / "portpicker.py").write_text(PORTS)
     pattern = re.compile(r"^((?:from|import) keras_tuner)\.(?!src)", re.MULTILINE)
     whole = re.compile(r"^from keras_tuner import (\w+)$", re.MULTILINE)
+    plain = re.compile(r"^import keras_tuner$", re.MULTILINE)
     used = re.compile(r"\bkeras_tuner\.(?=(?:backend|distribute|utils)\.)")
     for name in (HELPER, *FILES):
         text = (checkout / "keras_tuner" / name).read_text()
@@ -98,6 +111,7 @@ def copied(checkout, folder):
         text = text.replace("from keras_tuner.test_utils import", "import")
         text = pattern.sub(r"\1.src.", text)
         text = whole.sub(r"from keras_tuner.src import \1", text)
+        text = plain.sub("import keras_tuner_seen as keras_tuner", text)
         text = used.sub("keras_tuner.src.", text)
         # As pytest wants them, and with all names apart.
         own = Path(name).name if name == HELPER else f"test_{Path(name).name}"
@@ -111,6 +125,7 @@ def outcomes(folder, expression, plugin):
     command += ["--junitxml", str(results), "-W", "ignore", "--rootdir", str(folder)]
     command += ["-k", expression, *(["-p", plugin] if plugin else []), str(folder)]
     environment = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "NO_COLOR": "1"}
+    environment["WITH_KERAS_EXT"] = "1" if plugin else ""
     subprocess.run(command, cwd=folder, env=environment, check=False, text=True)
     found = {}
     for case in ElementTree.parse(results).iter("testcase"):

@@ -193,7 +193,17 @@ class Oracle(Described, FoldingOracle):
             self.scheduler.rewind(trial_id, step)
 
     @synchronized
-    def end_trial(self, trial: Any) -> None:
+    def end_trial(self, trial: Any, status: str = "COMPLETED") -> None:
+        """Takes note that a trial has ended.
+
+        Args:
+            trial: The trial, with the status that it has; or its name.
+            status: The status of a trial that is given by its name. Defaults to
+                `"COMPLETED"`.
+        """
+        if isinstance(trial, str):  # as before version 1.4 of KerasTuner
+            trial = self.trials[trial]
+            trial.status = status
         super().end_trial(trial)
         ended = self.trials[trial.trial_id]
         if ended.status in ENDED:

@@ -204,3 +204,14 @@ def test_arguments_are_checked():
     with pytest.raises(ValueError, match="`hyperparameters` must be"):
         kx.tuner.Oracle("loss", hyperparameters={"a": 1})
     assert np.isfinite(kx.tuner.Oracle("loss", time_budget=3).time_budget)
+
+
+def test_a_trial_may_be_ended_by_its_name():
+    oracle = kx.tuner.OptunaOracle("loss", 3, seed=0)
+    oracle.hyperparameters.Float("x", 0.0, 1.0)
+    oracle._set_project_dir(".", "project")
+    for status, expected in (("COMPLETED", "COMPLETED"), ("INVALID", "FAILED")):
+        trial = oracle.create_trial("tuner")
+        oracle.update_trial(trial.trial_id, {"loss": 1.0})
+        oracle.end_trial(trial.trial_id, status)
+        assert oracle.trials[trial.trial_id].status == expected
