@@ -21,8 +21,8 @@ from keras_ext._keras import _replica
 
 _SEE = "shown the loss, by `loss = optimizer.scale_loss(loss)` as in `fit`"
 _SCALED = (
-    "A LossScaleOptimizer keeps it to itself: put a GradientPipeline around that one, "
-    "and compile with auto_scale_loss=False."
+    "A LossScaleOptimizer keeps it to itself: take mixed_bfloat16, or put a "
+    "GradientPipeline around that one, and compile with auto_scale_loss=False."
 )
 
 
@@ -63,7 +63,9 @@ class Momo(MeasuredRule):
     Raises:
         ValueError: If an argument is out of range, or, in the first update, if it was
             not shown the loss. A `LossScaleOptimizer`, which `compile` puts around it
-            in mixed_float16, does not: put a `GradientPipeline` around both.
+            in mixed_float16, does not: take mixed_bfloat16, or put a
+            `GradientPipeline` around both and compile with `auto_scale_loss=False`,
+            which Keras forgets when it loads the model from a file.
 
     Examples:
         >>> import keras

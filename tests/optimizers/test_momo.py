@@ -78,7 +78,7 @@ def test_an_update_without_a_loss_says_how_to_show_it():
         Momo().apply([keras.ops.ones(())], [weight])
     scaled = keras.optimizers.LossScaleOptimizer(Momo())
     scaled.scale_loss(weight + 0.0)
-    with pytest.raises(ValueError, match="put a GradientPipeline around that one"):
+    with pytest.raises(ValueError, match="GradientPipeline around that one"):
         scaled.apply([keras.ops.ones(())], [weight])
     assert float(weight) == 1
 
