@@ -1,4 +1,4 @@
-from keras_ext.callbacks.regularization._regularization_report import report
+from keras_ext.callbacks.regularization._regularization_report import report, summary
 
 FIRST = {"dropout/rate": 0.2}
 ROW = {
@@ -33,3 +33,10 @@ def test_notes_and_what_is_not_moved_come_last():
 
 def test_without_decisions_and_knobs_there_is_nothing_to_say():
     assert report([], {}, {}) == ""
+
+
+def test_the_summary_names_the_largest_changes_first():
+    first = {"a": 0.1, "b": 0.0, "c": 1.0, "d": 2.0, "e": 0.5}
+    last = {"a": 0.11, "b": 0.3, "c": 1.001, "d": 1.0, "e": 2.0}
+    assert summary(first, last) == "b 0 -> 0.3, e 0.5 -> 2, d 2 -> 1, and 1 more"
+    assert summary(first, first) == "nothing was changed"
