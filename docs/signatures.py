@@ -4,11 +4,15 @@ import griffe
 
 
 class Signatures(griffe.Extension):
-    """Adds an empty `__init__` where a class has none, and inherits none of ours."""
+    """Adds an empty `__init__` where a class has none, and inherits none of ours.
+
+    Those of dataclasses are made by griffe, maybe later.
+    """
 
     def on_package(self, *, pkg, **kwargs):
         for cls in classes(pkg):
-            if "__init__" not in cls.all_members:
+            made = any("dataclass" in str(item.value) for item in cls.decorators)
+            if not made and "__init__" not in cls.all_members:
                 own = griffe.Parameter(
                     "self", kind=griffe.ParameterKind.positional_or_keyword
                 )
