@@ -12,6 +12,7 @@ from keras_ext.compression import (
     distill,
     prune,
 )
+from tests.thorough import MATRIX, TRAININGS
 
 layers = keras.layers
 LOSS = "sparse_categorical_crossentropy"
@@ -100,6 +101,7 @@ def test_validation_changes_nothing_and_regularizers_count(data):
     np.testing.assert_allclose(done.history["loss"][0], total, rtol=1e-5)
 
 
+@pytest.mark.thorough(TRAININGS)
 def test_each_generation_learns_from_the_one_before(data):
     keras.utils.set_random_seed(0)
     teacher, student = convnet(4), convnet(2)
@@ -121,6 +123,7 @@ def test_keeps_the_zeros_of_a_student(data):
     assert np.mean(np.array(student.get_layer("conv").kernel) == 0) == 0.5
 
 
+@pytest.mark.thorough(MATRIX)
 def test_runs_with_xla_and_from_a_dataset(data):
     keras.utils.set_random_seed(0)
     teacher, student = convnet(4), convnet(2)
@@ -154,6 +157,7 @@ def test_rejects_models_that_share_weights_or_are_not_compiled(data):
         distill(model, keras.Model.from_config(model.get_config()), **data)
 
 
+@pytest.mark.thorough(MATRIX)
 def test_two_replicas_learn_what_one_does(data, strategies):
     losses = [
         SoftTargets(2.0),
