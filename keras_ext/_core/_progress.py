@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from math import inf
 
 from keras_ext._core._lines import say
 
@@ -43,8 +44,8 @@ class Progress:
     ) -> None:
         self._show, self._shorter, self._clock = show, shorter, clock
         self._begin = self._round = self._last = clock()
-        self._said = float("-inf")
-        self._total, self._done = 0, 0
+        self._said = -inf
+        self._total, self._done, self._first = 0, 0, 0
         self._was_long = False
 
     def __call__(self, done: int, total: int) -> None:
@@ -53,23 +54,33 @@ class Progress:
         now = self._clock()
         if total != self._total or done < self._done:
             self._round = self._last  # a new one began where the last report was
+            self._first = 0
         self._total, self._done, self._last = total, done, now
         self._say(now, done / total)
 
+    def begin(self, done: int, total: int) -> None:
+        """Takes the time from now on: what came first, as tracing, is no measure."""
+        self._total, self._done, self._first = total, done, done
+        self._round = self._last = self._clock()
+
     def _say(self, now: float, part: float) -> None:
-        left = (now - self._round) * (1 - part) / part if part else float("inf")
-        if not self._was_long and _LONG <= left < float("inf"):
+        done = self._done - self._first
+        left = (now - self._round) * (self._total - self._done) / done if done else inf
+        if not self._was_long and _LONG <= left < inf:
             self._was_long = True
             say(f"This takes about {duration(left)}. {self._shorter}".rstrip())
         changes = _is_watched()
         early = now - self._begin < _SECONDS
         if early or (now - self._said < _BETWEEN_LINES[changes] and part < 1):
             return
-        if part >= 1 and self._said == float("-inf"):
+        if part >= 1 and self._said == -inf:
             return
         self._said = now
         text = f"{part:4.0%} done"
-        text += f", {duration(left)} left" if left > 0 else f" in {self._taken(now)}"
+        if part >= 1:
+            text += f" in {self._taken(now)}"
+        elif left < inf:
+            text += f", {duration(left)} left"
         end = "\n" if part >= 1 or not changes else ""
         _write(("\r" if changes else "") + text.ljust(40) + end)
 

@@ -177,7 +177,8 @@ def find_batch_size(
     replicas = model.distribute_strategy.num_replicas_in_sync
     with left_as_it_was(model, batches.of_one_size(replicas)):
         for i, size in enumerate(sizes):
-            progress(sum(sizes[:i]), sum(sizes))
+            # Each traces a step, which takes longer than to run most of them.
+            progress(i, len(sizes))
             expected = _expected_memory(trials, size)
             if expected is not None and expected > limit:
                 trials.append(BatchSizeTrial(size, None, expected, "not tried"))
@@ -185,7 +186,7 @@ def find_batch_size(
                 trials.append(_try(model, batches, size, steps, memory, limit))
             if trials[-1].outcome != "fits":
                 break
-        progress(sum(sizes), sum(sizes))
+        progress(len(sizes), len(sizes))
     return BatchSizes(tuple(trials))
 
 

@@ -254,7 +254,8 @@ def _rising(
     losses: list[float] = []
     best = math.inf
     for i, value in enumerate(rates):
-        progress(i, len(rates))
+        if i > 1:
+            progress(i, len(rates))
         rate.assign(float(value))
         # What the step tells is the mean since this.
         model.reset_metrics()
@@ -266,6 +267,8 @@ def _rising(
         if not math.isfinite(loss):
             break
         losses.append(loss)
+        if i == 0:  # it was traced
+            progress.begin(1, len(rates))
         # The first few losses are hardly smoothed: one easy batch would end it.
         if len(losses) > len(rates) // _SKIPPED_SHARE:
             mean = float(smoothed(losses, smoothing)[-1])

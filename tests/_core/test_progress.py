@@ -81,3 +81,20 @@ def test_further_rounds_have_times_of_their_own(capsys):
 )
 def test_durations_in_words(seconds, text):
     assert duration(seconds) == text
+
+
+def test_what_came_first_may_be_left_out_of_the_estimate(capsys, monkeypatch):
+    """A minute to trace, and then a second for each of the other 29 parts."""
+    monkeypatch.setattr(_progress, "_is_watched", lambda: True)
+    clock = Clock()
+    progress = Progress(clock=clock)
+    clock.now += 60.0
+    progress.begin(1, 30)
+    for done in range(2, 31):
+        clock.now += 1.0
+        progress(done, 30)
+        if done == 2:
+            assert "This takes about 28 s." in capsys.readouterr().out
+        if done == 11:
+            assert "37% done, 19 s left" in capsys.readouterr().out
+    assert "100% done in 89 s" in capsys.readouterr().out
