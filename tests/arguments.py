@@ -405,6 +405,7 @@ VALID = {
     "schedules.Sequential": lambda: {"schedules": [0.1, 0.2], "boundaries": [5]},
     "schedules.Warmup": lambda: {"inner": 0.1, "steps": 5},
     "schedules.WarmupStableDecay": lambda: {"learning_rate": 0.1, "total_steps": 10},
+    "plot_history": lambda: {"history": {"loss": [1.0, 0.5]}},
     "schedules.plot": lambda: {
         "schedules": kx.schedules.Rex(0.1, total_steps=10),
         "steps": 10,

@@ -55,7 +55,9 @@ def plot_history(
     chosen = [n for n in names if is_selected(n, include, exclude, n)]
     hint = f"There is {sorted(names)}."
     some = "such that some quantity is left"
-    require(bool(chosen), "include", include, some, hint)
+    argument = "exclude" if include is None else "include"
+    pattern = exclude if include is None else include
+    require(bool(chosen), argument, pattern, some, hint)
     panels: dict[str, list[Curve]] = {}
     for name in chosen:
         title = name.removeprefix(_VALIDATION)

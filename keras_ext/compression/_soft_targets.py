@@ -43,7 +43,7 @@ class SoftTargets(Described, keras.distillation.LogitsDistillation):
     """
 
     def __init__(
-        self, temperature: Any = 4.0, *, from_logits: bool | None = None
+        self, temperature: float | _Schedule = 4.0, *, from_logits: bool | None = None
     ) -> None:
         self.given_temperature = checked_temperature(temperature)
         is_number = not isinstance(temperature, _Schedule)

@@ -110,7 +110,8 @@ def transformer(  # noqa: PLR0913 - what a network can be
     if size is None:
         shape, vocabulary = checked_sequence(input_shape, vocabulary)
     else:
-        shape = checked_shape(input_shape, (3,), "as (height, width, channels)")
+        what = "as (height, width, channels), with `patch_size`"
+        shape = checked_shape(input_shape, (3,), what)
         require(vocabulary is None, "vocabulary", vocabulary, "None, with patches")
         fits = not any(extent % size for extent in shape[:2])
         rule = f"a divisor of the height and width {shape[:2]}"
