@@ -1,6 +1,6 @@
 """A student that learns what a teacher gives to all classes."""
 
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import keras
 
@@ -9,7 +9,7 @@ from keras_ext._core._described import Described
 from keras_ext._core._typing import Config, Data, Tensor
 from keras_ext.compression._class_scores import ClassScores
 
-_Schedule = keras.optimizers.schedules.LearningRateSchedule
+_Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
