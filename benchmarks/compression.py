@@ -34,8 +34,9 @@ import keras
 import numpy as np
 
 import keras_ext as kx
+from benchmarks._compression import accuracy, copy_of, cost
 from benchmarks._data import digits, mnist10k
-from benchmarks._intervals import mean_and_interval, ratios
+from benchmarks._intervals import mean_and_interval
 
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 BATCH, EPOCHS, END = 64, 12, 8
@@ -81,14 +82,8 @@ def fit(model, data, epochs, *callbacks, rate=1e-3):
     return time.perf_counter() - begin
 
 
-def copy_of(model):
-    copied = keras.models.clone_model(model)
-    copied.set_weights(model.get_weights())
-    return copied
-
-
-def accuracy(outputs, y):
-    return 100 * float(np.mean(np.argmax(outputs, -1) == y))
+def an_epoch(model, data, callbacks):
+    fit(model, data, 1, *callbacks)
 
 
 def prune_to(sparsity, steps):
@@ -210,39 +205,6 @@ class Study:
         self.found["tfmot" + s] = self.measured(model)
 
 
-class Clock(keras.callbacks.Callback):
-    """Clock and processor time of an epoch, without the steps that are traced in."""
-
-    def __init__(self, times):
-        super().__init__()
-        self.times = times
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if batch == 10:
-            self.begin = time.perf_counter(), time.process_time()
-
-    def on_epoch_end(self, epoch, logs=None):
-        now = time.perf_counter(), time.process_time()
-        self.times.append([b - a for a, b in zip(self.begin, now, strict=True)])
-
-
-def cost(make, data, turns):
-    """The time of steps with pruning by that of plain ones, in turns."""
-    data = tuple(np.concatenate([part] * (1 + 6000 // len(part))) for part in data)
-    times = {"plain": [], "pruned": []}
-    models = {name: make() for name in times}
-    for _ in range(turns):
-        for name, model in models.items():
-            sparsity = kx.compression.ConstantSparsity(0.8, begin_step=1)
-            prune = kx.compression.Prune(sparsity, verbose=0)
-            callbacks = [prune] if name == "pruned" else []
-            fit(model, data, 1, Clock(times[name]), *callbacks)
-    return [
-        ratios(*([t[i] for t in times[name]] for name in ("pruned", "plain")))
-        for i in range(2)
-    ]
-
-
 def studied(name, arguments, folder):
     """Prints what all seeds have given for one model."""
     make = mlp if name == "digits" else convnet
@@ -270,7 +232,7 @@ def studied(name, arguments, folder):
         values = [run[row] for run in runs]
         print(f"{row:34}{mean_and_interval(values, 3 if 'bytes' in row else 2):>20}")
     turns = 3 if arguments.quick else 11
-    found = cost(make, split(x, y, rows, 0)[0], turns)
+    found = cost(make, an_epoch, split(x, y, rows, 0)[0], turns)
     for kind, (median, low, high) in zip(("clock", "processor"), found, strict=True):
         print(f"step with Prune, {kind}: {median:.3f} ({low:.3f} to {high:.3f})")
 

@@ -24,15 +24,15 @@ Run: `python benchmarks/studies/compression.py [--seeds 5] [--sparsities 0.5,0.9
 import argparse
 import json
 import tempfile
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 
 import keras_ext as kx
+from benchmarks._compression import accuracy, copy_of, cost
 from benchmarks._data import digits
-from benchmarks._intervals import mean_and_interval, ratios
+from benchmarks._intervals import mean_and_interval
 
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98)
 BATCH = 64
@@ -69,19 +69,13 @@ def fit(model, data, epochs, rate, *callbacks):
     return model.fit(*data, epochs=epochs, **options)
 
 
-def copy_of(model):
-    copied = keras.models.clone_model(model)
-    copied.set_weights(model.get_weights())
-    return copied
+def an_epoch(model, data, callbacks):
+    fit(model, data, 1, 1e-3, *callbacks)
 
 
 def is_at_an_end(kernel):
     """Whether a kernel is that of the first convolution or the last layer."""
     return kernel.shape[-2] == 1 or kernel.shape[-1] == 10
-
-
-def accuracy(predicted, y):
-    return 100 * float(np.mean(np.argmax(predicted, -1) == y))
 
 
 def schedule(sparsity, steps):
@@ -138,40 +132,6 @@ def one_sparsity(sparsity, base, train, test, path):
     return found
 
 
-def cost(turns=7):
-    """The time of steps with pruning by that of plain ones, in turns."""
-    train, _ = load(0)
-    data = tuple(np.concatenate([part] * 4) for part in train)
-    times = {"plain": [], "pruned": []}
-    models = {name: make_model() for name in times}
-    for _ in range(turns):
-        for name, model in models.items():
-            sparsity = kx.compression.ConstantSparsity(0.8, begin_step=1)
-            prune = kx.compression.Prune(sparsity, verbose=0)
-            callbacks = [prune] if name == "pruned" else []
-            fit(model, data, 1, 1e-3, Clock(times[name]), *callbacks)
-    return [
-        ratios(*([t[i] for t in times[name]] for name in ("pruned", "plain")))
-        for i in range(2)
-    ]
-
-
-class Clock(keras.callbacks.Callback):
-    """Clock and processor time of an epoch, without the steps that are traced in."""
-
-    def __init__(self, times):
-        super().__init__()
-        self.times = times
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if batch == 10:
-            self.begin = time.perf_counter(), time.process_time()
-
-    def on_epoch_end(self, epoch, logs=None):
-        now = time.perf_counter(), time.process_time()
-        self.times.append([b - a for a, b in zip(self.begin, now, strict=True)])
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
@@ -190,7 +150,8 @@ def main():
     for name in runs[0]:
         values = [run[name] for run in runs]
         print(f"{name:24}{mean_and_interval(values, 0 if 'bytes' in name else 2):>20}")
-    for kind, (median, low, high) in zip(("clock", "processor"), cost(), strict=True):
+    ratios = cost(make_model, an_epoch, load(0)[0])
+    for kind, (median, low, high) in zip(("clock", "processor"), ratios, strict=True):
         print(f"step with Prune, {kind}: {median:.3f} ({low:.3f} to {high:.3f})")
 
 
