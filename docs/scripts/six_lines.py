@@ -129,7 +129,7 @@ def accumulated():
         try:
             model.fit(X, Y, batch_size=32, verbose=0)
         except RuntimeError as error:
-            assert "merge_call called" in str(error)
+            assert "`merge_call` called while defining" in str(error)
             yield "RuntimeError: merge_call called while defining a new graph"
         else:
             updates = int(np.array(model.optimizer.iterations))

@@ -117,6 +117,7 @@ MAKE = {
         "pq", monitor="loss", strip=2
     ),
     "RecalibrateBatchNorm": lambda: kc.RecalibrateBatchNorm(PROBE, every_epochs=2),
+    "ReinforcedLearningRate": lambda: kc.ReinforcedLearningRate(PROBE, every=4),
     "SnapshotEnsemble": lambda: kc.SnapshotEnsemble(2),
     "StochasticWeightAveraging": lambda: kc.StochasticWeightAveraging(
         2, train_data=PROBE
