@@ -48,8 +48,9 @@ class FreezeConverged(StoppingCallback, GradientCallback):
             `variable.path`, a list of them, or a function. None means all. The
             training stops when all of these are frozen.
         exclude: Which are not, in the same form. None means none.
-        verbose: `1` to print a line when training is stopped, and when something was
-            frozen, unless `fit` is told `verbose=0`; `0` to be silent. Defaults to `1`.
+        verbose: `1` to print a line when training is stopped, `0` to be silent.
+            Defaults to `1`. With it there is also a line when something was frozen,
+            unless `fit` is told `verbose=0`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training, `"recover"` to go back to good weights,
             see `GradientCallback`. Defaults to `"skip"`.
