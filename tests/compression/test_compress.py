@@ -44,7 +44,7 @@ def test_makes_a_small_file_that_is_as_right_and_keeps_zeros(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     steps = [line.split(": ")[1].split()[0] for line in lines if "compress:" in line]
     assert steps == ["pruned", "trained", "written"]
-    assert "FLOPs a row" in lines[3]
+    assert any("FLOPs a row" in line for line in lines)
 
 
 @pytest.mark.thorough(TRAININGS)
