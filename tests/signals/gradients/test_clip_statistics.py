@@ -149,7 +149,7 @@ def test_before_the_first_update_nothing_is_known():
     [
         (
             {"transform": ClipByValue(1.0)},
-            "`transform` must be a ClipByGroupNorm. Received: transform=<",
+            "`transform` must be a ClipByGroupNorm. Received: transform=",
         ),
         (
             {"smoothing": 1.0},
