@@ -80,7 +80,7 @@ class DropoutBatchNormBalance(CopyableCallback):
         >>> round(balance.ratios["dropout", "norm"], 1)  # half the variance is dropout
         0.5
         >>> print(balance.report().partition(chr(10))[0])
-        dropout -> norm: the variance in inference is 0... of that in training
+        dropout -> norm: the variance in inference is 0... of that in training.
 
     References:
         - [Li et al., 2018](https://arxiv.org/abs/1801.05134)
