@@ -1,15 +1,14 @@
 """A student that learns what a teacher gives to all classes."""
 
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_ext._core._checks import number, require
 from keras_ext._core._described import Described
 from keras_ext._core._typing import Config, Data, Tensor
 from keras_ext.compression._class_scores import ClassScores
-
-_Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -43,10 +42,13 @@ class SoftTargets(Described, keras.distillation.LogitsDistillation):
     """
 
     def __init__(
-        self, temperature: float | _Schedule = 4.0, *, from_logits: bool | None = None
+        self,
+        temperature: float | LearningRateSchedule = 4.0,
+        *,
+        from_logits: bool | None = None,
     ) -> None:
         self.given_temperature = checked_temperature(temperature)
-        is_number = not isinstance(temperature, _Schedule)
+        is_number = not isinstance(temperature, LearningRateSchedule)
         # By its name, Keras takes it for a function and not for the class that it looks
         # for, and then compares logits as if they were shares.
         super().__init__(float(temperature) if is_number else 1.0, _Divergence())
@@ -58,7 +60,7 @@ class SoftTargets(Described, keras.distillation.LogitsDistillation):
 
     def see_batch(self, labels: Data, step: Tensor) -> None:
         """Takes the temperature of a step."""
-        if isinstance(self.given_temperature, _Schedule):
+        if isinstance(self.given_temperature, LearningRateSchedule):
             self.temperature = self.given_temperature(step)
 
     def compute_loss(
@@ -74,7 +76,7 @@ class SoftTargets(Described, keras.distillation.LogitsDistillation):
 
     def get_config(self) -> Config:
         temperature = self.given_temperature
-        if isinstance(temperature, _Schedule):
+        if isinstance(temperature, LearningRateSchedule):
             temperature = keras.saving.serialize_keras_object(temperature)
         return {"temperature": temperature, "from_logits": self.from_logits}
 
@@ -97,7 +99,7 @@ class _Divergence(keras.losses.KLDivergence):
 
 def checked_temperature(temperature: Any) -> Any:
     """Checks a number, or a schedule of it."""
-    if not isinstance(temperature, _Schedule):
+    if not isinstance(temperature, LearningRateSchedule):
         number(temperature, "temperature", above=0)
     return temperature
 
