@@ -94,5 +94,23 @@ def read(
     return bytes(text)
 
 
+def answer_to(
+    message: Record,
+    number: str,
+    connection: socket.socket,
+    *,
+    sent_by: float,
+    answered_by: float,
+    longest: int = LONGEST,
+) -> dict[str, Any] | None:
+    """Sends a message to the one who greeted with a number; None if no answer is its.
+
+    What is signed in return has to have a number of this side in it too.
+    """
+    own = nonce()
+    send(connection, signed({**message, "nonce": own}, number), sent_by)
+    return opened(read(connection, answered_by, longest=longest), number + own)
+
+
 def _left(deadline: float) -> float:
     return max(deadline - time.monotonic(), 0.001)

@@ -76,12 +76,11 @@ def _ask(
     number = _messages.greeted(_messages.read(connection, soon))
     if number is None:
         return None
-    own = _messages.nonce()
-    line = _messages.signed({**message, "nonce": own}, number)
-    _messages.send(connection, line, deadline)
     # The first worker has the same time, and ends its waiting with a word.
-    answer = _messages.read(connection, deadline + _LAST_WORD)
-    said = _messages.opened(answer, number + own)
+    end = deadline + _LAST_WORD
+    said = _messages.answer_to(
+        message, number, connection, sent_by=deadline, answered_by=end
+    )
     if said is None or set(said) != {"problem"}:
         return None
     return said if isinstance(said["problem"], str) else None

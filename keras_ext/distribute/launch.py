@@ -46,13 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_ext.distribute.launch",
-        description="Starts a script in several processes, as workers of one training.",
-    )
-    parser.add_argument(
-        "--workers", type=at_least(1), required=True, help="number of processes"
-    )
+    parser = parser_of("keras_ext.distribute.launch", "training")
     parser.add_argument(
         "--gpus-per-worker",
         type=at_least(0),
@@ -63,6 +57,24 @@ def _parser() -> argparse.ArgumentParser:
         type=at_least(0),
         default=0,
         help="how often to start all processes again after a failure; default 0",
+    )
+    return parser
+
+
+def parser_of(module: str, common: str) -> argparse.ArgumentParser:
+    """What reads the command line of a launcher, but for options of its own.
+
+    Args:
+        module: Its module.
+        common: What its workers do together.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description="Starts a script in several processes, as workers of one "
+        f"{common}.",
+    )
+    parser.add_argument(
+        "--workers", type=at_least(1), required=True, help="number of processes"
     )
     parser.add_argument(
         "--timeout",
@@ -88,14 +100,21 @@ def at_least(least: int) -> Any:
 
 def _run(options: argparse.Namespace) -> int:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(options.workers)]
-    token = os.environ.get("KERAS_EXT_TOKEN") or secrets.token_hex(16)
+    common = token_of_all()
     command = [sys.executable, options.script, *options.arguments]
     with Together() as together:
         for index in range(options.workers):
             environment = _environment(addresses, index, options.gpus_per_worker)
-            environment["KERAS_EXT_TOKEN"] = token
+            environment |= common
             together.start(f"worker {index}", command, environment)
         return _wait(list(together.processes.values()), options.timeout)
+
+
+def token_of_all() -> dict[str, str]:
+    """What all processes have to have in their environment to know each other."""
+    # Nothing is imported for its name: run as a file, this needs no TensorFlow.
+    known = os.environ.get("KERAS_EXT_TOKEN")
+    return {"KERAS_EXT_TOKEN": known or secrets.token_hex(16)}
 
 
 class Together:

@@ -211,12 +211,14 @@ class RemoteOracle:
             number = _messages.greeted(_messages.read(connection, soon))
             if number is None:
                 return None
-            own = _messages.nonce()
-            line = _messages.signed({**said, "nonce": own}, number)
-            _messages.send(connection, line, soon)
-            deadline = time.monotonic() + patience
-            answer = _messages.read(connection, deadline, longest=LONGEST_ANSWER)
-        return _messages.opened(answer, number + own)
+            return _messages.answer_to(
+                said,
+                number,
+                connection,
+                sent_by=soon,
+                answered_by=time.monotonic() + patience,
+                longest=LONGEST_ANSWER,
+            )
 
     def _unheard(self, answer: dict[str, Any] | None) -> str:
         host, port = self._address

@@ -15,13 +15,20 @@ import argparse
 import contextlib
 import os
 import re
-import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
-from keras_ext.distribute.launch import POLL, Together, at_least, free_ports, say
+from keras_ext.distribute.launch import (
+    POLL,
+    Together,
+    at_least,
+    free_ports,
+    parser_of,
+    say,
+    token_of_all,
+)
 from keras_ext.tuner._roles import FRESH, NEXT_PROCESS
 
 # How long workers may take to end after the chief, in seconds.
@@ -37,13 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_ext.tuner.launch",
-        description="Starts a script in several processes, as workers of one search.",
-    )
-    parser.add_argument(
-        "--workers", type=at_least(1), required=True, help="number of processes"
-    )
+    parser = parser_of("keras_ext.tuner.launch", "search")
     parser.add_argument(
         "--restarts",
         type=at_least(0),
@@ -55,13 +56,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run each trial in a new process, which gives back all of its memory",
     )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        help="after how many seconds to end all processes, with status 124",
-    )
-    parser.add_argument("script", help="the Python file to run")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
     return parser
 
 
@@ -77,8 +71,7 @@ class _Search:
             "PYTHONUNBUFFERED": "1",
             "KERASTUNER_ORACLE_IP": "127.0.0.1",
             "KERASTUNER_ORACLE_PORT": str(port),
-            "KERAS_EXT_TOKEN": os.environ.get("KERAS_EXT_TOKEN")
-            or secrets.token_hex(16),
+            **token_of_all(),
         }
         if options.fresh:
             self._common[FRESH] = "1"
