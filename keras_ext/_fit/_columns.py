@@ -73,7 +73,7 @@ class Columns:
     def begin(self) -> None:
         """Forgets what an earlier training has logged."""
         for callback in self._callbacks:
-            callback.logged = {}
+            vars(callback).pop("logged", None)
 
     def add(
         self, callback: Any, epoch: int, before: Record, logs: Mapping[str, Any]
@@ -90,6 +90,7 @@ class Columns:
         self._names |= new.keys()
         numbers = {k: v for k, v in new.items() if np.ndim(v) == 0}
         if numbers:
+            callback.logged = callback.logged or {}
             _append(callback.logged, {"epoch": epoch, **numbers})
 
     def for_the_eye(self, logs: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -82,8 +82,7 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
 
     def set_model(self, model: keras.Model) -> None:
         if "_lasting" not in vars(self):
-            # `logged` was emptied for this `fit` already.
-            self._lasting = tuple(name for name in vars(self) if name != "logged")
+            self._lasting = tuple(vars(self))
         super().set_model(model)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:

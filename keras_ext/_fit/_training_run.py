@@ -123,7 +123,7 @@ class TrainingRun:
             "live": [[kind, float(live)] for kind, live in _live_values(model)],
             "shared": {name: part.get_state() for name, part in shared.items()},
             "callbacks": {name: c.get_state() for name, c in self._named()},
-            "logged": {name: c.logged for name, c in self._named()},
+            "logged": {name: dict(c.logged) for name, c in self._named()},
         }
 
     def _named(self) -> Iterator[tuple[str, Any]]:
