@@ -1,6 +1,7 @@
 """A chief and its workers as threads of one process, with short leases."""
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -24,7 +25,7 @@ class Search:
     def __init__(self, oracle, *, lease=PATIENCE, port=None):
         self.oracle, self.failure = oracle, None
         self.address = "127.0.0.1", port or free_ports(1)[0]
-        oracle._set_project_dir(".", "project")
+        oracle._set_project_dir(os.getcwd(), "project")
         self.chief = Chief(oracle, address=self.address, name="project", lease=lease)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -37,7 +38,7 @@ class Search:
 
     def worker(self, name, patience=PATIENCE, search="project"):
         local = kx.tuner.Oracle("loss")
-        local._set_project_dir(".", search)
+        local._set_project_dir(os.getcwd(), search)
         return RemoteOracle(
             local,
             address=self.address,
@@ -160,7 +161,7 @@ def test_a_chief_that_was_started_again_knows_who_trains():
     trial = worker.create_trial("a")
     worker.update_trial(trial.trial_id, {"loss": 1.0}, step=0)
     oracle = an_oracle(1)
-    oracle._set_project_dir(".", "project")
+    oracle._set_project_dir(os.getcwd(), "project")
     oracle.reload()
     # As if the first chief had gone: the worker now asks this one.
     second = Search(oracle)
