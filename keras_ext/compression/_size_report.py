@@ -1,8 +1,6 @@
 """What a model and its files take."""
 
 import gzip
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from keras_ext._core._checks import integer, require
 from keras_ext._core._figures import BAR, INK, NEUTRAL, new_figure, plain
 from keras_ext._core._pages import picture, require_page, section, table, write_page
 from keras_ext._core._tables import html_table
+from keras_ext._core._timing import milliseconds
 from keras_ext._core._typing import Data, Figure
 from keras_ext.compression._litert_file import LiteRTFile
 
@@ -275,15 +274,9 @@ class _Measure:
     ) -> SizeRow:
         if self.x is None:
             return SizeRow(name, size, packed, None, None, None)
-        times = []
-        for i in range(self.repeats + 2):
-            begin = time.perf_counter()
-            predict(self.x[:1])
-            # The first ones prepare what later ones use.
-            times += [1000 * (time.perf_counter() - begin)] * (i >= 2)
-        first, _, third = statistics.quantiles(times, n=4)
+        row = self.x[:1]
+        middle, spread = milliseconds(lambda: predict(row), self.repeats)
         right = None
         if self.y is not None:
             right = float(np.mean(predict(self.x).argmax(-1) == self.y))
-        middle = statistics.median(times)
-        return SizeRow(name, size, packed, middle, (third - first) / 2, right)
+        return SizeRow(name, size, packed, middle, spread, right)

@@ -1,7 +1,5 @@
 """What a model costs, as an objective."""
 
-import statistics
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +9,11 @@ import numpy as np
 
 from keras_ext._core._checks import choice, integer, require
 from keras_ext._core._described import Described
+from keras_ext._core._timing import milliseconds
 from keras_ext._core._typing import Logs
 from keras_ext.diagnostics._float_operations import float_operations
 
 COSTS = ("latency", "parameters", "bytes", "flops")
-# The first predictions prepare what later ones use.
-_WARM_UP = 3
 
 
 class Cost(Described, keras_tuner.Objective):
@@ -92,14 +89,7 @@ class Cost(Described, keras_tuner.Objective):
 
     def _latency(self, model: keras.Model) -> tuple[float, float]:
         rows = _zeros(model) if self.x is None else self.x
-        times = []
-        for i in range(self.repeats + _WARM_UP):
-            begin = time.perf_counter()
-            model.predict_on_batch(rows)
-            milliseconds = 1000 * (time.perf_counter() - begin)
-            times += [milliseconds] * (i >= _WARM_UP)
-        first, middle, third = statistics.quantiles(times, n=4, method="inclusive")
-        return middle, (third - first) / 2
+        return milliseconds(lambda: model.predict_on_batch(rows), self.repeats)
 
 
 def _has_rows(x: Any) -> bool:
