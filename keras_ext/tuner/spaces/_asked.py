@@ -1,10 +1,17 @@
 """What is searched of the arguments of a space, and what is given."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from keras_ext._core._checks import choice, flag, integer, is_number, number, require
+
+# What a space takes: one value, or what is searched.
+Activation = str | Callable[[Any], Any] | None
+Words = str | Sequence[str]
+Integers = int | Sequence[int]
+Numbers = float | Sequence[float]
+Flags = bool | Sequence[bool]
 
 
 class Asked:

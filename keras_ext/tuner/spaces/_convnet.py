@@ -2,13 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
 
 from keras_ext._core._checks import integer, require
-from keras_ext.tuner.spaces._asked import Asked, flags, integer_span, words
+from keras_ext.tuner.spaces._asked import (
+    Activation,
+    Asked,
+    Flags,
+    Integers,
+    Numbers,
+    Words,
+    flags,
+    integer_span,
+    words,
+)
 from keras_ext.tuner.spaces._blocks import (
     CONVOLUTIONAL,
     Blocks,
@@ -17,15 +26,14 @@ from keras_ext.tuner.spaces._blocks import (
     initializer,
     num_normalization,
 )
-from keras_ext.tuner.spaces._mlp import (
-    Activation,
-    Flags,
-    Integers,
-    Numbers,
-    Words,
+from keras_ext.tuner.spaces._network import (
+    LayeredNetwork,
+    Network,
+    added,
+    checked_shape,
+    skips,
 )
-from keras_ext.tuner.spaces._network import Network, added, checked_shape, skips
-from keras_ext.tuner.spaces._widths import Widths, profile, resolved
+from keras_ext.tuner.spaces._widths import Widths, profile
 
 
 def convnet(  # noqa: PLR0913 - what a network can be
@@ -136,7 +144,7 @@ def _odd(given: Any) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Convnet(Network):
+class Convnet(LayeredNetwork):
     """See `convnet`."""
 
     input_shape: tuple[int, ...]
@@ -150,9 +158,10 @@ class Convnet(Network):
     residual: tuple[bool, ...]
     output_activation: Activation
     name = "convnet"
+    along = "stages"
 
     def __post_init__(self) -> None:
-        self.blocks.require_residual(self.residual)
+        super().__post_init__()
         most = min(self.input_shape[:-1]).bit_length()
         rule = f"at most {most} for an input of shape {self.input_shape}"
         require(self.stages[1] <= most, "stages", self.stages[1], rule)
@@ -167,11 +176,6 @@ class Convnet(Network):
             **self.blocks.ask(asked),
         }
         return {**values, **self.shapes.ask(asked, "stages", self.stages[1])}
-
-    def _widths(self, values: dict[str, Any]) -> list[int]:
-        shape = profile(values, values["stages"])
-        count = partial(self._count, values)
-        return resolved(values, shape, count, extra=not values["residual"])
 
     def _skips(self, values: dict[str, Any]) -> list[str]:
         """Of each block of all stages."""

@@ -1,14 +1,23 @@
 """Perceptrons."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
 
 from keras_ext._core._checks import integer
-from keras_ext.tuner.spaces._asked import Asked, flags, integer_span
+from keras_ext.tuner.spaces._asked import (
+    Activation,
+    Asked,
+    Flags,
+    Integers,
+    Numbers,
+    Words,
+    flags,
+    integer_span,
+)
 from keras_ext.tuner.spaces._blocks import (
     Blocks,
     around,
@@ -16,14 +25,13 @@ from keras_ext.tuner.spaces._blocks import (
     initializer,
     num_normalization,
 )
-from keras_ext.tuner.spaces._network import Network, added, checked_shape, skips
-from keras_ext.tuner.spaces._widths import Widths, profile, resolved
-
-Activation = str | Callable[[Any], Any] | None
-Words = str | Sequence[str]
-Integers = int | Sequence[int]
-Numbers = float | Sequence[float]
-Flags = bool | Sequence[bool]
+from keras_ext.tuner.spaces._network import (
+    LayeredNetwork,
+    Network,
+    added,
+    checked_shape,
+)
+from keras_ext.tuner.spaces._widths import Widths
 
 
 def mlp(  # noqa: PLR0913 - what a network can be
@@ -133,7 +141,7 @@ def mlp(  # noqa: PLR0913 - what a network can be
 
 
 @dataclass(frozen=True)
-class MLP(Network):
+class MLP(LayeredNetwork):
     """See `mlp`."""
 
     input_shape: tuple[int, ...]
@@ -145,9 +153,6 @@ class MLP(Network):
     output_activation: Activation
     name = "mlp"
 
-    def __post_init__(self) -> None:
-        self.blocks.require_residual(self.residual)
-
     def _ask(self, asked: Asked) -> dict[str, Any]:
         depth = asked.integer("depth", self.depth)
         values = {"depth": depth, **self.blocks.ask(asked)}
@@ -155,17 +160,9 @@ class MLP(Network):
             values["residual"] = asked.choice("residual", self.residual)
         return {**values, **self.shapes.ask(asked, "depth", self.depth[1])}
 
-    def _widths(self, values: dict[str, Any]) -> list[int]:
-        shape = profile(values, values["depth"])
-        count = partial(self._count, values, skips(values["residual"], shape))
-        return resolved(values, shape, count, extra=not values["residual"])
-
-    def _count(self, values: dict[str, Any], how: list[str], widths: list[int]) -> int:
-        before = 1
-        for size in self.input_shape:
-            before *= size
-        total = 0
-        for width, skip in zip(widths, how, strict=True):
+    def _count(self, values: dict[str, Any], widths: list[int]) -> int:
+        before, total = math.prod(self.input_shape), 0
+        for width, skip in zip(widths, self._skips(values), strict=True):
             total += (before + 1) * width
             total += num_normalization(values["normalization"], width)
             total += before * width * (skip == "projection")
@@ -176,8 +173,7 @@ class MLP(Network):
         inputs = keras.Input(self.input_shape)
         x = inputs if len(self.input_shape) == 1 else keras.layers.Flatten()(inputs)
         kernel = initializer(values)
-        how = skips(values["residual"], profile(values, values["depth"]))
-        for width, skip in zip(widths, how, strict=True):
+        for width, skip in zip(widths, self._skips(values), strict=True):
             y = keras.layers.Dense(width, kernel_initializer=kernel)(x)
             linear = keras.layers.Dense(width, use_bias=False)
             x = added(x, around(y, values), skip, linear)

@@ -1,12 +1,15 @@
 """A space of models."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
 
 from keras_ext._core._checks import is_integer, require
 from keras_ext.tuner.spaces._asked import Asked
+from keras_ext.tuner.spaces._blocks import Blocks
+from keras_ext.tuner.spaces._widths import Widths, profile, resolved
 
 
 class Network:
@@ -41,6 +44,35 @@ class Network:
         raise NotImplementedError
 
     def _model(self, values: dict[str, Any], widths: list[int]) -> keras.Model:
+        raise NotImplementedError
+
+
+class LayeredNetwork(Network):
+    """A network of layers whose widths have a shape, with ways past them or without.
+
+    A subclass has the fields below, and defines `_ask`, `_count` and `_model`.
+    """
+
+    # The name of what says how many widths there are.
+    along = "depth"
+    shapes: Widths
+    blocks: Blocks
+    residual: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        self.blocks.require_residual(self.residual)
+
+    def _widths(self, values: dict[str, Any]) -> list[int]:
+        shape = profile(values, values[self.along])
+        count = partial(self._count, values)
+        return resolved(values, shape, count, extra=not values["residual"])
+
+    def _skips(self, values: dict[str, Any]) -> list[str]:
+        """How the input of each layer is added to its output."""
+        return skips(values["residual"], profile(values, values[self.along]))
+
+    def _count(self, values: dict[str, Any], widths: list[int]) -> int:
+        """The number of parameters."""
         raise NotImplementedError
 
 

@@ -21,8 +21,15 @@ from keras_ext.schedules._inverse_square_root import InverseSquareRoot
 from keras_ext.schedules._one_cycle import OneCycle
 from keras_ext.schedules._rex import Rex
 from keras_ext.schedules._warmup_stable_decay import WarmupStableDecay
-from keras_ext.tuner.spaces._asked import Asked, flags, number_span, words
-from keras_ext.tuner.spaces._mlp import Flags, Numbers, Words
+from keras_ext.tuner.spaces._asked import (
+    Asked,
+    Flags,
+    Numbers,
+    Words,
+    flags,
+    number_span,
+    words,
+)
 
 
 class _Direction(NamedTuple):

@@ -2,13 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
 
 from keras_ext._core._checks import integer
-from keras_ext.tuner.spaces._asked import Asked, flags, integer_span, words
+from keras_ext.tuner.spaces._asked import (
+    Activation,
+    Asked,
+    Flags,
+    Integers,
+    Numbers,
+    Words,
+    flags,
+    integer_span,
+    words,
+)
 from keras_ext.tuner.spaces._blocks import (
     Blocks,
     checked_activation,
@@ -16,16 +25,9 @@ from keras_ext.tuner.spaces._blocks import (
     normalized,
     num_normalization,
 )
-from keras_ext.tuner.spaces._mlp import (
-    Activation,
-    Flags,
-    Integers,
-    Numbers,
-    Words,
-)
-from keras_ext.tuner.spaces._network import Network, added, skips
+from keras_ext.tuner.spaces._network import LayeredNetwork, Network, added
 from keras_ext.tuner.spaces._tokens import checked_sequence
-from keras_ext.tuner.spaces._widths import Widths, profile, resolved
+from keras_ext.tuner.spaces._widths import Widths
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 _POOLED = {
@@ -126,7 +128,7 @@ def recurrent(  # noqa: PLR0913 - what a network can be
 
 
 @dataclass(frozen=True)
-class Recurrent(Network):
+class Recurrent(LayeredNetwork):
     """See `recurrent`."""
 
     input_shape: tuple[int, ...]
@@ -142,9 +144,6 @@ class Recurrent(Network):
     output_activation: Activation
     name = "recurrent"
 
-    def __post_init__(self) -> None:
-        self.blocks.require_residual(self.residual)
-
     def _ask(self, asked: Asked) -> dict[str, Any]:
         values = {
             "depth": asked.integer("depth", self.depth),
@@ -158,14 +157,9 @@ class Recurrent(Network):
         return {**values, **self.shapes.ask(asked, "depth", self.depth[1])}
 
     def _skips(self, values: dict[str, Any]) -> list[str]:
-        how = skips(values["residual"], profile(values, values["depth"]))
+        how = super()._skips(values)
         # There are no steps to add to.
         return [*how[:-1], "none"] if values["pooling"] == "last" else how
-
-    def _widths(self, values: dict[str, Any]) -> list[int]:
-        shape = profile(values, values["depth"])
-        count = partial(self._count, values)
-        return resolved(values, shape, count, extra=not values["residual"])
 
     def _count(self, values: dict[str, Any], widths: list[int]) -> int:
         before, total = self.input_shape[-1], 0

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_ext._core._checks import integer
-from keras_ext.tuner.spaces._asked import Asked, integer_span
-from keras_ext.tuner.spaces._mlp import Integers
+from keras_ext.tuner.spaces._asked import Asked, Integers, integer_span
 
 
 def training(

@@ -8,7 +8,16 @@ from typing import Any
 import keras
 
 from keras_ext._core._checks import integer, integers, require
-from keras_ext.tuner.spaces._asked import Asked, flags, integer_span
+from keras_ext.tuner.spaces._asked import (
+    Activation,
+    Asked,
+    Flags,
+    Integers,
+    Numbers,
+    Words,
+    flags,
+    integer_span,
+)
 from keras_ext.tuner.spaces._blocks import (
     Blocks,
     checked_activation,
@@ -16,13 +25,6 @@ from keras_ext.tuner.spaces._blocks import (
     initializer,
     normalized,
     num_normalization,
-)
-from keras_ext.tuner.spaces._mlp import (
-    Activation,
-    Flags,
-    Integers,
-    Numbers,
-    Words,
 )
 from keras_ext.tuner.spaces._network import Network, checked_shape
 from keras_ext.tuner.spaces._tokens import checked_sequence, patches, positions

@@ -33,8 +33,8 @@ def test_parameters_are_within_the_budget_and_counted_right(seed, drawn, num_tra
     assert len(widths) == values["depth"] <= len(dense) - 1
     assert 0.8 * budget < num_trained(model) <= budget
     # One unit more everywhere is too many.
-    assert ALL._count(values, skips_of(values), [w + 1 for w in widths]) > budget
-    assert ALL._count(values, skips_of(values), widths) == num_trained(model)
+    assert ALL._count(values, [w + 1 for w in widths]) > budget
+    assert ALL._count(values, widths) == num_trained(model)
     outputs = model(np.ones((2, 3, 4), "float32"), training=True)
     assert outputs.shape == (2, 5)
 
