@@ -1,14 +1,13 @@
 """How much a model computes for a row."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_ext._anatomy._sublayers import sublayers
+from keras_ext._anatomy._unrolled import unrolled
 
 
 def flops(model: keras.Model) -> int | None:
@@ -59,23 +58,6 @@ def _of_operation(op: Any, inner: dict[str, Any]) -> int:
 
 def _packed(rows: tuple[Any, ...]) -> Any:
     return rows[0] if len(rows) == 1 else list(rows)
-
-
-@contextmanager
-def unrolled(model: keras.Model) -> Iterator[None]:
-    """Lets recurrent layers write out their steps, in what is traced within."""
-    rolled = [
-        layer
-        for layer in sublayers(model)
-        if isinstance(layer, keras.layers.RNN) and not layer.unroll
-    ]
-    for layer in rolled:
-        layer.unroll = True
-    try:
-        yield
-    finally:
-        for layer in rolled:
-            layer.unroll = False
 
 
 def _size(tensor: Any) -> int:

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._anatomy._flops import unrolled
 from keras_ext._anatomy._sublayers import layer_paths
+from keras_ext._anatomy._unrolled import unrolled
 from keras_ext._core._checks import choice, require
 from keras_ext._core._typing import Config, Data
 from keras_ext.compression._litert_file import LiteRTFile

@@ -1,9 +1,8 @@
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ext._anatomy._flops import flops, unrolled
+from keras_ext._anatomy._flops import flops
 
 layers = keras.layers
 
@@ -76,14 +75,3 @@ def test_a_model_without_known_shapes_has_none():
         pass
 
     assert flops(Own()) is None
-
-
-def test_layers_are_unrolled_for_a_time_alone():
-    model = keras.Sequential([keras.Input((4, 2)), layers.Bidirectional(layers.GRU(3))])
-    x = np.random.default_rng(0).normal(size=(2, 4, 2))
-    before = np.array(model(x))
-    inner = model.layers[0].forward_layer
-    with unrolled(model):
-        assert inner.unroll
-        np.testing.assert_allclose(model(x), before, atol=1e-6)
-    assert not inner.unroll
