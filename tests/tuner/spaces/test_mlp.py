@@ -39,13 +39,6 @@ def test_parameters_are_within_the_budget_and_counted_right(seed, drawn, num_tra
     assert outputs.shape == (2, 5)
 
 
-def skips_of(values):
-    from keras_ext.tuner.spaces._network import skips
-    from keras_ext.tuner.spaces._widths import profile
-
-    return skips(values["residual"], profile(values, values["depth"]))
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes_are_compared_at_the_same_number_of_parameters(shape, drawn):
     space = mlp(
