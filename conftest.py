@@ -6,6 +6,7 @@ what is left out stand in `tests/thorough.py`.
 
 import gc
 import os
+import random
 import sys
 
 import pytest
@@ -46,6 +47,13 @@ def pytest_collection_modifyitems(config, items):
     left_out = [item for item in items if item.get_closest_marker("thorough")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+
+
+def pytest_collectstart(collector):
+    # Layers among the parameters of tests draw the seeds of their weights as their
+    # module is imported: the same ones, whatever else is collected.
+    if isinstance(collector, pytest.Module):
+        random.seed(0)
 
 
 def pytest_collection_finish():
