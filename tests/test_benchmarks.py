@@ -3,6 +3,7 @@
 import ast
 import gzip
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,18 @@ from scipy import stats
 from benchmarks import _data, _intervals
 
 SCRIPTS = sorted(Path(_data.__file__).parent.rglob("*.py"))
+
+
+def test_no_script_hides_a_module_of_python():
+    """A script's folder comes first where modules are looked for."""
+    # `compression` is new in Python 3.14.
+    of_python = {*sys.stdlib_module_names, "compression"}
+    root = Path(__file__).parents[1]
+    folders = ("benchmarks", "docs/scripts", "examples", "tests/fixtures")
+    scripts = [path for folder in folders for path in (root / folder).rglob("*.py")]
+    assert len(scripts) > 60
+    names = {path.stem for path in scripts} - {"__init__"}
+    assert names & of_python == set()
 
 
 def test_intervals_are_those_of_scipy():

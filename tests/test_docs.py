@@ -78,7 +78,7 @@ def test_page_runs_as_pasted(page, tmp_path):
 
 def rows_of_six_lines(path):
     return re.findall(
-        r"^\| `.*` \| .* \| `.*` \| .* \|$", path.read_text(), re.MULTILINE
+        r"^\| `.*` \| .* \| .*`.*` \| .* \|$", path.read_text(), re.MULTILINE
     )
 
 

@@ -1,5 +1,6 @@
 """An optimizer that is another one to everyone outside."""
 
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -138,6 +139,24 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
             raise AttributeError(name)
         return getattr(self.inner_optimizer, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._is_inside(name):
+            setattr(self.inner_optimizer, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def _is_inside(self, name: str) -> bool:
+        """Whether an attribute is found here only because the wrapped one has it."""
+        return (
+            "loss_is_scaled" in vars(self)
+            and not name.startswith("_")
+            and name not in vars(self)
+            and not hasattr(type(self), name)
+            # What a subclass is about to set in `__init__`.
+            and name not in inspect.signature(type(self)).parameters
+            and hasattr(self.inner_optimizer, name)
+        )
+
     # Keras finds and saves the wrapped optimizer as an attribute.
 
     def save_own_variables(self, store: Any) -> None:
@@ -165,10 +184,12 @@ def _forwarded(name: str) -> property:
         # A LossScaleOptimizer has attributes of the same names that mean nothing.
         return getattr(self.inner_optimizer, name)
 
-    def ignore(self: ForwardingOptimizer, value: Any) -> None:
-        """The base class sets them at construction; they are the wrapped one's."""
+    def write(self: ForwardingOptimizer, value: Any) -> None:
+        # The base class sets them at construction, when there is nobody to ask.
+        if "loss_is_scaled" in vars(self):
+            setattr(self.inner_optimizer, name, value)
 
-    return property(read, ignore)
+    return property(read, write)
 
 
 for _name in _FORWARDED:

@@ -9,9 +9,10 @@ import keras
 from keras_ext._anatomy._linked_method import replace_method
 from keras_ext._core._paths import joined
 from keras_ext._core._typing import Function
+from keras_ext._keras._assignments import hear_assignments
 from keras_ext._keras._dropout_internals import inner_dropout, is_attention
 from keras_ext._live._dropout_kernel import LARGEST_RATE
-from keras_ext._live._live_value import LiveFloat, LiveValue
+from keras_ext._live._live_value import LiveFloat, LiveValue, assigned
 
 # Bounds and scale of the kinds of hyperparameters.
 RATE = ((0.0, LARGEST_RATE), "logit")
@@ -62,6 +63,7 @@ class Hyperparameter:
             live.build()
             self.prepare()
         _save_plainly(self.owner)
+        hear_assignments(assigned)
         for place in self.places:
             live.stand_in(place)
         return live

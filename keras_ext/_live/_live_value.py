@@ -57,6 +57,14 @@ class LiveFloat(float):
     __hash__ = float.__hash__
 
 
+def assigned(present: object, value: object) -> bool:
+    """Assigns to the live value in an attribute what would replace it there."""
+    if not isinstance(present, LiveFloat) or isinstance(value, LiveFloat):
+        return False
+    present.live.assign(value)  # type: ignore[arg-type]
+    return True
+
+
 def _is_zero(other: object) -> bool:
     return isinstance(other, int | float) and float(other) == 0.0
 

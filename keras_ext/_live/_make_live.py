@@ -17,7 +17,8 @@ def make_live(
     Keras compiles them into the training step as constants. This puts a
     `HyperVariable` behind each of them, without rebuilding the model: assign one in a
     callback, and the next step of a running `fit` uses it, without a retrace, with
-    `jit_compile=True`, and on all replicas. Found are, also in models inside the model:
+    `jit_compile=True`, and on all replicas. `layer.rate = 0.5` does the same from then
+    on. Found are, also in models inside the model:
 
     - the rates of `Dropout`, `SpatialDropout`, `GaussianDropout`, `AlphaDropout`, the
       deviation of `GaussianNoise`, and dropout in attention and recurrent layers, also

@@ -48,6 +48,30 @@ def test_behind_loss_scaling_it_answers_for_the_optimizer_that_steps():
     assert ForwardingOptimizer(sgd).scaler is None
 
 
+@pytest.mark.parametrize("wrap", [lambda o: o, keras.optimizers.LossScaleOptimizer])
+def test_what_is_assigned_reaches_the_optimizer_that_steps(wrap):
+    inside = keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.1, clipnorm=1.0)
+    twice = ForwardingOptimizer(ForwardingOptimizer(wrap(inside)))
+    changed = {"momentum": 0.5, "weight_decay": 0.2, "clipnorm": 2.0}
+    for name, value in changed.items():
+        setattr(twice, name, value)
+    assert {name: vars(inside)[name] for name in changed} == changed
+    assert not {"momentum", "weight_decay", "clipnorm"} & set(vars(twice))
+
+
+def test_an_argument_of_its_own_is_not_taken_for_one_of_the_wrapped_optimizer():
+    inside = keras.optimizers.SGD(0.1, momentum=0.9)
+
+    class Own(ForwardingOptimizer):
+        def __init__(self, optimizer, momentum):
+            super().__init__(optimizer)
+            self.momentum = momentum
+
+    own = Own(inside, momentum=0.5)
+    own.momentum = 0.4
+    assert (own.momentum, inside.momentum) == (0.4, 0.9)
+
+
 def test_its_variables_come_before_those_of_the_wrapped_one():
     inner = keras.optimizers.SGD(0.1, momentum=0.7)
     outer = counting(inner)

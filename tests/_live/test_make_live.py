@@ -7,6 +7,7 @@ from keras import layers, optimizers, regularizers
 
 import keras_ext as kx
 from keras_ext import hyper_variables, make_live
+from keras_ext._live._find_hyperparameters import find_hyperparameters
 from tests.thorough import LONG, thorough_but
 
 RNG = np.random.default_rng(0)
@@ -177,6 +178,49 @@ def test_the_step_is_traced_once():
     first = len(traces)
     fit(model, AssignAt(live, 0.6, 1), AssignAt(live, 0.2, 3))
     assert len(traces) == first
+
+
+class SetAttributes(keras.callbacks.Callback):
+    """Does in mid-training what people write first."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            dense, optimizer = self.model.get_layer("dense"), self.model.optimizer
+            self.model.get_layer("bn").momentum = 0.6
+            dense.bias_regularizer.l1 = dense.bias_regularizer.l2 = 0.6
+            dense.activity_regularizer.l2 = 0.6
+            optimizer.weight_decay = optimizer.beta_1 = optimizer.beta_2 = 0.6
+            self.model.loss.label_smoothing = 0.6
+
+
+# A callback that looks at gradients puts another optimizer around that of the model.
+@pytest.mark.parametrize(
+    "others", [list, lambda: [kx.callbacks.GradientMonitor()]], ids=["alone", "wrapped"]
+)
+def test_assigning_to_an_attribute_does_what_assigning_to_the_value_does(others):
+    through_attributes, through_values = (model_with(**everything(0.1)) for _ in "ab")
+    live = make_live(through_attributes, exclude="weight$")
+    fit(through_attributes, SetAttributes(), *others())
+    fit(
+        through_values,
+        AssignAt(make_live(through_values, exclude="weight$"), 0.6),
+        *others(),
+    )
+    assert_same_weights(through_attributes, through_values)
+    assert {float(hyper) for hyper in live.values()} == {0.6}
+
+
+def test_what_is_assigned_to_an_attribute_is_checked_and_plain_again_afterwards():
+    model = noisy_model("attention", 0.1)
+    attention = model.layers[1].attention
+    (rate,) = make_live(model).values()
+    attention._dropout_layer.rate = 0.3
+    assert float(rate) == 0.3
+    with pytest.raises(ValueError, match=r"must be a finite number"):
+        attention._dropout_layer.rate = "high"
+    next(find_hyperparameters(model)).make_plain()
+    attention._dropout_layer.rate = 0.2
+    assert type(attention._dropout_layer.rate) is float
 
 
 # Layers that draw noise, for a rate.

@@ -17,7 +17,7 @@ seeds; bytes of the int8 file under gzip; how often the file agrees with the mod
 Keras; and the time of a training step with `Prune` by that of a plain one, in turns,
 clock and processor.
 
-Run: `python benchmarks/studies/compression.py [--seeds 5] [--sparsities 0.5,0.9]
+Run: `python benchmarks/studies/smaller_models.py [--seeds 5] [--sparsities 0.5,0.9]
 [--json FILE]`
 """
 
@@ -30,9 +30,9 @@ import keras
 import numpy as np
 
 import keras_ext as kx
-from benchmarks._compression import accuracy, copy_of, cost
 from benchmarks._data import digits
 from benchmarks._intervals import mean_and_interval
+from benchmarks._smaller_models import accuracy, copy_of, cost
 
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98)
 BATCH = 64

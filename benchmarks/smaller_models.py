@@ -20,7 +20,7 @@ agree; the time of a step with `Prune` by that of a plain one, in turns; and sec
 a whole training of 12 epochs, plain, with `Prune` and by tfmot, there with and without
 what its process takes to start and to convert models.
 
-Run: `python benchmarks/compression.py [--seeds 5] [--sparsities 0.5,0.9]
+Run: `python benchmarks/smaller_models.py [--seeds 5] [--sparsities 0.5,0.9]
 [--only digits] [--data DIR] [--python PYTHON] [--quick] [--json FILE]`
 """
 
@@ -34,9 +34,9 @@ import keras
 import numpy as np
 
 import keras_ext as kx
-from benchmarks._compression import accuracy, copy_of, cost
 from benchmarks._data import digits, mnist10k
 from benchmarks._intervals import mean_and_interval
+from benchmarks._smaller_models import accuracy, copy_of, cost
 
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 BATCH, EPOCHS, END = 64, 12, 8
