@@ -330,14 +330,20 @@ def run_on_import(node):
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield child
-        elif not isinstance(child, ast.FunctionDef | ast.Lambda):
+        elif not (
+            isinstance(child, ast.FunctionDef | ast.Lambda) or is_for_types(child)
+        ):
             yield from run_on_import(child)
+
+
+def is_for_types(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 @pytest.mark.parametrize("where", ["try:\n    {}\nfinally:\n    pass", "if x:\n    {}"])
 def test_imports_are_seen_wherever_they_run(where):
     on_import = ast.parse(where.format("import shap"))
-    late = ast.parse("def late():\n    import shap")
+    late = ast.parse("def late():\n    import shap\nif TYPE_CHECKING:\n    import shap")
     assert [n.names[0].name for n in run_on_import(on_import)] == ["shap"]
     assert not list(run_on_import(late))
 

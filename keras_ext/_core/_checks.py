@@ -5,7 +5,7 @@ import math
 import numbers
 import reprlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from keras_ext._core._typing import Data
 
@@ -15,7 +15,7 @@ _LONGEST_RULE = 180
 
 
 def require(
-    condition: bool, name: str, value: Any, expected: str, hint: str = ""
+    condition: bool, name: str, value: object, expected: str, hint: str = ""
 ) -> None:
     """Raises a `ValueError` that names the argument, the rule and the value.
 
@@ -42,7 +42,7 @@ def require(
         raise ValueError(f"{message} {hint}".rstrip())
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """How a value is told in a message: as Python writes it, but never long.
 
     Examples:
@@ -86,7 +86,7 @@ class _Short(reprlib.Repr):
 _SHORT = _Short()
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether `value` is a finite real number; `True` and `False` are not."""
     return (
         isinstance(value, numbers.Real)
@@ -95,11 +95,14 @@ def is_number(value: Any) -> bool:
     )
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: object) -> TypeGuard[int]:
     """Whether `value` is an integer of 64 bits; `True` and `False` are not."""
-    is_one = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     # Variables and shapes hold no others, and would say so in words of their own.
-    return is_one and abs(int(value)) < 2**63
+    return (
+        isinstance(value, numbers.Integral)
+        and not isinstance(value, bool)
+        and abs(int(value)) < 2**63
+    )
 
 
 def number(
@@ -210,7 +213,7 @@ def integers(
     return [int(item) for item in value]
 
 
-def flag(value: Any, name: str) -> bool:
+def flag(value: object, name: str) -> bool:
     """Returns True or False, also of NumPy's; raises if it is neither."""
     # Not by `==`: an array has no truth, and 1 is no flag.
     is_flag = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
@@ -218,7 +221,7 @@ def flag(value: Any, name: str) -> bool:
     return bool(value)
 
 
-def takes(value: Any, count: int) -> bool:
+def takes(value: object, count: int) -> bool:
     """Whether it is a function, and no class, that can be given so many arguments."""
     if not callable(value) or isinstance(value, type):
         return False
@@ -305,6 +308,6 @@ def _interval(
     return "".join(f" {sign} {end}" for sign, end in ends if end is not None)
 
 
-def _written(bound: Any) -> Any:
+def _written(bound: float | None) -> Any:
     """A bound as it is written by hand: 1, not 1.0."""
     return f"{bound:g}" if isinstance(bound, float) else bound

@@ -31,7 +31,7 @@ class Described:
         return f"{type(self).__name__}({', '.join(_shown_arguments(self))})"
 
 
-def _shown_arguments(described: Any) -> Iterator[str]:
+def _shown_arguments(described: Described) -> Iterator[str]:
     parameters = inspect.signature(type(described)).parameters.values()
     in_place = True  # as long as no argument is left out
     for parameter in parameters:
@@ -51,7 +51,7 @@ def _shown_arguments(described: Any) -> Iterator[str]:
         yield ("" if by_place else f"{parameter.name}=") + cut(_told(value), _LONGEST)
 
 
-def _attribute(described: Any, name: str) -> Any:
+def _attribute(described: Described, name: str) -> Any:
     # A property may fail where there is nothing to show yet: printing must not.
     try:
         return getattr(described, name, _MISSING)
@@ -71,7 +71,7 @@ def _plain(value: Any) -> Any:
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
-def _told(value: Any) -> str:
+def _told(value: object) -> str:
     """The value as one would write it."""
     if isinstance(value, list | tuple) and len(value) <= _MOST:
         inside = ", ".join(_told(_plain(entry)) for entry in value)
@@ -84,7 +84,7 @@ def _told(value: Any) -> str:
     return shown(value)
 
 
-def _is_default(value: Any, default: Any) -> bool:
+def _is_default(value: object, default: object) -> bool:
     if default is inspect.Parameter.empty:
         return False
     if isinstance(value, list | tuple | dict):

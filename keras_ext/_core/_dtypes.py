@@ -1,9 +1,7 @@
 """Types of numbers."""
 
-from typing import Any
 
-
-def wide_dtype(dtype: Any) -> str:
+def wide_dtype(dtype: object) -> str:
     """The type to compute in, and to keep state in: float64 for itself, else float32.
 
     Sums in half precision stop growing, and small factors vanish in it.

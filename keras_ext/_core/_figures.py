@@ -3,20 +3,28 @@
 import functools
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_ext._core._extras import import_extra
 from keras_ext._core._typing import Figure
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 INK, FAINT, NEUTRAL = "#333333", "#999999", "#5a6b8c"
 BAR = 0.32  # what a row of a figure is high, in inches
 
 
 def new_figure(
-    rows: int = 1, columns: int = 1, *, extra: str, size: Any, **axes: Any
-) -> tuple[Any, Any]:
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    extra: str,
+    size: tuple[float, float],
+    **axes: object,
+) -> tuple[Figure, Any]:
     """Makes a figure that pyplot knows nothing of, and its axes.
 
     Pyplot keeps what it makes until it is closed: a loop of trainings would collect
@@ -46,13 +54,13 @@ def new_figure(
     return figure, figure.subplots(rows, columns, **axes)
 
 
-def _as_png(figure: Any) -> bytes:
+def _as_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def plain(text: Any) -> str:
+def plain(text: object) -> str:
     r"""Text as it is, for Matplotlib, which takes what is between dollars for formulas.
 
     Examples:
@@ -92,7 +100,7 @@ def draw_bars(
     return figure
 
 
-def finish(axes: Any) -> None:
+def finish(axes: "Axes") -> None:
     """Rows from top to bottom, and only the axis below."""
     if not axes.yaxis_inverted():
         axes.invert_yaxis()

@@ -5,10 +5,9 @@ import io
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, Figure
 
 _STYLE = """
 body{margin:0;background:#f4f5f7;color:#2b2b2b;
@@ -29,7 +28,12 @@ footer{color:#888;font-size:13px}
 
 
 def write_page(
-    path: Any, *, title: str, facts: Iterable[str], sections: Iterable[str], footer: str
+    path: str | Path,
+    *,
+    title: str,
+    facts: Iterable[str],
+    sections: Iterable[str],
+    footer: str,
 ) -> None:
     """Writes a page, which needs no scripts and nothing from elsewhere.
 
@@ -60,7 +64,7 @@ def write_page(
     Path(path).write_text(page, encoding="utf-8")
 
 
-def require_page(path: Any, title: Any) -> None:
+def require_page(path: object, title: object) -> None:
     """Raises unless a page can be written there, by that title."""
     is_path = isinstance(path, str | Path) and bool(str(path))
     require(is_path, "path", path, "a path")
@@ -72,7 +76,7 @@ def section(head: str, content: str) -> str:
     return f"<section><h2>{escape(head)}</h2>{content}</section>"
 
 
-def picture(figure: Any, text: str) -> str:
+def picture(figure: Figure, text: str) -> str:
     """A figure of Matplotlib as an image that is in the page itself."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, bbox_inches="tight", facecolor="white")

@@ -3,10 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_ext._core._figures import new_figure, plain
 from keras_ext._core._typing import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _EXTRA = "telemetry"
 _MOST_COLUMNS = 4
@@ -60,7 +63,7 @@ def draw_panels(
     return figure
 
 
-def _draw(axes: Any, curve: Curve) -> None:
+def _draw(axes: "Axes", curve: Curve) -> None:
     style = dict(curve.style)
     if len(curve.values) == 1:
         style.setdefault("marker", "o")  # a line of one point is not seen

@@ -1,10 +1,9 @@
 """Paths, such as `block/dense/kernel`: text with slashes."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection
 
 
-def unique_path(path: str, taken: Mapping[str, Any]) -> str:
+def unique_path(path: str, taken: Collection[str]) -> str:
     """The path, with a number if it is taken."""
     unique, count = path, 1
     while unique in taken:

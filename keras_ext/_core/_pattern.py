@@ -1,6 +1,7 @@
 """Choosing variables and layers by their path."""
 
 import re
+from collections.abc import Iterable, Sized
 from typing import Any
 
 from keras_ext._core._checks import require, takes
@@ -47,7 +48,12 @@ def is_selected(
 
 
 def require_some(
-    chosen: Any, include: Pattern, exclude: Pattern, *, what: str, paths: Any
+    chosen: Sized,
+    include: Pattern,
+    exclude: Pattern,
+    *,
+    what: str,
+    paths: Iterable[str],
 ) -> None:
     """Raises a `ValueError` if a selection leaves nothing: it would do nothing, unseen.
 

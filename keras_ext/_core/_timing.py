@@ -3,13 +3,12 @@
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 # The first calls prepare what later ones use.
 _WARM_UP = 3
 
 
-def milliseconds(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+def milliseconds(call: Callable[[], object], repeats: int) -> tuple[float, float]:
     """Times a function.
 
     Args:

@@ -22,6 +22,10 @@ Function: TypeAlias = Callable[..., Any]
 Config: TypeAlias = dict[str, Any]
 Record: TypeAlias = dict[str, Any]
 
+# Which outputs of a model are meant: `"top"`, `("top", k)`, a number, a name, a list of
+# these, or a function of what the model puts out; None means all.
+OutputChoice: TypeAlias = int | str | Sequence[int | str] | Function | None
+
 # Which variables or layers are meant: regular expressions that are searched in the
 # path, or a predicate on the object itself.
 Pattern: TypeAlias = str | Sequence[str] | Callable[[Any], bool] | None

@@ -1,14 +1,13 @@
 """Checks of arguments that explainers and maps share."""
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import flag, is_integer, require
+from keras_ext._core._typing import Data
 
 
-def number_or_auto(value: Any, name: str) -> int | None:
+def number_or_auto(value: int | str, name: str) -> int | None:
     """An integer >= 1, or None for `"auto"`; raises if it is neither."""
     if isinstance(value, str) and value == "auto":
         return None
@@ -17,7 +16,7 @@ def number_or_auto(value: Any, name: str) -> int | None:
     return int(value)
 
 
-def as_numbers(value: Any, name: str, expected: str) -> np.ndarray:
+def as_numbers(value: Data, name: str, expected: str) -> np.ndarray:
     """An array in float64; raises if these are no numbers."""
     try:
         return np.asarray(value, "float64")
@@ -26,7 +25,7 @@ def as_numbers(value: Any, name: str, expected: str) -> np.ndarray:
         raise
 
 
-def is_compiled(jit: Any) -> bool:
+def is_compiled(jit: bool | str) -> bool:
     """Whether to compile with XLA, by `True`, `False` or `"auto"`."""
     if isinstance(jit, str) and jit == "auto":
         return any(d.device_type != "CPU" for d in tf.config.list_logical_devices())

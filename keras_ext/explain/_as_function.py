@@ -1,13 +1,12 @@
 """A Keras model as a function that any explainer can call."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
 
 from keras_ext._core._checks import flag, require
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, OutputChoice
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._inputs import Inputs
@@ -36,18 +35,18 @@ class FlatFunction:
             require(part.dtype.kind in "biuf", "x", part.dtype.name, rule)
         return np.concatenate([part.astype("float64") for part in parts], axis=1)
 
-    def unpack(self, flat: Any) -> Data:
+    def unpack(self, flat: np.ndarray) -> Data:
         """Puts such a matrix together to what the model takes."""
         parts = zip(self._parts(flat), self._inputs.shapes, strict=True)
         shaped = [part.reshape(len(part), *shape) for part, shape in parts]
         return self._inputs.arranged(shaped)
 
-    def __call__(self, flat: Any) -> np.ndarray:
+    def __call__(self, flat: np.ndarray) -> np.ndarray:
         """The outputs, `(rows,)` or `(rows, outputs)`."""
         columns = self._evaluate(self._parts(flat))
         return columns[:, 0] if columns.shape[1] == 1 else columns
 
-    def _parts(self, flat: Any) -> list[np.ndarray]:
+    def _parts(self, flat: np.ndarray) -> list[np.ndarray]:
         matrix = np.asarray(flat)
         size = self._inputs.num_elements
         valid = matrix.ndim == 2 and matrix.shape[1] == size
@@ -65,7 +64,7 @@ def as_function(
     model: keras.Model,
     example: Data,
     *,
-    outputs: Any = None,
+    outputs: OutputChoice = None,
     output_names: Sequence[str] | None = None,
     batch_size: int | str = "auto",
     jit: bool = False,

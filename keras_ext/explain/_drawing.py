@@ -1,16 +1,19 @@
 """What the pictures of explanations have in common: colors, scales and captions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_ext._core._checks import is_integer, require
 from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import new_figure
-from keras_ext._core._typing import Explanation, Figure
+from keras_ext._core._typing import Data, Explanation, Figure
 from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._values import has_outputs, values_of
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
 
 # Those of shap, so that pictures of both can stand side by side.
 RAISES, LOWERS = "#ff0051", "#008bfb"
@@ -18,17 +21,19 @@ RAISES, LOWERS = "#ff0051", "#008bfb"
 _PERCENTILE = 99.5
 
 
-def drawing(rows: int = 1, columns: int = 1, *, size: Any, **axes: Any) -> Figure:
+def drawing(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float], **axes: object
+) -> tuple[Figure, Any]:
     """A figure of that size in inches and its axes, as `new_figure` makes them."""
     return new_figure(rows, columns, extra="explain", size=size, **axes)
 
 
-def colormap(name: str) -> Any:
+def colormap(name: str) -> "Colormap":
     """A colormap of Matplotlib."""
     return import_extra("matplotlib", "explain").colormaps[name]
 
 
-def diverging() -> Any:
+def diverging() -> "Colormap":
     """From what lowers the output, over white, to what raises it."""
     colors = import_extra("matplotlib.colors", "explain")
     ends = [LOWERS, "#ffffff", RAISES]
@@ -157,7 +162,7 @@ class Shown:
         return names.index(given) if isinstance(given, str) else int(given)
 
 
-def _names(given: Any, shape: tuple[int, int]) -> list[list[str]]:
+def _names(given: Data, shape: tuple[int, int]) -> list[list[str]]:
     """The names of the outputs of each row; with `outputs="top"` these differ."""
     names = np.asarray("" if given is None else given, object)
     if shape[1] == 1 and names.size == shape[0]:  # with `outputs="top"`

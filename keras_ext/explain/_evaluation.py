@@ -1,9 +1,9 @@
 """A compiled model for arrays of any length."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from keras_ext._core._typing import Tensor
 from keras_ext.explain._inputs import num_rows, take
@@ -38,7 +38,9 @@ class Evaluation:
         jit: bool,
     ) -> None:
         self.function = function
-        self._traced: Any = traced(function, [rows_like(example)], jit)
+        self._traced: tf.types.experimental.ConcreteFunction = traced(
+            function, [rows_like(example)], jit
+        )
         operations = self._traced.graph.get_operations()
         needed = sum(_bytes_per_row(x) for op in operations for x in op.outputs)
         self.bytes_per_row = needed

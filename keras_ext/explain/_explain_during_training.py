@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 
 from keras_ext._core._checks import integer, require
 from keras_ext._core._figures import FAINT, INK, plain
-from keras_ext._core._typing import Data, Figure, Logs, Record
+from keras_ext._core._typing import Data, Explanation, Figure, Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._drawing import colormap, drawing
@@ -87,7 +88,7 @@ class ExplainDuringTraining(CopyableCallback):
         self.budget = budget
         self.num_logged = integer(num_logged, "num_logged", low=0)
         self.kwargs = kwargs
-        self.explanation: Any = None
+        self.explanation: Explanation | None = None
         self._players: list[str] = []
         self._epochs: list[int] = []
         self._importances: list[np.ndarray] = []
@@ -127,7 +128,7 @@ class ExplainDuringTraining(CopyableCallback):
             "importance": np.reshape(self._importances, shape),
         }
 
-    def plot(self, path: Any = None, top: int = 8) -> Figure:
+    def plot(self, path: str | Path | None = None, top: int = 8) -> Figure:
         """Draws the importances over the epochs.
 
         Args:

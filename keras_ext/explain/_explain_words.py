@@ -3,32 +3,35 @@
 import re
 import time
 from collections.abc import Sequence
-from typing import Any
 
+import keras
 import numpy as np
 
 from keras_ext._core._checks import choice, flag, integer, require
 from keras_ext._core._extras import import_extra
 from keras_ext._core._progress import Progress
-from keras_ext._core._typing import Explanation
+from keras_ext._core._typing import Explanation, Function, OutputChoice, Record
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._methods import WITHOUT_GRADIENTS
 from keras_ext.explain._model_function import ModelFunction
-from keras_ext.explain._python_model import as_model
+from keras_ext.explain._python_model import Estimator, PythonModel, as_model
 from keras_ext.explain._row_outputs import named_by_row
+
+# The values of its words, `(words, k)`, their errors, and the base values.
+_OfText = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def explain_words(  # noqa: PLR0913
-    model: Any,
-    texts: Any,
+    model: keras.Model | Function | Estimator,
+    texts: Sequence[str] | np.ndarray,
     *,
     mask: str = "",
     pattern: str | None = None,
     method: str = "auto",
-    outputs: Any = None,
+    outputs: OutputChoice = None,
     output_names: Sequence[str] | None = None,
     budget: int | str = "auto",
     batch_size: int | str = "auto",
@@ -142,7 +145,12 @@ class _Game:
     """A model of texts, and which of its outputs are explained of each."""
 
     def __init__(
-        self, model: Any, texts: Any, outputs: Any, names: Any, batch_size: Any
+        self,
+        model: keras.Model | PythonModel,
+        texts: Sequence[str] | np.ndarray,
+        outputs: OutputChoice,
+        names: Sequence[str] | None,
+        batch_size: int | str,
     ) -> None:
         self._inputs = Inputs(model, texts, "texts")
         parts = self._inputs.parts(texts, "texts")
@@ -158,8 +166,8 @@ class _Game:
         self.texts = [str(text) for text in parts[0][:, 0]]
 
     def explained(
-        self, row: int, pieces: _Pieces, options: Any, budget: Any
-    ) -> Explanation:
+        self, row: int, pieces: _Pieces, options: Record, budget: int | str
+    ) -> _OfText:
         """The values of the words of a text: `(words, k)`, errors, and base values."""
 
         def function(kept: np.ndarray) -> np.ndarray:
@@ -180,7 +188,7 @@ class _Game:
         return values, error, np.reshape(found.base_values, -1)
 
     def explanation(
-        self, parts: Sequence[_Pieces], found: Sequence[Any], seconds: float
+        self, parts: Sequence[_Pieces], found: Sequence[_OfText], seconds: float
     ) -> Explanation:
         """All texts together, with empty words behind the shorter ones."""
         shape = (len(parts), max(len(values) for values, _, _ in found))

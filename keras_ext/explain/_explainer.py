@@ -1,13 +1,15 @@
 """Shapley values and their kin for any Keras model."""
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
 
 from keras_ext._core._checks import choice, flag, integer, number, require
 from keras_ext._core._lines import say
 from keras_ext._core._progress import Progress
-from keras_ext._core._typing import Data, Explanation
+from keras_ext._core._typing import Data, Explanation, Function, OutputChoice
 from keras_ext.explain._arguments import is_compiled, number_or_auto
 from keras_ext.explain._choice import SAMPLED_UP_TO, choose
 from keras_ext.explain._evaluation import Evaluation
@@ -21,9 +23,9 @@ from keras_ext.explain._inputs import Inputs
 from keras_ext.explain._interactions import interaction_values
 from keras_ext.explain._methods import METHODS, WITHOUT_GRADIENTS
 from keras_ext.explain._model_function import ModelFunction
-from keras_ext.explain._players import Players
+from keras_ext.explain._players import Groups, Players
 from keras_ext.explain._problem import Problem, Rows
-from keras_ext.explain._python_model import PythonModel, as_model
+from keras_ext.explain._python_model import Estimator, PythonModel, as_model
 from keras_ext.explain._squares import squares_of
 from keras_ext.explain._trust import (
     require_finite,
@@ -129,13 +131,13 @@ class Explainer:
 
     def __init__(  # noqa: PLR0913
         self,
-        model: Any,
+        model: keras.Model | Function | Estimator,
         background: Data,
         *,
         method: str = "auto",
-        outputs: Any = None,
-        groups: Any = None,
-        feature_names: Sequence[str] | None = None,
+        outputs: OutputChoice = None,
+        groups: Groups = None,
+        feature_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         output_names: Sequence[str] | None = None,
         link: str = "identity",
         batch_size: int | str = "auto",
@@ -180,7 +182,7 @@ class Explainer:
         self._explain = METHODS[self.method](self._problem)
 
     @property
-    def expected_value(self) -> Any:
+    def expected_value(self) -> float | np.ndarray:
         """The mean over the background of each output from which `outputs` chooses."""
         mean = self._evaluate(self._problem.background).mean(axis=0, dtype="float64")
         return float(mean[0]) if len(mean) == 1 else mean
@@ -191,7 +193,7 @@ class Explainer:
         budget: int | str = "auto",
         tolerance: float | None = None,
         show_progress: bool = True,
-    ) -> Any:
+    ) -> Explanation:
         """Explains rows.
 
         Args:

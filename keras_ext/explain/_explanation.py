@@ -1,6 +1,6 @@
 """Attributions as a `shap.Explanation`, in the shapes that its plots expect."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,7 +47,9 @@ def to_explanation(
     return _with_own_names(found, function, rows)
 
 
-def _with_own_names(found: Any, function: ModelFunction, rows: Rows) -> Explanation:
+def _with_own_names(
+    found: Explanation, function: ModelFunction, rows: Rows
+) -> Explanation:
     """With the name of the highest output of each row, if that is what is explained."""
     if function.top != 1:
         return found
@@ -100,7 +102,9 @@ def spread_explanation(
     return found[inputs.names[0]] if inputs.is_single else found
 
 
-def player_data(parts: Any, inputs: Inputs, players: Players) -> np.ndarray:
+def player_data(
+    parts: Sequence[np.ndarray], inputs: Inputs, players: Players
+) -> np.ndarray:
     """What the players are in each row: the element, or the mean of a group."""
     numeric = all(part.dtype.kind in "biuf" for part in parts)
     elements = np.concatenate(
@@ -128,7 +132,9 @@ def _shaped(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return shaped[..., 0] if values.shape[-1] == 1 else shaped
 
 
-def _feature_names(players: Players, rows: int, shape: tuple[int, ...]) -> Any:
+def _feature_names(
+    players: Players, rows: int, shape: tuple[int, ...]
+) -> list[str] | np.ndarray | None:
     """One for each player; of several axes those of the last, if they have names."""
     if len(shape) == 1:
         return players.names
@@ -138,14 +144,14 @@ def _feature_names(players: Players, rows: int, shape: tuple[int, ...]) -> Any:
     return np.broadcast_to(np.array(players.last_axis, object), (rows, *shape))
 
 
-def _display(x: Data, shape: tuple[int, ...], inputs: Inputs) -> Any:
+def _display(x: Data, shape: tuple[int, ...], inputs: Inputs) -> np.ndarray | None:
     """The rows as they were given, where a plot can show them so."""
     is_frame = hasattr(x, "columns")
     shown = is_frame and (len(x.columns),) == shape
     return inputs.frame_rows(x) if shown else None
 
 
-def _output_names(function: ModelFunction, rows: Rows) -> Any:
+def _output_names(function: ModelFunction, rows: Rows) -> list[str] | np.ndarray | None:
     if function.num_outputs == 1:
         return None
     if function.top is None:

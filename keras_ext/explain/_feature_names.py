@@ -1,7 +1,6 @@
 """The names of the elements of a row."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -9,7 +8,9 @@ from keras_ext._core._checks import require
 from keras_ext.explain._inputs import Inputs
 
 
-def named_elements(inputs: Inputs, given: Any) -> tuple[list[str], list[str] | None]:
+def named_elements(
+    inputs: Inputs, given: Sequence[str] | Mapping[str, Sequence[str]] | None
+) -> tuple[list[str], list[str] | None]:
     """The names of all elements, and those of the last axis of the only input, if any.
 
     Args:
@@ -32,7 +33,7 @@ def named_elements(inputs: Inputs, given: Any) -> tuple[list[str], list[str] | N
     return names, None
 
 
-def _of_inputs(inputs: Inputs, given: Mapping[str, Any]) -> list[str]:
+def _of_inputs(inputs: Inputs, given: Mapping[str, Sequence[str]]) -> list[str]:
     rule = f"for some of the inputs {inputs.names}"
     require(set(given) <= set(inputs.names), "feature_names", list(given), rule)
     names: list[str] = []
@@ -47,7 +48,7 @@ def _of_inputs(inputs: Inputs, given: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _listed(given: Any) -> list[str]:
+def _listed(given: Sequence[str] | np.ndarray) -> list[str]:
     several = isinstance(given, list | tuple) or getattr(given, "shape", ()) != ()
     require(several, "feature_names", given, "a list of names")
     return [str(name) for name in given]
@@ -68,7 +69,7 @@ def _along(names: Sequence[str], shape: Sequence[int]) -> list[str]:
 
 
 def _require_as_many(
-    names: Sequence[str], count: int, of_axis: int | None, given: Any
+    names: Sequence[str], count: int, of_axis: int | None, given: object
 ) -> None:
     also = f", or {of_axis} for its last axis" if of_axis else ""
     expected = f"{count} names, one for each element of a row{also}"

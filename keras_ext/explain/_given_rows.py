@@ -14,7 +14,7 @@ _SCALARS = (bool, int, float, str, bytes, np.generic)
 _PAD = "Make rows equally long, as keras.utils.pad_sequences does."
 
 
-def given_rows(x: Data, name: str, declared: Sequence[Any]) -> Data:
+def given_rows(x: Data, name: str, declared: Sequence[keras.KerasTensor]) -> Data:
     """Reads data sets, makes arrays of lists, and dense arrays of sparse ones.
 
     Args:
@@ -75,7 +75,7 @@ def _dense(x: Data, name: str) -> Data:
     return x
 
 
-def _read(data: Data, name: str, declared: Sequence[Any]) -> Data:
+def _read(data: Data, name: str, declared: Sequence[keras.KerasTensor]) -> Data:
     """All rows of a data set; targets and weights are left out."""
     single = False
     if isinstance(data, tf.data.Dataset):
@@ -95,14 +95,14 @@ def _read(data: Data, name: str, declared: Sequence[Any]) -> Data:
     return keras.tree.map_structure(lambda *parts: join(parts), *batches)
 
 
-def _elements(data: Data) -> Iterator[Any]:
+def _elements(data: Data) -> Iterator[Data]:
     if isinstance(data, tf.data.Dataset):
         yield from data
     else:
         yield from (data[i] for i in range(data.num_batches))
 
 
-def _is_of_single_rows(spec: Any, declared: Sequence[Any]) -> bool:
+def _is_of_single_rows(spec: Any, declared: Sequence[keras.KerasTensor]) -> bool:
     """Whether elements are rows, and not batches of them."""
     x, _, _ = keras.utils.unpack_x_y_sample_weight(spec)
     shape = keras.tree.flatten(x)[0].shape

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -92,12 +91,12 @@ class Inputs:
             for part, shape in zip(parts, self.model_shapes, strict=True)
         ]
 
-    def arranged(self, arrays: Sequence[Any]) -> Data:
+    def arranged(self, arrays: Sequence[np.ndarray | Tensor]) -> Data:
         """The inputs, one after the other, in the structure that the model takes."""
         return self._pairing.packed(arrays)
 
     @property
-    def numpy_dtypes(self) -> list[Any]:
+    def numpy_dtypes(self) -> list[np.dtype]:
         """The dtypes of the parts."""
         return [_numpy_dtype(dtype) for dtype in self.dtypes]
 
@@ -159,18 +158,18 @@ def num_rows(parts: Sequence[np.ndarray]) -> int:
     return len(parts[0])
 
 
-def take(parts: Sequence[Any], rows: Data) -> list[Any]:
+def take(parts: Sequence[np.ndarray], rows: Data) -> list[np.ndarray]:
     """Some rows of all parts."""
     return [part[rows] for part in parts]
 
 
-def _count(model: Any) -> int:
+def _count(model: keras.Model | PythonModel) -> int:
     """How many inputs a model declares."""
     return len(declared(model))
 
 
 def _model_shapes(
-    shapes: Sequence[tuple[int, ...]], inputs: Sequence[Any]
+    shapes: Sequence[tuple[int, ...]], inputs: Sequence[keras.KerasTensor]
 ) -> list[tuple[int, ...]]:
     """The shapes that Keras would bring rows of these shapes to.
 
@@ -204,7 +203,9 @@ def _fits(found: Sequence[int], shape: Sequence[int | None]) -> bool:
 
 
 def _dtypes(
-    model: Any, inputs: Sequence[Any], arrays: Sequence[np.ndarray]
+    model: keras.Model | PythonModel,
+    inputs: Sequence[keras.KerasTensor],
+    arrays: Sequence[np.ndarray],
 ) -> list[str]:
     if len(inputs) == len(arrays):
         return [keras.backend.standardize_dtype(t.dtype) for t in inputs]
@@ -232,7 +233,7 @@ def _cast(array: np.ndarray, dtype: str, name: str) -> np.ndarray:
     return found
 
 
-def _numpy_dtype(dtype: str) -> Any:
+def _numpy_dtype(dtype: str) -> np.dtype:
     if dtype == "string":
         return np.dtype(object)
     # NumPy has no bfloat16; the layers cast by themselves.

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -114,7 +113,7 @@ class Leaves:
 
     def _check(
         self,
-        found: Sequence[Any],
+        found: Sequence[Sequence[Tensor | None]],
         leaves: Sequence[Tensor],
         parts: Sequence[Tensor],
         columns: Tensor,

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +11,7 @@ import tensorflow as tf
 from keras_ext._anatomy._linked_method import Link, linked_calls
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Function, Layer, Tensor
+from keras_ext._core._typing import Data, Function, Layer, Tensor
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._problem import rows_like, traced
 
@@ -31,7 +30,7 @@ class Lookup:
             all inputs; -1 for one that is the same in all rows.
     """
 
-    layer: Any
+    layer: keras.layers.Embedding
     elements: np.ndarray
 
 
@@ -58,7 +57,7 @@ class Lookups:
         self._layers = embeddings_in(function.model)
         self.calls: list[Lookup | None] = []
         if self._layers:
-            self._seen: list[Any] = []
+            self._seen: list[tuple[Layer, Tensor]] = []
             self._tokens = traced(self._trace, [rows_like(example)], False)
             self.calls = self._probed([part[:1] for part in example])
 
@@ -103,7 +102,7 @@ class Lookups:
         return [tf.convert_to_tensor(tokens) for _, tokens in self._seen]
 
     def _noting(self, layer: Layer) -> Link:
-        def note(inputs: Any) -> Tensor:
+        def note(inputs: Data) -> Tensor:
             tokens = tf.convert_to_tensor(inputs)
             self._seen.append((layer, tokens))
             # Probes are not to be looked up: they may be beyond what the layer has.
@@ -159,7 +158,7 @@ class Lookups:
         return Lookup(layer, found[0].reshape(-1).astype("int32"))
 
 
-def embeddings_in(layer: Layer) -> list[Any]:
+def embeddings_in(layer: Layer) -> list[keras.layers.Embedding]:
     """The embedding layers in a layer or model, each once."""
     if not isinstance(layer, keras.Layer):
         return []
@@ -167,13 +166,13 @@ def embeddings_in(layer: Layer) -> list[Any]:
 
 
 def replaying(
-    layers: Sequence[Any], given: Sequence[Tensor | None]
+    layers: Sequence[keras.layers.Embedding], given: Sequence[Tensor | None]
 ) -> AbstractContextManager[None]:
     """Lets embedding layers give something else, call by call; None computes it."""
     waiting: Iterator[Tensor | None] = iter(given)
 
     def link(call: Function) -> Function:
-        def replay(inputs: Any) -> Any:
+        def replay(inputs: Data) -> Tensor:
             leaf = next(waiting)
             return call(inputs) if leaf is None else leaf
 

@@ -1,7 +1,6 @@
 """A model as a function from flat parts to a matrix of numbers to be explained."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -9,7 +8,7 @@ import tensorflow as tf
 
 from keras_ext._anatomy._outputs import Outputs, highest, number_of_top
 from keras_ext._core._checks import choice, require
-from keras_ext._core._typing import Data, Tensor
+from keras_ext._core._typing import Data, Function, OutputChoice, Tensor
 from keras_ext.explain._inputs import Inputs
 
 LINKS = ("identity", "logit")
@@ -50,7 +49,7 @@ class ModelFunction:
         model: keras.Model,
         inputs: Inputs,
         example: Sequence[np.ndarray],
-        outputs: Any = None,
+        outputs: OutputChoice = None,
         output_names: Sequence[str] | None = None,
         link: str = "identity",
     ) -> None:
@@ -58,8 +57,9 @@ class ModelFunction:
         self.model = model
         self.inputs = inputs
         self.link = link
-        is_function = callable(outputs) and not isinstance(outputs, type)
-        self._function = outputs if is_function else None
+        self._function: Function | None = None
+        if callable(outputs) and not isinstance(outputs, type):
+            self._function = outputs
         self.top = number_of_top(outputs)
         self._chosen: list[int] | None = None
         rows = [tf.convert_to_tensor(part[:1]) for part in example]
@@ -79,7 +79,7 @@ class ModelFunction:
         )
         self.num_outputs = self.top or len(self.names)
 
-    def raw(self, parts: Sequence[Tensor]) -> Any:
+    def raw(self, parts: Sequence[Tensor]) -> Data:
         """What the model puts out."""
         return self.model(self.inputs.assemble(parts), training=False)
 

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, Tensor
+from keras_ext.explain._python_model import PythonModel
 
 _ORDER = "Give a dictionary by these names: a list has no names to go by."
 
@@ -33,7 +34,9 @@ class Pairing:
             explained: that of the columns of a DataFrame, else that of the model.
     """
 
-    def __init__(self, model: Any, example: Data, name: str) -> None:
+    def __init__(
+        self, model: keras.Model | PythonModel, example: Data, name: str
+    ) -> None:
         self._columns_of = getattr(model, "columns_of", columns_of)
         self._inputs = _declared_structure(model)
         self.declared = declared(model)
@@ -48,7 +51,7 @@ class Pairing:
         if self._by_column and self.names is not None:
             self.order = [self.names.index(c) for c in _columns(example) or []]
 
-    def leaves(self, x: Data, name: str) -> list[Any]:
+    def leaves(self, x: Data, name: str) -> list[Data]:
         """The arrays in the order of the inputs."""
         found = self._flat(self.for_predict(x), name)
         if self.columns is None:
@@ -58,13 +61,13 @@ class Pairing:
             for leaf, columns in zip(found, self.columns, strict=True)
         ]
 
-    def packed(self, leaves: Sequence[Any]) -> Data:
+    def packed(self, leaves: Sequence[np.ndarray | Tensor]) -> Data:
         """What the model takes, of arrays in the order in which they are explained."""
         of_inputs = dict(zip(self.order, leaves, strict=True))
         ordered = [of_inputs[i] for i in range(len(of_inputs))]
         return keras.tree.pack_sequence_as(self._structure, ordered)
 
-    def frame_rows(self, frame: Any) -> np.ndarray:
+    def frame_rows(self, frame: Data) -> np.ndarray:
         """The rows of a DataFrame, in the order in which they are explained."""
         wanted = self.columns[0] if self.columns else None
         if self._takes_columns() and self.names is not None:
@@ -82,7 +85,7 @@ class Pairing:
         several = self.names is not None and len(self.names) > 1
         return several or isinstance(self._inputs, Mapping)
 
-    def _flat(self, x: Data, name: str) -> list[Any]:
+    def _flat(self, x: Data, name: str) -> list[Data]:
         if self._inputs is None:
             found = _structure(x)
             expected = f"of the structure {self._structure}, as the background is"
@@ -103,12 +106,12 @@ class Pairing:
         return found
 
 
-def declared(model: Any) -> list[Any]:
+def declared(model: keras.Model | PythonModel) -> list[keras.KerasTensor]:
     """The symbolic inputs of a model, in the order of `keras.tree`, if it has any."""
     return keras.tree.flatten(getattr(model, "inputs", None) or [])
 
 
-def columns_of(frame: Any) -> dict[str, np.ndarray]:
+def columns_of(frame: Data) -> dict[str, np.ndarray]:
     """The columns of a DataFrame, by name."""
     return {column: frame[column].to_numpy() for column in frame.columns}
 
@@ -118,7 +121,7 @@ def is_frame(x: Data) -> bool:
     return hasattr(x, "columns") and hasattr(x, "to_numpy")
 
 
-def _declared_structure(model: Any) -> Any:
+def _declared_structure(model: keras.Model | PythonModel) -> Any:
     """The structure of the inputs; None for a model that declares none."""
     inputs = declared(model)
     own = getattr(model, "input", None)

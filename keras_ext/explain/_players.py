@@ -1,17 +1,21 @@
 """Who plays: which elements of the inputs come and go together."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Data
 from keras_ext.explain._inputs import Inputs
 
 _FORMS = (
     "None, an integer array of the shape of one row, a dictionary from the names of "
     "several inputs to such arrays, or one from names of groups to lists of features"
 )
+
+# Which elements come and go together, see `Players`.
+Groups: TypeAlias = np.ndarray | Mapping[str, np.ndarray | Sequence[int | str]] | None
 
 
 class Players:
@@ -40,7 +44,7 @@ class Players:
     def __init__(
         self,
         inputs: Inputs,
-        groups: Any,
+        groups: Groups,
         names: Sequence[str],
         last_axis: Sequence[str] | None = None,
     ) -> None:
@@ -98,7 +102,7 @@ class Players:
 
 
 def _labelled(
-    labels: Mapping[str, Any], inputs: Inputs, groups: Any
+    labels: Mapping[str, Data], inputs: Inputs, groups: object
 ) -> tuple[np.ndarray, list[str]]:
     of_element: list[np.ndarray] = []
     names: list[str] = []

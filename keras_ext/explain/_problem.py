@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +16,9 @@ from keras_ext.explain._players import Players
 # are at least. An image of 224 x 224 takes some 10 times a first `predict`.
 _AT_ONCE = 24 * 2**30
 _LEAST = 64
+
+# What one argument of a traced function is: a tensor, or several.
+Specs: TypeAlias = tf.TensorSpec | Sequence[tf.TensorSpec]
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Problem:
         """How many rows the background has."""
         return len(self.background[0])
 
-    def compiled(self, function: Function, *signature: Any) -> Function:
+    def compiled(self, function: Function, *signature: Specs) -> Function:
         """Traces a function, once for all sizes of its arguments."""
         return traced(function, signature, self.jit)
 
@@ -138,8 +141,10 @@ class Method(Protocol):
         """
 
 
-def traced(function: Function, signature: Sequence[Any], jit: bool) -> Any:
-    """Traces a function for arguments of these kinds, structures of `TensorSpec`."""
+def traced(
+    function: Function, signature: Sequence[Specs], jit: bool
+) -> tf.types.experimental.ConcreteFunction:
+    """Traces a function for arguments of these kinds."""
     # Keras's layers are written for tracing without autograph, as `fit` does it.
     compiled = tf.function(function, autograph=False, jit_compile=jit)
     return compiled.get_concrete_function(*signature)

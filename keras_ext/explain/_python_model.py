@@ -1,7 +1,7 @@
 """Functions of arrays and estimators of scikit-learn, in the place of a Keras model."""
 
 import inspect
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -15,7 +15,17 @@ _FORMS = "a keras.Model, a function of rows, or an estimator of scikit-learn"
 _MISSING = "nan"
 
 
-def as_model(model: Any, rows: Data) -> Any:
+@runtime_checkable
+class Estimator(Protocol):
+    """What predicts as the estimators of scikit-learn do."""
+
+    def predict(self, rows: Data, /) -> np.ndarray:
+        """The outputs of rows."""
+
+
+def as_model(
+    model: keras.Model | Function | Estimator, rows: Data
+) -> "keras.Model | PythonModel":
     """A Keras model as it is; anything else that predicts so that graphs can call it.
 
     Args:
@@ -70,7 +80,7 @@ class PythonModel:
         self.classes = None if classes is None else [str(name) for name in classes]
         self._count: int | None = None
 
-    def columns_of(self, frame: Any) -> dict[str, np.ndarray]:
+    def columns_of(self, frame: Data) -> dict[str, np.ndarray]:
         """The columns of a DataFrame, texts with a word for those that are missing."""
         found = {}
         for name in frame.columns:
@@ -81,7 +91,7 @@ class PythonModel:
             found[name] = values
         return found
 
-    def __call__(self, inputs: Any, training: bool = False) -> Tensor:
+    def __call__(self, inputs: Data, training: bool = False) -> Tensor:
         if tf.executing_eagerly():  # where its own errors can be seen
             return tf.constant(self._outputs(*keras.tree.flatten(inputs), like=inputs))
         columns = tf.numpy_function(
@@ -91,7 +101,7 @@ class PythonModel:
         )
         return tf.ensure_shape(columns, (None, self._count))
 
-    def _outputs(self, *parts: Any, like: Any) -> np.ndarray:
+    def _outputs(self, *parts: Tensor, like: Data) -> np.ndarray:
         """The outputs of rows, `(rows, outputs)`, in float32."""
         arrays = [_decoded(np.asarray(part)) for part in parts]
         rows = keras.tree.pack_sequence_as(like, arrays)

@@ -1,7 +1,6 @@
 """What a tensor of a graph depends on."""
 
 from collections.abc import Collection
-from typing import Any
 
 from keras_ext._core._typing import Tensor
 
@@ -22,7 +21,7 @@ def reached(
     """
     found: set[int] = set()
     seen: set[int] = set()
-    waiting: list[Any] = [tensor]
+    waiting: list[Tensor] = [tensor]
     while waiting:
         one = waiting.pop()
         if id(one) in seen:

@@ -1,7 +1,7 @@
 """The figures of a report on features that have names."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +9,9 @@ from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import BAR, FAINT, INK, finish, plain
 from keras_ext._core._typing import Data, Figure
 from keras_ext.explain._drawing import LOWERS, RAISES, drawing
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
 
 _DOTS = 2000  # more than that cannot be told apart
 _BINS = 60
@@ -43,7 +46,7 @@ def draw_swarm(names: Sequence[str], values: np.ndarray, data: Data) -> Figure:
     return figure
 
 
-def _colors() -> Any:
+def _colors() -> "Colormap":
     colors = import_extra("matplotlib.colors", "explain")
     ends = [LOWERS, "#9b3fa5", RAISES]
     return colors.LinearSegmentedColormap.from_list("low to high", ends)

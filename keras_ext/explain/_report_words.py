@@ -1,7 +1,7 @@
 """Words and numbers of a report, as text."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Word:
         return float(self.values.mean())
 
 
-def words_of(tokens: Any, shown: Shown, output: int) -> list[Word]:
+def words_of(tokens: Sequence[Sequence[str]], shown: Shown, output: int) -> list[Word]:
     """The words of texts, first those that move them most; no padding."""
     values = shown.values[..., output]
     found: dict[str, list[float]] = {}

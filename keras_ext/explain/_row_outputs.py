@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from keras_ext._core._extras import import_extra
+from keras_ext._core._typing import Explanation
 
 
-def named_by_row(explanation: Any, names: np.ndarray) -> Any:
+def named_by_row(explanation: Explanation, names: np.ndarray) -> Explanation:
     """The explanation with the name of its output for each row, as `output_names`.
 
     `shap.Explanation` takes names of one axis for those of several outputs, and its
@@ -34,7 +35,7 @@ def _row_named() -> type:
         of_rows: Any = None
 
         @property
-        def output_names(self) -> Any:
+        def output_names(self) -> np.ndarray | None:
             return self.of_rows
 
         def __copy__(self) -> Any:
@@ -58,7 +59,7 @@ def _row_named() -> type:
     return Explanation
 
 
-def _without_names(explanation: Any) -> Any:
+def _without_names(explanation: Explanation) -> Explanation:
     """A plain `shap.Explanation` of the same numbers."""
     kind = import_extra("shap", "explain").Explanation
     names, explanation.of_rows = explanation.of_rows, None

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras_ext._core._typing import Function
 from keras_ext._keras._tensorflow import (
     eager_execute,
     own_record_gradient,
@@ -67,11 +68,11 @@ class _State:
             self._registered[name] = {**entry}
 
 
-def _is_of_shap(function: Any) -> bool:
+def _is_of_shap(function: object) -> bool:
     return str(getattr(function, "__module__", "")).partition(".")[0] == "shap"
 
 
-def _own_gradient(name: str, gradient: Any) -> Any:
+def _own_gradient(name: str, gradient: Any) -> Function | None:
     """The gradient that TensorFlow had registered; the explainer has kept it."""
     if not _is_of_shap(gradient):
         return gradient

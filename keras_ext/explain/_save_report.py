@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from keras_ext._core._checks import integer, require
 from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import draw_bars, plain
 from keras_ext._core._pages import picture, require_page, section, table, write_page
-from keras_ext._core._typing import Data, Explanation
+from keras_ext._core._typing import Data, Explanation, Figure
 from keras_ext.explain import plots
 from keras_ext.explain._drawing import Shown, numbers
 from keras_ext.explain._report_figures import draw_swarm
@@ -22,7 +22,7 @@ _FORM = "of features, sequences or images, (rows, ...), with or without outputs"
 
 def save_report(
     explanation: Explanation,
-    path: Any,
+    path: str | Path,
     *,
     title: str = "Explanation",
     max_rows: int = 5,
@@ -163,7 +163,9 @@ def _table(
     return table(heads, labels, rows)
 
 
-def _words(shown: Shown, tokens: Any, max_features: int) -> Iterator[str]:
+def _words(
+    shown: Shown, tokens: Sequence[Sequence[str]], max_features: int
+) -> Iterator[str]:
     """Words over all texts: bars and numbers. Of a position, a mean says nothing."""
     for output in range(shown.num_outputs):
         words = words_of(tokens, shown, output)
@@ -179,7 +181,10 @@ def _words(shown: Shown, tokens: Any, max_features: int) -> Iterator[str]:
 
 
 def _texts(
-    explanation: Explanation, shown: Shown, tokens: Any, max_rows: int
+    explanation: Explanation,
+    shown: Shown,
+    tokens: Sequence[Sequence[str]],
+    max_rows: int,
 ) -> Iterator[str]:
     for output in range(shown.num_outputs):
         written = plots.text_html(
@@ -218,7 +223,7 @@ def _single(
 
 def _waterfall(
     explanation: Explanation, shown: Shown, row: int, output: int, max_features: int
-) -> Any:
+) -> Figure:
     alone = type(explanation)(
         shown.values[row, :, output],
         base_values=float(np.nan_to_num(shown.base[row, output])),
@@ -236,7 +241,7 @@ def _waterfall(
     return figure
 
 
-def _written(data: Data, row: int) -> Any:
+def _written(data: Data, row: int) -> np.ndarray | None:
     """The data of a row, with texts such that they can be drawn."""
     if data is None:
         return None

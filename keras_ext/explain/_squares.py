@@ -1,7 +1,6 @@
 """The groups of images with so many pixels that squares of them have to play."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from keras_ext.explain.groups import grid
 _ALONG = 7
 
 
-def squares_of(inputs: Inputs, most: int) -> tuple[Any, str]:
+def squares_of(inputs: Inputs, most: int) -> tuple[dict[str, np.ndarray] | None, str]:
     """Groups for the images among inputs of more elements than can play.
 
     Args:

@@ -1,7 +1,7 @@
 """What the metrics judge: values, the rows that they are of, and the model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -55,12 +55,12 @@ class Subject:
         parts = self.problem.inputs.parts(background, "background")
         return Coalitions(replace(self.problem, background=parts))
 
-    def outputs(self, parts: Any, which: np.ndarray) -> np.ndarray:
+    def outputs(self, parts: Sequence[np.ndarray], which: np.ndarray) -> np.ndarray:
         """The chosen outputs of other rows, `(rows, k)`, in float64."""
         columns: np.ndarray = self._explainer._evaluate(parts).astype("float64")
         return np.take_along_axis(columns, which, axis=1)
 
-    def explained(self, parts: Any, budget: int | str) -> np.ndarray:
+    def explained(self, parts: Sequence[np.ndarray], budget: int | str) -> np.ndarray:
         """The values that the model has now, for rows in the place of these."""
         most = number_or_auto(budget, "budget")
         evaluate = self._explainer._evaluate

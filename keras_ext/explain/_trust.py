@@ -1,8 +1,7 @@
 """Whether numbers can be trusted: finite, the same twice, and with nothing missing."""
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -40,7 +39,9 @@ def warn_of_values_that_are_not_finite(values: np.ndarray) -> None:
         )
 
 
-def warn_if_unsteady(evaluate: Callable[[Any], np.ndarray], parts: Any) -> None:
+def warn_if_unsteady(
+    evaluate: Callable[[Sequence[np.ndarray]], np.ndarray], parts: Sequence[np.ndarray]
+) -> None:
     """Says for how many rows two identical calls differ, if for any."""
     first, second = evaluate(parts), evaluate(parts)
     scale = np.abs(first[np.isfinite(first)]).max(initial=0.0)
@@ -60,7 +61,10 @@ def warn_if_unsteady(evaluate: Callable[[Any], np.ndarray], parts: Any) -> None:
 
 
 def matters(
-    gap: np.ndarray, values: np.ndarray, scale: np.ndarray, chance: Any = 0.0
+    gap: np.ndarray,
+    values: np.ndarray,
+    scale: np.ndarray,
+    chance: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Whether what values miss is more than rounding, and than chance.
 

@@ -1,12 +1,10 @@
 """The numbers of a `shap.Explanation` or of a map, whatever its shape."""
 
-from typing import Any
-
 import numpy as np
 
 from keras_ext._core._checks import require
 from keras_ext._core._extras import import_extra
-from keras_ext._core._typing import Explanation
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._arguments import as_numbers
 
 
@@ -25,7 +23,7 @@ def has_outputs(explanation: Explanation) -> bool:
     return np.ndim(getattr(explanation, "base_values", None)) == 2
 
 
-def values_of(explanation: Explanation) -> Any:
+def values_of(explanation: Explanation) -> Data:
     """The values, of which an array has no others."""
     return getattr(explanation, "values", explanation)
 

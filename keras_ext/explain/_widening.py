@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -25,12 +24,12 @@ _LAYERS = (*LINEAR_LAYERS, *MAX_LAYERS, *ELEMENTWISE_LAYERS, layers.Multiply)
 _OPERATIONS = (*LINEAR_OPERATIONS, *ELEMENTWISE_OPERATIONS, *SCALING_OPERATIONS)
 
 
-def is_whole(dtype: Any) -> bool:
+def is_whole(dtype: tf.DType) -> bool:
     """Whether this is a dtype of whole numbers, or of True and False."""
     return tf.as_dtype(dtype).is_integer or tf.as_dtype(dtype).is_bool
 
 
-def computes(operation: Any) -> bool:
+def computes(operation: keras.Operation) -> bool:
     """Whether this gives the same for whole numbers and for real ones."""
     if isinstance(operation, keras.Layer):
         return isinstance(operation, _LAYERS)
@@ -38,7 +37,7 @@ def computes(operation: Any) -> bool:
 
 
 def widened(
-    operations: Sequence[Any], reals: Mapping[int, Tensor]
+    operations: Sequence[keras.Operation], reals: Mapping[int, Tensor]
 ) -> AbstractContextManager[None]:
     """Lets operations that compute take real numbers in place of whole ones.
 
@@ -47,8 +46,8 @@ def widened(
         reals: The real numbers, by the `id` of the tensors that they stand for.
     """
 
-    def link(operation: Any) -> Link:
-        def replace(x: Data) -> Any:
+    def link(operation: keras.Operation) -> Link:
+        def replace(x: Data) -> Data:
             own = x
             while tf.is_tensor(own) and id(own) not in reals:
                 source = getattr(own, "op", None)  # eager tensors have none

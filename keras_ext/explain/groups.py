@@ -37,7 +37,7 @@ def grid(shape: Sequence[int], size: int | Sequence[int]) -> np.ndarray:
     valid = len(shape) >= 2 and all(is_integer(n) and n > 0 for n in shape)
     require(valid, "shape", shape, "two or more integers >= 1, the last for channels")
     given: Any = size
-    sizes: list[Any] = [given] * (len(shape) - 1) if is_integer(given) else list(given)
+    sizes: list[int] = [given] * (len(shape) - 1) if is_integer(given) else list(given)
     valid = len(sizes) == len(shape) - 1 and all(is_integer(n) and n > 0 for n in sizes)
     expected = f"an integer >= 1, or {len(shape) - 1} of them"
     require(valid, "size", size, expected)

@@ -42,9 +42,9 @@ class Call:
     """
 
     operation: Any
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    function: Function
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
     output: Any
     inputs: Sequence[Tensor]
     lookups: Sequence[Tensor | None] = ()
@@ -105,14 +105,14 @@ class Record:
         self._known = {id(x): x for x in given}
         self._noted: dict[int, Tensor] = {}
         # What takes what has no gradient.
-        self._unreal: list[tuple[Any, Tensor]] = []
+        self._unreal: list[tuple[object, Tensor]] = []
 
     def add(
         self,
-        operation: Any,
+        operation: keras.Operation | Function | str,
         function: Function,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
     ) -> Any:
         """Calls a function and notes it."""
         tensors = filter(tf.is_tensor, keras.tree.flatten((args, kwargs)))
@@ -139,7 +139,7 @@ class Record:
         self._noted |= {id(x): x for x in flat}
         return output
 
-    def look_up(self, function: Function, tokens: Any) -> Any:
+    def look_up(self, function: Function, tokens: Tensor) -> Tensor:
         """Calls an embedding layer within a layer, and notes what it has given."""
         number = self._next_lookup()
         output = function(tokens)
@@ -154,7 +154,7 @@ class Record:
         self._known[id(leaf)] = leaf
         return leaf
 
-    def lose(self, operation: Any, x: Tensor) -> None:
+    def lose(self, operation: object, x: Tensor) -> None:
         """Notes that an operation takes what it has no gradient for."""
         self._unreal.append((operation, x))
 
@@ -186,14 +186,14 @@ class Record:
     def _is_known(self, x: Tensor) -> bool:
         return self.origin(x) is not None
 
-    def _follow(self, operation: Any, x: Tensor) -> None:
+    def _follow(self, operation: object, x: Tensor) -> None:
         """Notes by what way an argument came, where this was no call."""
         if not is_real(x):
             self.lose(operation, x)
         elif not self._is_known(x) and id(x) not in self._noted:
             self._bridge(operation, x)
 
-    def _bridge(self, operation: Any, x: Tensor) -> None:
+    def _bridge(self, operation: object, x: Tensor) -> None:
         """Notes as a call what Keras does between layers to the axes of a tensor."""
         source = x.op.inputs[0] if _is_reshaped(x) else None
         if source is not None and is_real(source) and self._is_known(source):
@@ -266,9 +266,9 @@ def record_outputs(
     return found, given, columns
 
 
-def operations(model: Any) -> list[Any]:
+def operations(model: keras.Model) -> list[keras.Operation]:
     """The layers and operations that a model is made of, each once."""
-    found: dict[int, Any] = {}
+    found: dict[int, keras.Operation] = {}
     waiting = [model]
     while waiting:
         member = waiting.pop()
@@ -280,7 +280,7 @@ def operations(model: Any) -> list[Any]:
     return list(found.values())
 
 
-def _inside(member: Any) -> Sequence[Any] | None:
+def _inside(member: keras.Operation) -> Sequence[keras.Operation] | None:
     """The parts of a model that is made of layers; None of anything else."""
     if isinstance(member, keras.Sequential):
         return [x for x in member.layers if not isinstance(x, keras.layers.InputLayer)]
@@ -290,7 +290,7 @@ def _inside(member: Any) -> Sequence[Any] | None:
     return None
 
 
-def _noting(operation: Any, found: Record) -> Link:
+def _noting(operation: keras.Operation, found: Record) -> Link:
     return lambda function: (
         lambda *args, **kwargs: found.add(operation, function, args, kwargs)
     )

@@ -7,12 +7,11 @@ times difference, so that in the end it is the difference of the outputs.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import tensorflow as tf
 from keras import activations, layers
 
-from keras_ext._core._typing import Layer, Tensor
+from keras_ext._core._typing import Function, Layer, Tensor
 from keras_ext.explain._calls._kinds import (
     ELEMENTWISE,
     ELEMENTWISE_LAYERS,
@@ -111,7 +110,7 @@ def _is_activated(layer: Layer) -> bool:
     return getattr(layer, "activation", None) not in (None, activations.linear)
 
 
-def of_activation(function: Any) -> Rule:
+def of_activation(function: Function) -> Rule:
     """The rule for an activation function."""
     if function is activations.softmax:
         return lambda call, pairs, m: softmax(call.inputs[0], -1, pairs, m)
@@ -133,7 +132,7 @@ def split(call: Call) -> tuple[Call, ...]:
         return (call,)
     function = layer.activation
 
-    def without(*args: Any, **kwargs: Any) -> Any:
+    def without(*args: object, **kwargs: object) -> Tensor:
         # The layer applies `activation` itself, after the linear part.
         object.__setattr__(layer, "activation", activations.linear)
         try:

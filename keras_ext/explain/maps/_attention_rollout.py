@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +31,7 @@ def attention_rollout(
     query: int | str = "mean",
     heads: str = "mean",
     residual: float = 0.5,
-    layers: Any = None,
+    layers: Sequence[str] | None = None,
     batch_size: int | str = "auto",
     jit: bool = False,
 ) -> np.ndarray:
@@ -114,7 +113,7 @@ class _Seen:
     mask: Tensor | None
 
 
-def _chosen(model: keras.Model, names: Any) -> list[keras.Layer]:
+def _chosen(model: keras.Model, names: Sequence[str] | None) -> list[keras.Layer]:
     paths = {own: p for own, p in layer_paths(model).items() if isinstance(own, _KINDS)}
     kinds = ", ".join(kind.__name__ for kind in _KINDS)
     require(bool(paths), "model", model.name, f"one with layers of the kinds {kinds}")
@@ -131,7 +130,9 @@ def _chosen(model: keras.Model, names: Any) -> list[keras.Layer]:
     return found
 
 
-def _attentions(layers: Sequence[keras.Layer], run: Callable[[], Any]) -> list[_Seen]:
+def _attentions(
+    layers: Sequence[keras.Layer], run: Callable[[], object]
+) -> list[_Seen]:
     """What the layers attend to, in the order in which they are called."""
     seen: list[_Seen] = []
     with linked_calls(layers, lambda layer: _noting(layer, seen)):
@@ -147,7 +148,7 @@ def _noting(layer: Layer, seen: list[_Seen]) -> Link:
     require(known, "layers", layer.name, rule, "Leave it out.")
 
     def link(call: Method) -> Method:
-        def note(*args: Any, **kwargs: Any) -> Any:
+        def note(*args: object, **kwargs: object) -> object:
             bound = signature.bind(*args, **kwargs)
             wanted = bound.arguments.get("return_attention_scores", False)
             bound.arguments["return_attention_scores"] = True

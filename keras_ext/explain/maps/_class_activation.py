@@ -1,7 +1,6 @@
 """Maps by the activations of a layer of an image model, and their gradients."""
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +9,7 @@ import tensorflow as tf
 from keras_ext._anatomy._linked_method import Link, Method, linked_calls
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Layer, Tensor
+from keras_ext._core._typing import Data, Layer, Tensor
 from keras_ext.explain._problem import gathered
 from keras_ext.explain.maps._question import Question
 
@@ -74,7 +73,7 @@ def _last_of_images(question: Question) -> keras.Layer:
 
     def noting(layer: Layer) -> Link:
         def link(call: Method) -> Method:
-            def note(*args: Any, **kwargs: Any) -> Any:
+            def note(*args: object, **kwargs: object) -> object:
                 output = call(*args, **kwargs)
                 if _is_image(output):
                     seen.append(layer)
@@ -91,7 +90,7 @@ def _last_of_images(question: Question) -> keras.Layer:
     return seen[-1]
 
 
-def _layers(model: Any) -> list[keras.Layer]:
+def _layers(model: keras.Model) -> list[keras.Layer]:
     """Those that models hold, and not those that layers hold, such as attention."""
     found: dict[int, keras.Layer] = {}
     for layer in model.layers:
@@ -100,7 +99,7 @@ def _layers(model: Any) -> list[keras.Layer]:
     return list(found.values())
 
 
-def _is_image(output: Any) -> bool:
+def _is_image(output: Data) -> bool:
     return (
         tf.is_tensor(output)
         and output.dtype.is_floating
@@ -112,7 +111,7 @@ def _is_image(output: Any) -> bool:
 
 def _watching(layer: Layer, seen: list[Tensor], tape: tf.GradientTape) -> Link:
     def link(call: Method) -> Method:
-        def watch(*args: Any, **kwargs: Any) -> Any:
+        def watch(*args: object, **kwargs: object) -> Tensor:
             output = call(*args, **kwargs)
             rank = output.shape.rank if tf.is_tensor(output) else None
             rule = f"a layer whose output is of the form {_IMAGE}"
@@ -128,7 +127,7 @@ def _watching(layer: Layer, seen: list[Tensor], tape: tf.GradientTape) -> Link:
     return link
 
 
-def _last(seen: list[Any], layer: Layer) -> Tensor:
+def _last(seen: list[Tensor | None], layer: Layer) -> Tensor:
     """The last of some tensors, in float32 with the channels last."""
     known = bool(seen) and seen[-1] is not None
     require(known, "layer", layer.name, "a layer that the outputs have a gradient at")

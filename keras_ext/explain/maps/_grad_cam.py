@@ -1,13 +1,11 @@
 """Grad-CAM: activations weighed by the mean gradient of their channel."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import flag
-from keras_ext._core._typing import Data, Layer, Tensor
+from keras_ext._core._typing import Data, Layer, OutputChoice, Tensor
 from keras_ext.explain.maps._class_activation import class_activation
 from keras_ext.explain.maps._question import Question
 
@@ -16,7 +14,7 @@ def grad_cam(
     model: keras.Model,
     x: Data,
     *,
-    outputs: Any = "top",
+    outputs: OutputChoice = "top",
     layer: Layer = None,
     resize: bool = True,
     batch_size: int | str = "auto",

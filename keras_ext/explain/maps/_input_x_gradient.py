@@ -1,11 +1,9 @@
 """The inputs times the gradient of an output."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
-from keras_ext._core._typing import Data, Tensor
+from keras_ext._core._typing import Data, OutputChoice, Tensor
 from keras_ext.explain._leaves import Leaves
 from keras_ext.explain.maps._question import Map, Question
 
@@ -14,7 +12,7 @@ def input_x_gradient(
     model: keras.Model,
     x: Data,
     *,
-    outputs: Any = "top",
+    outputs: OutputChoice = "top",
     batch_size: int | str = "auto",
     jit: bool = False,
 ) -> Map:

@@ -1,13 +1,12 @@
 """A linear model of a model, for random parts of a row that are left."""
 
-from typing import Any
-
 import keras
 import numpy as np
 
 from keras_ext._core._checks import integer, number
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, OutputChoice
 from keras_ext.explain._coalitions import Coalitions
+from keras_ext.explain._players import Groups
 from keras_ext.explain.maps._question import Map, Question
 
 
@@ -15,9 +14,9 @@ def lime(  # noqa: PLR0913
     model: keras.Model,
     x: Data,
     *,
-    outputs: Any = "top",
+    outputs: OutputChoice = "top",
     background: Data = None,
-    groups: Any = None,
+    groups: Groups = None,
     num_samples: int = 1000,
     kernel_width: float = 0.25,
     alpha: float = 1.0,

@@ -1,14 +1,13 @@
 """Layers with weights as linear functions whose signs can be told apart."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import layers, ops
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Layer, Tensor
+from keras_ext._core._typing import Layer, Tensor, Variable
 
 _SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
 
@@ -28,9 +27,9 @@ class Linear:
         self,
         name: str,
         function: Callable[[Tensor], Tensor],
-        kernel: Sequence[Any],
-        bias: Any = None,
-        normalization: Any = None,
+        kernel: Sequence[Variable],
+        bias: Variable | None = None,
+        normalization: layers.BatchNormalization | None = None,
     ) -> None:
         self._name, self._function = name, function
         self._kernel, self._bias = kernel, bias
@@ -109,7 +108,9 @@ def _scale_and_shift(layer: Layer, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def linear_parts(
-    layer: Layer, function: Callable[[Tensor], Tensor], normalization: Any
+    layer: Layer,
+    function: Callable[[Tensor], Tensor],
+    normalization: layers.BatchNormalization | None,
 ) -> list[Linear]:
     """The layer as linear functions, one after the other.
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +9,7 @@ import tensorflow as tf
 from keras import activations, layers
 
 from keras_ext._core._checks import number, require
-from keras_ext._core._typing import Data, Tensor
+from keras_ext._core._typing import Data, OutputChoice, Tensor
 from keras_ext.explain._calls._kinds import WEIGHTED_LAYERS
 from keras_ext.explain._calls._record import Call, Record, record_outputs, wide
 from keras_ext.explain._lookups import Lookup, Lookups
@@ -32,8 +31,8 @@ def lrp(  # noqa: PLR0913
     model: keras.Model,
     x: Data,
     *,
-    outputs: Any = "top",
-    rule: str | Callable[[Any], str] = "epsilon",
+    outputs: OutputChoice = "top",
+    rule: str | Callable[[keras.Layer], str] = "epsilon",
     epsilon: float = 1e-6,
     gamma: float = 0.25,
     alpha: float = 2.0,
@@ -219,7 +218,7 @@ class _Walk:
             return self._sources(makers[0])[0]
         return output
 
-    def _normalization(self, call: Call) -> Any:
+    def _normalization(self, call: Call) -> layers.BatchNormalization | None:
         """The batch normalization that is the only one to take what a layer gives."""
         users = self._users.get(id(call.outputs[0]), [])
         is_weighted = isinstance(call.operation, WEIGHTED_LAYERS)

@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
 from math import ceil, prod
-from typing import Any
 
 import keras
 import numpy as np
 
 from keras_ext._core._checks import is_integer, require
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, OutputChoice
 from keras_ext.explain._coalitions import Coalitions
 from keras_ext.explain.maps._question import Map, Question, places
 
@@ -20,9 +19,9 @@ def occlusion(
     model: keras.Model,
     x: Data,
     *,
-    outputs: Any = "top",
-    size: Any = None,
-    stride: Any = None,
+    outputs: OutputChoice = "top",
+    size: int | Sequence[int] | None = None,
+    stride: int | Sequence[int] | None = None,
     background: Data = None,
     batch_size: int | str = "auto",
     jit: bool = False,
@@ -136,7 +135,9 @@ def _windows(
     return list(product(*along))
 
 
-def _sizes(name: str, given: Any, axes: Sequence[int]) -> list[int] | None:
+def _sizes(
+    name: str, given: int | Sequence[int] | None, axes: Sequence[int]
+) -> list[int] | None:
     if given is None:
         return None
     found = [given] * len(axes) if is_integer(given) else list(np.atleast_1d(given))

@@ -1,7 +1,6 @@
 """What a map answers: which outputs of a model, for which rows."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -9,14 +8,14 @@ import tensorflow as tf
 
 from keras_ext._core._checks import flag, require
 from keras_ext._core._progress import Progress
-from keras_ext._core._typing import Data, Tensor
+from keras_ext._core._typing import Data, OutputChoice, Tensor
 from keras_ext.explain._arguments import number_or_auto
 from keras_ext.explain._evaluation import Evaluation
 from keras_ext.explain._inputs import Inputs, take
 from keras_ext.explain._model_function import ModelFunction
 from keras_ext.explain._paths import divisor
-from keras_ext.explain._players import Players
-from keras_ext.explain._problem import Problem, gathered, rows_like, traced
+from keras_ext.explain._players import Groups, Players
+from keras_ext.explain._problem import Problem, Specs, gathered, rows_like, traced
 from keras_ext.explain._trust import require_finite
 
 Map = np.ndarray | dict[str, np.ndarray]
@@ -47,7 +46,12 @@ class Question:
     """
 
     def __init__(
-        self, model: keras.Model, x: Data, outputs: Any, batch_size: Any, jit: bool
+        self,
+        model: keras.Model,
+        x: Data,
+        outputs: OutputChoice,
+        batch_size: int | str,
+        jit: bool,
     ) -> None:
         require(isinstance(model, keras.Model), "model", model, "a keras.Model")
         size = number_or_auto(batch_size, "batch_size")
@@ -70,14 +74,17 @@ class Question:
         """A bar for what takes longer than two seconds, if Keras shows its own."""
         return Progress(keras.config.is_interactive_logging_enabled())
 
-    def compiled(self, compute: Computation, *signature: Any) -> Computation:
+    def compiled(self, compute: Computation, *signature: Specs) -> Computation:
         """Traces `compute(parts, which, ...)`, of a few outputs at a time."""
         at_once = divisor(self.which.shape[1])
         which = tf.TensorSpec((None, at_once), tf.int32)
         return traced(compute, [rows_like(self.parts), which, *signature], self.jit)
 
     def mapped(
-        self, compute: Computation, *arguments: Any, copies: float = 3
+        self,
+        compute: Computation,
+        *arguments: Tensor | Sequence[Tensor],
+        copies: float = 3,
     ) -> np.ndarray:
         """Goes through all rows and outputs with what `compiled` has returned.
 
@@ -121,7 +128,9 @@ class Question:
             return found[0]
         return dict(zip(self.inputs.names, found, strict=True))
 
-    def problem(self, background: Data, groups: Any = None, seed: int = 0) -> Problem:
+    def problem(
+        self, background: Data, groups: Groups = None, seed: int = 0
+    ) -> Problem:
         """The game in which what is not there is as in the background.
 
         Args:

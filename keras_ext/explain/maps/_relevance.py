@@ -59,12 +59,14 @@ class Weighing:
             rest.
     """
 
-    rule: Callable[[Any], str]
+    rule: Callable[[keras.Layer], str]
     epsilon: float
     gamma: float
     alpha: float
 
-    def divide(self, layer: Layer, linear: Linear, x: Tensor, own: Relevance) -> Any:
+    def divide(
+        self, layer: Layer, linear: Linear, x: Tensor, own: Relevance
+    ) -> Relevance:
         """The relevance of `x`, of which `linear` has made what has `own`."""
         rule = self.rule(layer)
         require(rule in RULES, "rule", rule, f"one of {RULES}, for each layer")
@@ -136,7 +138,7 @@ class Step:
     """
 
     call: Call
-    normalization: Any = None
+    normalization: layers.BatchNormalization | None = None
 
     def __call__(self, *x: Tensor) -> Tensor:
         """Computes again for other inputs."""
@@ -186,7 +188,7 @@ def _count(call: Call) -> int:
     return sum(id(x) in known for x in keras.tree.flatten((call.args, call.kwargs)))
 
 
-def _rule_of_layer(layer: Layer) -> Any:
+def _rule_of_layer(layer: Layer) -> "_Rule | None":
     if isinstance(layer, layers.Activation):
         return _passing if of_activation(layer.activation) is elementwise else None
     for rule, kinds in _LAYERS:
@@ -242,14 +244,15 @@ def _multiplying(step: Step, own: Relevance, weighing: Weighing) -> list[Relevan
 
 
 # The first that fits counts.
-_LAYERS: Any = (
+_Rule = Callable[[Step, Relevance, Weighing], list[Relevance]]
+_LAYERS: tuple[tuple[_Rule, type | tuple[type, ...]], ...] = (
     (_weighted, WEIGHTED_LAYERS),
     (_summing, SUMMING_LAYERS),
     (_multiplying, layers.Multiply),
     (_passing, _PASSING_LAYERS),
     (_moving, (*LINEAR_LAYERS, *MAX_LAYERS)),
 )
-_OPERATIONS: Any = (
+_OPERATIONS: tuple[tuple[_Rule, Sequence[str]], ...] = (
     (_summing, _SUMMING_OPERATIONS),
     (_multiplying, ("Multiply",)),
     (_passing, _PASSING_OPERATIONS),

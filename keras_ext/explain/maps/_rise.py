@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from math import ceil, prod
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import integer, number, require
-from keras_ext._core._typing import Data, Tensor
+from keras_ext._core._typing import Data, OutputChoice, Tensor
 from keras_ext.explain._inputs import take
 from keras_ext.explain._problem import gathered, rows_like, traced
 from keras_ext.explain.maps._question import Map, Question, places
@@ -19,7 +18,7 @@ def rise(  # noqa: PLR0913
     model: keras.Model,
     x: Data,
     *,
-    outputs: Any = "top",
+    outputs: OutputChoice = "top",
     num_masks: int = 4000,
     cells: int = 7,
     rate: float = 0.5,

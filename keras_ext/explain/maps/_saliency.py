@@ -1,12 +1,10 @@
 """The gradient of an output at the inputs."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from keras_ext._core._checks import flag
-from keras_ext._core._typing import Data, Tensor
+from keras_ext._core._typing import Data, OutputChoice, Tensor
 from keras_ext.explain._leaves import Leaves
 from keras_ext.explain.maps._question import Map, Question
 
@@ -15,7 +13,7 @@ def saliency(
     model: keras.Model,
     x: Data,
     *,
-    outputs: Any = "top",
+    outputs: OutputChoice = "top",
     absolute: bool = True,
     batch_size: int | str = "auto",
     jit: bool = False,

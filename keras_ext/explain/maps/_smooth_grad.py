@@ -1,13 +1,11 @@
 """The gradient of an output, averaged over noise in the inputs."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import integer, number
-from keras_ext._core._typing import Data, Tensor
+from keras_ext._core._typing import Data, OutputChoice, Tensor
 from keras_ext.explain._leaves import Leaves
 from keras_ext.explain._problem import gathered
 from keras_ext.explain.maps._question import Map, Question
@@ -17,7 +15,7 @@ def smooth_grad(
     model: keras.Model,
     x: Data,
     *,
-    outputs: Any = "top",
+    outputs: OutputChoice = "top",
     noise: float = 0.15,
     num_samples: int = 50,
     batch_size: int | str = "auto",

@@ -1,7 +1,5 @@
 """Whether values add up to the output."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -67,7 +65,7 @@ def _predicted(subject: Subject, x: Data) -> np.ndarray:
     return found
 
 
-def _tensor(array: Any) -> Any:
+def _tensor(array: Data) -> Data:
     """Texts as tensors, which Keras does not make of them."""
     array = np.asarray(array)
     return tf.constant(array) if array.dtype.kind in "OSU" else array

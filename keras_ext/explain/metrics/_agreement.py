@@ -1,14 +1,15 @@
 """How far two explanations agree."""
 
-from typing import Any
-
 import numpy as np
 
 from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Explanation
 from keras_ext.explain._values import by_player, has_outputs, rank_correlation
 
 
-def agreement(first: Any, second: Any, *, top: int = 5) -> dict[str, np.ndarray]:
+def agreement(
+    first: Explanation, second: Explanation, *, top: int = 5
+) -> dict[str, np.ndarray]:
     """Compares two explanations of the same rows, by two methods or two models.
 
     Args:

@@ -1,7 +1,5 @@
 """How well values predict what perturbations do."""
 
-from typing import Any
-
 import numpy as np
 
 from keras_ext._core._checks import flag, integer, require
@@ -17,7 +15,7 @@ def infidelity(
     explainer: Explainer,
     *,
     x: Data,
-    perturbations: Any = None,
+    perturbations: np.ndarray | None = None,
     num_samples: int = 200,
     normalize: bool = False,
     seed: int = 0,

@@ -1,14 +1,12 @@
 """Whether an explanation depends on what the model has learned."""
 
-from typing import Any
-
 import keras
 import numpy as np
 
 from keras_ext._anatomy._sublayers import layer_paths, sublayers
 from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._progress import Progress
-from keras_ext._core._typing import Data, Explanation
+from keras_ext._core._typing import Data, Explanation, Variable
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._subject import Subject
 from keras_ext.explain._values import rank_correlation
@@ -96,7 +94,7 @@ def parameter_randomization(
     return found
 
 
-def _weights_by_layer(model: keras.Model) -> dict[str, list[Any]]:
+def _weights_by_layer(model: keras.Model) -> dict[str, list[Variable]]:
     """The weights that each layer has itself, from the last layer to the first."""
     found = {}
     for layer, path in reversed(layer_paths(model).items()):
@@ -108,6 +106,6 @@ def _weights_by_layer(model: keras.Model) -> dict[str, list[Any]]:
     return found
 
 
-def _restore(kept: list[tuple[Any, np.ndarray]]) -> None:
+def _restore(kept: list[tuple[Variable, np.ndarray]]) -> None:
     for weight, values in kept:
         weight.assign(values)

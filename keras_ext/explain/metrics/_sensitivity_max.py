@@ -1,7 +1,5 @@
 """How much an explanation changes when the row hardly does."""
 
-from typing import Any
-
 import numpy as np
 
 from keras_ext._core._checks import integer, number
@@ -19,7 +17,7 @@ def sensitivity_max(
     x: Data,
     radius: float = 0.02,
     num_samples: int = 10,
-    perturbations: Any = None,
+    perturbations: np.ndarray | None = None,
     budget: int | str = "auto",
     seed: int = 0,
 ) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Images, and what in them has raised or lowered each output."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from keras_ext._core._figures import FAINT, INK, plain
 from keras_ext._core._typing import Data, Explanation, Figure
 from keras_ext.explain._arguments import as_numbers
 from keras_ext.explain._drawing import Shown, diverging, drawing, limit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _FORM = "of the shape (rows, height, width), with channels or outputs behind, or both"
 _MOST_IN_A_LINE = 5
@@ -62,7 +65,7 @@ def image_figures(
     images: Data,
     groups: Sequence[Sequence[int]],
     titles: Sequence[str] | None = None,
-) -> Iterator[Any]:
+) -> Iterator[Figure]:
     """Draws a figure for each group of rows, all with one scale."""
     shown = Shown(explanation, (2, 3), _FORM)
     values = shown.values
@@ -118,13 +121,13 @@ class _Grid:
             empty.set_axis_off()
 
 
-def _title(axes: Any, text: str) -> None:
+def _title(axes: "Axes", text: str) -> None:
     if len(text) > _LONG_TITLE:  # it would reach into the next one
         text = text.replace(": ", ":\n", 1)
     axes.set_title(plain(text), fontsize=9, color=INK)
 
 
-def _pictures(given: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _pictures(given: Data, shape: tuple[int, ...]) -> np.ndarray:
     """Images from 0 to 1, `(rows, height, width)` or with three channels."""
     rule = f"of the shape {shape}, or with channels"
     found = np.zeros(shape) if given is None else as_numbers(given, "images", rule)
@@ -136,7 +139,7 @@ def _pictures(given: Any, shape: tuple[int, ...]) -> np.ndarray:
     return (found - low) / (high - low if high > low else 1.0)
 
 
-def _draw_picture(axes: Any, picture: np.ndarray, faint: bool) -> None:
+def _draw_picture(axes: "Axes", picture: np.ndarray, faint: bool) -> None:
     if faint and picture.ndim == 3:
         picture = picture.mean(axis=2)
     if faint:  # so that colors have room
@@ -156,7 +159,7 @@ def _overlay(heat: np.ndarray, most: float) -> np.ndarray:
     return np.asarray(colors)
 
 
-def _draw_scale(figure: Any, axes: Any, most: float) -> None:
+def _draw_scale(figure: Figure, axes: np.ndarray, most: float) -> None:
     norm = import_extra("matplotlib.colors", "explain").Normalize(-most, most)
     color = import_extra("matplotlib.cm", "explain")
     scale = color.ScalarMappable(norm=norm, cmap=diverging())

@@ -1,7 +1,7 @@
 """A sequence, and what in it has raised or lowered an output."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from keras_ext.explain._drawing import (
     limit,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _FORM = "of the shape (rows, steps) or (rows, steps, features), with or without outputs"
 _MOST_LINES = 6
 _MOST_LABELS = 25
@@ -28,7 +31,7 @@ def sequence(
     explanation: Explanation,
     *,
     row: int = 0,
-    output: Any = None,
+    output: int | str | None = None,
     feature_names: Sequence[str] | None = None,
 ) -> Figure:
     """Draws one sequence, the values of its steps and features, and their sums.
@@ -83,7 +86,7 @@ def sequence(
     return figure
 
 
-def _panels(has_data: bool, features: int) -> tuple[Any, dict[str, Any]]:
+def _panels(has_data: bool, features: int) -> tuple[Figure, dict[str, "Axes"]]:
     heights = {"data": 1.6} if has_data else {}
     if features > 1:
         heights["values"] = min(max(0.25 * features, 1.2), 5.0)
@@ -103,7 +106,7 @@ def _panels(has_data: bool, features: int) -> tuple[Any, dict[str, Any]]:
     return figure, panels
 
 
-def _draw_data(axes: Any, data: np.ndarray, names: list[str]) -> None:
+def _draw_data(axes: "Axes", data: np.ndarray, names: list[str]) -> None:
     axes.set_ylabel("data", fontsize=9, color=INK)
     if data.shape[1] > _MOST_LINES:
         axes.imshow(data.T, aspect="auto", cmap="Greys", interpolation="nearest")
@@ -126,7 +129,9 @@ def _draw_data(axes: Any, data: np.ndarray, names: list[str]) -> None:
         )
 
 
-def _draw_values(figure: Any, axes: Any, values: np.ndarray, names: list[str]) -> None:
+def _draw_values(
+    figure: Figure, axes: "Axes", values: np.ndarray, names: list[str]
+) -> None:
     most = limit(values)
     image = axes.imshow(
         values.T,
@@ -146,7 +151,7 @@ def _draw_values(figure: Any, axes: Any, values: np.ndarray, names: list[str]) -
     bar.outline.set_visible(False)
 
 
-def _draw_sums(axes: Any, sums: np.ndarray) -> None:
+def _draw_sums(axes: "Axes", sums: np.ndarray) -> None:
     colors = np.where(sums > 0, RAISES, LOWERS)
     axes.bar(np.arange(len(sums)), sums, width=0.9, color=colors)
     axes.axhline(0, color=FAINT, linewidth=0.8)

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 
 from keras_ext._core._checks import integer, require
-from keras_ext._core._typing import Explanation
+from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._drawing import LOWERS, RAISES, Shown, limit, numbers
 
 _FORM = "of the shape (rows, tokens), with or without outputs"
@@ -18,7 +17,7 @@ def text_html(
     explanation: Explanation,
     *,
     tokens: Sequence[Sequence[str]] | None = None,
-    output: Any = None,
+    output: int | str | None = None,
     max_rows: int = 10,
 ) -> str:
     """Writes texts as HTML, with tokens in the color of their values.
@@ -62,7 +61,7 @@ def text_html(
     return f'<div style="font-family:system-ui,sans-serif">{"".join(rows)}</div>'
 
 
-def written(given: Any, shape: tuple[int, ...]) -> list[list[str]]:
+def written(given: Data, shape: tuple[int, ...]) -> list[list[str]]:
     """What is to be written for the tokens of each row."""
     rule = f"{shape[0]} rows of {shape[1]} tokens each"
     several = isinstance(given, list | tuple) or np.ndim(given) > 0
@@ -73,7 +72,7 @@ def written(given: Any, shape: tuple[int, ...]) -> list[list[str]]:
     return [[_word(token) for token in row] for row in rows]
 
 
-def _word(token: Any) -> str:
+def _word(token: str | bytes | float) -> str:
     if isinstance(token, bytes):
         return token.decode("utf-8", "replace")
     whole = isinstance(token, float | np.floating) and float(token).is_integer()

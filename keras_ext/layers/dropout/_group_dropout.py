@@ -87,7 +87,9 @@ class GroupDropout(DroppingLayer):
             fits = sum(sizes) == features
         else:
             fits = features is not None and features % self.groups == 0
-            sizes = [features // self.groups] * self.groups if fits else []
+            sizes = []
+            if fits and features is not None:
+                sizes = [features // self.groups] * self.groups
         require(
             fits, "groups", self.groups, f"a division of {features} features in groups"
         )
