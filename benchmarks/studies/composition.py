@@ -6,6 +6,8 @@ ones for all tasks, and each trains a network of `keras_ext.tuner.spaces.mlp`:
 - digits: 1,797 images of scikit-learn, two hidden layers with batch normalization;
 - deep: the same with eight hidden layers and no normalization;
 - noisy: as digits, with a fifth of the training labels wrong;
+- few: as digits, with 150 rows to train on;
+- cancer: as digits, on the 30 features of the Wisconsin breast cancer data;
 - mnist: as digits, on the 10,000 test images of MNIST; with `--data` only.
 
 What is drawn: SGD, RMSprop, Adam, AdamW or Lion, its momentum and betas and a learning
@@ -20,7 +22,8 @@ from 2,000 bootstrap samples of the configurations. Below, the best five, and ho
 of the rank of the losses the tasks have in common (Spearman).
 
 Run: `python benchmarks/studies/composition.py [--trials 150] [--epochs 15] [--seed 0]
-[--only digits,deep,noisy,mnist] [--data DIR] [--json FILE] [--plot FILE.png]`.
+[--only digits,deep,noisy,few,cancer,mnist] [--data DIR] [--json FILE]
+[--plot FILE.png]`.
 """
 
 import argparse
@@ -33,6 +36,7 @@ import keras
 import keras_tuner
 import numpy as np
 from scipy import stats
+from sklearn.datasets import load_breast_cancer
 
 import keras_ext as kx
 from benchmarks._data import digits, mnist10k, train_validation_test
@@ -44,6 +48,8 @@ TASKS = {
     "digits": {"depth": 2, "normalization": "batch"},
     "deep": {"depth": 8, "normalization": "none"},
     "noisy": {"depth": 2, "normalization": "batch", "wrong": 0.2},
+    "few": {"depth": 2, "normalization": "batch", "rows": 150},
+    "cancer": {"depth": 2, "normalization": "batch"},
     "mnist": {"depth": 2, "normalization": "batch"},
 }
 
@@ -66,13 +72,20 @@ def drawn(number, seed):
         yield found
 
 
+def cancer():
+    """Features of mean 0 and deviation 1, and labels."""
+    x, y = load_breast_cancer(return_X_y=True)
+    return ((x - x.mean(0)) / x.std(0)).astype("float32"), y
+
+
 def data_of(name, folder):
     """Rows to train and to test; some of the labels to train with may be wrong."""
-    x, y = mnist10k(folder) if name == "mnist" else digits()
-    (x, y), _, test = train_validation_test(x, y)
+    makes = {"mnist": lambda: mnist10k(folder), "cancer": cancer}
+    (x, y), _, test = train_validation_test(*makes.get(name, digits)())
+    x, y = x[: TASKS[name].get("rows")], y[: TASKS[name].get("rows")]
     rng = np.random.default_rng(0)
     is_wrong = rng.random(len(y)) < TASKS[name].get("wrong", 0.0)
-    y = np.where(is_wrong, rng.integers(10, size=len(y)), y)
+    y = np.where(is_wrong, rng.integers(max(y) + 1, size=len(y)), y)
     return (x, y), test
 
 
@@ -80,9 +93,10 @@ def run(name, hp, data, options):
     """Trains with one configuration, and tests what is left."""
     (x, y), test = data
     keras.utils.set_random_seed(options.seed)
+    num_classes = int(max(y)) + 1
     network = kx.tuner.spaces.mlp(
         x.shape[1:],
-        10,
+        num_classes,
         depth=TASKS[name]["depth"],
         width=64,
         normalization=TASKS[name]["normalization"],
@@ -112,15 +126,15 @@ def run(name, hp, data, options):
         "task": name,
         "loss": loss if math.isfinite(loss) else None,
         "accuracy": accuracy,
+        "chance": math.log(num_classes),
         "values": {n.rpartition("/")[2]: v for n, v in hp.values.items()},
     }
 
 
 def costs_of(runs):
     """Losses, none worse than chance."""
-    chance = math.log(10)
-    found = [chance if run["loss"] is None else run["loss"] for run in runs]
-    return np.minimum(found, chance)
+    found = [math.inf if run["loss"] is None else run["loss"] for run in runs]
+    return np.minimum(found, [run["chance"] for run in runs])
 
 
 def expected_best(costs, count=BEST_OF):
@@ -144,14 +158,15 @@ def summarize(runs):
     rows = []
     for choice in CHOICES:
         for value in dict.fromkeys(sorted(r["values"][choice] for r in runs)):
-            costs = costs_of([r for r in runs if r["values"][choice] == value])
+            those = [run for run in runs if run["values"][choice] == value]
+            costs = costs_of(those)
             best, low, high = with_interval(costs)
             rows.append(
                 {
                     "choice": choice,
                     "value": value,
                     "count": len(costs),
-                    "failed": float(np.mean(costs >= math.log(10))),
+                    "failed": float(np.mean(costs >= those[0]["chance"])),
                     "median": float(np.median(costs)),
                     "best": best,
                     "low": low,
@@ -219,7 +234,7 @@ def main():
     parser.add_argument("--trials", type=int, default=150)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="digits,deep,noisy")
+    parser.add_argument("--only", default="digits,deep,noisy,few,cancer")
     parser.add_argument("--data")
     parser.add_argument("--json")
     parser.add_argument("--plot")
