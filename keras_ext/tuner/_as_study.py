@@ -11,12 +11,18 @@ import optuna
 from keras_ext._core._checks import require
 from keras_ext.tuner._objectives import parts_of
 from keras_ext.tuner._optuna_space import Translation, params_of, translated
+from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._records import Record, records_of
 
 _FEWEST = 4  # trials, of fewer of which nothing can be said
 
 
-def study_of(oracle: Any, *, storage: Any = None, name: str = "search") -> Any:
+def study_of(
+    oracle: Oracle,
+    *,
+    storage: str | os.PathLike[str] | optuna.storages.BaseStorage | None = None,
+    name: str = "search",
+) -> optuna.Study:
     """The trials of an oracle as a study, with their curves.
 
     Args:
@@ -38,19 +44,23 @@ def study_of(oracle: Any, *, storage: Any = None, name: str = "search") -> Any:
     return study
 
 
-def _storage(given: Any) -> Any:
+def _storage(given: Any) -> str | optuna.storages.BaseStorage | None:
     is_text = isinstance(given, str | os.PathLike) and str(given) != ""
     valid = given is None or is_text or isinstance(given, optuna.storages.BaseStorage)
     expected = "a path, the URL of a database, a storage of Optuna, or None"
     require(valid, "storage", given, expected)
     if not is_text or "://" in str(given):
         return given
-    module: Any = importlib.import_module("optuna.storages.journal")
+    module = importlib.import_module("optuna.storages.journal")
     backend = module.JournalFileBackend(os.fspath(given))
     return optuna.storages.JournalStorage(backend)
 
 
-def _new_study(oracle: Any, storage: Any = None, name: str | None = None) -> Any:
+def _new_study(
+    oracle: Oracle,
+    storage: str | optuna.storages.BaseStorage | None = None,
+    name: str | None = None,
+) -> optuna.Study:
     parts = parts_of(oracle.objective)
     directions: Any = [f"{o.direction}imize" for o in parts]
     verbosity = optuna.logging.get_verbosity()
@@ -69,7 +79,7 @@ def _new_study(oracle: Any, storage: Any = None, name: str | None = None) -> Any
     return study
 
 
-def _frozen(oracle: Any, record: Record) -> Any:
+def _frozen(oracle: Oracle, record: Record) -> optuna.trial.FrozenTrial:
     kinds = optuna.trial.TrialState
     params, distributions = params_of(oracle.hyperparameters.space, record.values)
     values = _values(oracle, record)
@@ -86,7 +96,7 @@ def _frozen(oracle: Any, record: Record) -> Any:
     )
 
 
-def _values(oracle: Any, record: Record) -> list[float] | None:
+def _values(oracle: Oracle, record: Record) -> list[float] | None:
     if record.score is None:
         return None
     parts = parts_of(oracle.objective)
@@ -95,7 +105,7 @@ def _values(oracle: Any, record: Record) -> list[float] | None:
     return [record.objectives[o.name] for o in parts]
 
 
-def importances_of(oracle: Any) -> Mapping[str, dict[str, float]]:
+def importances_of(oracle: Oracle) -> Mapping[str, dict[str, float]]:
     """Of each objective, which share of its variance each hyperparameter explains.
 
     By fANOVA, or where scikit-learn is not installed by PED-ANOVA. What is not active
@@ -115,7 +125,7 @@ def importances_of(oracle: Any) -> Mapping[str, dict[str, float]]:
     return found
 
 
-def _filled_study(oracle: Any, records: list[Record]) -> Any:
+def _filled_study(oracle: Oracle, records: list[Record]) -> optuna.Study:
     study = _new_study(oracle)
     parts = translated(oracle.hyperparameters.space)
     parts = [part for part in parts if isinstance(part, Translation)]
@@ -133,11 +143,11 @@ def _filled_study(oracle: Any, records: list[Record]) -> Any:
     return study
 
 
-def _value_number(i: int) -> Callable[[Any], float]:
+def _value_number(i: int) -> Callable[[optuna.trial.FrozenTrial], float]:
     return lambda trial: float(trial.values[i])
 
 
-def _evaluator() -> Any:
+def _evaluator() -> optuna.importance.BaseImportanceEvaluator:
     try:
         return optuna.importance.FanovaImportanceEvaluator(seed=0)
     except ImportError:  # it needs scikit-learn

@@ -1,18 +1,21 @@
 """Search by a Gaussian process, that of KerasTuner."""
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras_tuner
 import numpy as np
 from keras_tuner.oracles import BayesianOptimizationOracle as KerasTunerOracle
 
 from keras_ext._core._checks import integer, number
-from keras_ext.tuner._drop_ins import split
+from keras_ext._core._typing import Record
+from keras_ext.tuner._drop_ins import Builder, split
 from keras_ext.tuner._objectives import cost_of, require_single
 from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._tuner import Tuner
+
+if TYPE_CHECKING:
+    from sklearn.gaussian_process import GaussianProcessRegressor
 
 
 class BayesianOptimizationOracle(Oracle, KerasTunerOracle):
@@ -20,7 +23,7 @@ class BayesianOptimizationOracle(Oracle, KerasTunerOracle):
 
     num_initial_points: int | None
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
+    def populate_space(self, trial_id: str) -> Record:
         number_of_trial = len(self.start_order)
         # By trial: the state of a generator would not survive an interruption.
         sequence = np.random.SeedSequence([self.seed, number_of_trial])
@@ -43,11 +46,11 @@ class BayesianOptimizationOracle(Oracle, KerasTunerOracle):
         wanted = max(3 * len(self.hyperparameters.space), 3)
         return min(wanted, max(3, (self.max_trials or wanted * 3) // 3))
 
-    def _make_gpr(self) -> Any:
+    def _make_gpr(self) -> "GaussianProcessRegressor":
         gpr = super()._make_gpr()
         return gpr.set_params(random_state=self.seed % 2**32)
 
-    def _vectorize_trials(self) -> tuple[Any, Any]:
+    def _vectorize_trials(self) -> tuple[np.ndarray, np.ndarray]:
         x, y = super()._vectorize_trials()
         failed = [t for t in self.trials.values() if t.status == "FAILED"]
         if not failed or not len(y):
@@ -58,7 +61,7 @@ class BayesianOptimizationOracle(Oracle, KerasTunerOracle):
         worst = max(cost_of(self.objective, trial.score) for trial in done)
         return np.vstack([x, more]), np.append(y, np.full(len(failed), worst))
 
-    def _vector(self, found: Any) -> list[float]:
+    def _vector(self, found: keras_tuner.HyperParameters) -> list[float]:
         return [
             hp.value_to_prob(
                 found.values[hp.name]
@@ -116,7 +119,7 @@ class BayesianOptimization(Tuner, keras_tuner.BayesianOptimization):
 
     def __init__(
         self,
-        hypermodel: keras_tuner.HyperModel | Callable[..., Any] | None = None,
+        hypermodel: keras_tuner.HyperModel | Builder | None = None,
         objective: str | keras_tuner.Objective | None = None,
         max_trials: int | None = 10,
         *,
@@ -124,7 +127,7 @@ class BayesianOptimization(Tuner, keras_tuner.BayesianOptimization):
         alpha: float = 1e-4,
         beta: float = 2.6,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         of_oracle, of_tuner = split(kwargs)
         oracle = BayesianOptimizationOracle(

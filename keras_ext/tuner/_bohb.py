@@ -1,15 +1,16 @@
 """The search to begin with: a model that proposes, and a rule that stops."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras_tuner
+from keras_tuner.engine.trial import Trial
 
 from keras_ext._core._checks import integer
 from keras_ext.tuner._asha import ASHA
-from keras_ext.tuner._drop_ins import split
+from keras_ext.tuner._drop_ins import Builder, split
 from keras_ext.tuner._objectives import require_single
 from keras_ext.tuner._optuna_oracle import OptunaOracle
+from keras_ext.tuner._results import Result
 from keras_ext.tuner._tuner import Tuner
 
 _FEWEST = 9
@@ -67,14 +68,14 @@ class BOHB(Tuner):
 
     def __init__(
         self,
-        hypermodel: keras_tuner.HyperModel | Callable[..., Any] | None = None,
+        hypermodel: keras_tuner.HyperModel | Builder | None = None,
         objective: str | keras_tuner.Objective | None = None,
         max_trials: int | None = 50,
         *,
         max_epochs: int = 27,
         factor: int = 3,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         self.max_epochs = integer(max_epochs, "max_epochs", low=1)
         asha = ASHA(factor=factor)
@@ -84,6 +85,8 @@ class BOHB(Tuner):
         oracle = OptunaOracle(single, max_trials, seed=seed, **of_oracle)
         Tuner.__init__(self, oracle, hypermodel, **of_tuner)
 
-    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+    def run_trial(
+        self, trial: Trial, *args: object, **kwargs: Any
+    ) -> Result | list[Result] | None:
         kwargs.setdefault("epochs", self.max_epochs)
         return super().run_trial(trial, *args, **kwargs)

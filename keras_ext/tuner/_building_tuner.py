@@ -2,11 +2,12 @@
 
 import gc
 import os
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import keras_tuner
 import numpy as np
+from keras_tuner.engine.trial import Trial
 
 from keras_ext.tuner._reporting_tuner import ReportingTuner
 from keras_ext.tuner._roles import is_worker
@@ -27,12 +28,15 @@ class BuildingTuner(ReportingTuner):
             super()._populate_initial_space()
 
     def _configure_tensorboard_dir(
-        self, callbacks: Any, trial: Any, execution: int = 0
+        self,
+        callbacks: Sequence[keras.callbacks.Callback],
+        trial: Trial,
+        execution: int = 0,
     ) -> None:
         if any(type(callback).__name__ == "TensorBoard" for callback in callbacks):
             super()._configure_tensorboard_dir(callbacks, trial, execution)
 
-    def _try_build(self, hp: Any) -> Any:
+    def _try_build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         keras.utils.clear_session(free_memory=False)
         gc.collect()
         model = self._build_hypermodel(hp)
@@ -48,7 +52,7 @@ class BuildingTuner(ReportingTuner):
             )
         return model
 
-    def load_model(self, trial: Any) -> Any:
+    def load_model(self, trial: Trial) -> keras.Model:
         model = self._try_build(trial.hyperparameters)
         path = self._get_checkpoint_fname(trial.trial_id)
         if not os.path.exists(path):

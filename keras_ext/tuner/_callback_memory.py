@@ -2,16 +2,17 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
 
+import keras
 import numpy as np
 
+from keras_ext._core._typing import Record
 from keras_ext._fit._copyable_callback import CopyableCallback
 
 _PLAIN = (bool, int, float, str, type(None), np.ndarray, np.generic)
 
 
-def memory_of_callbacks(callbacks: Sequence[Any]) -> list[dict[str, Any]]:
+def memory_of_callbacks(callbacks: Sequence[keras.callbacks.Callback]) -> list[Record]:
     """The attributes of callbacks that are numbers, texts, arrays and lists of them.
 
     As how long Keras's `EarlyStopping` has waited, and its best weights. Callbacks of
@@ -21,7 +22,7 @@ def memory_of_callbacks(callbacks: Sequence[Any]) -> list[dict[str, Any]]:
     return [_memory_of(callback) for callback in known]
 
 
-def _memory_of(callback: Any) -> dict[str, Any]:
+def _memory_of(callback: keras.callbacks.Callback) -> Record:
     # Arguments are given again, and some change once: Keras turns the sign of
     # `min_delta` when it first knows what is better.
     given = {*inspect.signature(type(callback)).parameters, "params"}
@@ -30,7 +31,7 @@ def _memory_of(callback: Any) -> dict[str, Any]:
 
 
 def recall_callbacks(
-    callbacks: Sequence[Any], memories: Sequence[dict[str, Any]]
+    callbacks: Sequence[keras.callbacks.Callback], memories: Sequence[Record]
 ) -> None:
     """Gives callbacks, made as before, what they knew."""
     known = [c for c in callbacks if not isinstance(c, CopyableCallback)]
@@ -40,7 +41,7 @@ def recall_callbacks(
                 vars(callback)[name] = value
 
 
-def _is_data(value: Any) -> bool:
+def _is_data(value: object) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_data, value))
     if isinstance(value, dict):

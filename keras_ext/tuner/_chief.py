@@ -10,12 +10,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from keras_tuner.engine.hyperparameters import HyperParameters
 from keras_tuner.engine.trial import Trial
 
+from keras_ext._core._typing import Record
 from keras_ext.distribute import _messages
+from keras_ext.tuner._oracle import Oracle
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Chief:
     """
 
     def __init__(
-        self, oracle: Any, *, address: tuple[str, int], name: str, lease: float
+        self, oracle: Oracle, *, address: tuple[str, int], name: str, lease: float
     ) -> None:
         self._oracle, self._name, self._lease = oracle, name, lease
         self._address = address
@@ -55,7 +56,7 @@ class Chief:
         self._runs: dict[str, str] = {}
         self._retired: set[str] = set()
         self._told: set[str] = set()
-        self._answers: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._answers: dict[str, tuple[int, Record]] = {}
         self._exhausted: tuple[int, ...] | None = None
         self._error = ""
         self._lock = threading.Lock()
@@ -123,10 +124,11 @@ class Chief:
         answer = _messages.signed(self._answer(said), number + said["nonce"])
         _messages.send(connection, answer, time.monotonic() + _HEARING)
 
-    def _answer(self, said: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, said: Record) -> Record:
         if said["search"] != self._name:
             return {"other": self._name}
-        worker, run = said["worker"], said["run"]
+        worker: str = said["worker"]
+        run: str = said["run"]
         with self._lock:
             if run in self._retired:
                 return {"lost": "another process has taken the place of this one"}
@@ -145,7 +147,7 @@ class Chief:
             self._answers[run] = said["count"], answer
         return answer
 
-    def _decided(self, said: dict[str, Any]) -> dict[str, Any]:
+    def _decided(self, said: Record) -> Record:
         try:
             value = getattr(self, f"_on_{said['question']}")(**said["arguments"])
         except _LostError as error:
@@ -160,13 +162,13 @@ class Chief:
     def _on_alive(self) -> None:
         """The worker has nothing to say but that it is there."""
 
-    def _on_get_space(self) -> dict[str, Any]:
+    def _on_get_space(self) -> Record:
         return dict(self._oracle.get_space().get_config())
 
-    def _on_update_space(self, space: dict[str, Any]) -> None:
+    def _on_update_space(self, space: Record) -> None:
         self._oracle.update_space(HyperParameters.from_config(space))
 
-    def _on_create_trial(self, worker: str) -> dict[str, Any]:
+    def _on_create_trial(self, worker: str) -> Record:
         mark = self._oracle.progress_mark()
         if self._exhausted != mark and not self._error:
             trial = self._oracle.create_trial(worker)
@@ -202,14 +204,14 @@ class Chief:
         self._require_own(worker, trial_id)
         return bool(self._oracle.judge_fold(trial_id, value, fold, count))
 
-    def _on_end_trial(self, worker: str, trial_id: str, trial: dict[str, Any]) -> None:
+    def _on_end_trial(self, worker: str, trial_id: str, trial: Record) -> None:
         self._require_own(worker, trial_id)
         self._oracle.end_trial(Trial.from_state(trial))
 
-    def _on_get_trial(self, trial_id: str) -> dict[str, Any]:
+    def _on_get_trial(self, trial_id: str) -> Record:
         return dict(self._oracle.get_trial(trial_id).get_state())
 
-    def _on_get_best_trials(self, num_trials: int) -> list[dict[str, Any]]:
+    def _on_get_best_trials(self, num_trials: int) -> list[Record]:
         return [trial.get_state() for trial in self._oracle.get_best_trials(num_trials)]
 
     def _require_own(self, worker: str, trial_id: str) -> None:
@@ -248,11 +250,11 @@ class _LostError(Exception):
     """A worker speaks of a trial that is not its own."""
 
 
-def _answer_of(status: str) -> dict[str, Any]:
+def _answer_of(status: str) -> Record:
     return dict(Trial(HyperParameters(), trial_id="", status=status).get_state())
 
 
-_KINDS: dict[str, Callable[[Any], bool]] = {
+_KINDS: dict[str, Callable[[object], bool]] = {
     "worker": lambda value: isinstance(value, str),
     "run": lambda value: isinstance(value, str),
     "search": lambda value: isinstance(value, str),
@@ -263,7 +265,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _is_question(said: dict[str, Any]) -> bool:
+def _is_question(said: Record) -> bool:
     return set(said) == set(_KINDS) and all(
         is_valid(said[name]) for name, is_valid in _KINDS.items()
     )

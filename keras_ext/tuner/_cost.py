@@ -1,7 +1,6 @@
 """What a model costs, as an objective."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import keras_tuner
@@ -92,11 +91,11 @@ class Cost(Described, keras_tuner.Objective):
         return milliseconds(lambda: model.predict_on_batch(rows), self.repeats)
 
 
-def _has_rows(x: Any) -> bool:
+def _has_rows(x: object) -> bool:
     return isinstance(x, np.ndarray) and x.ndim > 0 and len(x) > 0
 
 
-def _zeros(model: keras.Model) -> Any:
+def _zeros(model: keras.Model) -> np.ndarray | list[np.ndarray]:
     """A row for each input of a model."""
     shapes = [tuple(t.shape[1:]) for t in getattr(model, "inputs", None) or []]
     known = bool(shapes) and not any(None in shape for shape in shapes)
@@ -135,7 +134,7 @@ class MeasuredCosts(keras.callbacks.Callback):
             logs.update(self._found)
 
 
-def measuring(objectives: Sequence[Any]) -> list[MeasuredCosts]:
+def measuring(objectives: Sequence[keras_tuner.Objective]) -> list[MeasuredCosts]:
     """What has to be with a training for those objectives that are costs."""
     costs = [objective for objective in objectives if isinstance(objective, Cost)]
     return [MeasuredCosts(costs)] if costs else []

@@ -1,11 +1,13 @@
 """The data of a search in folds, each of which is held out once."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from keras_ext._core._checks import integer, require
+from keras_ext._core._typing import Data, Record
 
 _HINT = "With `cross_validation`, `search` takes x, y and sample_weight as arrays."
 
@@ -39,11 +41,17 @@ class Folds(NamedTuple):
 
     held_out: list[np.ndarray]
     rows: int
-    data: tuple[Any, Any, Any]
-    others: dict[str, Any]
+    data: tuple[Data, ...]
+    others: Record
 
     @classmethod
-    def of(cls, folds: Any, args: Any, kwargs: Any, seed: int) -> "Folds | None":
+    def of(
+        cls,
+        folds: tuple[int, int] | None,
+        args: Sequence[Data],
+        kwargs: Record,
+        seed: int,
+    ) -> "Folds | None":
         """The folds of the arguments of `search`, the same for each trial.
 
         Raises:
@@ -75,7 +83,7 @@ class Folds(NamedTuple):
         """How many trainings there are."""
         return len(self.held_out)
 
-    def arguments(self, fold: int) -> tuple[tuple[()], dict[str, Any]]:
+    def arguments(self, fold: int) -> tuple[tuple[()], Record]:
         """What `fit` is given, such that a fold is held out."""
         others = np.setdiff1d(np.arange(self.rows), self.held_out[fold])
         x, y, weight = (_taken(part, others) for part in self.data)
@@ -87,7 +95,7 @@ class Folds(NamedTuple):
         return (), {**self.others, **arguments}
 
 
-def _rows(data: Any) -> int:
+def _rows(data: Sequence[Data]) -> int:
     leaves = [leaf for part in data[:2] for leaf in keras.tree.flatten(part)]
     leaves += [leaf for leaf in keras.tree.flatten(data[2]) if leaf is not None]
     shapes = [getattr(leaf, "shape", None) for leaf in leaves]
@@ -96,13 +104,13 @@ def _rows(data: Any) -> int:
     return int(sizes.pop() or 0)
 
 
-def _taken(part: Any, rows: np.ndarray) -> Any:
+def _taken(part: Data, rows: np.ndarray) -> Data:
     if part is None:
         return None
     return keras.tree.map_structure(lambda leaf: np.asarray(leaf)[rows], part)
 
 
-def _parts(y: Any, rows: int, count: int, seed: list[int]) -> list[np.ndarray]:
+def _parts(y: Data, rows: int, count: int, seed: list[int]) -> list[np.ndarray]:
     """Rows in random parts, with as many of each class in all, if there are classes."""
     order = np.random.default_rng(seed).permutation(rows)
     labels = _labels(y)
@@ -113,7 +121,7 @@ def _parts(y: Any, rows: int, count: int, seed: list[int]) -> list[np.ndarray]:
     return [order[i::count] for i in range(count)]
 
 
-def _labels(y: Any) -> np.ndarray | None:
+def _labels(y: Data) -> np.ndarray | None:
     """A number for the class of each row; None if these are no classes."""
     leaves = keras.tree.flatten(y)
     if len(leaves) != 1:

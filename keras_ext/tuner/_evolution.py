@@ -1,17 +1,20 @@
 """Search by a population of configurations that ages."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import keras_tuner
 import numpy as np
 from keras_tuner.engine import hyperparameters as kinds
+from keras_tuner.engine.trial import Trial
 
 from keras_ext._core._checks import integer, require
+from keras_ext._core._typing import Record
 from keras_ext.tuner._draws import draw
-from keras_ext.tuner._drop_ins import split
+from keras_ext.tuner._drop_ins import Builder, split
 from keras_ext.tuner._objectives import cost_of, require_single
 from keras_ext.tuner._oracle import Oracle
+from keras_ext.tuner._queued_oracle import Value
 from keras_ext.tuner._tuner import Tuner
 
 # How far a number is moved: the deviation, as a part of its whole range.
@@ -28,7 +31,7 @@ class EvolutionOracle(Oracle):
         # Of whom a trial is a changed copy, by their names.
         self.parents: dict[str, str] = {}
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
+    def populate_space(self, trial_id: str) -> Record:
         queued = self._next_queued()
         if queued is not None:
             return {"status": "RUNNING", "values": queued}
@@ -44,7 +47,7 @@ class EvolutionOracle(Oracle):
         status = "STOPPED" if drawn is None else "RUNNING"
         return {"status": status, "values": drawn}
 
-    def _living(self) -> list[Any]:
+    def _living(self) -> list[Trial]:
         """The last that have ended well: the oldest die, however good they are."""
         ended = [self.trials[i] for i in self.end_order]
         return [t for t in ended if t.status == "COMPLETED"][-self.population :]
@@ -52,13 +55,13 @@ class EvolutionOracle(Oracle):
     def _number(self, attempt: int, what: str) -> float:
         return draw(self.seed, len(self.start_order), attempt, f"evolution/{what}")
 
-    def _parent(self, living: list[Any], attempt: int) -> Any:
+    def _parent(self, living: list[Trial], attempt: int) -> Trial:
         """The best of some that are drawn without order."""
         order = np.argsort([self._number(attempt, f"{i}") for i in range(len(living))])
         drawn = [living[i] for i in order[: self.tournament]]
         return min(drawn, key=lambda t: cost_of(self.objective, t.score))
 
-    def _changed(self, values: dict[str, Any], attempt: int) -> dict[str, Any]:
+    def _changed(self, values: Mapping[str, Value], attempt: int) -> dict[str, Value]:
         """Values of which one is another, and those that only now are there drawn."""
         active = [hp for hp in self._searched() if hp.name in values]
         names = list(dict.fromkeys(hp.name for hp in active))
@@ -73,18 +76,18 @@ class EvolutionOracle(Oracle):
             if isinstance(hp, kinds.Fixed):
                 value = hp.value
             elif hp.name == chosen:
-                value = self._moved(hp, value, attempt)
+                value = self._moved(hp, values[chosen], attempt)
             elif value is None:
                 where = draw(self.seed, len(self.start_order), attempt, hp.name)
                 value = hp.prob_to_value(where)
             found.values[hp.name] = value
         return found.values
 
-    def _searched(self) -> list[Any]:
+    def _searched(self) -> list[kinds.HyperParameter]:
         space = self.hyperparameters.space
         return [hp for hp in space if not isinstance(hp, kinds.Fixed)]
 
-    def _moved(self, hp: Any, value: Any, attempt: int) -> Any:
+    def _moved(self, hp: kinds.HyperParameter, value: Value, attempt: int) -> Value:
         """Another value: a near one of what has an order, any of others."""
         is_choice = isinstance(hp, kinds.Choice | kinds.Boolean)
         if is_choice and not getattr(hp, "ordered", False):
@@ -152,14 +155,14 @@ class Evolution(Tuner):
 
     def __init__(
         self,
-        hypermodel: keras_tuner.HyperModel | Callable[..., Any] | None = None,
+        hypermodel: keras_tuner.HyperModel | Builder | None = None,
         objective: str | keras_tuner.Objective | None = None,
         max_trials: int | None = 200,
         *,
         population: int = 20,
         tournament: int = 5,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         integer(population, "population", low=2)
         integer(tournament, "tournament", low=1)

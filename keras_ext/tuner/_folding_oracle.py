@@ -3,7 +3,8 @@
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
+
+from keras_tuner.engine.trial import Trial
 
 from keras_ext.tuner._objectives import cost_of, parts_of
 from keras_ext.tuner._stored_oracle import STOPPED
@@ -19,7 +20,7 @@ _T = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833)
 class FoldingOracle(TolerantOracle):
     """Compares trials on the folds that they have in common."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self._judged: dict[str, float] = {}
 
@@ -55,20 +56,20 @@ class FoldingOracle(TolerantOracle):
         trial.message += "is better on the same ones."
         return True
 
-    def _best_of_all_folds(self, count: int) -> Any:
+    def _best_of_all_folds(self, count: int) -> Trial | None:
         done = [t for t in self.trials.values() if t.status == "COMPLETED"]
         done = [t for t in done if len(self._fold_costs(t)) == count]
         if not done or len(parts_of(self.objective)) > 1:
             return None
         return min(done, key=lambda t: cost_of(self.objective, t.score))
 
-    def _fold_costs(self, trial: Any) -> list[float]:
+    def _fold_costs(self, trial: Trial) -> list[float]:
         if not trial.metrics.exists(FOLDS):
             return []
         seen = trial.metrics.get_history(FOLDS)
         return [cost_of(self.objective, float(o.value[-1])) for o in seen]
 
-    def _record(self, trial: Any, metrics: dict[str, float], step: int) -> None:
+    def _record(self, trial: Trial, metrics: dict[str, float], step: int) -> None:
         """For subclasses: keeps what was measured."""
         raise NotImplementedError
 

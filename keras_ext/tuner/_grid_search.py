@@ -1,14 +1,15 @@
 """Search through all configurations."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import keras_tuner
+from keras_tuner import Objective
+from keras_tuner.engine.trial import Trial
 from keras_tuner.oracles import GridSearchOracle as KerasTunerOracle
 from keras_tuner.src.tuners.gridsearch import LinkedList
 
-from keras_ext.tuner._drop_ins import split
+from keras_ext.tuner._drop_ins import Builder, split
 from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._tuner import Tuner
 
@@ -18,7 +19,7 @@ class GridSearchOracle(Oracle, KerasTunerOracle):
 
     takes_points = False
 
-    def _record_values(self, trial: Any) -> None:
+    def _record_values(self, trial: Trial) -> None:
         # The base would fill a hyperparameter that appeared later with a random value,
         # which is on no grid.
         found = trial.hyperparameters
@@ -76,12 +77,12 @@ class GridSearch(Tuner, keras_tuner.GridSearch):
 
     def __init__(
         self,
-        hypermodel: keras_tuner.HyperModel | Callable[..., Any] | None = None,
-        objective: str | Sequence[Any] | keras_tuner.Objective | None = None,
+        hypermodel: keras_tuner.HyperModel | Builder | None = None,
+        objective: str | Objective | Sequence[str | Objective] | None = None,
         max_trials: int | None = None,
         *,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         of_oracle, of_tuner = split(kwargs)
         oracle = GridSearchOracle(objective, max_trials, seed=seed, **of_oracle)

@@ -1,13 +1,11 @@
 """Search that trains many configurations briefly, and the best of them on."""
 
-from collections.abc import Callable
-from typing import Any
-
+import keras
 import keras_tuner
 from keras_tuner.oracles import HyperbandOracle as KerasTunerOracle
 
 from keras_ext._core._checks import integer
-from keras_ext.tuner._drop_ins import split
+from keras_ext.tuner._drop_ins import Builder, split
 from keras_ext.tuner._objectives import require_single
 from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._trial_backup import last_weights, load_all
@@ -48,7 +46,8 @@ class Hyperband(Tuner, keras_tuner.Hyperband):
 
     Examples:
         >>> import tempfile
-        >>> import keras_tuner
+        >>> import keras
+    import keras_tuner
         >>> import keras_ext as kx
         >>> class Curve(kx.tuner.Hyperband):
         ...     def run_trial(self, trial, **kwargs):
@@ -72,14 +71,14 @@ class Hyperband(Tuner, keras_tuner.Hyperband):
 
     def __init__(
         self,
-        hypermodel: keras_tuner.HyperModel | Callable[..., Any] | None = None,
+        hypermodel: keras_tuner.HyperModel | Builder | None = None,
         objective: str | keras_tuner.Objective | None = None,
         max_epochs: int = 100,
         *,
         factor: int = 3,
         hyperband_iterations: int = 1,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         of_oracle, of_tuner = split(kwargs)
         oracle = HyperbandOracle(
@@ -94,7 +93,7 @@ class Hyperband(Tuner, keras_tuner.Hyperband):
         )
         Tuner.__init__(self, oracle, hypermodel, **of_tuner)
 
-    def _build_hypermodel(self, hp: Any) -> Any:
+    def _build_hypermodel(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         # Past the one of `keras_tuner.Hyperband`, which loads weights into a model
         # whose optimizer is not built.
         model = keras_tuner.Tuner._build_hypermodel(self, hp)

@@ -3,13 +3,18 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import keras
+import numpy as np
 from keras_tuner.engine import hyperparameters as kinds
 
 from keras_ext._core._checks import require, takes
+from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext._live._make_live import make_live
+
+# Gives a hyperparameter of a model a value.
+Setter: TypeAlias = Callable[[keras.Model, float], object]
 
 RATE = "learning_rate"
 
@@ -28,7 +33,10 @@ class LiveSettings:
     """
 
     def __init__(
-        self, model: keras.Model, space: Sequence[Any], live: Mapping[str, Any] | None
+        self,
+        model: keras.Model,
+        space: Sequence[kinds.HyperParameter],
+        live: Mapping[str, str | Setter] | None,
     ) -> None:
         self.space = [hp for hp in space if not isinstance(hp, kinds.Fixed)]
         given = dict(live or {})
@@ -52,16 +60,21 @@ class LiveSettings:
         return {hp.name: (hp.min_value, hp.max_value) for hp in self.space}
 
     @property
-    def draws(self) -> dict[str, Callable[[Any], float]]:
+    def draws(self) -> dict[str, Callable[[np.random.Generator], float]]:
         """How each of them is drawn anew, given a generator."""
         return {hp.name: partial(_drawn, hp) for hp in self.space}
 
 
-def _drawn(hp: Any, rng: Any) -> float:
+def _drawn(hp: kinds.HyperParameter, rng: np.random.Generator) -> float:
     return float(hp.prob_to_value(rng.random()))
 
 
-def _setter(hp: Any, given: Any, model: Any, found: Mapping[str, Any]) -> Any:
+def _setter(
+    hp: kinds.HyperParameter,
+    given: str | Setter | None,
+    model: keras.Model,
+    found: Mapping[str, HyperVariable],
+) -> Callable[[float], object]:
     """A function that gives one hyperparameter of the model a value."""
     if hp.conditions or not isinstance(hp, kinds.Float):
         raise ValueError(
@@ -93,7 +106,7 @@ def _setter(hp: Any, given: Any, model: Any, found: Mapping[str, Any]) -> Any:
     return assign
 
 
-def _rate_of(model: Any) -> Any:
+def _rate_of(model: keras.Model) -> keras.Variable:
     rate = model.optimizer.learning_rate
     is_moved = isinstance(rate, keras.Variable)
     rule = "a number, and no schedule, which would move it itself"

@@ -2,14 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-import keras_tuner
+from keras_tuner import Objective
 
 from keras_ext._core._checks import require
 from keras_ext.tuner._cost import COSTS, Cost
-
-Objective = keras_tuner.Objective
 
 # As their names are written in logs, without underscores: "mean_io_u", "MeanIoU".
 _MORE = frozenset(
@@ -104,7 +101,9 @@ def direction_of(name: str) -> str | None:
     return None
 
 
-def objective_of(given: Any) -> Any:
+def objective_of(
+    given: str | Objective | Sequence[str | Objective] | None,
+) -> Objective | list[Objective] | None:
     """What KerasTuner takes as `objective`, with the right direction.
 
     KerasTuner minimizes what it does not know to be better when larger, F1 scores and
@@ -117,8 +116,7 @@ def objective_of(given: Any) -> Any:
     Raises:
         ValueError: If it is none of these, or a name whose direction is not known.
     """
-    is_list = isinstance(given, list | tuple)
-    parts = given if is_list else [given]
+    parts = list(given) if isinstance(given, list | tuple) else [given]
     valid = given is None or (
         len(parts) > 0 and all(isinstance(o, str | Objective) for o in parts)
     )
@@ -131,10 +129,10 @@ def objective_of(given: Any) -> Any:
         given,
         "a list of different names",
     )
-    return made if is_list else made[0]
+    return made if isinstance(given, list | tuple) else made[0]
 
 
-def _directed(part: Any) -> Any:
+def _directed(part: str | Objective | None) -> Objective | None:
     if not isinstance(part, str):
         return part
     if part in COSTS:
@@ -150,17 +148,17 @@ def _directed(part: Any) -> Any:
     return Objective(part, direction)
 
 
-def parts_of(objective: Any) -> Sequence[Any]:
+def parts_of(objective: Objective) -> Sequence[Objective]:
     """The single objectives."""
     return getattr(objective, "objectives", [objective])
 
 
-def cost_of(objective: Any, value: float) -> float:
+def cost_of(objective: Objective, value: float) -> float:
     """The value such that less is better."""
     return -value if objective.direction == "max" else value
 
 
-def require_single(objective: Any) -> Any:
+def require_single(objective: str | Objective | None) -> str | Objective | None:
     """The objective, unless it is a list: KerasTuner would minimize the sum."""
     is_list = isinstance(objective, list | tuple)
     hint = "For several objectives take RandomSearch, GridSearch or OptunaOracle."

@@ -1,18 +1,23 @@
 """Proposals by the samplers of Optuna."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras_tuner
 import numpy as np
 import optuna
+from keras_tuner import Objective
+from keras_tuner.engine import hyperparameters as kinds
+from keras_tuner.engine.trial import Trial
 
 from keras_ext._core._checks import choice, require
 from keras_ext._core._extras import import_extra
+from keras_ext._core._typing import Record
 from keras_ext.tuner._objectives import cost_of, parts_of
 from keras_ext.tuner._optuna_space import Translation, params_of, translated
 from keras_ext.tuner._oracle import Oracle
+from keras_ext.tuner._queued_oracle import Value
 
 _SAMPLERS = ("tpe", "cmaes", "nsga2", "nsga3", "qmc", "random")
 _OF_GENERATIONS = ("nsga2", "nsga3")
@@ -69,7 +74,7 @@ class OptunaOracle(Oracle):
 
     def __init__(
         self,
-        objective: str | Sequence[Any] | keras_tuner.Objective | None = None,
+        objective: str | Objective | Sequence[str | Objective] | None = None,
         max_trials: int | None = 10,
         *,
         hyperparameters: keras_tuner.HyperParameters | None = None,
@@ -93,12 +98,12 @@ class OptunaOracle(Oracle):
                 "one of the others with several objectives",
             )
         self.sampler = sampler
-        self._attributes: dict[str, dict[str, Any]] = {}
+        self._attributes: dict[str, Record] = {}
         self._begin_study()
 
     def _begin_study(self) -> None:
         """A study that knows nothing; its draws are not those of an interrupted one."""
-        self._asked: dict[str, Any] = {}
+        self._asked: dict[str, optuna.Trial] = {}
         sequence = np.random.SeedSequence([self.seed, len(self.start_order)])
         seed = int(sequence.generate_state(1)[0])
         given = self.sampler
@@ -111,7 +116,7 @@ class OptunaOracle(Oracle):
         )
         optuna.logging.set_verbosity(verbosity)
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
+    def populate_space(self, trial_id: str) -> Record:
         queued = self._next_queued()
         if queued is not None:
             return self._asked_for(trial_id, queued)
@@ -127,20 +132,22 @@ class OptunaOracle(Oracle):
             return {"status": "STOPPED", "values": None}
         return self._asked_for(trial_id, other)
 
-    def _asked_for(self, trial_id: str, values: dict[str, Any]) -> dict[str, Any]:
+    def _asked_for(self, trial_id: str, values: dict[str, Value]) -> Record:
         """The answer with given values, of which the study knows."""
         self._study.enqueue_trial(params_of(self.hyperparameters.space, values)[0])
         asked = self._study.ask()
         return self._running(trial_id, asked, self._suggested(asked))
 
-    def _running(self, trial_id: str, asked: Any, values: Any) -> dict[str, Any]:
+    def _running(
+        self, trial_id: str, asked: optuna.Trial, values: Mapping[str, Value]
+    ) -> Record:
         self._asked[trial_id] = asked
         if self.sampler in _OF_GENERATIONS:
             frozen = self._study.trials[asked.number]
             self._attributes[trial_id] = dict(frozen.system_attrs)
         return {"status": "RUNNING", "values": values}
 
-    def _suggested(self, asked: Any) -> dict[str, Any]:
+    def _suggested(self, asked: optuna.Trial) -> dict[str, Value]:
         """The values of all hyperparameters that are active, one after the other."""
         found = keras_tuner.HyperParameters()
         for part in translated(self.hyperparameters.space):
@@ -150,7 +157,7 @@ class OptunaOracle(Oracle):
                 found.values[hp.name] = _suggest(asked, part)
         return found.values
 
-    def _ended(self, trial: Any) -> None:
+    def _ended(self, trial: Trial) -> None:
         super()._ended(trial)
         values = self._values(trial)
         asked = self._asked.pop(trial.trial_id, None)
@@ -161,7 +168,7 @@ class OptunaOracle(Oracle):
         else:
             self._study.tell(asked, values)
 
-    def _values(self, trial: Any) -> list[float] | None:
+    def _values(self, trial: Trial) -> list[float] | None:
         """The objectives; of a trial that failed the worst that were seen, if any."""
         parts = parts_of(self.objective)
         if trial.status == "COMPLETED":
@@ -175,7 +182,7 @@ class OptunaOracle(Oracle):
             ]
         return [cost_of(o, cost) for o, cost in zip(parts, costs, strict=True)]
 
-    def _add(self, trial: Any, values: list[float] | None) -> None:
+    def _add(self, trial: Trial, values: list[float] | None) -> None:
         """Tells the study of a trial of an earlier process."""
         if values is None:
             return
@@ -195,20 +202,20 @@ class OptunaOracle(Oracle):
         self._begin_study()
         super()._replay()
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         return {**super().get_state(), "sampler_attributes": self._attributes}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         super().set_state(state)
         self._attributes = state.get("sampler_attributes", {})
 
 
-def made(word: str, seed: int) -> Any:
+def made(word: str, seed: int) -> optuna.samplers.BaseSampler:
     """The sampler of a name."""
     samplers = optuna.samplers
     if word == "cmaes":
         import_extra("cmaes", "tuner")
-    kinds: dict[str, Callable[[], Any]] = {
+    kinds: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
         "cmaes": lambda: samplers.CmaEsSampler(seed=seed),
         "nsga2": lambda: samplers.NSGAIISampler(seed=seed),
         "nsga3": lambda: samplers.NSGAIIISampler(seed=seed),
@@ -230,13 +237,13 @@ def made(word: str, seed: int) -> Any:
         return kinds[word]()
 
 
-def _suggest(asked: Any, part: Any) -> Any:
+def _suggest(asked: optuna.Trial, part: Translation | kinds.Fixed) -> Value | None:
     if not isinstance(part, Translation):
         return part.value
     kind = part.distribution
     if isinstance(kind, optuna.distributions.CategoricalDistribution):
         return asked.suggest_categorical(part.name, kind.choices)
-    suggest = asked.suggest_float
+    suggest: Callable[..., float] = asked.suggest_float
     if isinstance(kind, optuna.distributions.IntDistribution):
         suggest = asked.suggest_int
     value = suggest(part.name, kind.low, kind.high, log=kind.log)

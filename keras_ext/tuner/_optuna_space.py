@@ -2,11 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras_tuner
 import optuna
 from keras_tuner.engine import hyperparameters as kinds
+
+from keras_ext.tuner._queued_oracle import Value
+
+Distribution: TypeAlias = (
+    optuna.distributions.IntDistribution
+    | optuna.distributions.FloatDistribution
+    | optuna.distributions.CategoricalDistribution
+)
 
 
 class Translation:
@@ -20,7 +28,9 @@ class Translation:
         space: All of them. Two may have one name under different conditions.
     """
 
-    def __init__(self, hp: Any, space: Sequence[Any]) -> None:
+    def __init__(
+        self, hp: kinds.HyperParameter, space: Sequence[kinds.HyperParameter]
+    ) -> None:
         self.hp = hp
         self.name = hp.name
         if sum(other.name == hp.name for other in space) > 1:
@@ -30,7 +40,7 @@ class Translation:
         self._is_place = False
         self.distribution = self._distribution()
 
-    def _distribution(self) -> Any:
+    def _distribution(self) -> Distribution:
         names, hp = optuna.distributions, self.hp
         if self._values is not None:
             return names.IntDistribution(0, len(self._values) - 1)
@@ -41,25 +51,25 @@ class Translation:
         if hp.sampling == "reverse_log":
             self._is_place = True
             return names.FloatDistribution(0.0, 1.0)
-        kind: Any = names.IntDistribution
+        is_log = hp.sampling == "log"
         if isinstance(hp, kinds.Float):
-            kind = names.FloatDistribution
-        return kind(hp.min_value, hp.max_value, log=hp.sampling == "log")
+            return names.FloatDistribution(hp.min_value, hp.max_value, log=is_log)
+        return names.IntDistribution(hp.min_value, hp.max_value, log=is_log)
 
-    def to_optuna(self, value: Any) -> Any:
+    def to_optuna(self, value: Any) -> Value:
         if self._values is not None:
             gaps = [abs(other - value) for other in self._values]
             return gaps.index(min(gaps))
         return float(self.hp.value_to_prob(value)) if self._is_place else value
 
-    def from_optuna(self, value: Any) -> Any:
+    def from_optuna(self, value: Any) -> Value:
         if self._values is not None:
             return self._values[int(value)]
         # A place of exactly 1 is none to KerasTuner.
         return self.hp.prob_to_value(min(value, 1 - 1e-9)) if self._is_place else value
 
 
-def _listed(hp: Any) -> list[Any] | None:
+def _listed(hp: kinds.HyperParameter) -> list[Any] | None:
     """The values of what has an order and a step, from first to last."""
     if isinstance(hp, kinds.Choice):
         return list(hp.values) if hp.ordered and len(hp.values) > 2 else None
@@ -71,7 +81,9 @@ def _listed(hp: Any) -> list[Any] | None:
     return [cast(value) for value in hp.values]
 
 
-def translated(space: Sequence[Any]) -> list[Any]:
+def translated(
+    space: Sequence[kinds.HyperParameter],
+) -> list[Translation | kinds.Fixed]:
     """A `Translation` of each hyperparameter, those that are fixed as they are."""
     return [
         hp if isinstance(hp, kinds.Fixed) else Translation(hp, space) for hp in space
@@ -79,11 +91,12 @@ def translated(space: Sequence[Any]) -> list[Any]:
 
 
 def params_of(
-    space: Sequence[Any], values: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
+    space: Sequence[kinds.HyperParameter], values: Mapping[str, Value]
+) -> tuple[dict[str, Value], dict[str, optuna.distributions.BaseDistribution]]:
     """Values as those of Optuna, and their distributions: of what is active alone."""
     found = keras_tuner.HyperParameters()
-    params, distributions = {}, {}
+    params: dict[str, Value] = {}
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {}
     for part in translated(space):
         hp = getattr(part, "hp", part)
         found.merge([hp])

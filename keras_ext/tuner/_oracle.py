@@ -2,20 +2,41 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import keras_tuner
 import numpy as np
+from keras_tuner import Objective
 from keras_tuner.engine.trial import Trial
 
 from keras_ext._core._checks import checked_seed, flag, integer, number, require
 from keras_ext._core._described import Described
 from keras_ext.tuner._draws import draw
 from keras_ext.tuner._folding_oracle import FoldingOracle
-from keras_ext.tuner._objectives import cost_of, direction_of, objective_of, parts_of
+from keras_ext.tuner._objectives import (
+    cost_of,
+    direction_of,
+    objective_of,
+    parts_of,
+)
 from keras_ext.tuner._pareto import front_numbers, rank_sums
+from keras_ext.tuner._queued_oracle import Value
 from keras_ext.tuner._stored_oracle import ENDED, STOPPED
 from keras_ext.tuner._synchronized import synchronized
+
+
+@runtime_checkable
+class Scheduler(Protocol):
+    """What stops trials early: `ASHA`, `MedianStopping` or one of your own."""
+
+    def report(self, trial: str, epoch: int, cost: float) -> bool:
+        """Takes what a trial has reached, and says whether to stop it."""
+
+    def rewind(self, trial: str, epoch: int) -> None:
+        """Forgets what a trial has reached after so many epochs."""
+
+    def end(self, trial: str) -> None:
+        """Takes note that a trial has ended."""
 
 
 class Oracle(Described, FoldingOracle):
@@ -75,7 +96,7 @@ class Oracle(Described, FoldingOracle):
 
     def __init__(  # noqa: PLR0913 - those of KerasTuner
         self,
-        objective: str | Sequence[Any] | keras_tuner.Objective | None = None,
+        objective: str | Objective | Sequence[str | Objective] | None = None,
         max_trials: int | None = None,
         *,
         hyperparameters: keras_tuner.HyperParameters | None = None,
@@ -84,9 +105,9 @@ class Oracle(Described, FoldingOracle):
         seed: int | None = None,
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int = 3,
-        scheduler: object | None = None,
+        scheduler: Scheduler | None = None,
         time_budget: float | None = None,
-        **more: Any,
+        **more: object,
     ) -> None:
         limit = integer(max_trials, "max_trials", low=1, optional=True)
         seed = checked_seed(seed)
@@ -110,7 +131,7 @@ class Oracle(Described, FoldingOracle):
         self.scheduler = _checked_scheduler(scheduler, self.objective)
         self.time_budget = number(time_budget, "time_budget", above=0, optional=True)
 
-    def _random_values(self) -> dict[str, Any] | None:
+    def _random_values(self) -> dict[str, Value] | None:
         for attempt in range(self._max_collisions + 1):
             found = keras_tuner.HyperParameters()
             for hp in self.hyperparameters.space:
@@ -123,7 +144,7 @@ class Oracle(Described, FoldingOracle):
         return None
 
     @synchronized
-    def create_trial(self, tuner_id: str) -> Any:
+    def create_trial(self, tuner_id: str) -> Trial:
         if self.time_budget is not None and self.seconds() >= self.time_budget:
             self.tuner_ids.discard(tuner_id)
             return Trial(self.get_space(), trial_id="", status="STOPPED")
@@ -132,7 +153,7 @@ class Oracle(Described, FoldingOracle):
     @synchronized
     def update_trial(
         self, trial_id: str, metrics: dict[str, float], step: int = 0
-    ) -> Any:
+    ) -> Trial:
         """Takes what was measured at an epoch, and answers with the trial.
 
         Returns:
@@ -155,7 +176,7 @@ class Oracle(Described, FoldingOracle):
         stopped.status = "STOPPED"
         return stopped
 
-    def _record(self, trial: Any, metrics: dict[str, float], step: int) -> None:
+    def _record(self, trial: Trial, metrics: dict[str, float], step: int) -> None:
         directions = {o.name: o.direction for o in parts_of(self.objective)}
         for name, value in metrics.items():
             if not trial.metrics.exists(name):
@@ -193,7 +214,7 @@ class Oracle(Described, FoldingOracle):
             self.scheduler.rewind(trial_id, step)
 
     @synchronized
-    def end_trial(self, trial: Any, status: str = "COMPLETED") -> None:
+    def end_trial(self, trial: Trial | str, status: str = "COMPLETED") -> None:
         """Takes note that a trial has ended.
 
         Args:
@@ -211,12 +232,12 @@ class Oracle(Described, FoldingOracle):
         # Only now: the files and the list of running trials are in order.
         self._raise_if_too_many_failed()
 
-    def _ended(self, trial: Any) -> None:
+    def _ended(self, trial: Trial) -> None:
         """For subclasses: a trial has ended for good, or is read from its file."""
         if self.scheduler is not None:
             self.scheduler.end(trial.trial_id)
 
-    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
+    def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
         if len(parts_of(self.objective)) == 1:
             return super().get_best_trials(num_trials)
         done = [t for t in self.trials.values() if t.status == "COMPLETED"]
@@ -225,13 +246,13 @@ class Oracle(Described, FoldingOracle):
         others = [t for t in self.trials.values() if t.status != "COMPLETED"]
         return [*(done[i] for i in order), *others][:num_trials]
 
-    def pareto_trials(self) -> list[Any]:
+    def pareto_trials(self) -> list[Trial]:
         """The completed trials that no other beats in all objectives at once."""
         done = [t for t in self.trials.values() if t.status == "COMPLETED"]
         fronts = front_numbers([self._costs(trial) for trial in done])
         return [t for t, front in zip(done, fronts, strict=True) if front == 0]
 
-    def _costs(self, trial: Any) -> list[float]:
+    def _costs(self, trial: Trial) -> list[float]:
         """The values of a completed trial, such that less is better."""
         parts = parts_of(self.objective)
         if len(parts) == 1:
@@ -251,13 +272,17 @@ class Oracle(Described, FoldingOracle):
                 self._ended(trial)
 
 
-def _checked_space(given: Any) -> Any:
+def _checked_space(
+    given: keras_tuner.HyperParameters | None,
+) -> keras_tuner.HyperParameters | None:
     valid = given is None or isinstance(given, keras_tuner.HyperParameters)
     require(valid, "hyperparameters", given, "keras_tuner.HyperParameters or None")
     return given
 
 
-def _checked_scheduler(given: Any, objective: Any) -> Any:
+def _checked_scheduler(
+    given: Scheduler | None, objective: Objective
+) -> Scheduler | None:
     valid = given is None or all(
         callable(getattr(given, name, None)) for name in ("report", "rewind", "end")
     )

@@ -2,18 +2,19 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import keras_tuner
+from keras_tuner.engine.trial import Trial
 from keras_tuner.src.engine.tuner_utils import TunerCallback
 
 from keras_ext._core._checks import integer, require
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Data, Logs, Record
 from keras_ext.controllers.discrete._population_based import PopulationBased
-from keras_ext.tuner._drop_ins import split
-from keras_ext.tuner._live_settings import LiveSettings
+from keras_ext.tuner._drop_ins import Builder, split
+from keras_ext.tuner._live_settings import LiveSettings, Setter
 from keras_ext.tuner._objectives import cost_of, require_single
 from keras_ext.tuner._population_state import Member, PopulationState, lineage_in
 from keras_ext.tuner._project_files import write_json
@@ -105,18 +106,18 @@ class PopulationBasedTraining(Tuner):
 
     def __init__(  # noqa: PLR0913 - what the algorithm has, and what a search needs
         self,
-        hypermodel: keras_tuner.HyperModel | Callable[..., Any] | None = None,
+        hypermodel: keras_tuner.HyperModel | Builder | None = None,
         objective: str | keras_tuner.Objective | None = None,
         population: int = 8,
         *,
         max_epochs: int = 27,
         interval_epochs: int = 3,
-        live: Mapping[str, str | Callable[..., Any]] | None = None,
+        live: Mapping[str, str | Setter] | None = None,
         truncation: float = 0.2,
         factors: Sequence[float] = (0.8, 1.2),
         resample_probability: float = 0.25,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         integer(population, "population", low=2)
         self.max_epochs = integer(max_epochs, "max_epochs", low=1)
@@ -140,7 +141,7 @@ class PopulationBasedTraining(Tuner):
         Tuner.__init__(self, oracle, hypermodel, **of_tuner)
 
     @property
-    def lineage(self) -> list[dict[str, Any]]:
+    def lineage(self) -> list[Record]:
         """Who went on as whom, with which settings."""
         return lineage_in(self.project_dir)
 
@@ -158,9 +159,9 @@ class PopulationBasedTraining(Tuner):
             self._train(trials, args, kwargs)
         self.on_search_end()
 
-    def _begin(self) -> dict[str, Any]:
+    def _begin(self) -> dict[str, Trial]:
         """The trials that have not ended, by their names."""
-        trials: dict[str, Any] = {}
+        trials: dict[str, Trial] = {}
         while True:
             trial = self.oracle.create_trial(f"{self.tuner_id}-{len(trials)}")
             if trial.status != "RUNNING":
@@ -168,7 +169,9 @@ class PopulationBasedTraining(Tuner):
             self.on_trial_begin(trial)
             trials[trial.trial_id] = trial
 
-    def _train(self, trials: dict[str, Any], args: Any, kwargs: Any) -> None:
+    def _train(
+        self, trials: dict[str, Trial], args: Sequence[Data], kwargs: Record
+    ) -> None:
         first = next(iter(trials.values()))
         model = self._try_build(first.hyperparameters)
         settings = LiveSettings(model, self.oracle.get_space().space, self.live)
@@ -196,7 +199,7 @@ class PopulationBasedTraining(Tuner):
         return budget is not None and self.oracle.seconds() >= budget
 
     def _state(
-        self, trials: dict[str, Any], model: keras.Model, settings: LiveSettings
+        self, trials: dict[str, Trial], model: keras.Model, settings: LiveSettings
     ) -> PopulationState:
         """The population as it was left, or at its beginning."""
         names = [hp.name for hp in settings.space]
@@ -229,7 +232,7 @@ class PopulationBasedTraining(Tuner):
         state.save()
         return state
 
-    def _build_and_save(self, model: keras.Model, path: str, trial: Any) -> None:
+    def _build_and_save(self, model: keras.Model, path: str, trial: Trial) -> None:
         rule = "one that builds a model whose input shape is known"
         require(model.built, "hypermodel", type(model).__name__, rule)
         model.optimizer.build(model.trainable_variables)
@@ -244,7 +247,7 @@ class _Interval(keras.callbacks.Callback):
     def __init__(
         self,
         tuner: PopulationBasedTraining,
-        trial: Any,
+        trial: Trial,
         member: Member,
         state: PopulationState,
         number: int,
@@ -256,7 +259,11 @@ class _Interval(keras.callbacks.Callback):
         self._checkpoint = tuner._get_checkpoint_fname(trial.trial_id)
 
     def run(
-        self, model: keras.Model, settings: LiveSettings, args: Any, kwargs: Any
+        self,
+        model: keras.Model,
+        settings: LiveSettings,
+        args: Sequence[Data],
+        kwargs: Record,
     ) -> None:
         tuner, member = self._tuner, self._member
         begin = member.epoch

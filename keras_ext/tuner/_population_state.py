@@ -3,8 +3,8 @@
 import contextlib
 import os
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from keras_ext._core._typing import Record
 from keras_ext.controllers.discrete._population_based import PopulationBased
 from keras_ext.tuner._project_files import read_json, write_json
 
@@ -31,9 +31,9 @@ class Member:
     best_settings: dict[str, float] | None = None
 
 
-def lineage_in(folder: str) -> list[dict[str, Any]]:
+def lineage_in(folder: str) -> list[Record]:
     """Who went on as whom, in the project of a folder."""
-    saved: Any = read_json(os.path.join(folder, _NAME)) or {}
+    saved = read_json(os.path.join(folder, _NAME)) or {}
     return list(saved.get("lineage", []))
 
 
@@ -49,7 +49,7 @@ class PopulationState:
         self._folder = folder
         self.population = population
         self.members: list[Member] = []
-        self.lineage: list[dict[str, Any]] = []
+        self.lineage: list[Record] = []
         self.num_rounds = 0
 
     @classmethod
@@ -59,7 +59,7 @@ class PopulationState:
 
     def load(self) -> None:
         """Takes what was written last."""
-        saved: Any = read_json(os.path.join(self._folder, _NAME))
+        saved = read_json(os.path.join(self._folder, _NAME))
         self.members = [Member(**member) for member in saved["members"]]
         self.lineage, self.num_rounds = saved["lineage"], saved["num_rounds"]
         self.population.settings = saved["settings"]

@@ -4,12 +4,18 @@ import contextlib
 import importlib.util
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
+from keras_tuner.engine.trial import Trial
 from keras_tuner.src.engine.oracle import Display
 
+from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._records import Record, record_of, records_of
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
 
 _BETWEEN = 0.2  # seconds between two pictures
 _WIDTH = 100
@@ -27,14 +33,14 @@ class Progress(Display):
     """
 
     def __init__(
-        self, oracle: Any, *, clock: Callable[[], float] = time.monotonic
+        self, oracle: Oracle, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(oracle, verbose=0)
         self._clock = clock
         self._begin = self._shown_at = clock()
         self._done_before = 0
         self._running: dict[str, str] = {}
-        self._live: Any = None
+        self._live: Live | None = None
         self._width = 0
 
     def open(self) -> None:
@@ -56,18 +62,18 @@ class Progress(Display):
             self._write(self.line() + "\n")
             self._width = 0
 
-    def on_trial_begin(self, trial: Any) -> None:
+    def on_trial_begin(self, trial: Trial) -> None:
         self._running[trial.trial_id] = ""
         self._changed()
 
-    def on_report(self, trial: Any, step: int) -> None:
+    def on_report(self, trial: Trial, step: int) -> None:
         """An epoch, counted from 0, has ended."""
         name = self.oracle.objective.name
         value = trial.metrics.get_last_value(name)
         self._running[trial.trial_id] = f"epoch {step + 1}, {name} {value:.4g}"
         self._changed()
 
-    def on_trial_end(self, trial: Any) -> None:
+    def on_trial_end(self, trial: Trial) -> None:
         self._running.pop(trial.trial_id, None)
         if way() == "lines":
             self._write(self._ended(trial) + "\n")
@@ -90,7 +96,7 @@ class Progress(Display):
             sys.stdout.write(text)
             sys.stdout.flush()
 
-    def _ended(self, trial: Any) -> str:
+    def _ended(self, trial: Trial) -> str:
         record = record_of(self.oracle, trial)
         told = f"trial {record.trial}: {record.status}"
         if record.score is not None:
@@ -128,7 +134,7 @@ class Progress(Display):
         left = took / since * (total - done)
         return f"{clock_time(took)}, about {clock_time(left)} left"
 
-    def _panel(self) -> Any:
+    def _panel(self) -> "Table":
         """What rich shows: a bar, and what is known below it."""
         bars = importlib.import_module("rich.progress_bar")
         grid = importlib.import_module("rich.table").Table.grid(padding=(0, 2))
@@ -147,9 +153,9 @@ class Progress(Display):
         return f"{told}, {stopped} trials stopped" if stopped else told
 
 
-def _scores(record: Record, oracle: Any) -> str:
+def _scores(record: Record, oracle: Oracle) -> str:
     name = oracle.objective.name or "score"
-    values: dict[str, Any] = record.objectives or {name: record.score}
+    values: Mapping[str, float | None] = record.objectives or {name: record.score}
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 

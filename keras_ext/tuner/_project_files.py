@@ -8,7 +8,7 @@ from typing import Any
 from keras_tuner.src import utils
 
 
-def write_json(path: str, content: Any) -> None:
+def write_json(path: str, content: object) -> None:
     """Replaces a file as a whole: a reader sees the old content or the new one.
 
     KerasTuner opens the file and writes; a process that dies in between leaves a file

@@ -1,13 +1,17 @@
 """The oracle of KerasTuner that tries first what somebody knows."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeAlias
 
 import keras_tuner
 from keras_tuner.engine import hyperparameters as kinds
 
 from keras_ext._core._checks import flag, number, require
+from keras_ext._core._typing import Record
 from keras_ext.tuner._stored_oracle import StoredOracle
+
+# Of a hyperparameter.
+Value: TypeAlias = bool | int | float | str
 
 
 class QueuedOracle(StoredOracle):
@@ -16,11 +20,11 @@ class QueuedOracle(StoredOracle):
     # Whether what it proposes leaves room for others.
     takes_points = True
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        self._queue: list[dict[str, Any]] = []
+        self._queue: list[dict[str, Value]] = []
 
-    def enqueue(self, values: Mapping[str, Any]) -> None:
+    def enqueue(self, values: Mapping[str, Value]) -> None:
         """Has a configuration tried before all that are not: one that you know.
 
         It is left out if it was tried already, so that a script that is run again to go
@@ -46,13 +50,13 @@ class QueuedOracle(StoredOracle):
         if dict(values) not in self._queue:
             self._queue.append(dict(values))
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
+    def populate_space(self, trial_id: str) -> Record:
         queued = self._next_queued()
         if queued is None:
             return super().populate_space(trial_id)
         return {"status": "RUNNING", "values": queued}
 
-    def _next_queued(self) -> dict[str, Any] | None:
+    def _next_queued(self) -> dict[str, Value] | None:
         """The values of the next configuration of the queue that was not tried."""
         while self._queue:
             given = self._queue.pop(0)
@@ -65,15 +69,15 @@ class QueuedOracle(StoredOracle):
                 return found.values
         return None
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         return {**super().get_state(), "queue": self._queue}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         super().set_state(state)
         self._queue = state.get("queue", [])
 
 
-def _check_value(hp: Any, value: Any) -> None:
+def _check_value(hp: kinds.HyperParameter, value: Value) -> None:
     if isinstance(hp, kinds.Boolean):
         flag(value, hp.name)
     elif isinstance(hp, kinds.Choice):

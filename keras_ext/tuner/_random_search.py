@@ -1,12 +1,12 @@
 """Search by random configurations."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import keras_tuner
+from keras_tuner import Objective
 from keras_tuner.oracles import RandomSearchOracle as KerasTunerOracle
 
-from keras_ext.tuner._drop_ins import split
+from keras_ext.tuner._drop_ins import Builder, split
 from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._tuner import Tuner
 
@@ -52,12 +52,12 @@ class RandomSearch(Tuner, keras_tuner.RandomSearch):
 
     def __init__(
         self,
-        hypermodel: keras_tuner.HyperModel | Callable[..., Any] | None = None,
-        objective: str | Sequence[Any] | keras_tuner.Objective | None = None,
+        hypermodel: keras_tuner.HyperModel | Builder | None = None,
+        objective: str | Objective | Sequence[str | Objective] | None = None,
         max_trials: int | None = 10,
         *,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         of_oracle, of_tuner = split(kwargs)
         oracle = RandomSearchOracle(objective, max_trials, seed=seed, **of_oracle)

@@ -3,14 +3,22 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
+import keras_tuner
 import numpy as np
+from keras_tuner import Objective
+from keras_tuner.engine.trial import Trial
 
 from keras_ext._core._extras import import_extra
 from keras_ext.tuner._folding_oracle import FOLDS
 from keras_ext.tuner._objectives import cost_of, parts_of
+from keras_ext.tuner._oracle import Oracle
+from keras_ext.tuner._queued_oracle import Value
 from keras_ext.tuner._stored_oracle import ENDED, STOPPED
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -38,13 +46,13 @@ class Record:
     best_epoch: int
     epochs: int
     seconds: float | None
-    values: dict[str, Any]
+    values: dict[str, Value]
     metrics: dict[str, float]
     curve: list[tuple[int, float]] = field(repr=False)
     reason: str = ""
 
 
-def records_of(oracle: Any) -> list[Record]:
+def records_of(oracle: Oracle) -> list[Record]:
     """The trials of an oracle, best first, those without a score at the end."""
     trials = oracle.get_best_trials(len(oracle.trials))
     found = [record_of(oracle, trial) for trial in trials]
@@ -59,7 +67,7 @@ def records_of(oracle: Any) -> list[Record]:
     return sorted(found, key=lambda record: record.score is None)
 
 
-def record_of(oracle: Any, trial: Any) -> Record:
+def record_of(oracle: Oracle, trial: Trial) -> Record:
     """A trial of an oracle."""
     objective = oracle.objective
     curve = [(step + 1, value) for step, value in _history(trial, objective.name)]
@@ -85,13 +93,13 @@ def record_of(oracle: Any, trial: Any) -> Record:
     )
 
 
-def _history(trial: Any, name: str) -> Iterator[tuple[int, float]]:
+def _history(trial: Trial, name: str) -> Iterator[tuple[int, float]]:
     if trial.metrics.exists(name):
         for seen in trial.metrics.get_history(name):
             yield int(seen.step), float(np.mean(seen.value))
 
 
-def _value_at(trial: Any, name: str, step: int) -> float:
+def _value_at(trial: Trial, name: str, step: int) -> float:
     """A metric at an epoch, or the last that was seen."""
     history = dict(_history(trial, name))
     return history.get(int(step), list(history.values())[-1] if history else math.nan)
@@ -105,13 +113,13 @@ def _reason(message: str) -> str:
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
-def longest(records: list[Record], tuner: Any) -> int:
+def longest(records: list[Record], tuner: keras_tuner.Tuner) -> int:
     """The epochs of a trial that is not stopped, as far as they are known."""
     told = getattr(tuner, "max_epochs", None) or 0
     return max([int(told), *(curve[0] for r in records for curve in r.curve)])
 
 
-def best_so_far(records: list[Record], objective: Any) -> list[tuple[int, float]]:
+def best_so_far(records: list[Record], objective: Objective) -> list[tuple[int, float]]:
     """The epochs spent, in the order of the trials, and the best score until then."""
     spent, best, points = 0, math.inf, []
     for record in sorted(records, key=lambda record: record.trial):
@@ -122,7 +130,7 @@ def best_so_far(records: list[Record], objective: Any) -> list[tuple[int, float]
     return points
 
 
-def frame_of(oracle: Any) -> Any:
+def frame_of(oracle: Oracle) -> "pandas.DataFrame":
     """A `pandas.DataFrame` with a row for each trial, best first."""
     pandas = import_extra("pandas", "tuner")
     rows = []

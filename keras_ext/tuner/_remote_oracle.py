@@ -12,8 +12,10 @@ from typing import Any
 from keras_tuner.engine.hyperparameters import HyperParameters
 from keras_tuner.engine.trial import Trial
 
+from keras_ext._core._typing import Record
 from keras_ext.distribute import _messages
 from keras_ext.tuner._chief import LONGEST_ANSWER
+from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._roles import FRESH, NEXT_PROCESS
 
 # How long to look for the chief, in seconds; it may be started again meanwhile.
@@ -52,7 +54,7 @@ class RemoteOracle:
 
     def __init__(
         self,
-        oracle: Any,
+        oracle: Oracle,
         *,
         address: tuple[str, int],
         worker: str,
@@ -81,16 +83,16 @@ class RemoteOracle:
             "again."
         )
 
-    def get_space(self) -> Any:
+    def get_space(self) -> HyperParameters:
         if self._has_ended:
             return self._from_files().get_space()
         return HyperParameters.from_config(self._ask("get_space"))
 
-    def update_space(self, hyperparameters: Any) -> None:
+    def update_space(self, hyperparameters: HyperParameters) -> None:
         if self.should_report:
             self._ask("update_space", space=hyperparameters.get_config())
 
-    def create_trial(self, tuner_id: str) -> Any:
+    def create_trial(self, tuner_id: str) -> Trial:
         """A trial to run. As long as there may still be one, it waits.
 
         Raises:
@@ -114,7 +116,7 @@ class RemoteOracle:
 
     def update_trial(
         self, trial_id: str, metrics: Mapping[str, float], step: int = 0
-    ) -> Any:
+    ) -> Trial:
         numbers = {name: float(value) for name, value in metrics.items()}
         status = self._tell("update_trial", trial_id, metrics=numbers, step=int(step))
         trial = Trial(HyperParameters(), trial_id=trial_id)
@@ -132,7 +134,7 @@ class RemoteOracle:
         arguments = {"value": float(value), "fold": fold, "count": count}
         return bool(self._tell("judge_fold", trial_id, **arguments))
 
-    def _tell(self, question: str, trial_id: str, **arguments: Any) -> Any:
+    def _tell(self, question: str, trial_id: str, **arguments: object) -> Any:
         if not self.should_report:
             return None
         arguments = {"worker": self._worker, "trial_id": trial_id, **arguments}
@@ -142,16 +144,16 @@ class RemoteOracle:
             self.lost.add(trial_id)
             raise
 
-    def end_trial(self, trial: Any) -> None:
+    def end_trial(self, trial: Trial) -> None:
         with contextlib.suppress(LostError):  # another one ends it
             self._tell("end_trial", trial.trial_id, trial=trial.get_state())
 
-    def get_trial(self, trial_id: str) -> Any:
+    def get_trial(self, trial_id: str) -> Trial:
         if self._has_ended:
             return self._from_files().get_trial(trial_id)
         return Trial.from_state(self._ask("get_trial", trial_id=trial_id))
 
-    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
+    def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
         if self._has_ended:
             return list(self._from_files().get_best_trials(num_trials))
         states = self._ask("get_best_trials", num_trials=int(num_trials))
@@ -160,7 +162,7 @@ class RemoteOracle:
     def save(self) -> None:
         """Nothing: the chief does."""
 
-    def _from_files(self) -> Any:
+    def _from_files(self) -> Oracle:
         self._local.reload()
         return self._local
 
@@ -177,7 +179,7 @@ class RemoteOracle:
             line = self._question("alive", -1, {})
             self._exchange(line, min(self._lease, _ANSWER))
 
-    def _ask(self, question: str, **arguments: Any) -> Any:
+    def _ask(self, question: str, **arguments: object) -> Any:
         self._count += 1
         line = self._question(question, self._count, arguments)
         deadline, wait = time.monotonic() + self._patience, _FIRST_WAIT
@@ -190,7 +192,7 @@ class RemoteOracle:
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
 
-    def _question(self, question: str, count: int, arguments: Any) -> dict[str, Any]:
+    def _question(self, question: str, count: int, arguments: Record) -> Record:
         return {
             "question": question,
             "arguments": arguments,
@@ -200,7 +202,7 @@ class RemoteOracle:
             "search": self._search,
         }
 
-    def _exchange(self, said: dict[str, Any], patience: float) -> dict[str, Any] | None:
+    def _exchange(self, said: Record, patience: float) -> Record | None:
         """What the chief answers; None if it does not."""
         try:
             connection = socket.create_connection(self._address, _HEARING)
@@ -220,7 +222,7 @@ class RemoteOracle:
                 longest=LONGEST_ANSWER,
             )
 
-    def _unheard(self, answer: dict[str, Any] | None) -> str:
+    def _unheard(self, answer: Record | None) -> str:
         host, port = self._address
         where = f"The chief ({host}:{port})"
         within = f"within {self._patience:g} seconds"
@@ -235,7 +237,7 @@ class RemoteOracle:
         )
 
 
-def _value(answer: dict[str, Any]) -> Any:
+def _value(answer: Record) -> Any:
     if "lost" in answer:
         raise LostError(answer["lost"])
     if "error" in answer:

@@ -1,10 +1,13 @@
 """A search as a page that a person wants to read."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
 
+import keras_tuner
 import numpy as np
+from keras_tuner import Objective
+from keras_tuner.engine import hyperparameters as kinds
 
 from keras_ext._core._checks import integer, require
 from keras_ext._core._figures import draw_bars
@@ -12,10 +15,17 @@ from keras_ext._core._pages import picture, require_page, section, table, write_
 from keras_ext.tuner import _report_figures as figures
 from keras_ext.tuner._as_study import importances_of
 from keras_ext.tuner._objectives import parts_of
+from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._records import Record, longest, records_of
 
 
-def write_report(tuner: Any, path: Any, *, title: str, max_trials: int) -> None:
+def write_report(
+    tuner: keras_tuner.Tuner,
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    max_trials: int,
+) -> None:
     """Writes the page of `Tuner.report`."""
     require_page(path, title)
     max_trials = integer(max_trials, "max_trials", low=1)
@@ -39,7 +49,7 @@ def write_report(tuner: Any, path: Any, *, title: str, max_trials: int) -> None:
     )
 
 
-def _facts(tuner: Any, records: list[Record]) -> Iterator[str]:
+def _facts(tuner: keras_tuner.Tuner, records: list[Record]) -> Iterator[str]:
     counts = {
         kind: sum(record.status == kind for record in records)
         for kind in ("completed", "stopped", "failed", "running")
@@ -51,7 +61,7 @@ def _facts(tuner: Any, records: list[Record]) -> Iterator[str]:
     yield f"{type(tuner.oracle).__name__}, seed {tuner.oracle.seed}"
 
 
-def saved_epochs(records: list[Record], tuner: Any) -> str:
+def saved_epochs(records: list[Record], tuner: keras_tuner.Tuner) -> str:
     """How many epochs were trained, and how many would have been without stopping."""
     trained = sum(record.epochs for record in records)
     most = longest(records, tuner)
@@ -64,9 +74,9 @@ def saved_epochs(records: list[Record], tuner: Any) -> str:
     return text
 
 
-def _best(best: Record, objective: Any) -> str:
+def _best(best: Record, objective: Objective) -> str:
     names = [o.name or "score" for o in parts_of(objective)]
-    values: dict[str, Any] = best.objectives or {names[0]: best.score}
+    values: Mapping[str, float | None] = best.objectives or {names[0]: best.score}
     told = ", ".join(f"{name} {value:.5g}" for name, value in values.items())
     told += f" at epoch {best.best_epoch} of {best.epochs}" if best.epochs > 1 else ""
     shown = _own(best.values)
@@ -80,7 +90,7 @@ def _best(best: Record, objective: Any) -> str:
     return section("The best", f"{content}<pre>{code}</pre>")
 
 
-def _own(values: Mapping[str, Any]) -> dict[str, str]:
+def _own(values: Mapping[str, object]) -> dict[str, str]:
     """The hyperparameters as texts, without what tuners add for themselves."""
     return {
         name: f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -89,7 +99,7 @@ def _own(values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _front(oracle: Any, records: list[Record]) -> Iterator[str]:
+def _front(oracle: Oracle, records: list[Record]) -> Iterator[str]:
     names = [objective.name for objective in parts_of(oracle.objective)]
     if len(names) < 2:
         return
@@ -102,7 +112,7 @@ def _front(oracle: Any, records: list[Record]) -> Iterator[str]:
     yield section("Pareto front", text + drawn + table(["trial", *names], labels, rows))
 
 
-def _curves(tuner: Any, records: list[Record]) -> Iterator[str]:
+def _curves(tuner: keras_tuner.Tuner, records: list[Record]) -> Iterator[str]:
     objective = tuner.oracle.objective
     if len(parts_of(objective)) > 1:
         return
@@ -135,7 +145,7 @@ def _importances(importances: Mapping[str, dict[str, float]]) -> Iterator[str]:
 
 
 def _values(
-    oracle: Any, records: list[Record], importances: Mapping[str, dict[str, float]]
+    oracle: Oracle, records: list[Record], importances: Mapping[str, dict[str, float]]
 ) -> Iterator[str]:
     """What was tried where, the most important hyperparameters first."""
     objective = parts_of(oracle.objective)[0]
@@ -159,10 +169,10 @@ def _of_one(record: Record, name: str) -> Record:
 
 
 def _space(
-    oracle: Any, records: Sequence[Record], shares: Mapping[str, float]
-) -> dict[str, Any]:
+    oracle: Oracle, records: Sequence[Record], shares: Mapping[str, float]
+) -> dict[str, kinds.HyperParameter]:
     """The hyperparameters that have varied."""
-    found: dict[str, Any] = {}
+    found: dict[str, kinds.HyperParameter] = {}
     for hp in oracle.hyperparameters.space:
         seen = {str(record.values.get(hp.name)) for record in records}
         is_own = not hp.name.startswith("tuner/")
@@ -171,14 +181,14 @@ def _space(
     return dict(sorted(found.items(), key=lambda item: -shares.get(item[0], 0.0)))
 
 
-def _table(records: list[Record], oracle: Any, max_trials: int) -> str:
+def _table(records: list[Record], oracle: Oracle, max_trials: int) -> str:
     shown = records[:max_trials]
     names = [o.name or "score" for o in parts_of(oracle.objective)]
     columns = list(dict.fromkeys(n for r in shown for n in _own(r.values)))
     heads = ["trial", *names, "epochs", "seconds", "status", *columns]
     rows = []
     for r in shown:
-        scores: dict[str, Any] = r.objectives or {names[0]: r.score}
+        scores: Mapping[str, float | None] = r.objectives or {names[0]: r.score}
         cells = [scores.get(name) if r.score is not None else None for name in names]
         own = _own(r.values)
         rows.append(

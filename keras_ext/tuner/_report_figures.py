@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from keras_tuner import Objective
 from keras_tuner.engine import hyperparameters as kinds
 
 from keras_ext._core._extras import import_extra
@@ -13,13 +14,16 @@ from keras_ext._core._typing import Figure
 from keras_ext.tuner._objectives import cost_of
 from keras_ext.tuner._records import Record, best_so_far
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 BEST = "#e8590c"
 _EXTRA = "tuner"
 _NOT_ACTIVE = -0.2
 _MOST_AXES, _MOST_SLICES, _MOST_WORDS = 10, 6, 12
 
 
-def draw_curves(records: Sequence[Record], objective: Any) -> Figure:
+def draw_curves(records: Sequence[Record], objective: Objective) -> Figure:
     """The objective at each epoch: a dot ends what was stopped, the best is thick."""
     figure, axes = new_figure(extra=_EXTRA, size=(7.4, 3.8))
     best = _best(records)
@@ -39,7 +43,7 @@ def draw_curves(records: Sequence[Record], objective: Any) -> Figure:
     return figure
 
 
-def draw_progress(records: Sequence[Record], objective: Any, unit: str) -> Figure:
+def draw_progress(records: Sequence[Record], objective: Objective, unit: str) -> Figure:
     """The best score against what was spent until then."""
     figure, axes = new_figure(extra=_EXTRA, size=(7.4, 3.0))
     spent = 0
@@ -58,7 +62,9 @@ def draw_progress(records: Sequence[Record], objective: Any, unit: str) -> Figur
 
 
 def draw_parallel(
-    records: Sequence[Record], space: Mapping[str, Any], objective: Any
+    records: Sequence[Record],
+    space: Mapping[str, kinds.HyperParameter],
+    objective: Objective,
 ) -> Figure:
     """A line for each trial, through its values, in the color of its rank."""
     names = list(space)[:_MOST_AXES]
@@ -89,14 +95,16 @@ def draw_parallel(
     return figure
 
 
-def _axis(axes: Any, x: int, ticks: Sequence[tuple[float, str]]) -> None:
+def _axis(axes: "Axes", x: int, ticks: Sequence[tuple[float, str]]) -> None:
     axes.axvline(x, color=FAINT, lw=0.8, zorder=1)
     for place, text in ticks:
         axes.text(x + 0.03, place, plain(text), fontsize=7, color=INK, zorder=4)
 
 
 def draw_slices(
-    records: Sequence[Record], space: Mapping[str, Any], objective: Any
+    records: Sequence[Record],
+    space: Mapping[str, kinds.HyperParameter],
+    objective: Objective,
 ) -> Figure:
     """The score against each hyperparameter, a dot for each trial."""
     names = list(space)[:_MOST_SLICES]
@@ -159,16 +167,20 @@ class Scale:
         all_values: The values of all trials: the ends are those that were tried.
     """
 
-    def __init__(self, hp: Any, all_values: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, hp: kinds.HyperParameter, all_values: Sequence[Mapping[str, Any]]
+    ) -> None:
         self._name = hp.name
         self._is_log = getattr(hp, "sampling", None) == "log"
         seen = [values[hp.name] for values in all_values if hp.name in values]
-        self._words: list[Any] = []
+        self._words: list[object] = []
         if isinstance(hp, kinds.Choice | kinds.Boolean):
             known = list(getattr(hp, "values", []))
             known = sorted(known) if isinstance(hp, kinds.Boolean) else known
             self._words = [word for word in known if word in seen]
-        ends: Any = (0.0, 1.0) if self._words or not seen else (min(seen), max(seen))
+        ends: tuple[float, float] = (
+            (0.0, 1.0) if self._words or not seen else (min(seen), max(seen))
+        )
         self._low, self._high = ends
         self.has_inactive = len(seen) < len(all_values)
 
@@ -201,7 +213,7 @@ def _score(record: Record) -> float:
     return math.nan if record.score is None else record.score
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
@@ -215,7 +227,7 @@ def _ranks(costs: Sequence[float]) -> np.ndarray:
     return np.asarray(order / max(len(costs) - 1, 1))
 
 
-def _limit(axes: Any, values: Sequence[float], objective: Any) -> None:
+def _limit(axes: "Axes", values: Sequence[float], objective: Objective) -> None:
     """A few diverging values would leave the others without height."""
     finite = np.asarray([v for v in values if math.isfinite(v)])
     if not finite.size:
@@ -229,7 +241,7 @@ def _limit(axes: Any, values: Sequence[float], objective: Any) -> None:
     axes.set_ylim(low - pad, high + pad)
 
 
-def _finish(axes: Any) -> None:
+def _finish(axes: "Axes") -> None:
     axes.tick_params(labelsize=8, colors=INK)
     axes.xaxis.label.set(fontsize=9, color=INK)
     axes.yaxis.label.set(fontsize=9, color=INK)

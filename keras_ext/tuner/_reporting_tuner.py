@@ -1,6 +1,7 @@
 """The tuner of KerasTuner, and what a person sees of a search."""
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 
@@ -12,14 +13,18 @@ from keras_ext.tuner._records import frame_of
 from keras_ext.tuner._report import write_report
 from keras_ext.tuner._roles import chief_address, is_chief, is_worker, lease
 
+if TYPE_CHECKING:
+    import optuna
+    import pandas
+
 
 class ReportingTuner(Described, keras_tuner.Tuner):
     """Shows a search while it runs, and tells of it when it has ended."""
 
     progress = False
-    oracle: Any
+    oracle: Any  # an `Oracle`; in a worker, a `RemoteOracle`
 
-    def search(self, *args: Any, **kwargs: Any) -> None:
+    def search(self, *args: object, **kwargs: object) -> None:
         if not self.progress or not self.is_chief:
             self._run_search(*args, **kwargs)
             return
@@ -32,7 +37,7 @@ class ReportingTuner(Described, keras_tuner.Tuner):
         finally:
             shown.close()
 
-    def _run_search(self, *args: Any, **kwargs: Any) -> None:
+    def _run_search(self, *args: object, **kwargs: object) -> None:
         """Searches, or has workers search and returns when they have ended."""
         if not is_chief():
             super().search(*args, **kwargs)
@@ -49,7 +54,11 @@ class ReportingTuner(Described, keras_tuner.Tuner):
         return not is_worker()
 
     def report(
-        self, path: Any, *, title: str = "Search", max_trials: int = 200
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str = "Search",
+        max_trials: int = 200,
     ) -> None:
         """Writes what was found as one HTML file, with everything in it.
 
@@ -70,7 +79,7 @@ class ReportingTuner(Described, keras_tuner.Tuner):
         """
         write_report(self, path, title=title, max_trials=max_trials)
 
-    def to_dataframe(self) -> Any:
+    def to_dataframe(self) -> "pandas.DataFrame":
         """The trials as a `pandas.DataFrame`, best first.
 
         Returns:
@@ -84,7 +93,12 @@ class ReportingTuner(Described, keras_tuner.Tuner):
         """
         return frame_of(self.oracle)
 
-    def to_study(self, storage: Any = None, *, name: str = "search") -> Any:
+    def to_study(
+        self,
+        storage: "str | os.PathLike[str] | optuna.storages.BaseStorage | None" = None,
+        *,
+        name: str = "search",
+    ) -> "optuna.Study":
         """The trials as a study of Optuna, for its plots and its dashboard.
 
         With a path, `optuna-dashboard PATH` opens it. A later call replaces it.

@@ -1,16 +1,22 @@
 """The numbers in what `fit` and `run_trial` return."""
 
 import math
-from typing import Any
+from typing import TypeAlias
 
 import keras
 import numpy as np
+from keras_tuner import Objective
 from keras_tuner.src.engine import tuner_utils
 
 from keras_ext.tuner._objectives import cost_of
 
+# What a training, or `run_trial`, gives back.
+Result: TypeAlias = float | dict[str, float] | keras.callbacks.History
 
-def metrics_of(results: Any, objective: Any) -> tuple[dict[str, float], int]:
+
+def metrics_of(
+    results: Result | list[Result], objective: Objective
+) -> tuple[dict[str, float], int]:
     """The metrics of a trial, and the epoch that they are of.
 
     As in KerasTuner, but that an epoch whose objective is not finite is never the best:
@@ -36,21 +42,24 @@ def metrics_of(results: Any, objective: Any) -> tuple[dict[str, float], int]:
     return means, int(np.mean([step for _, step in pairs]))
 
 
-def _with_sum(result: Any, objective: Any) -> Any:
+def _with_sum(result: Result, objective: Objective) -> Result:
     """A dictionary with all of several objectives lacks no sum of them."""
-    is_whole = isinstance(result, dict) and objective.has_value(result)
-    if not is_whole or objective.name in result:
+    if not isinstance(result, dict) or objective.name in result:
+        return result
+    if not objective.has_value(result):
         return result
     return {**result, objective.name: objective.get_value(result)}
 
 
-def _single(result: Any, objective: Any) -> tuple[dict[str, float], int]:
+def _single(result: Result, objective: Objective) -> tuple[dict[str, float], int]:
     if isinstance(result, keras.callbacks.History):
         return best_of_history(result, objective)
     return tuner_utils.convert_to_metrics_dict(result, objective), 0
 
 
-def best_of_history(history: Any, objective: Any) -> tuple[dict[str, float], int]:
+def best_of_history(
+    history: keras.callbacks.History, objective: Objective
+) -> tuple[dict[str, float], int]:
     """The metrics of the best epoch, and its number."""
     names = list(history.history)
     rows = [

@@ -8,7 +8,6 @@ worker may be silent, and KERAS_EXT_FRESH makes it end after each trial.
 
 import ipaddress
 import os
-from typing import Any
 
 from keras_tuner.src.distribute.utils import has_chief_oracle, is_chief_oracle
 
@@ -63,9 +62,9 @@ def _is_loopback(host: str) -> bool:
 
 def lease() -> float:
     """For how many seconds a worker may be silent before its trial goes to another."""
-    text: Any = os.environ.get(_LEASE, "30")
+    text = os.environ.get(_LEASE, "30")
     try:
-        seconds: Any = float(text)
+        seconds: float | str = float(text)
     except ValueError:
         seconds = text
     return float(number(seconds, _LEASE, above=0))

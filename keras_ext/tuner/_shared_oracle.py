@@ -1,7 +1,5 @@
 """The oracle of KerasTuner that several workers ask, each of which may be lost."""
 
-from typing import Any
-
 from keras_ext.tuner._queued_oracle import QueuedOracle
 from keras_ext.tuner._synchronized import synchronized
 
@@ -12,7 +10,7 @@ MOST_LOSSES = 3
 class SharedOracle(QueuedOracle):
     """Takes trials back from workers that are lost, and gives them to others."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self._losses: dict[str, int] = {}
 

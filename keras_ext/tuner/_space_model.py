@@ -1,7 +1,7 @@
 """A hypermodel made of spaces."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,11 +9,13 @@ import keras_tuner
 
 from keras_ext._core._checks import require
 from keras_ext._core._described import Described
+from keras_ext._core._typing import Data, Record
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import (
     RecalibrateBatchNorm,
 )
 from keras_ext.optimizers.wrappers._lookahead import Lookahead
 from keras_ext.optimizers.wrappers._schedule_free import ScheduleFree
+from keras_ext.tuner._drop_ins import Builder
 from keras_ext.tuner.spaces._optimization import Optimization
 from keras_ext.tuner.spaces._training import Training
 
@@ -60,10 +62,10 @@ class SpaceModel(Described, keras_tuner.HyperModel):
 
     def __init__(
         self,
-        network: Callable[[Any], Any],
+        network: Builder,
         optimization: Optimization,
         training: Training | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         super().__init__()
         require(callable(network), "network", network, "a space or a function of hp")
@@ -83,19 +85,19 @@ class SpaceModel(Described, keras_tuner.HyperModel):
         """Whether no model has to be built to find all hyperparameters."""
         return hasattr(self.network, "declare")
 
-    def declare_hyperparameters(self, hp: Any) -> None:
-        spaces: tuple[Any, ...] = (self.network, self.optimization, self.training)
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        spaces: tuple[object, ...] = (self.network, self.optimization, self.training)
         for space in spaces:
             if hasattr(space, "declare"):
                 space.declare(hp)
 
-    def build(self, hp: Any) -> Any:
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         model = self.network(hp)
         # Each model has its own metrics, which count.
         model.compile(self._optimizer(hp), **copy.deepcopy(self.options))
         return model
 
-    def _optimizer(self, hp: Any) -> Any:
+    def _optimizer(self, hp: keras_tuner.HyperParameters) -> keras.Optimizer:
         if self.training is None:
             return self.optimization(hp)
         return self.optimization(
@@ -104,7 +106,13 @@ class SpaceModel(Described, keras_tuner.HyperModel):
             accumulation_steps=self.training.accumulation(hp),
         )
 
-    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        *args: Data,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         if self.training is not None:
             hint = "Leave it out, or make the model without `training`."
             given = kwargs.get("batch_size")
@@ -121,7 +129,9 @@ class SpaceModel(Described, keras_tuner.HyperModel):
         return super().fit(hp, model, *args, callbacks=callbacks, **kwargs)
 
 
-def _recalibrated(model: Any, args: Any, kwargs: Any) -> list[Any]:
+def _recalibrated(
+    model: keras.Model, args: Sequence[Data], kwargs: Record
+) -> list[keras.callbacks.Callback]:
     """What statistics need that are not of the weights that are evaluated."""
     averages = isinstance(model.optimizer, Lookahead | ScheduleFree)
     kinds = (keras.layers.BatchNormalization,)

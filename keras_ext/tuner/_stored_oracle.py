@@ -3,12 +3,13 @@
 import os
 import time
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial
+from keras_tuner.src.engine.oracle import Display
 
+from keras_ext._core._typing import Record
 from keras_ext.tuner._project_files import read_json, write_json
 from keras_ext.tuner._synchronized import synchronized
 
@@ -20,12 +21,12 @@ STOPPED = "Stopped after"
 class StoredOracle(keras_tuner.Oracle):
     """Replaces files as a whole, and finds in those of the trials what others lack."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        self.ongoing_trials: dict[str, Any]
+        self.ongoing_trials: dict[str, Trial]
         self.start_order: list[str]
         self.end_order: list[str]
-        self.seed: Any
+        self.seed: int
         self._began: float | None = None
         self._seconds_before = 0.0
         self._since: dict[str, float] = {}
@@ -46,7 +47,7 @@ class StoredOracle(keras_tuner.Oracle):
         return self._took.get(trial_id, 0.0) + now - since
 
     @synchronized
-    def create_trial(self, tuner_id: str) -> Any:
+    def create_trial(self, tuner_id: str) -> Trial:
         trial = super().create_trial(tuner_id)
         if trial.status == "RUNNING":
             trial.message = None  # of a run before this one
@@ -54,7 +55,7 @@ class StoredOracle(keras_tuner.Oracle):
         return trial
 
     @synchronized
-    def end_trial(self, trial: Any) -> None:
+    def end_trial(self, trial: Trial) -> None:
         took = self.seconds_of(trial.trial_id)
         self._since.pop(trial.trial_id, None)
         self._took[trial.trial_id] = took or 0.0
@@ -62,21 +63,21 @@ class StoredOracle(keras_tuner.Oracle):
         trial.message = trial.message or self.trials[trial.trial_id].message
         super().end_trial(trial)
 
-    def watch(self, display: Any) -> None:
+    def watch(self, display: Display) -> None:
         """Has another display show what happens than that of KerasTuner."""
         self._display = display
 
-    def _show(self, trial: Any, step: int) -> None:
+    def _show(self, trial: Trial, step: int) -> None:
         """Shows an epoch, if the display is one that shows epochs."""
         on_report = getattr(self._display, "on_report", None)
         if on_report is not None:
             on_report(trial, step)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Record:
         more = {"seconds": self.seconds(), "trial_seconds": self._took}
         return {**super().get_state(), **more}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Record) -> None:
         super().set_state(state)
         self._seconds_before = state.get("seconds", 0.0)
         self._took = state.get("trial_seconds", {})
@@ -84,7 +85,7 @@ class StoredOracle(keras_tuner.Oracle):
     def save(self) -> None:
         write_json(self._get_oracle_fname(), self.get_state())
 
-    def _save_trial(self, trial: Any) -> None:
+    def _save_trial(self, trial: Trial) -> None:
         folder = self._get_trial_dir(trial.trial_id)
         write_json(os.path.join(folder, "trial.json"), trial.get_state())
 
@@ -104,7 +105,7 @@ class StoredOracle(keras_tuner.Oracle):
         self._put_in_order()
         self._replay()
 
-    def _take(self, state: dict[str, Any]) -> None:
+    def _take(self, state: Record) -> None:
         try:
             self.set_state(_without_lost(state, self.trials))
         except KeyError as error:
@@ -114,7 +115,7 @@ class StoredOracle(keras_tuner.Oracle):
                 "anew with `overwrite=True`."
             ) from error
 
-    def _read_trials(self) -> Iterator[tuple[str, Any]]:
+    def _read_trials(self) -> Iterator[tuple[str, Trial]]:
         for name in sorted(os.listdir(self._project_dir)):
             path = os.path.join(self._project_dir, name, "trial.json")
             if name.startswith("trial_") and os.path.exists(path):
@@ -142,7 +143,7 @@ class StoredOracle(keras_tuner.Oracle):
         """Takes note of the trials that were read."""
 
 
-def _without_lost(state: Any, trials: Any) -> Any:
+def _without_lost(state: Record, trials: Mapping[str, Trial]) -> Record:
     """The state without the trials whose files are not whole."""
     for name in ("start_order", "end_order", "retry_queue"):
         state[name] = [i for i in state[name] if i in trials]

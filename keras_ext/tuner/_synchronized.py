@@ -3,12 +3,19 @@
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 
+import keras_tuner
 from keras_tuner.src.engine.oracle import LOCKS, THREADS
 
+AnOracle = TypeVar("AnOracle", bound=keras_tuner.Oracle)
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 
-def synchronized(method: Callable[..., Any]) -> Callable[..., Any]:
+
+def synchronized(
+    method: Callable[Concatenate[AnOracle, Arguments], Answer],
+) -> Callable[Concatenate[AnOracle, Arguments], Answer]:
     """As `keras_tuner.synchronized`, whose lock stays locked after an exception.
 
     It is the same lock, which the methods of KerasTuner within the call find taken by
@@ -16,7 +23,9 @@ def synchronized(method: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(method)
-    def alone(oracle: Any, *args: Any, **kwargs: Any) -> Any:
+    def alone(
+        oracle: AnOracle, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Answer:
         thread = threading.current_thread().name
         if THREADS[oracle] == thread:
             return method(oracle, *args, **kwargs)

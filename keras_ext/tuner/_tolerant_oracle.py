@@ -2,9 +2,9 @@
 
 import math
 import re
-from typing import Any
 
 import numpy as np
+from keras_tuner.engine.trial import Trial
 
 from keras_ext.tuner._objectives import cost_of
 from keras_ext.tuner._shared_oracle import SharedOracle
@@ -21,12 +21,12 @@ _TOO_LARGE = re.compile(
 class TolerantOracle(SharedOracle):
     """Scores what is finite alone, and ends a search when code seems to be wrong."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self._results: dict[str, tuple[float, int]] = {}
         self._too_many_failed = ""
 
-    def score_trial(self, trial: Any) -> None:
+    def score_trial(self, trial: Trial) -> None:
         given = self._results.pop(trial.trial_id, None)
         value, step = self._best_of(trial) if given is None else given
         trial.score, trial.best_step = value, step
@@ -34,7 +34,7 @@ class TolerantOracle(SharedOracle):
             trial.message = f"The objective `{self.objective.name}` was {value}."
             trial.score = math.nan  # by which the base knows that the trial is invalid
 
-    def _best_of(self, trial: Any) -> tuple[float, int]:
+    def _best_of(self, trial: Trial) -> tuple[float, int]:
         """The best value that was reported, and its step."""
         seen = trial.metrics.get_history(self.objective.name)
         values = [(float(np.mean(o.value)), o.step) for o in seen]
@@ -57,13 +57,13 @@ class TolerantOracle(SharedOracle):
             start = f"Number of consecutive failures exceeded the limit of {limit}.\n"
             self._too_many_failed = start + cause
 
-    def _has_diverged(self, trial: Any) -> bool:
+    def _has_diverged(self, trial: Trial) -> bool:
         """Whether it ran to its end, and its objective was not finite."""
         name = self.objective.name
         reported = trial.metrics.exists(name)
         return reported and not math.isfinite(self._best_of(trial)[0])
 
-    def _says_nothing_of_the_code(self, trial: Any) -> bool:
+    def _says_nothing_of_the_code(self, trial: Trial) -> bool:
         """Whether the configuration was bad, where others may be good."""
         was_too_large = (trial.message or "").startswith(OUT_OF_MEMORY)
         return was_too_large or self._has_diverged(trial)

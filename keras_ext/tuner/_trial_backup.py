@@ -5,15 +5,16 @@ import math
 import os
 import shutil
 from collections.abc import Sequence
-from typing import Any
 
 import keras
+from keras_tuner import Objective
 
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Logs, Record
 from keras_ext._fit._packed import packed, unpacked
 from keras_ext.tuner._callback_memory import memory_of_callbacks, recall_callbacks
 from keras_ext.tuner._objectives import cost_of
 from keras_ext.tuner._project_files import read_json, write_json
+from keras_ext.tuner._results import Result, best_of_history
 
 _STATE, _BUILD = "state.json", "build_config.json"
 
@@ -34,7 +35,12 @@ class TrialBackup(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, *, trial_dir: str, checkpoint: str, objective: Any, every_epoch: bool
+        self,
+        *,
+        trial_dir: str,
+        checkpoint: str,
+        objective: Objective,
+        every_epoch: bool,
     ) -> None:
         super().__init__()
         self._folder = os.path.join(trial_dir, "backup")
@@ -43,8 +49,8 @@ class TrialBackup(keras.callbacks.Callback):
         self._objective = objective
         self._every_epoch = every_epoch
         self._fits = 0
-        self._callbacks: Sequence[Any] = ()
-        self._memory: list[dict[str, Any]] | None = None
+        self._callbacks: Sequence[keras.callbacks.Callback] = ()
+        self._memory: list[Record] | None = None
         saved = read_json(os.path.join(self._folder, _STATE)) or {}
         weights = saved.get("weights")
         if not (weights and os.path.exists(os.path.join(self._folder, weights))):
@@ -53,7 +59,7 @@ class TrialBackup(keras.callbacks.Callback):
         self._best = saved.get("best")
         self.epoch = saved.get("epoch", 0)
         self.logs: list[dict[str, float]] = saved.get("logs", [])
-        self.results: list[Any] = saved.get("results", [])
+        self.results: list[Result] = saved.get("results", [])
 
     def restore(self, model: keras.Model) -> int:
         """Gives a model the state of the last epoch, and says which is the next."""
@@ -74,11 +80,13 @@ class TrialBackup(keras.callbacks.Callback):
             self._memory = unpacked(file.read())
         return True
 
-    def begin_execution(self, callbacks: Sequence[Any] = ()) -> None:
+    def begin_execution(
+        self, callbacks: Sequence[keras.callbacks.Callback] = ()
+    ) -> None:
         """Takes the callbacks of an execution."""
         self._fits, self._memory, self._callbacks = 0, None, callbacks
 
-    def end_execution(self, result: Any) -> None:
+    def end_execution(self, result: Result) -> None:
         """Takes the result of an execution, of which the history is made whole."""
         if isinstance(result, keras.callbacks.History) and self._fits <= 1:
             names = {name: None for logs in self.logs for name in logs}
@@ -182,14 +190,12 @@ def load_all(model: keras.Model, path: str, build_file: str) -> None:
     model.load_weights(path)
 
 
-def _is_written(result: Any) -> bool:
+def _is_written(result: object) -> bool:
     return isinstance(result, dict | int | float | keras.callbacks.History)
 
 
-def _written(result: Any, objective: Any) -> Any:
+def _written(result: Result, objective: Objective) -> dict[str, float] | float:
     """The result of an execution as numbers: of a history, its best epoch."""
-    from keras_ext.tuner._results import best_of_history
-
     if isinstance(result, keras.callbacks.History):
         result = best_of_history(result, objective)[0]
     if isinstance(result, dict):

@@ -8,19 +8,21 @@ from typing import Any
 
 import keras
 import keras_tuner
+from keras_tuner.engine.trial import Trial
 from keras_tuner.src.engine.tuner_utils import TunerCallback
 
 from keras_ext._core._checks import flag, integer, number, require, takes
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Data, Logs
 from keras_ext.tuner._building_tuner import BuildingTuner
 from keras_ext.tuner._cost import measuring
 from keras_ext.tuner._cross_validation import Folds, checked_folds
 from keras_ext.tuner._disk_quota import keep_within
+from keras_ext.tuner._drop_ins import Builder
 from keras_ext.tuner._objectives import parts_of
 from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._project_files import write_json
 from keras_ext.tuner._remote_oracle import RemoteOracle
-from keras_ext.tuner._results import metrics_of
+from keras_ext.tuner._results import Result, metrics_of
 from keras_ext.tuner._roles import chief_address, is_worker
 from keras_ext.tuner._tolerant_oracle import out_of_memory
 from keras_ext.tuner._trial_backup import TrialBackup, load_all, remove_backup
@@ -105,7 +107,7 @@ class Tuner(BuildingTuner):
     def __init__(  # noqa: PLR0913 - those of KerasTuner, and how trials run
         self,
         oracle: Oracle,
-        hypermodel: keras_tuner.HyperModel | Callable[..., Any] | None = None,
+        hypermodel: keras_tuner.HyperModel | Builder | None = None,
         *,
         directory: str | os.PathLike[str] | None = None,
         project_name: str | None = None,
@@ -115,7 +117,7 @@ class Tuner(BuildingTuner):
         disk_quota: float | None = None,
         backup: bool = True,
         progress: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         valid = isinstance(oracle, Oracle)
         require(valid, "oracle", oracle, "an oracle of kx.tuner")
@@ -168,7 +170,7 @@ class Tuner(BuildingTuner):
         if not is_worker():
             super().reload()
 
-    def _require_hypermodel(self, given: Any) -> None:
+    def _require_hypermodel(self, given: object) -> None:
         own = type(self).run_trial is not Tuner.run_trial
         valid = isinstance(given, keras_tuner.HyperModel) or takes(given, 1)
         valid = valid or (given is None and own)
@@ -183,7 +185,7 @@ class Tuner(BuildingTuner):
         self.oracle.save()
         write_json(self._get_tuner_fname(), self.get_state())
 
-    def on_trial_end(self, trial: Any) -> None:
+    def on_trial_end(self, trial: Trial) -> None:
         try:
             super().on_trial_end(trial)
         finally:
@@ -198,7 +200,9 @@ class Tuner(BuildingTuner):
             done = [t.trial_id for t in trials if t.status in ("COMPLETED", "FAILED")]
             keep_within(self.disk_quota, list(map(self._get_checkpoint_fname, done)))
 
-    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+    def run_trial(
+        self, trial: Trial, *args: Data, **kwargs: Any
+    ) -> Result | list[Result] | None:
         values = trial.hyperparameters.values
         if "tuner/epochs" in values:
             kwargs["epochs"] = values["tuner/epochs"]
@@ -228,13 +232,13 @@ class Tuner(BuildingTuner):
                 break
         return backup.results
 
-    def _is_behind(self, trial: Any, result: Any, fold: int, count: int) -> bool:
+    def _is_behind(self, trial: Trial, result: Result, fold: int, count: int) -> bool:
         """Whether the folds until now say that the trial is not the best."""
         objective = self.oracle.objective
         value = metrics_of(result, objective)[0][objective.name]
         return bool(self.oracle.judge_fold(trial.trial_id, value, fold, count))
 
-    def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+    def _build_and_fit_model(self, trial: Trial, *args: Data, **kwargs: Any) -> Result:
         model = self._try_build(trial.hyperparameters)
         backup = kwargs["callbacks"][-1]
         # The variables of an optimizer are made where those of the model are.
@@ -249,7 +253,7 @@ class Tuner(BuildingTuner):
         kwargs["callbacks"][:0] = measuring(parts_of(self.oracle.objective))
         return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
 
-    def _restore(self, trial: Any, model: Any, backup: TrialBackup) -> int:
+    def _restore(self, trial: Trial, model: keras.Model, backup: TrialBackup) -> int:
         """Loads what there is to go on from, and says which epoch is the first."""
         values = trial.hyperparameters.values
         parent = values.get("tuner/trial_id")
@@ -265,7 +269,7 @@ class Tuner(BuildingTuner):
         return int(values["tuner/initial_epoch"])
 
     def on_epoch_end(
-        self, trial: Any, model: keras.Model, epoch: int, logs: Logs = None
+        self, trial: Trial, model: keras.Model, epoch: int, logs: Logs = None
     ) -> None:
         """Reports an epoch, and stops the training if the oracle says so."""
         values = {name: float(value) for name, value in (logs or {}).items()}
@@ -278,14 +282,18 @@ class Tuner(BuildingTuner):
                 model.stop_training = True
                 self._stopped = trial.trial_id
 
-    def _try_run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
+    def _try_run_and_update_trial(
+        self, trial: Trial, *args: Data, **kwargs: object
+    ) -> None:
         super()._try_run_and_update_trial(trial, *args, **kwargs)
         cause = out_of_memory(trial.message or "")
         if trial.status == "INVALID" and cause:
             trial.status = "FAILED"  # once more would need as much
             trial.message = f"{cause}\n{trial.message}"
 
-    def _run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
+    def _run_and_update_trial(
+        self, trial: Trial, *args: Data, **kwargs: object
+    ) -> None:
         results = self.run_trial(trial, *args, **kwargs)
         objective = self.oracle.objective
         reported = self.oracle.get_trial(trial.trial_id).metrics
@@ -295,7 +303,7 @@ class Tuner(BuildingTuner):
         self.oracle.conclude(trial.trial_id, metrics, step)
 
 
-def takes_keyword(function: Any, name: str) -> bool:
+def takes_keyword(function: Callable[..., object], name: str) -> bool:
     """Whether a function can be given an argument by this name."""
     parameters = inspect.signature(function).parameters.values()
     return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)

@@ -2,16 +2,23 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import keras
 
 from keras_ext._core._checks import choice, flag, integer, is_number, number, require
 
+if TYPE_CHECKING:
+    import keras_tuner
+
 # What a space takes: one value, or what is searched.
-Activation = str | Callable[[Any], Any] | None
+Activation = str | Callable[[keras.KerasTensor], keras.KerasTensor] | None
 Words = str | Sequence[str]
 Integers = int | Sequence[int]
 Numbers = float | Sequence[float]
 Flags = bool | Sequence[bool]
+
+Value = TypeVar("Value")
 
 
 class Asked:
@@ -24,12 +31,12 @@ class Asked:
         hp: The `keras_tuner.HyperParameters`.
     """
 
-    def __init__(self, hp: Any) -> None:
+    def __init__(self, hp: "keras_tuner.HyperParameters") -> None:
         self._hp = hp
-        self._given: dict[str, Any] = {}
+        self._given: dict[str, object] = {}
         self._is_off = False
 
-    def choice(self, name: str, values: Sequence[Any]) -> Any:
+    def choice(self, name: str, values: Sequence[Value]) -> Value | None:
         """One of some values, of which the first is the default."""
         if len(values) == 1 or self._is_off:
             return self._known(name, values[0])
@@ -45,7 +52,7 @@ class Asked:
         *,
         log: bool = False,
         doubling: bool = False,
-    ) -> Any:
+    ) -> int | None:
         """An integer within two bounds; doubled from the lower one on, if so."""
         low, high = span
         if low == high or self._is_off:
@@ -61,7 +68,7 @@ class Asked:
         *,
         log: bool = False,
         default: float | None = None,
-    ) -> Any:
+    ) -> float | None:
         """A number within two bounds."""
         low, high = span
         if low == high or self._is_off:
@@ -70,14 +77,14 @@ class Asked:
         begin = default if within else None
         return self._hp.Float(name, low, high, sampling=_sampling(log), default=begin)
 
-    def _known(self, name: str, value: Any) -> Any:
+    def _known(self, name: str, value: Value) -> Value | None:
         if self._is_off:
             return None
         self._given[name] = value
         return value
 
     @contextlib.contextmanager
-    def when(self, name: str, values: Sequence[Any]) -> Iterator[None]:
+    def when(self, name: str, values: Sequence[object]) -> Iterator[None]:
         """What is asked for within is only there when another has one of the values."""
         if self._is_off or name in self._given or not values:
             was_off = self._is_off
@@ -102,7 +109,7 @@ def _sampling(log: bool) -> str:
     return "log" if log else "linear"
 
 
-def words(value: Any, name: str, known: Sequence[str]) -> tuple[str, ...]:
+def words(value: Words, name: str, known: Sequence[str]) -> tuple[str, ...]:
     """A word, or several to search among, as a tuple; raises if it is neither."""
     several = isinstance(value, list | tuple) and len(value) > 0
     given = tuple(value) if several else (value,)

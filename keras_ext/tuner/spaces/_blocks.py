@@ -1,15 +1,22 @@
 """What stands between the layers of a network."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Record
 from keras_ext.layers.dropout._drop_block import DropBlock1D, DropBlock2D
 from keras_ext.layers.dropout._drop_path import DropPath
 from keras_ext.layers.dropout._uniform_out import UniformOut
-from keras_ext.tuner.spaces._asked import Asked, number_span, words
+from keras_ext.tuner.spaces._asked import (
+    Activation,
+    Asked,
+    Numbers,
+    Words,
+    number_span,
+    words,
+)
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh")
 INITIALIZERS = (
@@ -49,11 +56,11 @@ class Blocks:
     @classmethod
     def checked(
         cls,
-        activation: Any,
-        initializer: Any,
-        normalization: Any,
-        dropout: Any,
-        dropout_rate: Any,
+        activation: Words,
+        initializer: Words,
+        normalization: Words,
+        dropout: Words,
+        dropout_rate: Numbers,
         *,
         dropouts: tuple[str, ...] = DROPOUTS,
     ) -> "Blocks":
@@ -72,9 +79,9 @@ class Blocks:
         hint = 'Set `residual=True`, or leave out "drop_path".'
         require(fits, "dropout", self.dropout, "without drop_path", hint)
 
-    def ask(self, asked: Asked) -> dict[str, Any]:
+    def ask(self, asked: Asked) -> Record:
         """Asks for all of them."""
-        values = {
+        values: Record = {
             "activation": asked.choice("activation", self.activation),
             "initializer": asked.choice("initializer", self.initializer),
             "normalization": asked.choice("normalization", self.normalization),
@@ -86,13 +93,13 @@ class Blocks:
         return values
 
 
-def checked_activation(given: Any) -> Any:
+def checked_activation(given: Activation) -> Activation:
     """The activation of the outputs, as it was given."""
     keras.activations.get(given)
     return given
 
 
-def initializer(values: dict[str, Any]) -> str:
+def initializer(values: Record) -> str:
     """The name of an initializer: `"auto"` is what suits the activation."""
     name, activation = values["initializer"], values["activation"]
     if name != "auto":
@@ -102,7 +109,7 @@ def initializer(values: dict[str, Any]) -> str:
     return "he_normal" if activation in _LIKE_RELU else "glorot_uniform"
 
 
-def normalized(x: Any, kind: str) -> Any:
+def normalized(x: keras.KerasTensor, kind: str) -> keras.KerasTensor:
     """With a layer that normalizes, if there is to be one."""
     if kind == "batch":
         return keras.layers.BatchNormalization()(x)
@@ -116,7 +123,7 @@ def num_normalization(kind: str, width: int) -> int:
     return {"none": 0, "batch": 2, "layer": 2, "rms": 1}[kind] * width
 
 
-def dropped(x: Any, values: dict[str, Any]) -> Any:
+def dropped(x: keras.KerasTensor, values: Record) -> keras.KerasTensor:
     """With a dropout layer, if there is to be one."""
     kind, rate = values["dropout"], values["dropout_rate"]
     ndim = len(x.shape) - 2
@@ -138,7 +145,7 @@ def dropped(x: Any, values: dict[str, Any]) -> Any:
     return layer(rate)(x)
 
 
-def around(x: Any, values: dict[str, Any]) -> Any:
+def around(x: keras.KerasTensor, values: Record) -> keras.KerasTensor:
     """Normalized, activated and dropped: what comes after a layer."""
     x = normalized(x, values["normalization"])
     x = keras.layers.Activation(values["activation"])(x)

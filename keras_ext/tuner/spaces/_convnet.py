@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
 from keras_ext._core._checks import integer, require
+from keras_ext._core._typing import Record
 from keras_ext.tuner.spaces._asked import (
     Activation,
     Asked,
@@ -136,7 +136,7 @@ def convnet(  # noqa: PLR0913 - what a network can be
     )
 
 
-def _odd(given: Any) -> tuple[int, ...]:
+def _odd(given: Integers) -> tuple[int, ...]:
     low, high = integer_span(given, "kernel_size")
     sizes = tuple(size for size in range(low, high + 1) if size % 2)
     require(bool(sizes), "kernel_size", given, "odd, or a pair with odd ones between")
@@ -166,7 +166,7 @@ class Convnet(LayeredNetwork):
         rule = f"at most {most} for an input of shape {self.input_shape}"
         require(self.stages[1] <= most, "stages", self.stages[1], rule)
 
-    def _ask(self, asked: Asked) -> dict[str, Any]:
+    def _ask(self, asked: Asked) -> Record:
         values = {
             "stages": asked.integer("stages", self.stages),
             "blocks": asked.integer("blocks", self.blocks_per_stage),
@@ -177,13 +177,13 @@ class Convnet(LayeredNetwork):
         }
         return {**values, **self.shapes.ask(asked, "stages", self.stages[1])}
 
-    def _skips(self, values: dict[str, Any]) -> list[str]:
+    def _skips(self, values: Record) -> list[str]:
         """Of each block of all stages."""
         shape = profile(values, values["stages"])
         of_blocks = [share for share in shape for _ in range(values["blocks"])]
         return skips(values["residual"], of_blocks)
 
-    def _count(self, values: dict[str, Any], widths: list[int]) -> int:
+    def _count(self, values: Record, widths: list[int]) -> int:
         places = values["kernel_size"] ** (len(self.input_shape) - 1)
         before, total = self.input_shape[-1], 0
         filters = [width for width in widths for _ in range(values["blocks"])]
@@ -197,7 +197,7 @@ class Convnet(LayeredNetwork):
             before = width
         return total + (before + 1) * self.outputs
 
-    def _model(self, values: dict[str, Any], widths: list[int]) -> keras.Model:
+    def _model(self, values: Record, widths: list[int]) -> keras.Model:
         x = inputs = keras.Input(self.input_shape)
         ndim, how = len(self.input_shape) - 1, iter(self._skips(values))
         for stage, width in enumerate(widths):
@@ -212,11 +212,13 @@ class Convnet(LayeredNetwork):
         return keras.Model(inputs, outputs, name=self.name)
 
 
-def _layer(kind: str, ndim: int) -> Any:
+def _layer(kind: str, ndim: int) -> type[keras.Layer]:
     return getattr(keras.layers, f"{kind}{ndim}D")
 
 
-def _convolved(x: Any, width: int, values: dict[str, Any], ndim: int) -> Any:
+def _convolved(
+    x: keras.KerasTensor, width: int, values: Record, ndim: int
+) -> keras.KerasTensor:
     size, kernel = values["kernel_size"], initializer(values)
     if values["convolution"] == "plain":
         layer = _layer("Conv", ndim)

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
 from keras_ext._core._checks import integer
+from keras_ext._core._typing import Record
 from keras_ext.tuner.spaces._asked import (
     Activation,
     Asked,
@@ -153,14 +153,14 @@ class MLP(LayeredNetwork):
     output_activation: Activation
     name = "mlp"
 
-    def _ask(self, asked: Asked) -> dict[str, Any]:
+    def _ask(self, asked: Asked) -> Record:
         depth = asked.integer("depth", self.depth)
         values = {"depth": depth, **self.blocks.ask(asked)}
         with asked.when("depth", range(2, self.depth[1] + 1)):
             values["residual"] = asked.choice("residual", self.residual)
         return {**values, **self.shapes.ask(asked, "depth", self.depth[1])}
 
-    def _count(self, values: dict[str, Any], widths: list[int]) -> int:
+    def _count(self, values: Record, widths: list[int]) -> int:
         before, total = math.prod(self.input_shape), 0
         for width, skip in zip(widths, self._skips(values), strict=True):
             total += (before + 1) * width
@@ -169,7 +169,7 @@ class MLP(LayeredNetwork):
             before = width
         return total + (before + 1) * self.outputs
 
-    def _model(self, values: dict[str, Any], widths: list[int]) -> keras.Model:
+    def _model(self, values: Record, widths: list[int]) -> keras.Model:
         inputs = keras.Input(self.input_shape)
         x = inputs if len(self.input_shape) == 1 else keras.layers.Flatten()(inputs)
         kernel = initializer(values)

@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 
 from keras_ext._core._checks import is_integer, require
+from keras_ext._core._typing import Record
 from keras_ext.tuner.spaces._asked import Asked
 from keras_ext.tuner.spaces._blocks import Blocks
 from keras_ext.tuner.spaces._widths import Widths, profile, resolved
+
+if TYPE_CHECKING:
+    import keras_tuner
 
 
 class Network:
@@ -20,30 +24,30 @@ class Network:
 
     name: str
 
-    def declare(self, hp: Any) -> None:
+    def declare(self, hp: "keras_tuner.HyperParameters") -> None:
         """Declares all hyperparameters, those under conditions too."""
         self._read(hp)
 
-    def __call__(self, hp: Any) -> keras.Model:
+    def __call__(self, hp: "keras_tuner.HyperParameters") -> keras.Model:
         """Returns a model, which is not compiled."""
         values = self._read(hp)
         return self._model(values, self._widths(values))
 
-    def widths(self, hp: Any) -> list[int]:
+    def widths(self, hp: "keras_tuner.HyperParameters") -> list[int]:
         """Returns the widths of the layers of the model, from first to last."""
         return self._widths(self._read(hp))
 
-    def _read(self, hp: Any) -> dict[str, Any]:
+    def _read(self, hp: "keras_tuner.HyperParameters") -> Record:
         with hp.name_scope(self.name):
             return self._ask(Asked(hp))
 
-    def _ask(self, asked: Asked) -> dict[str, Any]:
+    def _ask(self, asked: Asked) -> Record:
         raise NotImplementedError
 
-    def _widths(self, values: dict[str, Any]) -> list[int]:
+    def _widths(self, values: Record) -> list[int]:
         raise NotImplementedError
 
-    def _model(self, values: dict[str, Any], widths: list[int]) -> keras.Model:
+    def _model(self, values: Record, widths: list[int]) -> keras.Model:
         raise NotImplementedError
 
 
@@ -62,21 +66,23 @@ class LayeredNetwork(Network):
     def __post_init__(self) -> None:
         self.blocks.require_residual(self.residual)
 
-    def _widths(self, values: dict[str, Any]) -> list[int]:
+    def _widths(self, values: Record) -> list[int]:
         shape = profile(values, values[self.along])
         count = partial(self._count, values)
         return resolved(values, shape, count, extra=not values["residual"])
 
-    def _skips(self, values: dict[str, Any]) -> list[str]:
+    def _skips(self, values: Record) -> list[str]:
         """How the input of each layer is added to its output."""
         return skips(values["residual"], profile(values, values[self.along]))
 
-    def _count(self, values: dict[str, Any], widths: list[int]) -> int:
+    def _count(self, values: Record, widths: list[int]) -> int:
         """The number of parameters."""
         raise NotImplementedError
 
 
-def checked_shape(value: Any, ranks: Sequence[int], what: str) -> tuple[int, ...]:
+def checked_shape(
+    value: Sequence[int], ranks: Sequence[int], what: str
+) -> tuple[int, ...]:
     """The shape of an input without the batch, as a tuple."""
     valid = isinstance(value, list | tuple) and len(value) in ranks
     valid = valid and all(is_integer(size) and size >= 1 for size in value)
@@ -84,7 +90,9 @@ def checked_shape(value: Any, ranks: Sequence[int], what: str) -> tuple[int, ...
     return tuple(int(size) for size in value)
 
 
-def added(x: Any, y: Any, how: str, project: Any) -> Any:
+def added(
+    x: keras.KerasTensor, y: keras.KerasTensor, how: str, project: keras.Layer
+) -> keras.KerasTensor:
     """The output of a block, with its input added as it is, or through a map.
 
     Args:
@@ -98,7 +106,7 @@ def added(x: Any, y: Any, how: str, project: Any) -> Any:
     return keras.layers.Add()([x if how == "identity" else project(x), y])
 
 
-def skips(residual: Any, shape: Sequence[float]) -> list[str]:
+def skips(residual: bool | None, shape: Sequence[float]) -> list[str]:
     """How the input of each layer is added to its output; the first has no skip.
 
     By the shape, not by the widths, which may be equal by chance of rounding: so the

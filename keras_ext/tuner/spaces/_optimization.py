@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 
 from keras_ext._core._checks import integer, require
+from keras_ext._core._typing import Record
+from keras_ext._engine._gradient_transform import GradientTransform
 from keras_ext.callbacks.batch_size._dynamic_batch_size import DynamicBatchSize
 from keras_ext.controllers import batch_size as policies
 from keras_ext.gradients.clip._adaptive_clip import AdaptiveClip
@@ -30,6 +32,9 @@ from keras_ext.tuner.spaces._asked import (
     number_span,
     words,
 )
+
+if TYPE_CHECKING:
+    import keras_tuner
 
 
 class _Direction(NamedTuple):
@@ -57,7 +62,7 @@ _DIRECTIONS = {
     "lamb": _Direction(1e-2, decays=True),
 }
 # What a rule of clipping is given, by what it is searched between.
-_CLIPS: dict[str, tuple[tuple[float, float], Callable[[float], Any]]] = {
+_CLIPS: dict[str, tuple[tuple[float, float], Callable[[float], GradientTransform]]] = {
     "global_norm": ((0.01, 10.0), ClipByGlobalNorm),
     "norm": ((0.01, 10.0), ClipByNorm),
     "value": ((1e-3, 1.0), ClipByValue),
@@ -195,13 +200,17 @@ class Optimization:
     total_steps: int | None
     name = "optimization"
 
-    def declare(self, hp: Any) -> None:
+    def declare(self, hp: "keras_tuner.HyperParameters") -> None:
         """Declares all hyperparameters, those under conditions too."""
         self._read(hp)
 
     def __call__(
-        self, hp: Any, total_steps: int | None = None, *, accumulation_steps: int = 1
-    ) -> Any:
+        self,
+        hp: "keras_tuner.HyperParameters",
+        total_steps: int | None = None,
+        *,
+        accumulation_steps: int = 1,
+    ) -> keras.Optimizer:
         """Returns an optimizer, whose updates are the mean of so many batches."""
         values = self._read(hp)
         steps = self.total_steps if total_steps is None else total_steps
@@ -220,19 +229,21 @@ class Optimization:
             **self._options(values),
         )
 
-    def callbacks(self, hp: Any) -> list[keras.callbacks.Callback]:
+    def callbacks(
+        self, hp: "keras_tuner.HyperParameters"
+    ) -> list[keras.callbacks.Callback]:
         """Returns what `fit` has to be given for the batch policy, new each time."""
         policy = self._read(hp)["batch_policy"]
         if policy == "constant":
             return []
         return [DynamicBatchSize(policies.Staged([(0, 1), (1, _POLICIES[policy]())]))]
 
-    def _read(self, hp: Any) -> dict[str, Any]:
+    def _read(self, hp: "keras_tuner.HyperParameters") -> Record:
         with hp.name_scope(self.name):
             return self._ask(Asked(hp))
 
-    def _ask(self, asked: Asked) -> dict[str, Any]:
-        values = {
+    def _ask(self, asked: Asked) -> Record:
+        values: Record = {
             "direction": asked.choice("direction", self.directions),
             "rate": asked.number(
                 "learning_rate", self.learning_rate, log=True, default=1.0
@@ -260,10 +271,10 @@ class Optimization:
             values["decay"] = asked.number("weight_decay", self.weight_decay, log=True)
         return values
 
-    def _those(self, rule: Callable[[_Direction], Any]) -> list[str]:
+    def _those(self, rule: Callable[[_Direction], object]) -> list[str]:
         return [name for name in self.directions if rule(_DIRECTIONS[name])]
 
-    def _ask_averaging(self, asked: Asked) -> dict[str, Any]:
+    def _ask_averaging(self, asked: Asked) -> Record:
         """Averaging, and the momentum, whose place it may take."""
         free = self._those(lambda d: d.can_be_free)
         others = [name for name in self.directions if name not in free]
@@ -282,16 +293,16 @@ class Optimization:
             return {"averaging": averaging, "first": first}
         return {"averaging": other, "first": of_other}
 
-    def _ask_first(self, asked: Asked) -> Any:
+    def _ask_first(self, asked: Asked) -> float | None:
         kinds = [kind for kind in self.averaging if kind != "schedule_free"]
         having = self._those(lambda d: d.first)
         with asked.when("averaging", kinds), asked.when("direction", having):
             return asked.number("forget", self.forget, log=True, default=0.1)
 
-    def _options(self, values: dict[str, Any]) -> dict[str, Any]:
+    def _options(self, values: Record) -> Record:
         """Momentum, betas and decay, as the optimizer calls them."""
         kind = _DIRECTIONS[values["direction"]]
-        options: dict[str, Any] = {}
+        options: Record = {}
         if kind.first:
             # Forgetting all is no momentum, which averaging takes the place of.
             forgotten = 1.0 if values["first"] is None else values["first"]
@@ -303,7 +314,9 @@ class Optimization:
         return options
 
 
-def _scheduled(values: dict[str, Any], steps: int | None) -> Any:
+def _scheduled(
+    values: Record, steps: int | None
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
     """The learning rate: a number or a schedule."""
     rate = values["rate"] * _DIRECTIONS[values["direction"]].rate
     kind, end = values["schedule"], values["end"]

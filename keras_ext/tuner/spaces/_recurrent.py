@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
 from keras_ext._core._checks import integer
+from keras_ext._core._typing import Record
 from keras_ext.tuner.spaces._asked import (
     Activation,
     Asked,
@@ -144,7 +144,7 @@ class Recurrent(LayeredNetwork):
     output_activation: Activation
     name = "recurrent"
 
-    def _ask(self, asked: Asked) -> dict[str, Any]:
+    def _ask(self, asked: Asked) -> Record:
         values = {
             "depth": asked.integer("depth", self.depth),
             "cell": asked.choice("cell", self.cell),
@@ -156,12 +156,12 @@ class Recurrent(LayeredNetwork):
             values["residual"] = asked.choice("residual", self.residual)
         return {**values, **self.shapes.ask(asked, "depth", self.depth[1])}
 
-    def _skips(self, values: dict[str, Any]) -> list[str]:
+    def _skips(self, values: Record) -> list[str]:
         how = super()._skips(values)
         # There are no steps to add to.
         return [*how[:-1], "none"] if values["pooling"] == "last" else how
 
-    def _count(self, values: dict[str, Any], widths: list[int]) -> int:
+    def _count(self, values: Record, widths: list[int]) -> int:
         before, total = self.input_shape[-1], 0
         if self.vocabulary:
             before, total = widths[0], self.vocabulary * widths[0]
@@ -174,7 +174,7 @@ class Recurrent(LayeredNetwork):
             before = sides * width
         return total + (before + 1) * self.outputs
 
-    def _model(self, values: dict[str, Any], widths: list[int]) -> keras.Model:
+    def _model(self, values: Record, widths: list[int]) -> keras.Model:
         kind = "int32" if self.vocabulary else None
         x = inputs = keras.Input(self.input_shape, dtype=kind)
         if self.vocabulary:

@@ -1,7 +1,7 @@
 """What networks of sequences begin with."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from keras_ext.tuner.spaces._network import checked_shape
 
 
 def checked_sequence(
-    input_shape: Any, vocabulary: Any
+    input_shape: Sequence[int], vocabulary: int | None
 ) -> tuple[tuple[int, ...], int | None]:
     """The shape of a sequence, of features or of tokens, and how many of these."""
     vocabulary = integer(vocabulary, "vocabulary", low=1, optional=True)
@@ -20,7 +20,7 @@ def checked_sequence(
     return checked_shape(input_shape, ranks, what), vocabulary
 
 
-def positions(steps: int, width: int) -> Any:
+def positions(steps: int, width: int) -> np.ndarray:
     """Sines and cosines that tell where in a sequence a step is, of Vaswani et al."""
     places = np.arange(steps)[:, None]
     rates = 10_000 ** (-2 * np.arange(math.ceil(width / 2)) / width)
@@ -29,7 +29,7 @@ def positions(steps: int, width: int) -> Any:
     return both.reshape(steps, -1)[:, :width].astype("float32")
 
 
-def patches(inputs: Any, width: int, size: int) -> Any:
+def patches(inputs: keras.KerasTensor, width: int, size: int) -> keras.KerasTensor:
     """Squares of an image, each as a vector, one after the other."""
     x = keras.layers.Conv2D(width, size, strides=size)(inputs)
     return keras.layers.Reshape((-1, width))(x)

@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_ext._core._checks import integer
+from keras_ext._core._typing import Record
 from keras_ext.tuner.spaces._asked import Asked, Integers, integer_span
+
+if TYPE_CHECKING:
+    import keras_tuner
 
 
 def training(
@@ -64,26 +68,26 @@ class Training:
     accumulations: tuple[int, int]
     name = "training"
 
-    def declare(self, hp: Any) -> None:
+    def declare(self, hp: "keras_tuner.HyperParameters") -> None:
         """Declares all hyperparameters."""
         self._read(hp)
 
-    def __call__(self, hp: Any) -> dict[str, int]:
+    def __call__(self, hp: "keras_tuner.HyperParameters") -> dict[str, int]:
         """Returns the arguments of `fit`."""
         values = self._read(hp)
         return {name: values[name] for name in ("batch_size", "epochs")}
 
-    def total_steps(self, hp: Any) -> int:
+    def total_steps(self, hp: "keras_tuner.HyperParameters") -> int:
         """Returns the number of updates of a whole training."""
         values = self._read(hp)
         batches = math.ceil(self.num_rows / values["batch_size"]) * values["epochs"]
         return max(1, batches // int(values["accumulation"]))
 
-    def accumulation(self, hp: Any) -> int:
+    def accumulation(self, hp: "keras_tuner.HyperParameters") -> int:
         """Returns of how many batches an update is the mean."""
         return int(self._read(hp)["accumulation"])
 
-    def _read(self, hp: Any) -> dict[str, Any]:
+    def _read(self, hp: "keras_tuner.HyperParameters") -> Record:
         with hp.name_scope(self.name):
             asked = Asked(hp)
             sizes, accumulations = self.batch_sizes, self.accumulations

@@ -1,13 +1,13 @@
 """Transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import keras
 
 from keras_ext._core._checks import integer, integers, require
+from keras_ext._core._typing import Record
 from keras_ext.tuner.spaces._asked import (
     Activation,
     Asked,
@@ -153,7 +153,7 @@ class Transformer(Network):
     output_activation: Activation
     name = "transformer"
 
-    def _ask(self, asked: Asked) -> dict[str, Any]:
+    def _ask(self, asked: Asked) -> Record:
         return {
             "depth": asked.integer("depth", self.depth),
             "heads": asked.choice("heads", self.heads),
@@ -163,11 +163,11 @@ class Transformer(Network):
             **self.shapes.ask(asked, "depth", 1),
         }
 
-    def _widths(self, values: dict[str, Any]) -> list[int]:
+    def _widths(self, values: Record) -> list[int]:
         count = partial(self._count, values)
         return resolved(values, [1.0], count, step=values["heads"], extra=False)
 
-    def _count(self, values: dict[str, Any], widths: list[int]) -> int:
+    def _count(self, values: Record, widths: list[int]) -> int:
         (width,) = widths
         inner = values["feedforward"] * width
         if self.vocabulary:
@@ -180,7 +180,7 @@ class Transformer(Network):
         total += values["depth"] * (block + 2 * norms)
         return int(total + norms * values["norm_first"] + (width + 1) * self.outputs)
 
-    def _model(self, values: dict[str, Any], widths: list[int]) -> keras.Model:
+    def _model(self, values: Record, widths: list[int]) -> keras.Model:
         (width,) = widths
         kind = "int32" if self.vocabulary else None
         x = inputs = keras.Input(self.input_shape, dtype=kind)
@@ -202,7 +202,11 @@ class Transformer(Network):
         return keras.Model(inputs, outputs, name=self.name)
 
 
-def _past(x: Any, inner: Any, values: dict[str, Any]) -> Any:
+def _past(
+    x: keras.KerasTensor,
+    inner: Callable[[keras.KerasTensor], keras.KerasTensor],
+    values: Record,
+) -> keras.KerasTensor:
     """What something makes of `x`, added to it."""
     if values["norm_first"]:
         y = inner(normalized(x, values["normalization"]))
@@ -211,7 +215,7 @@ def _past(x: Any, inner: Any, values: dict[str, Any]) -> Any:
     return normalized(x, values["normalization"])
 
 
-def _attended(x: Any, *, values: dict[str, Any], width: int) -> Any:
+def _attended(x: keras.KerasTensor, *, values: Record, width: int) -> keras.KerasTensor:
     heads = values["heads"]
     kernel = initializer(values)
     layer = keras.layers.MultiHeadAttention(
@@ -220,7 +224,7 @@ def _attended(x: Any, *, values: dict[str, Any], width: int) -> Any:
     return layer(x, x)
 
 
-def _mapped(x: Any, *, values: dict[str, Any], width: int) -> Any:
+def _mapped(x: keras.KerasTensor, *, values: Record, width: int) -> keras.KerasTensor:
     inner, kernel = values["feedforward"] * width, initializer(values)
     x = keras.layers.Dense(inner, kernel_initializer=kernel)(x)
     x = keras.layers.Activation(values["activation"])(x)

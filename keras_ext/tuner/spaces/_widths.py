@@ -3,10 +3,18 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from keras_ext._core._checks import require
-from keras_ext.tuner.spaces._asked import Asked, integer_span, number_span, words
+from keras_ext._core._typing import Record
+from keras_ext.tuner.spaces._asked import (
+    Asked,
+    Integers,
+    Numbers,
+    Words,
+    integer_span,
+    number_span,
+    words,
+)
 
 SHAPES = ("equal", "decreasing", "increasing", "bottleneck", "diamond", "free")
 # The places t of layers in [0, 1] to how far their widths are down, on a log scale.
@@ -37,7 +45,9 @@ class Widths:
     budget: tuple[int, int] | None
 
     @classmethod
-    def checked(cls, widths: Any, width: Any, ratio: Any, budget: Any) -> "Widths":
+    def checked(
+        cls, widths: Words, width: Integers, ratio: Numbers, budget: Integers | None
+    ) -> "Widths":
         """From the arguments of a space."""
         return cls(
             words(widths, "widths", SHAPES),
@@ -46,10 +56,10 @@ class Widths:
             None if budget is None else integer_span(budget, "parameter_budget"),
         )
 
-    def ask(self, asked: Asked, depth: str, deepest: int) -> dict[str, Any]:
+    def ask(self, asked: Asked, depth: str, deepest: int) -> Record:
         """Asks for what `profile` and `of` need."""
         if self.budget is None:
-            values = {"width": asked.integer("width", self.width, log=True)}
+            values: Record = {"width": asked.integer("width", self.width, log=True)}
         else:
             budget = asked.integer("parameter_budget", self.budget, log=True)
             values = {"budget": budget}
@@ -64,13 +74,13 @@ class Widths:
                 ]
         return values
 
-    def _share(self, asked: Asked, i: int, depth: str, deepest: int) -> Any:
+    def _share(self, asked: Asked, i: int, depth: str, deepest: int) -> float | None:
         with asked.when(depth, range(max(2, i + 1), deepest + 1)):
             bounds = (1 / self.ratio[1], 1.0)
             return asked.number(f"share_{i + 1}", bounds, log=True)
 
 
-def profile(values: dict[str, Any], depth: int) -> list[float]:
+def profile(values: Record, depth: int) -> list[float]:
     """The widths relative to the widest layer."""
     shape = values["shape"]
     if depth == 1 or shape is None:
@@ -86,7 +96,7 @@ def profile(values: dict[str, Any], depth: int) -> list[float]:
 
 
 def resolved(
-    values: dict[str, Any],
+    values: Record,
     shape: Sequence[float],
     count: Callable[[list[int]], int],
     *,
