@@ -1,8 +1,8 @@
 """A search as a page that a person wants to read."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 import keras_tuner
 import numpy as np
@@ -21,7 +21,7 @@ from keras_ext.tuner._records import Record, longest, records_of
 
 def write_report(
     tuner: keras_tuner.Tuner,
-    path: str | os.PathLike[str],
+    path: str | Path,
     *,
     title: str,
     max_trials: int,

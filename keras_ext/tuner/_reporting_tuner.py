@@ -1,6 +1,7 @@
 """The tuner of KerasTuner, and what a person sees of a search."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras_tuner
@@ -55,7 +56,7 @@ class ReportingTuner(Described, keras_tuner.Tuner):
 
     def report(
         self,
-        path: str | os.PathLike[str],
+        path: str | Path,
         *,
         title: str = "Search",
         max_trials: int = 200,
