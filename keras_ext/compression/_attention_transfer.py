@@ -1,7 +1,5 @@
 """A student that looks where a teacher looks."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -46,7 +44,9 @@ class AttentionTransfer(Described, keras.distillation.DistillationLoss):
         self.student_layer_name = student_layer_name
         self.power = number(power, "power", low=1)
 
-    def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
+    def validate_model_compatibility(
+        self, teacher: keras.Model, student: keras.Model
+    ) -> None:
         known, learned = shapes_of_layers(self, teacher, student)
         rule = "a layer with an axis of places between rows and channels"
         named = self.teacher_layer_name
@@ -58,7 +58,7 @@ class AttentionTransfer(Described, keras.distillation.DistillationLoss):
             require(fits, "student_layer_name", self.student_layer_name, rule)
 
     def compute_loss(
-        self, teacher_outputs: Data, student_outputs: Data, **kwargs: Any
+        self, teacher_outputs: Data, student_outputs: Data, **kwargs: object
     ) -> Tensor:
         known, learned = self._map(teacher_outputs), self._map(student_outputs)
         known, learned = _pooled(known, learned), _pooled(learned, known)

@@ -1,13 +1,11 @@
 """What models give for classes, before their last softmax."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from keras_ext._anatomy._topology import output_layers
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Layer, Tensor
+from keras_ext._core._typing import Data, Layer, Tensor
 from keras_ext._keras._functional import is_functional
 
 # The smallest share whose logarithm is taken, above the smallest float32.
@@ -26,7 +24,9 @@ class ClassScores:
     def __init__(self, from_logits: bool | None) -> None:
         self._ends = _by_argument(from_logits)
 
-    def look_at(self, teacher: keras.Model, student: keras.Model, given: Any) -> None:
+    def look_at(
+        self, teacher: keras.Model, student: keras.Model, given: bool | None
+    ) -> None:
         """Learns how the models end.
 
         Args:
@@ -43,7 +43,7 @@ class ClassScores:
         elif getattr(teacher, "outputs", None):
             self._ends = [_by_argument(given)[0] * len(m.outputs) for m in models]
 
-    def logits(self, outputs: Any, *, of: int) -> list[Tensor]:
+    def logits(self, outputs: Data, *, of: int) -> list[Tensor]:
         """The logits of all outputs, in float32, the last axis being that of classes.
 
         Args:
@@ -97,7 +97,7 @@ def _last_ones(model: keras.Model) -> list[Layer]:
     return [found[name] for name in output_layers(model)]
 
 
-def _end(last: Any) -> str:
+def _end(last: keras.Operation) -> str:
     if isinstance(last, keras.Model) and getattr(last, "outputs", None):
         return ends_of(last)[0]
     name = getattr(getattr(last, "activation", None), "__name__", "")

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.callbacks import Callback
 
 from keras_ext._core._checks import choice, integer, number, require
 from keras_ext._core._lines import say
@@ -149,12 +150,12 @@ class _Work:
     """The steps, and what they have in common."""
 
     def __init__(
-        self, model: keras.Model, path: Any, data: tuple[Data, Data], **options: Any
+        self, model: keras.Model, path: str | Path, data: Sequence[Data], **options: Any
     ) -> None:
         self.model = model
         self.path = path
         self.data = _checked_data(*data)
-        self.options: Any = options
+        self.options = options
         found = candidates(model, None, options["exclude"], lambda v: None)
         self.chosen = [c.path for c in found if c.reason is None]
         # Beside the teacher they have the name of the student before them.
@@ -218,7 +219,7 @@ class _Work:
         return Prune(schedule, include=self.included, verbose=0)
 
     def _train(
-        self, student: keras.Model, epochs: int, rate: float, *callbacks: Any
+        self, student: keras.Model, epochs: int, rate: float, *callbacks: Callback
     ) -> None:
         config = keras.optimizers.serialize(self.model.optimizer)
         optimizer = keras.optimizers.deserialize(config)
@@ -256,7 +257,7 @@ class _Work:
             say(f"compress: {what} ({seconds:.0f} s)")
 
 
-def _what_to_learn(model: keras.Model) -> Any:
+def _what_to_learn(model: keras.Model) -> keras.distillation.DistillationLoss:
     loss = model.loss
     name = loss if isinstance(loss, str) else getattr(loss, "name", None)
     name = name or getattr(loss, "__name__", "")
@@ -265,7 +266,7 @@ def _what_to_learn(model: keras.Model) -> Any:
     return keras.distillation.FeatureDistillation("mse")
 
 
-def _require_model(model: Any) -> None:
+def _require_model(model: keras.Model) -> None:
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     fits = model.built and len(getattr(model, "inputs", None) or []) == 1
     fits = fits and len(model.outputs) == 1
@@ -276,7 +277,7 @@ def _require_model(model: Any) -> None:
     require(compiled, "model", model.name, "a compiled model with a loss", hint)
 
 
-def _require_path(path: Any) -> None:
+def _require_path(path: object) -> None:
     is_path = isinstance(path, str | Path) and str(path).endswith(".tflite")
     require(is_path, "path", path, "a path that ends with .tflite")
 
@@ -290,7 +291,7 @@ def _checked_data(x: Data, y: Data) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _validation_rows(
-    data: Any, trained: tuple[np.ndarray, np.ndarray]
+    data: Data, trained: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     if data is None:
         return trained[0][:1000], trained[1][:1000]

@@ -1,7 +1,6 @@
 """The same sparsity all the time."""
 
 import warnings
-from typing import Any
 
 from keras import ops
 
@@ -52,7 +51,7 @@ class ConstantSparsity(SparsitySchedule):
         return ops.convert_to_tensor(self.target_sparsity, "float32")
 
 
-def require_share(schedule: SparsitySchedule, m_by_n: Any) -> None:
+def require_share(schedule: SparsitySchedule, m_by_n: tuple[int, int] | None) -> None:
     """Raises unless a schedule has the sparsity of a pattern, if there is one."""
     if m_by_n is None:
         return

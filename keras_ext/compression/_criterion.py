@@ -1,14 +1,13 @@
 """What says which entries of weights are kept while a model trains."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_ext._anatomy._fixed_data import FixedData
-from keras_ext._core._typing import Tensor, Variable
+from keras_ext._core._typing import Data, Tensor, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras._replica import local_variable, parts
@@ -39,7 +38,7 @@ class Criterion:
         self._variables = variables
         self._seed = seed
         self._saliency: Saliency | None = None
-        self._norms: list[Any] = []
+        self._norms: list[Variable] = []
         if kind in ("movement", "taylor"):
             self._saliency = Saliency(kind, variables)
             self._pipeline = AttachedPipeline.of(scope)
@@ -84,7 +83,7 @@ def scores_at_once(
     criterion: str,
     model: keras.Model,
     variables: Sequence[Variable],
-    x: Any,
+    x: Data,
     seed: int,
 ) -> list[Tensor]:
     """The scores of the entries of weights of a model that does not train.

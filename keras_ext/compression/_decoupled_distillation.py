@@ -1,7 +1,5 @@
 """What a teacher says of the right class, and what of the others, apart."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -56,9 +54,11 @@ class DecoupledDistillation(Described, keras.distillation.DistillationLoss):
         self.beta = number(beta, "beta", low=0)
         self.from_logits = checked_from_logits(from_logits)
         self._scores = ClassScores(from_logits)
-        self._labels: Any = None
+        self._labels: Data = None
 
-    def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
+    def validate_model_compatibility(
+        self, teacher: keras.Model, student: keras.Model
+    ) -> None:
         outputs = getattr(teacher, "outputs", None) or [None]
         one = len(outputs) == 1
         require(one, "teacher", teacher.name, "a model with one output")
@@ -69,7 +69,7 @@ class DecoupledDistillation(Described, keras.distillation.DistillationLoss):
         self._labels = labels
 
     def compute_loss(
-        self, teacher_outputs: Data, student_outputs: Data, **kwargs: Any
+        self, teacher_outputs: Data, student_outputs: Data, **kwargs: object
     ) -> Tensor:
         (teacher,) = self._scores.logits(teacher_outputs, of=0)
         (student,) = self._scores.logits(student_outputs, of=1)

@@ -1,10 +1,9 @@
 """Trains a small model with what a large one knows."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
@@ -14,8 +13,6 @@ from keras_ext._core._typing import Data
 from keras_ext._keras._distiller import OnePassDistiller
 from keras_ext._keras._functional import is_functional
 from keras_ext.compression._soft_targets import SoftTargets
-
-_DistillationLoss: Any = keras.distillation.DistillationLoss
 
 
 @dataclass(frozen=True)
@@ -37,11 +34,13 @@ def distill(
     *,
     x: Data,
     y: Data = None,
-    losses: Any = None,
+    losses: keras.distillation.DistillationLoss
+    | Sequence[keras.distillation.DistillationLoss]
+    | None = None,
     loss_weights: Sequence[float] | None = None,
     label_weight: float = 0.5,
     generations: int = 1,
-    **fit: Any,
+    **fit: object,
 ) -> Distillation:
     """Trains a student with labels and with what a teacher says.
 
@@ -122,10 +121,10 @@ def distill(
 
 def _one_training(
     models: tuple[keras.Model, keras.Model],
-    losses: list[Any],
+    losses: Sequence[keras.distillation.DistillationLoss],
     weights: list[float],
     label_weight: float,
-    **fit: Any,
+    **fit: object,
 ) -> dict[str, list[float]]:
     teacher, student = models
     with kept_trainable(teacher), student.distribute_strategy.scope():
@@ -162,7 +161,9 @@ def _copy(model: keras.Model) -> keras.Model:
     return copied
 
 
-def _among_students(loss: Any) -> Any:
+def _among_students(
+    loss: keras.distillation.DistillationLoss,
+) -> keras.distillation.DistillationLoss:
     """A loss for a teacher that has the layers of the student."""
     if getattr(loss, "student_layer_name", None) is None:
         return loss
@@ -171,7 +172,7 @@ def _among_students(loss: Any) -> Any:
     return copied
 
 
-def _require_models(teacher: Any, student: Any) -> None:
+def _require_models(teacher: keras.Model, student: keras.Model) -> None:
     for name, value in (("teacher", teacher), ("student", student)):
         require(isinstance(value, keras.Model), name, value, "a keras.Model")
         require(value.built, name, value.name, "a built model")
@@ -184,17 +185,23 @@ def _require_models(teacher: Any, student: Any) -> None:
     require(not shared, "student", student.name, rule)
 
 
-def _checked_losses(losses: Any) -> list[Any]:
+def _checked_losses(
+    losses: keras.distillation.DistillationLoss
+    | Sequence[keras.distillation.DistillationLoss]
+    | None,
+) -> list[keras.distillation.DistillationLoss]:
     if losses is None:
         return [SoftTargets()]
     items = list(losses) if isinstance(losses, list | tuple) else [losses]
-    valid = len(items) > 0 and all(isinstance(x, _DistillationLoss) for x in items)
+    valid = len(items) > 0 and all(
+        isinstance(x, keras.distillation.DistillationLoss) for x in items
+    )
     rule = "a keras.distillation.DistillationLoss, a list of them or None"
     require(valid, "losses", losses, rule)
     return items
 
 
-def _checked_weights(weights: Any, count: int) -> list[float]:
+def _checked_weights(weights: Sequence[float] | None, count: int) -> list[float]:
     if weights is None:
         return [1.0] * count
     valid = isinstance(weights, list | tuple) and len(weights) == count
@@ -204,7 +211,7 @@ def _checked_weights(weights: Any, count: int) -> list[float]:
     return [float(w) for w in weights]
 
 
-def _require_no_weights(fit: dict[str, Any]) -> None:
+def _require_no_weights(fit: Mapping[str, object]) -> None:
     hint = "Keras's Distiller would leave them out."
     for name in ("sample_weight", "class_weight"):
         value = fit.get(name)

@@ -110,7 +110,7 @@ class EarlyExit(keras.Model):
         *,
         threshold: float | Sequence[float] = 0.3,
         loss_weight: float = 0.5,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         _require_graph(model)
         names = _checked_layers(model, layers)
@@ -198,7 +198,7 @@ class EarlyExit(keras.Model):
         left = np.arange(len(arrays[0]))
         outputs: Any = None
         exits = np.full(len(left), len(self.stages) - 1)
-        state: Any = arrays if len(arrays) > 1 else arrays[0]
+        state: np.ndarray | list[np.ndarray] = arrays if len(arrays) > 1 else arrays[0]
         for i, stage in enumerate(self.stages):
             found = stage(state, training=False)
             is_last = i == len(self.stages) - 1
@@ -242,7 +242,7 @@ class EarlyExit(keras.Model):
         return cls(**{**config, "model": model})
 
 
-def _require_graph(model: Any) -> None:
+def _require_graph(model: keras.Model) -> None:
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     is_graph = isinstance(model, keras.Sequential) or is_functional(model)
     rule = "a built Sequential or functional model with one output of classes"
@@ -251,7 +251,7 @@ def _require_graph(model: Any) -> None:
     require(fits, "model", model.name, rule)
 
 
-def _checked_layers(model: keras.Model, layers: Any) -> list[str]:
+def _checked_layers(model: keras.Model, layers: Sequence[str]) -> list[str]:
     is_list = isinstance(layers, list | tuple)
     names = list(layers) if is_list else []
     known = [layer.name for layer in model.layers]

@@ -1,11 +1,11 @@
 """The heads of models that are done early, and the models between them."""
 
-from typing import Any
+from collections.abc import Callable
 
 import keras
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Function, Tensor
 
 # By how many axes there are, those of rows and channels included.
 _MEANS = {
@@ -18,7 +18,7 @@ _MEANS = {
 class _OfFunction(keras.losses.Loss):
     """A loss from a function of rows."""
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__(name="loss_of_exit")
         self._function = function
 
@@ -26,7 +26,7 @@ class _OfFunction(keras.losses.Loss):
         return self._function(y_true, y_pred)
 
 
-def as_loss(loss: Any) -> Any:
+def as_loss(loss: str | Function) -> keras.losses.Loss:
     found = keras.losses.get(loss)
     return found if isinstance(found, keras.losses.Loss) else _OfFunction(found)
 
@@ -43,7 +43,7 @@ def head_of(cut: Tensor, name: str, classes: int, end: str) -> keras.Model:
     return keras.Model(inputs, dense(x), name=f"{name}_head")
 
 
-def inputs_of(model: keras.Model) -> Any:
+def inputs_of(model: keras.Model) -> Tensor | list[Tensor]:
     return model.inputs if len(model.inputs) > 1 else model.inputs[0]
 
 

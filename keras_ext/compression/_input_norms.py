@@ -1,15 +1,14 @@
 """How large what layers take is, for each channel."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_ext._anatomy._sublayers import sublayers
-from keras_ext._core._typing import Layer, Tensor, Variable
+from keras_ext._core._typing import Data, Function, Layer, Tensor, Variable
 
 _KINDS = (
     keras.layers.Dense,
@@ -39,7 +38,7 @@ def reason_without_inputs(known: dict[int, Layer], variable: Variable) -> str | 
     return "what its entries are multiplied with is not known"
 
 
-def input_norms(model: keras.Model, batches: Sequence[Any]) -> dict[int, np.ndarray]:
+def input_norms(model: keras.Model, batches: Sequence[Data]) -> dict[int, np.ndarray]:
     """The norm of each channel that a kernel is applied to, over rows and places.
 
     Args:
@@ -66,11 +65,13 @@ def input_norms(model: keras.Model, batches: Sequence[Any]) -> dict[int, np.ndar
 
 
 @contextmanager
-def _watched(layers: dict[int, Layer], add: Any) -> Iterator[None]:
+def _watched(
+    layers: dict[int, Layer], add: Callable[[int, Tensor], None]
+) -> Iterator[None]:
     """Tells what layers are called with."""
 
-    def watching(key: int, call: Any) -> Any:
-        def watched(inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def watching(key: int, call: Function) -> Function:
+        def watched(inputs: Tensor, *args: object, **kwargs: object) -> Data:
             add(key, inputs)
             return call(inputs, *args, **kwargs)
 

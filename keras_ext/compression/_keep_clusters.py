@@ -1,7 +1,6 @@
 """Keeps the entries of weights equal that are equal, while a model trains."""
 
 from functools import partial
-from typing import Any
 
 import keras
 import numpy as np
@@ -117,7 +116,7 @@ class Clusters(keras.constraints.Constraint):
 
     def __init__(self, variable: Variable) -> None:
         self.variable = variable
-        self.inner: Any = variable.constraint
+        self.inner: keras.constraints.Constraint | None = variable.constraint
         values = keras.ops.convert_to_numpy(variable)
         self.size = len(np.unique(values))
         # Which cluster each entry is in, and what the mean of each is multiplied with:

@@ -1,15 +1,25 @@
 """Rounding whose steps are learned, with the gradients of LSQ."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TypeAlias
 
 import tensorflow as tf
 from keras.quantizers import fake_quant_with_min_max_vars
 
 from keras_ext._core._typing import Tensor
 
+# From that of the outputs to those of the inputs.
+Gradient: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
 
 def learned_rounding(
-    x: Tensor, low: Tensor, high: Tensor, *, bits: int, narrow: bool, axis: Any = None
+    x: Tensor,
+    low: Tensor,
+    high: Tensor,
+    *,
+    bits: int,
+    narrow: bool,
+    axis: int | None = None,
 ) -> Tensor:
     """Rounds to levels from one end to another, both of which get a gradient.
 
@@ -28,7 +38,7 @@ def learned_rounding(
     steps = float(2**bits - (2 if narrow else 1))
 
     @tf.custom_gradient
-    def rounded(x: Tensor, low: Tensor, high: Tensor) -> Any:
+    def rounded(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Gradient]:
         output = fake_quant_with_min_max_vars(
             x, low, high, num_bits=bits, narrow_range=narrow, axis=axis
         )

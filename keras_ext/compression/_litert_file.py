@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_ext._core._checks import require
 from keras_ext._core._described import Described
 from keras_ext._core._extras import import_extra
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, Record
 
 
 class LiteRTFile(Described):
@@ -60,7 +60,9 @@ class LiteRTFile(Described):
         self.num_int8_tensors = sum(d["dtype"] is np.int8 for d in details)
         self.num_float_tensors = sum(d["dtype"] is np.float32 for d in details)
 
-    def predict(self, x: Data, *, batch_size: int = 32) -> Any:
+    def predict(
+        self, x: Data, *, batch_size: int = 32
+    ) -> np.ndarray | list[np.ndarray]:
         """Returns what the file makes of rows, an array or, of several, a list.
 
         Args:
@@ -105,14 +107,14 @@ def _interpreter(content: bytes) -> Any:
     return module.Interpreter(model_content=content)
 
 
-def _in_order(details: list[Any]) -> list[Any]:
+def _in_order(details: list[Record]) -> list[Record]:
     """Those of several inputs or outputs are numbered in their names."""
     return sorted(
         details, key=lambda d: [int(n) for n in re.findall(r"\d+", d["name"])]
     )
 
 
-def _encoded(rows: np.ndarray, place: Any) -> np.ndarray:
+def _encoded(rows: np.ndarray, place: Record) -> np.ndarray:
     scale, zero = place["quantization"]
     if not scale:
         return rows.astype(place["dtype"])
@@ -121,7 +123,7 @@ def _encoded(rows: np.ndarray, place: Any) -> np.ndarray:
     return np.clip(levels, bounds.min, bounds.max).astype(place["dtype"])
 
 
-def _decoded(values: np.ndarray, place: Any) -> np.ndarray:
+def _decoded(values: np.ndarray, place: Record) -> np.ndarray:
     scale, zero = place["quantization"]
     if not scale:
         return values

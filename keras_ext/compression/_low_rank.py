@@ -1,7 +1,6 @@
 """Puts thin layers in the place of one whose kernel has a low rank."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -22,7 +21,7 @@ def low_rank(
     method: str = "svd",
     include: Pattern = None,
     exclude: Pattern = None,
-) -> tuple[keras.Model, dict[str, Any]]:
+) -> tuple[keras.Model, dict[str, int | tuple[int, ...] | str]]:
     """Returns a copy of a model with fewer parameters, by singular values.
 
     The kernel of a `Dense` layer is replaced by the product of two thin ones, the best
@@ -104,7 +103,7 @@ class _Factors:
         return ranks[0] if len(ranks) == 1 else ranks
 
 
-def _factors(layer: Any, energy: float, method: str) -> _Factors | str:
+def _factors(layer: Layer, energy: float, method: str) -> _Factors | str:
     """The kernels, or the reason why a layer is left alone."""
     if layer.kernel_constraint is not None:
         return "its kernel has a constraint"
@@ -174,7 +173,7 @@ def _rebuilt(model: keras.Model, pairs: dict[str, _Factors]) -> keras.Model:
         later[first.name] = others
         return first
 
-    def called(layer: Layer, *args: Any, **kwargs: Any) -> Tensor:
+    def called(layer: Layer, *args: object, **kwargs: object) -> Tensor:
         output = layer(*args, **kwargs)
         for other in later.get(layer.name, []):
             output = other(output)

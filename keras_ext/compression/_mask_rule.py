@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 from keras import ops
@@ -143,7 +142,9 @@ def checked_rule(
     return MaskRule(m_n, block, most)
 
 
-def _pair(value: Any, name: str, expected: str) -> tuple[int, int] | None:
+def _pair(
+    value: Sequence[int] | None, name: str, expected: str
+) -> tuple[int, int] | None:
     if value is None:
         return None
     items = integers(value, name, low=1)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._typing import Tensor, Variable
@@ -39,7 +40,9 @@ class Masking:
         self.groups = [list(group) for group in groups]
         self._group_of = {i: g for g, group in enumerate(self.groups) for i in group}
         self._schedule: SparsitySchedule | None = None
-        self._own: list[Any] = [v.constraint for v in self.variables]
+        self._own: list[keras.constraints.Constraint | None] = [
+            v.constraint for v in self.variables
+        ]
         # Whether what an update has made of masked entries counts at a renewal.
         self.regrows = True
         # The numbers of the weights that an update was seen of.
@@ -123,7 +126,7 @@ class Masking:
                 _set(renewed, step)
         self.apply()
 
-    def follow(self, masks: Sequence[Any] | None = None) -> None:
+    def follow(self, masks: Sequence[np.ndarray] | None = None) -> None:
         """Takes up masks that are given, or those of what is not zero."""
         if masks is None:
             masks = [keras.ops.convert_to_numpy(v) != 0 for v in self.variables]
@@ -165,7 +168,7 @@ class MaskConstraint(keras.constraints.Constraint):
         return self.masking.masked(self.i, w)
 
 
-def _set(variable: Variable, value: Any) -> None:
+def _set(variable: Variable, value: np.ndarray | int) -> None:
     """Writes the values of all replicas, from outside of them."""
     for part in parts(variable):
         part.assign(value)

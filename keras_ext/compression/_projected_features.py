@@ -1,12 +1,10 @@
 """A student whose layers learn those of a teacher that is wider."""
 
-from typing import Any
-
 import keras
 
 from keras_ext._core._checks import require
 from keras_ext._core._described import Described
-from keras_ext._core._typing import Config, Data, Shape, Tensor
+from keras_ext._core._typing import Config, Data, Function, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -36,7 +34,11 @@ class ProjectedFeatures(Described, keras.distillation.FeatureDistillation):
     """
 
     def __init__(
-        self, teacher_layer_name: str, student_layer_name: str, *, loss: Any = "mse"
+        self,
+        teacher_layer_name: str,
+        student_layer_name: str,
+        *,
+        loss: str | Function = "mse",
     ) -> None:
         check_names(teacher_layer_name, student_layer_name)
         is_loss = isinstance(loss, str) or callable(loss)
@@ -44,7 +46,9 @@ class ProjectedFeatures(Described, keras.distillation.FeatureDistillation):
         super().__init__(loss, teacher_layer_name, student_layer_name)
         self.projection: keras.Layer | None = None
 
-    def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
+    def validate_model_compatibility(
+        self, teacher: keras.Model, student: keras.Model
+    ) -> None:
         super().validate_model_compatibility(teacher, student)
         known, learned = shapes_of_layers(self, teacher, student)
         fits = known[1:-1] == learned[1:-1]
@@ -56,7 +60,7 @@ class ProjectedFeatures(Described, keras.distillation.FeatureDistillation):
             self.projection.build(learned)
 
     def compute_loss(
-        self, teacher_outputs: Data, student_outputs: Data, **kwargs: Any
+        self, teacher_outputs: Data, student_outputs: Data, **kwargs: object
     ) -> Tensor:
         if self.projection is not None:
             student_outputs = self.projection(student_outputs)
@@ -66,7 +70,7 @@ class ProjectedFeatures(Described, keras.distillation.FeatureDistillation):
         return super().get_config()
 
 
-def check_names(teacher_layer_name: Any, student_layer_name: Any) -> None:
+def check_names(teacher_layer_name: object, student_layer_name: object) -> None:
     """Checks that both are names of layers."""
     for name, value in (
         ("teacher_layer_name", teacher_layer_name),
@@ -77,7 +81,9 @@ def check_names(teacher_layer_name: Any, student_layer_name: Any) -> None:
 
 
 def shapes_of_layers(
-    loss: Any, teacher: keras.Model, student: keras.Model
+    loss: keras.distillation.DistillationLoss,
+    teacher: keras.Model,
+    student: keras.Model,
 ) -> tuple[Shape, Shape]:
     """The shapes of what the two layers of a loss give.
 

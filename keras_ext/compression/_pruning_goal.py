@@ -219,7 +219,7 @@ class _Rows:
 
 
 def _error(
-    model: keras.Model, shape: Sequence[Any], y: np.ndarray
+    model: keras.Model, shape: Sequence[int], y: np.ndarray
 ) -> tuple[bool, Callable[[Data, Tensor], np.ndarray]]:
     """How wrong rows are: classes that are not the right ones, or the loss."""
     is_one_hot = shape[-1] > 1 and y.shape == shape and np.isin(y, (0, 1)).all()

@@ -1,12 +1,10 @@
 """Models that train with the rounding that they will be run with."""
 
-from typing import Any
-
 import keras
 
 from keras_ext._anatomy._topology import consumers
 from keras_ext._core._checks import flag, integer, require
-from keras_ext._core._typing import Layer, Record, Tensor
+from keras_ext._core._typing import Layer, Record, Tensor, Variable
 from keras_ext._keras._functional import is_functional
 from keras_ext.compression._quantization_range import QuantizationRange
 from keras_ext.compression._quantized_layers import (
@@ -172,14 +170,14 @@ def _take_over(target: keras.Model, source: keras.Model) -> None:
             variable.assign(other)
 
 
-def _of_keras(layer: Layer) -> list[Any]:
+def _of_keras(layer: Layer) -> list[Variable]:
     """The weights of a layer without those of its rounding."""
     step = getattr(layer, "step", None)
     own = {id(v) for v in step.weights} if isinstance(step, KernelStep) else set()
     return [v for v in layer.weights if id(v) not in own]
 
 
-def _require_known(model: Any) -> None:
+def _require_known(model: keras.Model) -> None:
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     is_graph = isinstance(model, keras.Sequential) or is_functional(model)
     rule = "a built Sequential or functional model"
@@ -219,11 +217,11 @@ class _Maker:
             # What it takes is rounded, too.
             self._activations[layer.name] = layer.activation
             config["activation"] = "linear"
-        kind: Any = QUANTIZED[type(layer)]
+        kind: type[keras.Layer] = QUANTIZED[type(layer)]
         own = {"bits": self.bits, "learned_steps": self.learned_steps}
         return kind.from_config({**config, **own})
 
-    def called(self, layer: Layer, *args: Any, **kwargs: Any) -> Tensor:
+    def called(self, layer: Layer, *args: object, **kwargs: object) -> Tensor:
         args = keras.tree.map_structure(self._rounded_input, args)
         output = layer(*args, **kwargs)
         name = layer.name
@@ -254,7 +252,7 @@ class _Maker:
             following
         )
 
-    def _rounded_input(self, tensor: Any) -> Any:
+    def _rounded_input(self, tensor: object) -> object:
         """Rounds what comes into the model, once."""
         if not isinstance(tensor, keras.KerasTensor) or id(tensor) in self._known:
             return self._known.get(id(tensor), tensor)
@@ -277,13 +275,13 @@ def _name(layer: Layer) -> str:
     return getattr(getattr(layer, "activation", None), "__name__", "")
 
 
-def _is_relu(layer: Any) -> bool:
+def _is_relu(layer: Layer | None) -> bool:
     return isinstance(layer, _L.ReLU) or (
         isinstance(layer, _L.Activation) and _name(layer) in ("relu", "relu6")
     )
 
 
-def _has_fixed_range(activation: Any, layer: Any = None) -> bool:
+def _has_fixed_range(activation: object, layer: Layer | None = None) -> bool:
     """Whether LiteRT knows the range of what an activation gives."""
     names = ("softmax", "sigmoid", "tanh")
     return isinstance(layer, _L.Softmax) or (

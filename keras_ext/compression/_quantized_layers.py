@@ -1,14 +1,15 @@
 """Layers whose kernels are rounded as in a converted model, while they train."""
 
 import math
-from typing import Any
+from collections.abc import Mapping, MutableMapping
 
 import keras
+import numpy as np
 from keras import ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
 from keras_ext._core._checks import flag, integer
-from keras_ext._core._typing import Config, Shape, Tensor
+from keras_ext._core._typing import Config, Shape, Tensor, Variable
 from keras_ext.compression._learned_rounding import learned_rounding, scaled_gradient
 
 
@@ -66,7 +67,11 @@ class RoundedKernel:
     per_channel = True
 
     def __init__(
-        self, *args: Any, bits: int = 8, learned_steps: bool = False, **kwargs: Any
+        self,
+        *args: object,
+        bits: int = 8,
+        learned_steps: bool = False,
+        **kwargs: object,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.bits = integer(bits, "bits", low=2, high=8)
@@ -87,11 +92,11 @@ class RoundedKernel:
             kernel = ops.convert_to_tensor(self._as_matrix(self.float_kernel()))
             self.step.start(kernel, 2 ** (self.bits - 1) - 1)
 
-    def float_kernel(self) -> Any:
+    def float_kernel(self) -> Variable:
         """The kernel as it is learned."""
         return super().kernel  # type: ignore[misc]
 
-    def _as_matrix(self, kernel: Any) -> Any:
+    def _as_matrix(self, kernel: Variable) -> Tensor:
         """The kernel with its channels in the last axis alone."""
         return kernel
 
@@ -106,15 +111,15 @@ class RoundedKernel:
 
     # Keras would save the rounded kernel, and a training would not go on from there.
 
-    def save_own_variables(self, store: Any) -> None:
+    def save_own_variables(self, store: MutableMapping[str, Variable]) -> None:
         for i, variable in enumerate(self._own_variables()):
             store[str(i)] = variable
 
-    def load_own_variables(self, store: Any) -> None:
+    def load_own_variables(self, store: Mapping[str, np.ndarray]) -> None:
         for i, variable in enumerate(self._own_variables()):
             variable.assign(store[str(i)])
 
-    def _own_variables(self) -> list[Any]:
+    def _own_variables(self) -> list[Variable]:
         bias = getattr(self, "bias", None)
         return [self.float_kernel(), *([] if bias is None else [bias])]
 
@@ -161,7 +166,7 @@ class QuantizedConv1D(RoundedKernel, keras.layers.Conv1D):
             outputs = ops.add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def _as_matrix(self, kernel: Any) -> Any:
+    def _as_matrix(self, kernel: Variable) -> Tensor:
         return ops.expand_dims(kernel, 0)
 
     def _back(self, matrix: Tensor, shape: Shape) -> Tensor:
@@ -185,10 +190,10 @@ class QuantizedConv2D(RoundedKernel, keras.layers.Conv2D):
 class QuantizedDepthwiseConv2D(RoundedKernel, keras.layers.DepthwiseConv2D):
     """A `DepthwiseConv2D` layer with a scale for each filter."""
 
-    def float_kernel(self) -> Any:
+    def float_kernel(self) -> Variable:
         return self._float_kernel
 
-    def _as_matrix(self, kernel: Any) -> Any:
+    def _as_matrix(self, kernel: Variable) -> Tensor:
         return ops.reshape(kernel, (*kernel.shape[:2], -1))
 
     @property
@@ -196,7 +201,7 @@ class QuantizedDepthwiseConv2D(RoundedKernel, keras.layers.DepthwiseConv2D):
         return self._rounded()
 
     @kernel.setter
-    def kernel(self, variable: Any) -> None:
+    def kernel(self, variable: Variable) -> None:
         # Keras makes it in `build`.
         self._float_kernel = variable
 

@@ -7,15 +7,13 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from keras_ext._core._checks import number, require
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, Function
 from keras_ext.compression._to_tf_keras import require_graph
 
 _MOST_LINES = 15
@@ -23,7 +21,7 @@ _MOST_LINES = 15
 
 def run_tfmot(
     model: keras.Model,
-    recipe: Callable[..., Any],
+    recipe: Function,
     *,
     x: Data = None,
     y: Data = None,
@@ -105,7 +103,7 @@ def run_tfmot(
     return made
 
 
-def _source(recipe: Any) -> str:
+def _source(recipe: Function) -> str:
     is_function = inspect.isfunction(recipe) and recipe.__name__ != "<lambda>"
     require(is_function, "recipe", recipe, "a function that is written with `def`")
     names = list(recipe.__code__.co_freevars)

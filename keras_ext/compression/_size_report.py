@@ -4,7 +4,6 @@ import gzip
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -244,7 +243,7 @@ def size_report(
     return SizeReport(size, zeros, rows, flops(model))
 
 
-def _require_built(model: Any, name: str) -> None:
+def _require_built(model: keras.Model, name: str) -> None:
     require(isinstance(model, keras.Model), name, model, "a keras.Model")
     require(model.built, name, model.name, "a built model")
 
@@ -270,7 +269,11 @@ class _Measure:
     repeats: int
 
     def row(
-        self, name: str, size: int, packed: int, predict: Callable[..., Any]
+        self,
+        name: str,
+        size: int,
+        packed: int,
+        predict: Callable[[np.ndarray], Data],
     ) -> SizeRow:
         if self.x is None:
             return SizeRow(name, size, packed, None, None, None)

@@ -1,6 +1,6 @@
 """A student that learns what a teacher gives to all classes."""
 
-from typing import Any, Self
+from typing import Self
 
 import keras
 from keras.optimizers.schedules import LearningRateSchedule
@@ -55,7 +55,9 @@ class SoftTargets(Described, keras.distillation.LogitsDistillation):
         self.from_logits = checked_from_logits(from_logits)
         self._scores = ClassScores(from_logits)
 
-    def validate_model_compatibility(self, teacher: Any, student: Any) -> None:
+    def validate_model_compatibility(
+        self, teacher: keras.Model, student: keras.Model
+    ) -> None:
         self._scores.look_at(teacher, student, self.from_logits)
 
     def see_batch(self, labels: Data, step: Tensor) -> None:
@@ -64,7 +66,7 @@ class SoftTargets(Described, keras.distillation.LogitsDistillation):
             self.temperature = self.given_temperature(step)
 
     def compute_loss(
-        self, teacher_outputs: Data, student_outputs: Data, **kwargs: Any
+        self, teacher_outputs: Data, student_outputs: Data, **kwargs: object
     ) -> Tensor:
         pairs = zip(
             self._scores.logits(teacher_outputs, of=0),
@@ -97,14 +99,16 @@ class _Divergence(keras.losses.KLDivergence):
         return self.call(y_true, y_pred)
 
 
-def checked_temperature(temperature: Any) -> Any:
+def checked_temperature(
+    temperature: float | LearningRateSchedule,
+) -> float | LearningRateSchedule:
     """Checks a number, or a schedule of it."""
     if not isinstance(temperature, LearningRateSchedule):
         number(temperature, "temperature", above=0)
     return temperature
 
 
-def checked_from_logits(from_logits: Any) -> bool | None:
+def checked_from_logits(from_logits: bool | None) -> bool | None:
     """Checks whether it is True, False or None."""
     valid = from_logits is None or isinstance(from_logits, bool)
     require(valid, "from_logits", from_logits, "True, False or None")

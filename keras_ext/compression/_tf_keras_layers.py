@@ -1,12 +1,14 @@
 """Layers of tf_keras that are those of Keras 3."""
 
 import inspect
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any, cast
 
 import keras
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Config, Layer
+from keras_ext._core._typing import Config, Function, Layer, Tensor
 
 # What is copied, seeded or shown elsewhere.
 _LEFT_OUT = {
@@ -28,20 +30,25 @@ class LayerMaker:
         tf_keras: The module.
     """
 
-    def __init__(self, tf_keras: Any) -> None:
+    def __init__(self, tf_keras: ModuleType) -> None:
         self.tf_keras = tf_keras
-        self._activations: dict[str, Any] = {}
+        self._activations: dict[str, Function] = {}
 
-    def input_of(self, tensor: Any, name: str) -> Any:
+    def input_of(self, tensor: keras.KerasTensor, name: str) -> Any:
         """An input, for a tensor of Keras 3."""
         return self.tf_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
 
-    def of_operation(self, operation: Any, args: Any, kwargs: Any) -> Any:
+    def of_operation(
+        self,
+        operation: keras.Operation,
+        args: Sequence[object],
+        kwargs: Mapping[str, object],
+    ) -> Any:
         """What an operation of `keras.ops` gives, in a `Lambda` layer."""
-        tensors: list[Any] = []
+        tensors: list[object] = []
         is_tensor = self.tf_keras.backend.is_keras_tensor
 
-        def taken(item: Any) -> Any:
+        def taken(item: object) -> object:
             if hasattr(item, "shape") and is_tensor(item):
                 tensors.append(item)
                 return _Place(len(tensors) - 1)
@@ -49,10 +56,10 @@ class LayerMaker:
 
         places = keras.tree.map_structure(taken, (args, kwargs))
 
-        def call(inputs: Any) -> Any:
+        def call(inputs: Tensor | list[Tensor]) -> Tensor:
             given = inputs if isinstance(inputs, list | tuple) else [inputs]
 
-            def filled(item: Any) -> Any:
+            def filled(item: object) -> object:
                 return given[item.number] if isinstance(item, _Place) else item
 
             own_args, own_kwargs = keras.tree.map_structure(filled, places)
@@ -77,7 +84,7 @@ class LayerMaker:
         made.trainable = layer.trainable
         return made
 
-    def _config(self, layer: Layer, kind: Any) -> Config:
+    def _config(self, layer: Layer, kind: type) -> Config:
         config: Config = {"name": layer.name, "dtype": layer.dtype_policy.name}
         accepted, usual = _accepted(kind), _accepted(type(layer))
         renamed = _RENAMED.get(kind.__name__, {})
@@ -104,14 +111,14 @@ class LayerMaker:
             return self._activation(getattr(layer, key))
         return value
 
-    def _activation(self, function: Any) -> Any:
+    def _activation(self, function: Function) -> str | Function:
         name = getattr(function, "__name__", "")
         of_keras = getattr(keras.activations, name, None) is function
         if of_keras and name in _SAME:
             return name
         if name not in self._activations:
 
-            def activation(x: Any) -> Any:
+            def activation(x: Tensor) -> Tensor:
                 return function(x)
 
             # By their names wrappers make copies of layers.
@@ -122,7 +129,7 @@ class LayerMaker:
 
     # Layers that hold others, or functions, or what was measured.
 
-    def _of_Bidirectional(self, layer: Any) -> Any:  # noqa: N802
+    def _of_Bidirectional(self, layer: keras.layers.Bidirectional) -> Any:  # noqa: N802
         forward, backward = (
             self.made(inner) for inner in (layer.forward_layer, layer.backward_layer)
         )
@@ -130,15 +137,15 @@ class LayerMaker:
         kind = self.tf_keras.layers.Bidirectional
         return kind(forward, backward_layer=backward, merge_mode=mode, name=name)
 
-    def _of_TimeDistributed(self, layer: Any) -> Any:  # noqa: N802
+    def _of_TimeDistributed(self, layer: keras.layers.TimeDistributed) -> Any:  # noqa: N802
         kind = self.tf_keras.layers.TimeDistributed
         return kind(self.made(layer.layer), name=layer.name)
 
-    def _of_Lambda(self, layer: Any) -> Any:  # noqa: N802
+    def _of_Lambda(self, layer: keras.layers.Lambda) -> Any:  # noqa: N802
         kind = self.tf_keras.layers.Lambda
         return kind(layer.function, arguments=layer.arguments, name=layer.name)
 
-    def _of_Normalization(self, layer: Any) -> Any:  # noqa: N802
+    def _of_Normalization(self, layer: keras.layers.Normalization) -> Any:  # noqa: N802
         shape = [n for n in layer.mean.shape if n != 1] or [1]
         mean, variance = (
             keras.ops.convert_to_numpy(v).reshape(shape).tolist()
@@ -148,7 +155,7 @@ class LayerMaker:
         config = {"axis": layer.get_config()["axis"], "name": layer.name}
         return kind(mean=mean, variance=variance, invert=layer.invert, **config)
 
-    def _of_Activation(self, layer: Any) -> Any:  # noqa: N802
+    def _of_Activation(self, layer: keras.layers.Activation) -> Any:  # noqa: N802
         kind = self.tf_keras.layers.Activation
         return kind(self._activation(layer.activation), name=layer.name)
 

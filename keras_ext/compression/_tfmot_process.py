@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._extras import import_extra
+from keras_ext._core._typing import Data, Function, Record
 from keras_ext.compression._to_tf_keras import from_tf_keras, to_tf_keras
 
 
@@ -36,14 +38,14 @@ def main(job: Path) -> None:
     np.savez(job / "weights.npz", **weights)
 
 
-def function_of(source: str, name: str, tf_keras: Any) -> Any:
+def function_of(source: str, name: str, tf_keras: ModuleType) -> Function:
     """The function that a source defines."""
-    known: dict[str, Any] = {"np": np, "tf": tf, "tf_keras": tf_keras}
+    known: Record = {"np": np, "tf": tf, "tf_keras": tf_keras}
     exec(compile(source, f"<{name}>", "exec"), known)
     return known[name]
 
 
-def read(job: Path, name: str) -> Any:
+def read(job: Path, name: str) -> Data:
     """Arrays as they were given: one, a list, a dictionary, or None."""
     path = job / f"{name}.npz"
     if not path.exists():

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -172,7 +171,7 @@ def _checked(
     model: keras.Model, path: str | Path, mode: str, rows: list[np.ndarray]
 ) -> LiteRTReport:
     file = LiteRTFile(path)
-    given: Any = rows[0] if len(rows) == 1 else rows
+    given: np.ndarray | list[np.ndarray] = rows[0] if len(rows) == 1 else rows
     actual = keras.tree.flatten(file.predict(given))
     expected = [
         keras.ops.convert_to_numpy(y)

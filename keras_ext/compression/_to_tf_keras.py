@@ -1,6 +1,5 @@
 """Keras 3 models as models of tf_keras, and back."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,7 +7,7 @@ import numpy as np
 
 from keras_ext._core._checks import require
 from keras_ext._core._extras import import_extra
-from keras_ext._core._typing import Config, Layer
+from keras_ext._core._typing import Config, Function, Layer
 from keras_ext._keras._functional import is_functional
 from keras_ext.compression._tf_keras_layers import LayerMaker
 
@@ -76,7 +75,7 @@ def from_tf_keras(source: Any, into: keras.Model) -> keras.Model:
     return into
 
 
-def require_graph(model: Any, name: str = "model") -> None:
+def require_graph(model: keras.Model, name: str = "model") -> None:
     require(isinstance(model, keras.Model), name, model, "a keras.Model")
     is_graph = isinstance(model, keras.Sequential) or is_functional(model)
     rule = "a built Sequential or functional model"
@@ -177,14 +176,14 @@ class _Graph:
             return type(item)(self._filled(value) for value in item)
         return item
 
-    def _tensor_of(self, history: Any) -> Any:
+    def _tensor_of(self, history: tuple[str, int, int]) -> Any:
         name, number, index = history
         outputs = self.found[name, number]
         several = isinstance(outputs, list | tuple | dict)
         return keras.tree.flatten(outputs)[index] if several else outputs
 
 
-def _mapped(item: Any, function: Callable[[Any], Any]) -> Any:
+def _mapped(item: Any, function: Function) -> Any:
     """A structure of `[name, node, tensor]`, with a function of each."""
     if isinstance(item, list | tuple) and item and isinstance(item[0], str):
         return function(item)
@@ -194,7 +193,7 @@ def _mapped(item: Any, function: Callable[[Any], Any]) -> Any:
     return found[0] if len(found) == 1 else found
 
 
-def _histories(item: Any) -> list[Any]:
+def _histories(item: object) -> list[tuple[str, int, int]]:
     if isinstance(item, dict):
         if item.get("class_name") == "__keras_tensor__":
             return [item["config"]["keras_history"]]
@@ -204,12 +203,12 @@ def _histories(item: Any) -> list[Any]:
     return []
 
 
-def _is_copied(layer: Any) -> bool:
+def _is_copied(layer: Layer) -> bool:
     # The statistics of a Normalization are in its configuration.
     return bool(layer.weights) and not isinstance(layer, keras.layers.Normalization)
 
 
-def _copy(layer: Any, other: Any) -> None:
+def _copy(layer: Layer, other: Any) -> None:
     """Copies the weights of a layer, which come in the same order."""
     if isinstance(layer, keras.Model) or not _is_copied(layer):
         return
