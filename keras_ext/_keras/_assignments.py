@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import keras
 
-_BASES: tuple[type, ...] = (
+_BASES = (
     keras.Layer,
     keras.Optimizer,
     keras.Loss,
