@@ -26,7 +26,9 @@ def put_around(name: str, around: Around) -> None:
     method = getattr(keras.callbacks.CallbackList, name)
 
     @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(
+        self: keras.callbacks.CallbackList, *args: object, **kwargs: object
+    ) -> object:
         bound = functools.partial(method, self)
         return around(self, bound, *args, **kwargs)
 

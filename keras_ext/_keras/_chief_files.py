@@ -9,11 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import keras
 
-from keras_ext._core._typing import Function
+from keras_ext._core._typing import Function, Logs
 
 # Where the callbacks of Keras have the path that they write to.
 _PATHS = {
@@ -29,7 +28,9 @@ def only_chief_writes() -> Iterator[None]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
-        def set_model_and_paths(callbacks: Any, model: Any) -> None:
+        def set_model_and_paths(
+            callbacks: keras.callbacks.CallbackList, model: keras.Model
+        ) -> None:
             for callback in callbacks.callbacks:
                 _divert(callback, folder, stack)
             set_model(callbacks, model)
@@ -41,7 +42,7 @@ def only_chief_writes() -> Iterator[None]:
         yield
 
 
-def _replace(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
+def _replace(stack: ExitStack, owner: object, name: str, value: object) -> None:
     """Sets an attribute until the stack is closed."""
     if name in vars(owner):
         stack.callback(setattr, owner, name, vars(owner)[name])
@@ -52,7 +53,9 @@ def _replace(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
 
 def _diverted(write: Function, folder: Path) -> Function:
     @functools.wraps(write)
-    def divert(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+    def divert(
+        self: keras.Model, filepath: str | Path, *args: object, **kwargs: object
+    ) -> None:
         # Only the name says what format to write.
         path = folder / "saved" / Path(str(filepath)).name
         path.parent.mkdir(exist_ok=True)
@@ -61,7 +64,7 @@ def _diverted(write: Function, folder: Path) -> Function:
     return divert
 
 
-def _divert(callback: Any, folder: Path, stack: ExitStack) -> None:
+def _divert(callback: keras.callbacks.Callback, folder: Path, stack: ExitStack) -> None:
     for kind, name in _PATHS.items():
         if isinstance(callback, kind):
             path = Path(getattr(callback, name))
@@ -74,7 +77,9 @@ def _divert(callback: Any, folder: Path, stack: ExitStack) -> None:
         _divert_backup(callback, folder, stack)
 
 
-def _divert_backup(callback: Any, folder: Path, stack: ExitStack) -> None:
+def _divert_backup(
+    callback: keras.callbacks.BackupAndRestore, folder: Path, stack: ExitStack
+) -> None:
     """Restores from the chief's folder, and hands the writing to another callback."""
     writer = keras.callbacks.BackupAndRestore(
         str(folder / f"{id(callback)}"),
@@ -84,7 +89,7 @@ def _divert_backup(callback: Any, folder: Path, stack: ExitStack) -> None:
     )
     begin = callback.on_train_begin
 
-    def on_train_begin(logs: Any = None) -> None:
+    def on_train_begin(logs: Logs = None) -> None:
         writer.set_model(callback.model)
         begin(logs)
 

@@ -28,7 +28,7 @@ _GET = "get_data_adapter"
 class FitData(DataAdapter):
     """Data for `fit`, `evaluate` and `predict` that hear what else these were given."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
         # Before the `fit` that they are for.
         get = getattr(data_adapters, _GET)
         if not hasattr(get, "__wrapped__"):
@@ -42,7 +42,7 @@ class FitData(DataAdapter):
 
 def _telling(get: Function) -> Function:
     @functools.wraps(get)
-    def get_data_adapter(x: Data, *args: Any, **given: Any) -> Any:
+    def get_data_adapter(x: Data, *args: Data, **given: Any) -> DataAdapter:
         if isinstance(x, FitData):
             kind = type(x).__name__.lstrip("_")
             for name in ("y", "sample_weight"):

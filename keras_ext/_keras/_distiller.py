@@ -8,13 +8,12 @@ it was given, `_user_metrics` in `_compile_metrics`.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Data, Tensor
+from keras_ext._core._typing import Data, Function, Tensor
 
 
 class OnePassDistiller(keras.distillation.Distiller):
@@ -24,13 +23,13 @@ class OnePassDistiller(keras.distillation.Distiller):
     number of updates so far, those with a `projection` have it trained.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self._require_plain_losses()
         projections = [getattr(x, "projection", None) for x in self.distillation_losses]
         self.projections = [layer for layer in projections if layer is not None]
         self._is_training = True
-        self._features: Any = None
+        self._features: dict[str, Tensor] | None = None
         # Both models are; callbacks look at the weights before the first step.
         self.built = True
 
@@ -55,7 +54,9 @@ class OnePassDistiller(keras.distillation.Distiller):
             steps_per_execution=model.steps_per_execution,
         )
 
-    def call(self, inputs: Data, training: bool | None = None, **kwargs: Any) -> Any:
+    def call(
+        self, inputs: Data, training: bool | None = None, **kwargs: object
+    ) -> Tensor:
         if self._student_feature_extractor is None:
             return super().call(inputs, training=training, **kwargs)
         self._features = self._student_feature_extractor(inputs, training=training)
@@ -81,14 +82,16 @@ class OnePassDistiller(keras.distillation.Distiller):
         # The gradients of replicas are added up.
         return total / tf.distribute.get_strategy().num_replicas_in_sync
 
-    def _create_feature_extractor(self, model: keras.Model, names: list[str]) -> Any:
+    def _create_feature_extractor(
+        self, model: keras.Model, names: list[str]
+    ) -> keras.Model | None:
         made = super()._create_feature_extractor(model, names)
         if made is None or len(model.inputs) > 1:
             return made
         # Keras makes one of a list with one input, and warns when it gets no list.
         return keras.Model(model.inputs[0], made.output, name=made.name)
 
-    def _extract_all_student_features(self, x: Data, y_pred: Data) -> Any:
+    def _extract_all_student_features(self, x: Data, y_pred: Data) -> dict[str, Tensor]:
         if self._student_feature_extractor is None:
             return {"final_output": y_pred}
         if self._features is not None and self._features["final_output"] is y_pred:
@@ -96,12 +99,14 @@ class OnePassDistiller(keras.distillation.Distiller):
         return self._student_feature_extractor(x, training=self._is_training)
 
 
-def _by_row(loss: Any) -> Any:
+def _by_row(loss: keras.losses.Loss | Function | str) -> Function | str:
     """A loss of each row, which Keras averages without a share for each replica."""
     return loss.call if isinstance(loss, keras.losses.Loss) else loss
 
 
-def _metrics_of(model: keras.Model) -> Sequence[Any] | None:
+def _metrics_of(
+    model: keras.Model,
+) -> Sequence[str | Function | keras.metrics.Metric] | None:
     """What `compile` was given as metrics, in a list."""
     metrics = getattr(getattr(model, "_compile_metrics", None), "_user_metrics", None)
     if metrics is None or isinstance(metrics, list | tuple):

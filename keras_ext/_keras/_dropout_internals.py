@@ -4,8 +4,6 @@ Private names: `_dropout` and `_dropout_layer` of attention layers, and
 `_create_dropout_mask` of recurrent cells.
 """
 
-from typing import Any
-
 from keras import layers
 
 from keras_ext._core._typing import Layer
@@ -20,12 +18,12 @@ def is_attention(layer: Layer) -> bool:
     return isinstance(layer, layers.MultiHeadAttention | layers.GroupQueryAttention)
 
 
-def inner_dropout(attention: Any) -> Any:
+def inner_dropout(attention: Layer) -> layers.Dropout:
     """The dropout layer inside an attention layer that is built."""
     return attention._dropout_layer
 
 
-def rate_name(attention: Any) -> str:
+def rate_name(attention: Layer) -> str:
     """The attribute in which an attention layer keeps the rate."""
     is_multi_head = isinstance(attention, layers.MultiHeadAttention)
     return _RATE if is_multi_head else "dropout"

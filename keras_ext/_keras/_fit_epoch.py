@@ -5,8 +5,10 @@ the first time that somebody wants to know. The wrappers change nothing else.
 """
 
 import threading
-from typing import Any
 
+import keras
+
+from keras_ext._core._typing import Logs
 from keras_ext._keras._callback_lists import Method, put_around
 from keras_ext._keras._model_runs import tell_when_runs_end
 
@@ -37,7 +39,12 @@ def _forget() -> None:
     _begun.epoch = None
 
 
-def _note(callbacks: Any, on_epoch_begin: Method, epoch: int, logs: Any = None) -> None:
+def _note(
+    callbacks: keras.callbacks.CallbackList,
+    on_epoch_begin: Method,
+    epoch: int,
+    logs: Logs = None,
+) -> None:
     # A callback may read data, too, which are not those of the epoch.
     _forget()
     on_epoch_begin(epoch, logs)
@@ -45,7 +52,10 @@ def _note(callbacks: Any, on_epoch_begin: Method, epoch: int, logs: Any = None) 
 
 
 def _forget_first(
-    callbacks: Any, on_epoch_end: Method, epoch: int, logs: Any = None
+    callbacks: keras.callbacks.CallbackList,
+    on_epoch_end: Method,
+    epoch: int,
+    logs: Logs = None,
 ) -> None:
     # The data may have been of another kind, and nobody has taken it.
     _forget()

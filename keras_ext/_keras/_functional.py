@@ -3,10 +3,8 @@
 The class of functional models has no public name: it is known by `Functional`.
 """
 
-from typing import Any
 
-
-def is_functional(model: Any) -> bool:
+def is_functional(model: object) -> bool:
     """Whether `call` of a model is the one of functional models.
 
     Of a functional model that has a `call` of its own, the layers are not all.

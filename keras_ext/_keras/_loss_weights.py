@@ -4,11 +4,14 @@ Private names: `_compile_loss` and `_compile_config` of a model, `_user_loss_wei
 and `_flat_losses` of the compiled loss, `_fn_kwargs` of a loss.
 """
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import keras
 
 from keras_ext._core._typing import Record
+
+Weights = TypeVar("Weights")
 
 
 def compiled_loss(model: keras.Model) -> Any:
@@ -16,13 +19,15 @@ def compiled_loss(model: keras.Model) -> Any:
     return getattr(model, "_compile_loss", None)
 
 
-def user_loss_weights(model: keras.Model) -> Any:
+def user_loss_weights(
+    model: keras.Model,
+) -> float | Sequence[float] | Mapping[str, float] | None:
     """What `compile` got as `loss_weights`."""
     compiled = compiled_loss(model)
     return None if compiled is None else compiled._user_loss_weights
 
 
-def put_loss_weight(model: Any, i: int, value: float) -> None:
+def put_loss_weight(model: keras.Model, i: int, value: float) -> None:
     """Changes one of the weights, in the order of `keras.tree.flatten`."""
     compiled = compiled_loss(model)
     compiled._user_loss_weights = _replaced(compiled._user_loss_weights, i, value)
@@ -33,12 +38,12 @@ def put_loss_weight(model: Any, i: int, value: float) -> None:
         compiled._flat_losses[i] = compiled._flat_losses[i]._replace(loss_weights=value)
 
 
-def _replaced(weights: Any, i: int, value: float) -> Any:
+def _replaced(weights: Weights, i: int, value: float) -> Weights:
     flat = keras.tree.flatten(weights)
     flat[i] = value
     return keras.tree.pack_sequence_as(weights, flat)
 
 
-def loss_arguments(loss: Any) -> Record:
+def loss_arguments(loss: keras.losses.Loss) -> Record:
     """The arguments that a loss gives to its function."""
     return loss._fn_kwargs

@@ -1,13 +1,11 @@
 """The masks that Keras puts on tensors."""
 
-from typing import Any
-
 import keras
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Data, Tensor
 
 
-def mask_of(outputs: Any) -> Tensor | None:
+def mask_of(outputs: Data) -> Tensor | None:
     """The mask of what a model puts out, if it puts out one tensor that has one.
 
     Private name: `_keras_mask`.

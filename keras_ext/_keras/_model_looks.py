@@ -10,7 +10,6 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import keras
 
@@ -67,7 +66,7 @@ def _surrounded(method: Function, kind: str, around: Around) -> Function:
     signature = inspect.signature(method)
 
     @functools.wraps(method)
-    def call(self: keras.Model, *args: Any, **kwargs: Any) -> Any:
+    def call(self: keras.Model, *args: object, **kwargs: object) -> object:
         try:
             arguments = signature.bind(self, *args, **kwargs).arguments
         except TypeError:

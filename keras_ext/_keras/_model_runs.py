@@ -8,14 +8,13 @@ wrappers change nothing else.
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import keras
 
-from keras_ext._core._typing import Function
+from keras_ext._core._typing import Function, Record
 
 _METHODS = ("fit", "evaluate", "predict")
 # On a model, how many of these runs there are of it, one inside the other.
@@ -23,7 +22,7 @@ _DEPTH = "_keras_ext_runs"
 
 _listeners: list[Callable[[keras.Model], None]] = []
 # Not on the model: they hold its data, and must not be saved or copied with it.
-_fit_arguments: WeakKeyDictionary[keras.Model, dict[str, Any]] = WeakKeyDictionary()
+_fit_arguments: WeakKeyDictionary[keras.Model, Record] = WeakKeyDictionary()
 
 
 def tell_when_runs_end(listener: Callable[[keras.Model], None]) -> None:
@@ -53,14 +52,17 @@ def is_running(model: keras.Model) -> bool:
     return vars(model).get(_DEPTH, 0) > 0
 
 
-def arguments_of_fit(model: keras.Model) -> Mapping[str, Any] | None:
+def arguments_of_fit(model: keras.Model) -> Record | None:
     """The arguments of the `fit` that is running, with defaults; None if none is."""
     return _fit_arguments.get(model)
 
 
 @contextmanager
 def _noted_arguments(
-    method: Function, model: keras.Model, args: Any, kwargs: Any
+    method: Function,
+    model: keras.Model,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
 ) -> Iterator[None]:
     before = _fit_arguments.get(model)
     if method.__name__ == "fit":
@@ -83,7 +85,7 @@ def _noted_arguments(
 
 def _told(method: Function) -> Function:
     @functools.wraps(method)
-    def run(self: keras.Model, *args: Any, **kwargs: Any) -> Any:
+    def run(self: keras.Model, *args: object, **kwargs: object) -> object:
         depth = vars(self).get(_DEPTH, 0)
         # Past Keras's attribute tracking.
         object.__setattr__(self, _DEPTH, depth + 1)

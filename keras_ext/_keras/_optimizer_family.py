@@ -1,16 +1,14 @@
 """The optimizers that an optimizer is made of."""
 
-from typing import Any
-
 import keras
 
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Optimizer
 
 
-def optimizer_family(optimizer: Optimizer) -> list[Any]:
+def optimizer_family(optimizer: Optimizer) -> list[Optimizer]:
     """The optimizer and the ones that it delegates to, each once."""
-    found: dict[int, Any] = {}
+    found: dict[int, Optimizer] = {}
     waiting = [optimizer]
     while waiting:
         member = waiting.pop()
@@ -23,7 +21,7 @@ def optimizer_family(optimizer: Optimizer) -> list[Any]:
     return list(found.values())
 
 
-def stepping_optimizer(optimizer: Optimizer) -> Any:
+def stepping_optimizer(optimizer: Optimizer) -> Optimizer:
     """The one optimizer of a family that delegates to no other.
 
     Raises:

@@ -1,13 +1,12 @@
 """What optimizers of Keras keep under private names."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_ext._core._dtypes import wide_dtype
-from keras_ext._core._typing import Optimizer, Tensor, Variable
+from keras_ext._core._typing import Optimizer, Strategy, Tensor, Variable
 from keras_ext._keras import _replica
 from keras_ext._keras._optimizer_family import optimizer_family
 
@@ -55,7 +54,7 @@ def diagonal_steps(
     return [tf.cast(root, x.dtype) / (tf.sqrt(x) + optimizer.epsilon) for x in wide]
 
 
-def stepping_optimizer(optimizer: Optimizer) -> Any:
+def stepping_optimizer(optimizer: Optimizer) -> Optimizer | None:
     """The innermost one, which moves the weights; None if there are several."""
     family = optimizer_family(optimizer)
     innermost = [m for m in family if len(optimizer_family(m)) == 1]
@@ -82,7 +81,7 @@ def built_variables(optimizer: Optimizer) -> Sequence[Variable]:
     return optimizer._trainable_variables
 
 
-def strategy_of(optimizer: Optimizer) -> Any:
+def strategy_of(optimizer: Optimizer) -> Strategy:
     """The strategy under which an optimizer was made.
 
     Private name: `_distribution_strategy`.

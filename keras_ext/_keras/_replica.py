@@ -5,16 +5,20 @@ one replica that reduces to itself.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._typing import Function, Strategy, Tensor, Variable
 from keras_ext._keras._sparse_gradient import elements
 
+# What each replica has a value of its own of; with one of them it is a plain tensor.
+PerReplica: TypeAlias = tf.Tensor | tf.distribute.DistributedValues
 
-def merge(function: Callable[..., None], *args: Any) -> None:
+
+def merge(function: Callable[..., None], *args: object) -> None:
     """Leaves replica context: calls `function(strategy, *args)` once for all.
 
     Only there may a conditional contain an update of mirrored variables.
@@ -39,22 +43,22 @@ def replica_number() -> Tensor | int:
     return 0 if context is None else context.replica_id_in_sync_group
 
 
-def each_replica(strategy: Strategy, function: Function, *args: Any) -> Any:
+def each_replica(strategy: Strategy, function: Function, *args: object) -> Any:
     """Calls `function` in replica context, on every replica."""
     return strategy.extended.call_for_each_replica(function, args=args)
 
 
-def first_replica(strategy: Strategy, value: Any) -> Tensor:
+def first_replica(strategy: Strategy, value: PerReplica) -> Tensor:
     """The value of the first local replica."""
     return strategy.experimental_local_results(value)[0]
 
 
-def local_replicas(strategy: Strategy, value: Any) -> list[Tensor]:
+def local_replicas(strategy: Strategy, value: PerReplica) -> list[Tensor]:
     """The values of all replicas of this process."""
     return list(strategy.experimental_local_results(value))
 
 
-def reduce_sum(strategy: Strategy, values: Sequence[Any]) -> list[Any]:
+def reduce_sum(strategy: Strategy, values: Sequence[PerReplica]) -> list[PerReplica]:
     """Sums over the replicas, in one batch, to where the values are."""
     # Strategies with one device hold plain tensors, and those have a device.
     pairs = [(v, v.device if tf.is_tensor(v) else v) for v in values]
@@ -72,7 +76,7 @@ def all_reduce_sum(values: Sequence[Tensor]) -> list[Tensor]:
 def assign(variables: Sequence[Variable], values: Sequence[Tensor]) -> None:
     """Writes mirrored variables, each with the value of its replica, from within."""
 
-    def write(strategy: Strategy, *values: Any) -> None:
+    def write(strategy: Strategy, *values: PerReplica) -> None:
         for variable, value in zip(variables, values, strict=True):
             strategy.extended.update(
                 native(variable),
@@ -84,19 +88,23 @@ def assign(variables: Sequence[Variable], values: Sequence[Tensor]) -> None:
     merge(write, *values)
 
 
-def native(value: Any) -> Any:
+def native(value: Variable | Tensor) -> tf.Variable | Tensor:
     """The `tf.Variable` of a `keras.Variable`; anything else as it is."""
     return value.value if isinstance(value, keras.Variable) else value
 
 
-def parts(variable: Variable) -> list[Any]:
+def parts(variable: Variable) -> list[tf.Variable]:
     """The variables of the replicas of this process that one is made of."""
     mirrored = native(variable)
     return list(getattr(mirrored, "values", (mirrored,)))
 
 
 def local_variable(
-    shape: Sequence[int], dtype: str, name: str, total: str, initial: Any = 0
+    shape: Sequence[int],
+    dtype: str,
+    name: str,
+    total: str,
+    initial: np.ndarray | Sequence[float] | float = 0,
 ) -> Variable:
     """Creates a variable with a value of its own on every replica.
 

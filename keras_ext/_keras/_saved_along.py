@@ -6,8 +6,7 @@ the model asks for loads everywhere: Keras reads what its objects name.
 """
 
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, MutableMapping
 
 import keras
 import numpy as np
@@ -44,7 +43,7 @@ def save_along(write: Write, read: Read) -> None:
 class _Along(KerasSaveable):
     def __init__(self, model: keras.Model, write: Write, read: Read) -> None:
         # Weakly: it is the value of which the model is the key.
-        self._model: Any = weakref.ref(model)
+        self._model: weakref.ref[keras.Model] = weakref.ref(model)
         self._write = write
         self._read = read
 
@@ -52,11 +51,11 @@ class _Along(KerasSaveable):
         # Any that Keras knows: it says which attributes are not looked into.
         return "Loss"
 
-    def save_own_variables(self, store: Any) -> None:
+    def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         content = self._write(self._model())
         if content:
             store[_KEY] = np.frombuffer(content, "uint8")
 
-    def load_own_variables(self, store: Any) -> None:
+    def load_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         if _KEY in store.keys():  # noqa: SIM118, a store of Keras has no `in` for all
             self._read(self._model(), np.asarray(store[_KEY]).tobytes())

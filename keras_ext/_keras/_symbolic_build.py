@@ -16,14 +16,16 @@ time; for other strategies it does what it did.
 """
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from types import ModuleType
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as _trainer  # noqa: TID251
 
-from keras_ext._core._typing import Record, Strategy
+from keras_ext._core._typing import Data, Function, Record, Strategy, Tensor
+from keras_ext._keras._replica import PerReplica
 
 _BUILD, _REDUCE = "_maybe_symbolic_build", "reduce_per_replica"
 # What the faulty lines of Keras read like.
@@ -42,7 +44,7 @@ def faults() -> list[str]:
     return [name for name, faulty in _FAULTY.items() if _contains(name, faulty)]
 
 
-def _owner(name: str) -> Any:
+def _owner(name: str) -> type | ModuleType:
     return _trainer.TensorFlowTrainer if name == _BUILD else _trainer
 
 
@@ -72,17 +74,23 @@ def take_back(names: Iterable[str] = tuple(_FAULTY)) -> None:
             setattr(_owner(name), name, _originals.pop(name))
 
 
-def _build_from_local_batch(build: Any) -> Any:
-    def repaired(self: Any, iterator: Any = None, data_batch: Any = None) -> None:
+# What Keras reads an epoch with: the first and the last step of each turn, and batches.
+_Epoch = Iterable[tuple[int, int, Iterator[Data]]]
+
+
+def _build_from_local_batch(build: Function) -> Function:
+    def repaired(
+        self: keras.Model, iterator: _Epoch | None = None, data_batch: Data = None
+    ) -> None:
         strategy = self.distribute_strategy
         if iterator is not None and has_parts(strategy):
-            iterator, data_batch = None, _local_batch(strategy, iterator)
+            data_batch, iterator = _local_batch(strategy, iterator), None
         build(self, iterator=iterator, data_batch=data_batch)
 
     return repaired
 
 
-def _reduce_metrics(reduce: Any) -> Any:
+def _reduce_metrics(reduce: Function) -> Function:
     def repaired(values: Any, strategy: Strategy, reduction: str) -> Any:
         if not in_cluster(strategy) or reduction not in ("auto", "mean"):
             return reduce(values, strategy, reduction)
@@ -106,10 +114,10 @@ def in_cluster(strategy: Strategy) -> bool:
     return resolver is not None and bool(resolver.cluster_spec().jobs)
 
 
-def _local_batch(strategy: Strategy, iterator: Any) -> Any:
+def _local_batch(strategy: Strategy, iterator: _Epoch) -> Data:
     """The part of the first batch that the first local replica gets."""
 
-    def local(value: Any) -> Any:
+    def local(value: PerReplica | tf.experimental.Optional) -> Tensor | None:
         value = strategy.experimental_local_results(value)[0]
         return None if isinstance(value, tf.experimental.Optional) else value
 

@@ -1,7 +1,6 @@
 """What `tf.train.Checkpoint` saves with a model beside its variables."""
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -43,7 +42,7 @@ class _Tracked(tf.train.experimental.PythonState):
         self._read = read
         self._content = b""
 
-    def _trackable_children(self, *args: Any, **kwargs: Any) -> Any:
+    def _trackable_children(self, *args: object, **kwargs: object) -> dict[str, object]:
         # Asked while TensorFlow looks for what there is to save, so before it reads.
         self._content = self._write()
         return super()._trackable_children(*args, **kwargs)

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
@@ -32,7 +31,7 @@ class WholeUpdate(keras.optimizers.Optimizer):
         self,
         gradients: Sequence[Tensor],
         variables: Sequence[Variable],
-        learning_rate: Any,
+        learning_rate: Tensor,
     ) -> None:
         """Moves the weights.
 
@@ -52,7 +51,7 @@ class WholeUpdate(keras.optimizers.Optimizer):
         self,
         grads: Sequence[Tensor],
         trainable_variables: Sequence[Variable],
-        learning_rate: Any,
+        learning_rate: Tensor,
     ) -> None:
         variables = list(trainable_variables)
         pairs = [(dense(g), native(v)) for g, v in zip(grads, variables, strict=True)]
