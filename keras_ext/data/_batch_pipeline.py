@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._typing import Data, Figure, Function, Tensor
+from keras_ext._core._typing import Data, Function, Tensor
 
 
 class BatchSize:
@@ -23,7 +23,7 @@ class BatchSize:
     def __init__(self, value: int, sizes: tuple[int, ...]) -> None:
         self.value = value
         self.sizes = sizes
-        self._variable: Any = None
+        self._variable: tf.Variable
         # The scope of a strategy, which would mirror the variable, is of its thread.
         thread = threading.Thread(target=self._make_variable)
         thread.start()
@@ -91,14 +91,16 @@ class Draws:
     def begin(self) -> Tensor:
         """In the pipeline: begins an epoch; returns its number, order and size."""
 
-        def note() -> Any:
+        def note() -> np.ndarray:
             self._passes += 1
             self._latest = None
             return np.array([self._passes, self.order(), self.size.value], np.int64)
 
         return tf.ensure_shape(tf.numpy_function(note, [], tf.int64), (3,))
 
-    def next(self, begun: Tensor, step: Tensor, position: Tensor, last: Tensor) -> Any:
+    def next(
+        self, begun: Tensor, step: Tensor, position: Tensor, last: Tensor
+    ) -> Tensor:
         """In the pipeline: the number of samples of the next batch, 0 at the end."""
         rest = self.num_samples - position
         drawn = tf.minimum(begun[2] if self.whole_epochs else self.size.read(), rest)
@@ -106,7 +108,9 @@ class Draws:
             sizes = tf.constant(self.size.sizes, tf.int64)
             drawn = tf.reduce_max(tf.where(sizes <= drawn, sizes, 0))
 
-        def note(number: Any, step: Any, position: Any, drawn: Any) -> np.int64:
+        def note(
+            number: np.int64, step: np.int64, position: np.int64, drawn: np.int64
+        ) -> np.int64:
             if number == self._passes:
                 self._latest = int(step), int(position), int(drawn)
                 self.drawn_sizes.add(int(drawn))
@@ -120,18 +124,20 @@ class Draws:
         return tf.cond(changed, tell, lambda: drawn)
 
 
-def array_batches(arrays: Any, draws: Draws, seed: int | None) -> Data:
+def array_batches(arrays: Data, draws: Draws, seed: int | None) -> Data:
     """A dataset of the batches of one epoch of arrays; shuffled if there is a seed."""
     in_order = tf.range(draws.num_samples, dtype=tf.int64)
 
-    def begin() -> Any:
+    def begin() -> tuple[Tensor, Tensor]:
         begun = draws.begin()
         if seed is None:
             return begun, in_order
         key = tf.stack([tf.constant(seed, tf.int64), begun[1]])
         return begun, tf.random.experimental.stateless_shuffle(in_order, key)
 
-    def draw(state: Any, step: Tensor) -> Figure:
+    def draw(
+        state: tuple[Tensor, ...], step: Tensor
+    ) -> tuple[tuple[Tensor, ...], Data]:
         begun, rows, position, last = state
         begun, rows = tf.cond(tf.equal(step, 0), begin, lambda: (begun, rows))
         drawn = draws.next(begun, step, position, last)
@@ -148,7 +154,11 @@ def array_batches(arrays: Any, draws: Draws, seed: int | None) -> Data:
     return batches.take_while(_plain(_has_samples))
 
 
-def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Data:
+def dataset_batches(
+    source: tf.data.Dataset,
+    draws: Draws,
+    shuffle: Callable[[tf.data.Dataset, Tensor], tf.data.Dataset],
+) -> tf.data.Dataset:
     """A dataset of the batches of one epoch of a dataset of samples.
 
     The samples come in blocks that all sizes are multiples of, and are collected until
@@ -157,7 +167,7 @@ def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Data:
     block = math.gcd(*draws.size.sizes)
     specs = tf.nest.flatten(source.element_spec)
 
-    def empty() -> tuple[Any, ...]:
+    def empty() -> tuple[tf.TensorArray, ...]:
         return tuple(
             tf.TensorArray(
                 s.dtype,
@@ -170,10 +180,10 @@ def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Data:
         )
 
     def epoch(begun: Tensor) -> tf.data.Dataset:
-        def collect(state: Any, samples: Any) -> Any:
+        def collect(state: Any, samples: Data) -> Any:
             held, (count, drawn, step, position) = state
 
-            def next_batch() -> Any:
+            def next_batch() -> tuple[Tensor, ...]:
                 new = draws.next(begun, step, position, drawn)
                 return _zero(), new, step + 1, position + new
 
@@ -203,7 +213,9 @@ def dataset_batches(source: Any, draws: Draws, shuffle: Any) -> Data:
     return begin.flat_map(_plain(epoch))
 
 
-def shuffled(source: Any, buffer_size: int, seed: int, order: Tensor) -> Data:
+def shuffled(
+    source: tf.data.Dataset, buffer_size: int, seed: int, order: Tensor
+) -> tf.data.Dataset:
     """A dataset whose order is determined by two numbers, of which one is a tensor.
 
     `Dataset.shuffle` would also take a tensor, but not if the global seed is 0.
@@ -221,15 +233,17 @@ def shuffled(source: Any, buffer_size: int, seed: int, order: Tensor) -> Data:
     return tf.data.experimental.from_variant(variant, source.element_spec)
 
 
-def split_for_replicas(batches: Data, context: Any) -> Data:
+def split_for_replicas(
+    batches: tf.data.Dataset, context: tf.distribute.InputContext
+) -> tf.data.Dataset:
     """Splits each batch into those of the replicas of this worker."""
     replicas = context.num_replicas_in_sync
     # The workers take turns, since that is how Keras puts predictions in order.
     workers, first = context.num_input_pipelines, context.input_pipeline_id
 
     def parts(*batch: Data) -> tf.data.Dataset:
-        def of(replica: Tensor) -> Any:
-            def part(rows: Data) -> Any:
+        def of(replica: Tensor) -> Data:
+            def part(rows: Tensor) -> Tensor:
                 count = tf.shape(rows, tf.int64)[0]
                 begin, end = (count * (replica + i) // replicas for i in (0, 1))
                 return rows[begin:end]
@@ -245,7 +259,7 @@ def split_for_replicas(batches: Data, context: Any) -> Data:
     return batches.flat_map(_plain(parts))
 
 
-def with_few_threads(batches: Data, alone: bool) -> Any:
+def with_few_threads(batches: tf.data.Dataset, alone: bool) -> tf.data.Dataset:
     """Spares a pipeline what takes longer than it can gain here.
 
     Args:
@@ -271,11 +285,11 @@ def _has_samples(*batch: Data) -> Tensor:
     return tf.shape(first)[0] > 0
 
 
-def _first(first: Tensor, *rest: Any) -> Tensor:
+def _first(first: Tensor, *rest: Data) -> Tensor:
     return first
 
 
-def _second(first: Tensor, second: Any, *rest: Any) -> Any:
+def _second(first: Tensor, second: Tensor, *rest: Data) -> Tensor:
     return second
 
 

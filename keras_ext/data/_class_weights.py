@@ -35,13 +35,15 @@ def require_class_weight(class_weight: Data, spec: Any) -> None:
     require(single, name, class_weight, "None with several targets")
 
 
-def class_weighted(batches: Data, class_weight: Mapping[int, float]) -> Any:
+def class_weighted(
+    batches: tf.data.Dataset, class_weight: Mapping[int, float]
+) -> tf.data.Dataset:
     """Adds the weights to batches of `(x, y)`; classes without one weigh 1."""
     classes = tf.constant(sorted(class_weight), tf.int64)
     values = [float(class_weight[key]) for key in sorted(class_weight)]
     weights = tf.constant(values, keras.config.floatx())
 
-    def weighted(x: Data, y: Tensor, none: Any = None) -> Data:
+    def weighted(x: Data, y: Tensor, none: None = None) -> tuple[Data, Tensor, Tensor]:
         found = _classes(y)
         place = tf.searchsorted(classes, tf.reshape(found, (-1,)))
         place = tf.reshape(place, tf.shape(found))

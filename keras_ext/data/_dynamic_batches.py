@@ -2,8 +2,8 @@
 
 import functools
 import random
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_ext._core._checks import checked_seed, flag, integer, require
 from keras_ext._core._described import Described
-from keras_ext._core._typing import Data, Record
+from keras_ext._core._typing import Data, Record, Tensor
 from keras_ext._keras._data_adapter import FitData
 from keras_ext._keras._fit_epoch import take_epoch, watch_epochs
 from keras_ext._keras._model_runs import tell_when_runs_end
@@ -165,7 +165,7 @@ class DynamicBatches(Described, FitData):
         tell_when_runs_end(leave_plain_steps)
         self._size = pipeline.BatchSize(batch_size, self.sizes)
         self._orders = Orders()
-        self._class_weight: Any = None
+        self._class_weight: Mapping[int, float] | None = None
         self._endless = False
         self._drawn: set[int] = set()
         self._draws = self._new_draws()
@@ -214,7 +214,11 @@ class DynamicBatches(Described, FitData):
         own = self._strategy
         return make() if own is None else own.distribute_datasets_from_function(make)
 
-    def _pipeline(self, context: Any = None, class_weight: Data = None) -> Any:
+    def _pipeline(
+        self,
+        context: tf.distribute.InputContext | None = None,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> tf.data.Dataset:
         several = context is not None and context.num_input_pipelines > 1
         self._draws.whole_epochs = several
         if self._is_dataset:
@@ -234,7 +238,7 @@ class DynamicBatches(Described, FitData):
         batches = pipeline.with_few_threads(batches, alone=not self._is_dataset)
         return batches.prefetch(self.prefetch) if self.prefetch else batches
 
-    def _shuffled(self, source: Any, order: Any) -> Any:
+    def _shuffled(self, source: tf.data.Dataset, order: Tensor) -> tf.data.Dataset:
         if not self.shuffle:
             return source
         buffer = 10_000 if self.shuffle is True else self.shuffle
@@ -252,7 +256,7 @@ class DynamicBatches(Described, FitData):
         trial._endless = True
         return trial
 
-    def plain_data(self) -> Any:
+    def plain_data(self) -> tuple[Data, ...] | tf.data.Dataset:
         """The same data as `fit` takes it, for those who measure: a tuple or a dataset.
 
         Reading it does not move the batches of `fit`.
@@ -261,19 +265,19 @@ class DynamicBatches(Described, FitData):
             return self._data.batch(32)
         return self._data if len(self._data) > 1 else (*self._data, None)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Data]:
         """Yields the batches of one epoch, for a training loop of your own."""
         self._orders.begin(None)
         self._draws = self._new_draws()
         yield from self._pipeline()
 
-    def get_numpy_iterator(self) -> Iterator[Any]:
+    def get_numpy_iterator(self) -> Iterator[Data]:
         for batch in self:
             yield keras.tree.map_structure(np.asarray, batch)
 
     get_jax_iterator = get_numpy_iterator
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         # A copied callback, as KerasTuner makes them, moves the batches that `fit` has.
         return self
 

@@ -1,14 +1,12 @@
 """Weights that make up for replicas with fewer samples of a batch than others."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from keras_ext._core._typing import Data, Tensor
 
 
-def weighted_for_replicas(batches: Data, replicas: int) -> Any:
+def weighted_for_replicas(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
     """Weighs the samples of batches so that the mean of means is the mean of all.
 
     Where a batch is not divisible, Keras takes the mean of the means of the parts, and

@@ -1,16 +1,14 @@
 """What users give as data, checked and made one kind."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, Tensor
 
 
-def checked_dataset(x: Data, y: Data, sample_weight: Data) -> Any:
+def checked_dataset(x: Data, y: Data, sample_weight: Data) -> tf.data.Dataset:
     """A dataset of single samples; raises if it is none, or if more was given."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         require(value is None, name, value, "None; the dataset has to yield it")
@@ -32,7 +30,7 @@ def length_of(dataset: Data) -> int:
     return length
 
 
-def tensors_of(x: Data, y: Data, sample_weight: Data) -> tuple[Any, int]:
+def tensors_of(x: Data, y: Data, sample_weight: Data) -> tuple[tuple[Data, ...], int]:
     """The data on the CPU, as Keras would give them to the model; and their length."""
     given = {"x": x, "y": y, "sample_weight": sample_weight}
     require(x is not None, "x", x, "arrays or a tf.data.Dataset")
@@ -52,19 +50,19 @@ def tensors_of(x: Data, y: Data, sample_weight: Data) -> tuple[Any, int]:
     return tensors, length
 
 
-def arrays_of(data: Data) -> Any:
+def arrays_of(data: Data) -> Data:
     """The data of tensors as arrays, which can be pickled."""
     get = lambda tensor: tensor.numpy()  # noqa: E731
     return keras.tree.map_structure(get, data, none_is_leaf=False)
 
 
-def constants_of(arrays: Any) -> Any:
+def constants_of(arrays: Data) -> Data:
     """The tensors that `arrays_of` was given, on the CPU."""
     with tf.device("CPU:0"):
         return keras.tree.map_structure(tf.constant, arrays, none_is_leaf=False)
 
 
-def _tensors(name: str, value: Any) -> Any:
+def _tensors(name: str, value: Data) -> Data:
     leaves = keras.tree.flatten(value)
     some = value is None or any(leaf is not None for leaf in leaves)
     require(some, name, value, "arrays, at least one")
@@ -74,11 +72,11 @@ def _tensors(name: str, value: Any) -> Any:
     )
 
 
-def _lengths(tensors: Any) -> set[int]:
+def _lengths(tensors: Data) -> set[int]:
     return {len(a) for a in keras.tree.flatten(tensors) if a is not None}
 
 
-def _tensor(name: str, value: Any) -> Any:
+def _tensor(name: str, value: Data) -> Tensor:
     array = value if isinstance(value, tf.Tensor) else np.asarray(value)
     try:
         dtype = tf.as_dtype(array.dtype)

@@ -1,6 +1,6 @@
 """The sizes that batches may have."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _GROWTH = 32
 
 
 def chosen_sizes(
-    sizes: Any, first: int, most: int | None, num_samples: int
+    sizes: Sequence[int] | None, first: int, most: int | None, num_samples: int
 ) -> tuple[int, ...]:
     """The given sizes, or else the doubles of the first one, up to the largest."""
     if sizes is None:
@@ -24,7 +24,7 @@ def doubled(first: int, most: int) -> tuple[int, ...]:
     return tuple(first * 2**i for i in range(max(most // first, 1).bit_length()))
 
 
-def checked_sizes(sizes: Any, first: int) -> tuple[int, ...]:
+def checked_sizes(sizes: Sequence[int], first: int) -> tuple[int, ...]:
     """The sizes that are given, sorted; raises unless the first one is among them."""
     given = integers(sizes, "sizes", low=1)
     found = tuple(sorted({integer(size, "sizes", low=1) for size in given}))
@@ -32,7 +32,7 @@ def checked_sizes(sizes: Any, first: int) -> tuple[int, ...]:
     return found
 
 
-def checked_shuffle(shuffle: Any) -> bool | int:
+def checked_shuffle(shuffle: bool | int) -> bool | int:
     """Whether to shuffle, or in a buffer of how many samples."""
     if is_integer(shuffle):
         return int(integer(shuffle, "shuffle", low=0))

@@ -1,7 +1,6 @@
 """A number of steps that can change while an epoch runs."""
 
 import functools
-from typing import Any
 
 import keras
 
@@ -36,38 +35,38 @@ class StepCount:
         # Also if there are none: Keras takes 0 for a number that is not known.
         return True
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         return bool(self.draws.count() == other)
 
-    def __lt__(self, other: Any) -> bool:
+    def __lt__(self, other: float) -> bool:
         return bool(self.draws.count() < other)
 
-    def __le__(self, other: Any) -> bool:
+    def __le__(self, other: float) -> bool:
         # Keras asks this before each step, and `total_ordering` would count twice.
         return bool(self.draws.count() <= other)
 
     def __hash__(self) -> int:
         return hash(self.draws.count())
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: float) -> float:
         return self.draws.count() + other
 
-    def __sub__(self, other: Any) -> Any:
+    def __sub__(self, other: float) -> float:
         return self.draws.count() - other
 
-    def __rsub__(self, other: Any) -> Any:
+    def __rsub__(self, other: float) -> float:
         return other - self.draws.count()
 
-    def __mul__(self, other: Any) -> Any:
+    def __mul__(self, other: float) -> float:
         return self.draws.count() * other
 
-    def __truediv__(self, other: Any) -> Any:
+    def __truediv__(self, other: float) -> float:
         return self.draws.count() / other
 
-    def __rtruediv__(self, other: Any) -> Any:
+    def __rtruediv__(self, other: float) -> float:
         return other / self.draws.count()
 
-    def __floordiv__(self, other: Any) -> Any:
+    def __floordiv__(self, other: float) -> float:
         return self.draws.count() // other
 
     __radd__ = __add__
@@ -76,7 +75,7 @@ class StepCount:
     def __repr__(self) -> str:
         return str(self.draws.count())
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
         # A copy, as in a saved History, is the plain number.
         return int, (self.draws.count(),)
 
