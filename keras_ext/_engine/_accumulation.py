@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import keras
 import tensorflow as tf
@@ -11,6 +11,7 @@ from keras_ext._core._checks import require
 from keras_ext._core._dtypes import wide_dtype
 from keras_ext._core._typing import Strategy, Tensor, Variable
 from keras_ext._keras import _replica
+from keras_ext._keras._replica import PerReplica
 from keras_ext._live._hyper_variable import HyperVariable
 
 
@@ -20,10 +21,10 @@ class EndUpdate(Protocol):
     def __call__(
         self,
         strategy: Strategy,
-        count: Any,
-        gradients: Sequence[Any],
-        local: Sequence[Any],
-        direct: Sequence[Any],
+        count: Tensor | float,
+        gradients: Sequence[PerReplica],
+        local: Sequence[PerReplica],
+        direct: Sequence[PerReplica],
     ) -> None:
         """Takes their number, gradients, sums of local measures, and what replaces."""
 
@@ -101,7 +102,7 @@ class Accumulation:
         self._local_sums = [_sum(shape, "local", "float32") for shape in shapes]
         # The weights of the step that was traced last.
         self._variables: Sequence[Variable] = ()
-        self._step: Any = None
+        self._step: weakref.ref[tf.Graph] | None = None
 
     @property
     def variables(self) -> list[Variable]:
@@ -158,7 +159,7 @@ class Accumulation:
             hint="Give each part its own optimizer, or apply one once, to all weights.",
         )
 
-    def _keep_or_end(self, strategy: Strategy, values: Sequence[Any]) -> None:
+    def _keep_or_end(self, strategy: Strategy, values: Sequence[PerReplica]) -> None:
         """Keeps a micro-batch or, if it is the last, ends the update; cross-replica."""
         # A step that meets the end of the data fails in the middle, and what does not
         # depend on the data still runs: it would count a step that never was.
@@ -182,7 +183,9 @@ class Accumulation:
     def _present_sums(self) -> list[Variable]:
         return [*(self._sums[id(v)] for v in self._variables), *self._local_sums]
 
-    def _end_with(self, strategy: Strategy, count: Tensor, last: Sequence[Any]) -> None:
+    def _end_with(
+        self, strategy: Strategy, count: Tensor, last: Sequence[PerReplica]
+    ) -> None:
         """Ends an update with what was kept and a last micro-batch."""
         completed = _replica.each_replica(strategy, self._completed, count, *last)
         self._end_with_means(strategy, count, completed)
@@ -195,7 +198,7 @@ class Accumulation:
         self._micro_steps.assign(0)
 
     def _end_with_means(
-        self, strategy: Strategy, count: Tensor, means: Sequence[Any]
+        self, strategy: Strategy, count: Tensor, means: Sequence[PerReplica]
     ) -> None:
         num_weights = len(self._variables)
         self._end(strategy, count, means[:num_weights], means[num_weights:], [])

@@ -57,7 +57,7 @@ class AdaptiveRule(RuleOptimizer):
         self.beta_2 = number(beta_2, "beta_2", low=0, below=1)
         self.epsilon = number(epsilon, "epsilon", above=0)
 
-    def slots(self, variable: Variable) -> Mapping[str, Any]:
+    def slots(self, variable: Variable) -> Mapping[str, Slot]:
         return {"momentum": Slot(), "velocity": Slot()}
 
     def coefficients(self, now: Now) -> Any:

@@ -1,8 +1,9 @@
 """A pipeline that callbacks put around the optimizer of a model for one `fit`."""
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import MutableMapping, Sequence
+from typing import Self
 
+import numpy as np
 import tensorflow as tf
 
 from keras_ext._anatomy._unit_axes import unit_axes
@@ -169,8 +170,8 @@ class AttachedPipeline(GradientPipeline):
     # A file that is saved meanwhile holds the state of the wrapped optimizer where it
     # would be without the pipeline. (Its config is what `compile` was given.)
 
-    def save_own_variables(self, store: Any) -> None:
+    def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         self.optimizer.save_own_variables(store)
 
-    def load_own_variables(self, store: Any) -> None:
+    def load_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         self.optimizer.load_own_variables(store)

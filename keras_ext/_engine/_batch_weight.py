@@ -2,13 +2,12 @@
 
 import inspect
 import threading
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_ext._anatomy._batch_length import batch_length
-from keras_ext._core._typing import Data, Function, Tensor
+from keras_ext._core._typing import Data, Function, Record, Tensor
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras._masks import mask_of
 
@@ -42,7 +41,7 @@ class BatchWeight:
         scope.link("compute_loss", self._noting_outputs, outermost=True)
 
     def _noting_samples(self, step: Function) -> Function:
-        def train_step(data: Data, *args: Any, **kwargs: Any) -> Any:
+        def train_step(data: Data, *args: object, **kwargs: object) -> Record:
             self._batch.divisor = batch_length(data)
             return step(data, *args, **kwargs)
 
@@ -52,7 +51,7 @@ class BatchWeight:
         # Of the class: what replaces it may take anything.
         signature = inspect.signature(type(self._model).compute_loss)
 
-        def compute_loss(*args: Any, **kwargs: Any) -> Any:
+        def compute_loss(*args: object, **kwargs: object) -> Tensor:
             given = signature.bind(self._model, *args, **kwargs).arguments
             mask = mask_of(given.get("y_pred"))
             divisor = self._divisor(mask, given.get("sample_weight"))

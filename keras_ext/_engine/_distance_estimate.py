@@ -1,7 +1,7 @@
 """The base of Adams whose rate is an estimate of the distance to the solution."""
 
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Unpack
 
 from keras import ops
 
@@ -59,7 +59,7 @@ class DistanceEstimate(MeasuredRule, AdaptiveRule):
         """The estimate of the distance, a variable; there when built."""
         return self.number_of("distance")
 
-    def slots(self, variable: Variable) -> Mapping[str, Any]:
+    def slots(self, variable: Variable) -> Mapping[str, Slot]:
         return {**super().slots(variable), "gradient_sum": Slot()}
 
     def numbers(self) -> Mapping[str, float]:

@@ -52,7 +52,7 @@ class DistanceRule(MeasuredRule):
         halves = [half_square(ops.cast(v.value, "float32")) for v in variables]
         return share * (1 + norms(sum(halves)))
 
-    def change(self, part: Part, given: Any) -> Tensor:
+    def change(self, part: Part, given: object) -> Tensor:
         return part.factor * part.gradient
 
     def moved(self, part: Part, change: Tensor, now: Now) -> Tensor:

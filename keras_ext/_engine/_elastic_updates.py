@@ -1,7 +1,6 @@
 """Updates of every replica on its own, around a common center."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +12,7 @@ from keras_ext._engine._local_updates import LocalUpdates, after
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras import _replica
 from keras_ext._keras._optimizer_slots import strategy_of
+from keras_ext._keras._replica import PerReplica
 from keras_ext._live._hyper_variable import HyperVariable
 
 
@@ -39,7 +39,7 @@ class ElasticUpdates(LocalUpdates):
         state.centers = [_copy(v) for v in state.weights]
         state.owned += [*state.centers, self.elasticity.build()]
 
-    def _step(self, strategy: Strategy, gradients: Sequence[Any]) -> None:
+    def _step(self, strategy: Strategy, gradients: Sequence[PerReplica]) -> None:
         if _replica.num_replicas() == 1:
             self._step_together(strategy, gradients)
             return

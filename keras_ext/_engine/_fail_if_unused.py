@@ -1,11 +1,9 @@
 """A custom `train_step` that goes past the optimizer, found out."""
 
-from typing import Any
-
 import keras
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Function, Optimizer
+from keras_ext._core._typing import Function, Optimizer, Record
 from keras_ext._fit._fit_scope import FitScope
 
 
@@ -18,7 +16,7 @@ def fail_if_unused(scope: FitScope, optimizer: Optimizer) -> None:
         return
 
     def link(step: Function) -> Function:
-        def train_step(*args: Any, **kwargs: Any) -> Any:
+        def train_step(*args: object, **kwargs: object) -> Record:
             optimizer.was_applied = False
             result = step(*args, **kwargs)
             require(

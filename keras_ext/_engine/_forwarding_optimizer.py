@@ -2,14 +2,16 @@
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Optimizer, Tensor, Variable
+from keras_ext._core._typing import Config, Function, Optimizer, Tensor, Variable
 from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext._keras._optimizer_slots import built_variables
 from keras_ext._live._live_attributes import LiveAttributes
@@ -48,13 +50,13 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
         self._is_building = False
 
     @property
-    def scaler(self) -> Any:
+    def scaler(self) -> keras.optimizers.LossScaleOptimizer | None:
         """The wrapped `LossScaleOptimizer`, or None."""
         scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         return self.optimizer if scales else None
 
     @property
-    def inner_optimizer(self) -> Any:
+    def inner_optimizer(self) -> Optimizer:
         """The optimizer that steps: the wrapped one without its loss scaling.
 
         `SwapEMAWeights` looks for it by this name, that of `LossScaleOptimizer`.
@@ -62,11 +64,13 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
         return self.scaler.inner_optimizer if self.scaler else self.optimizer
 
     @property
-    def learning_rate(self) -> Any:
+    def learning_rate(self) -> Variable | Tensor:
         return self.optimizer.learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, learning_rate: Any) -> None:
+    def learning_rate(
+        self, learning_rate: float | Variable | LearningRateSchedule | Function
+    ) -> None:
         self.optimizer.learning_rate = learning_rate
 
     @property
@@ -82,7 +86,7 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
     def variables(self) -> list[Variable]:
         return [*self.own_variables, *self.optimizer.variables]
 
-    def set_weights(self, weights: Sequence[Any]) -> None:
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
         for variable, weight in zip(self.variables, weights, strict=True):
             variable.assign(weight)
 
@@ -129,7 +133,7 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
         self.optimizer.finalize_variable_values(var_list)
 
-    def exclude_from_weight_decay(self, *args: Any, **kwargs: Any) -> None:
+    def exclude_from_weight_decay(self, *args: object, **kwargs: object) -> None:
         self.inner_optimizer.exclude_from_weight_decay(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -159,11 +163,11 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
 
     # Keras finds and saves the wrapped optimizer as an attribute.
 
-    def save_own_variables(self, store: Any) -> None:
+    def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         for i, variable in enumerate(self.own_variables):
             store[str(i)] = ops.convert_to_numpy(variable)
 
-    def load_own_variables(self, store: Any) -> None:
+    def load_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         if len(store.keys()) != len(self.own_variables):
             # As Keras does, so that the rest of the model loads.
             warnings.warn(
@@ -196,7 +200,7 @@ for _name in _FORWARDED:
     setattr(ForwardingOptimizer, _name, _forwarded(_name))
 
 
-def checked_optimizer(given: Any) -> Any:
+def checked_optimizer(given: Optimizer | str | Config) -> Optimizer:
     """An optimizer of Keras, from itself, its name or its config.
 
     Raises:

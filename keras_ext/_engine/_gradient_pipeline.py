@@ -27,6 +27,7 @@ from keras_ext._engine._update_gate import UpdateGate
 from keras_ext._engine._update_scale import UpdateScale, remember_weights
 from keras_ext._keras import _reduction, _replica
 from keras_ext._keras._optimizer_slots import strategy_of
+from keras_ext._keras._replica import PerReplica
 from keras_ext._keras._sparse_gradient import dense, is_sparse, summed
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -289,10 +290,10 @@ class GradientPipeline(ForwardingOptimizer):
     def _end_update(
         self,
         strategy: Strategy,
-        count: Any,
-        gradients: Sequence[Any],
-        local: Sequence[Any],
-        direct: Sequence[Any],
+        count: Tensor | float,
+        gradients: Sequence[PerReplica],
+        local: Sequence[PerReplica],
+        direct: Sequence[PerReplica],
     ) -> None:
         """Makes an update of `count` micro-batches or not; cross-replica."""
         replicas = self._num_replicas
@@ -434,9 +435,9 @@ class GradientPipeline(ForwardingOptimizer):
 
     @classmethod
     def from_config(
-        cls, config: Config, custom_objects: dict[str, Any] | None = None
+        cls, config: Config, custom_objects: Mapping[str, object] | None = None
     ) -> Self:
-        def deserialize(part: Any) -> Any:
+        def deserialize(part: Config) -> Any:
             return keras.saving.deserialize_keras_object(part, custom_objects)
 
         steps = config["accumulation_steps"]
@@ -449,12 +450,12 @@ class GradientPipeline(ForwardingOptimizer):
         )
 
 
-def _require_all(name: str, parts: Any, kinds: tuple[type, ...]) -> None:
+def _require_all(name: str, parts: object, kinds: tuple[type, ...]) -> None:
     valid = isinstance(parts, list | tuple) and all(isinstance(p, kinds) for p in parts)
     require(valid, name, parts, f"a list of {', '.join(k.__name__ for k in kinds)}")
 
 
-def _as_hyper_variable(steps: Any) -> HyperVariable:
+def _as_hyper_variable(steps: int | HyperVariable) -> HyperVariable:
     expected = "an integer >= 1, or a HyperVariable of dtype 'int32' with bounds >= 1"
     if isinstance(steps, HyperVariable):
         low = steps.bounds[0]
@@ -471,7 +472,7 @@ def _steps_variable(value: int, bounds: tuple[int | None, int | None]) -> HyperV
     )
 
 
-def _require_no_overwritten(variables: Sequence[Variable], steps: Any) -> None:
+def _require_no_overwritten(variables: Sequence[Variable], steps: object) -> None:
     paths = [v.path for v in variables if is_overwritten(v)]
     require(
         not paths,

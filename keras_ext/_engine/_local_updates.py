@@ -1,10 +1,11 @@
 """Optimizers of which every replica makes updates of its own."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -16,6 +17,7 @@ from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._values import assign_values, values_of
 from keras_ext._keras import _reduction, _replica
 from keras_ext._keras._optimizer_slots import built_variables, strategy_of
+from keras_ext._keras._replica import PerReplica
 from keras_ext._keras._sparse_gradient import dense
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -160,7 +162,7 @@ class LocalUpdates(ForwardingOptimizer):
         self._state.stepped = [v for _, v in pairs]
         _replica.merge(self._step, [g for g, _ in pairs])
 
-    def _step(self, strategy: Strategy, gradients: Sequence[Any]) -> None:
+    def _step(self, strategy: Strategy, gradients: Sequence[PerReplica]) -> None:
         if _replica.num_replicas() == 1:
             self._step_together(strategy, gradients)
             return
@@ -172,13 +174,15 @@ class LocalUpdates(ForwardingOptimizer):
             lambda: self._step_apart(strategy, gradients),
         )
 
-    def _step_together(self, strategy: Strategy, gradients: Sequence[Any]) -> None:
+    def _step_together(
+        self, strategy: Strategy, gradients: Sequence[PerReplica]
+    ) -> None:
         """An ordinary update. The gradients are those of shares of one loss."""
         self._update(strategy, _replica.reduce_sum(strategy, gradients))
         with after(strategy, gradients):
             self._state.synchronizations.assign_add(1)
 
-    def _step_apart(self, strategy: Strategy, gradients: Sequence[Any]) -> None:
+    def _step_apart(self, strategy: Strategy, gradients: Sequence[PerReplica]) -> None:
         self._update(strategy, self._of_each_alone(strategy, gradients))
         state = self._state
         with after(strategy, gradients):
@@ -197,7 +201,9 @@ class LocalUpdates(ForwardingOptimizer):
         state.since.assign(tf.where(due, 0, since))
         state.apart.assign(tf.where(tf.logical_and(due, whole), 0, 1))
 
-    def _of_each_alone(self, strategy: Strategy, gradients: Sequence[Any]) -> Any:
+    def _of_each_alone(
+        self, strategy: Strategy, gradients: Sequence[PerReplica]
+    ) -> list[PerReplica]:
         """The gradients of the mean over the samples of a replica."""
         # Keras has divided the loss by the number of replicas.
         replicas = _replica.num_replicas()
@@ -205,7 +211,7 @@ class LocalUpdates(ForwardingOptimizer):
             strategy, lambda gs: [replicas * g for g in gs], gradients
         )
 
-    def _update(self, strategy: Strategy, gradients: Sequence[Any]) -> None:
+    def _update(self, strategy: Strategy, gradients: Sequence[PerReplica]) -> None:
         """Applies the wrapped optimizer to what each replica has, if it is finite."""
         squares = _replica.each_replica(
             strategy, lambda gs: tf.reduce_sum(_replica.squared_norms(gs)), gradients
@@ -267,7 +273,7 @@ class LocalUpdates(ForwardingOptimizer):
     def _resume(self) -> None:
         """Nothing: the replicas go on from the mean."""
 
-    def _run(self, name: str, function: Callable[[Any], None]) -> None:
+    def _run(self, name: str, function: Callable[[Strategy], None]) -> None:
         """Calls a function of the strategy on the host, traced once."""
         if name not in self._state.functions:
             strategy = strategy_of(self)
@@ -329,15 +335,15 @@ class LocalUpdates(ForwardingOptimizer):
     # A file that is saved meanwhile holds the state of the wrapped optimizer where it
     # would be without this one. (Its config is what `compile` was given.)
 
-    def save_own_variables(self, store: Any) -> None:
+    def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         self.optimizer.save_own_variables(store)
 
-    def load_own_variables(self, store: Any) -> None:
+    def load_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         self.optimizer.load_own_variables(store)
 
 
 @contextmanager
-def after(strategy: Strategy, gradients: Sequence[Any]) -> Iterator[None]:
+def after(strategy: Strategy, gradients: Sequence[PerReplica]) -> Iterator[None]:
     """What is read within waits for the gradients.
 
     A step that meets the end of the data fails in the middle, and what does not depend

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import keras
+import numpy as np
 
 from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
 from keras_ext._core._pattern import check_pattern, is_selected, require_some
@@ -74,7 +75,11 @@ class PipelinePart(LiveAttributes):
         self.state = list(self.build_hyper_variables())
 
     def add_state(
-        self, shape: Sequence[int], name: str, initial: Any = 0, dtype: str = "float32"
+        self,
+        shape: Sequence[int],
+        name: str,
+        initial: np.ndarray | Sequence[float] | float = 0,
+        dtype: str = "float32",
     ) -> Variable:
         """Creates a variable in `build`, of zeros if nothing else is said; it is saved.
 

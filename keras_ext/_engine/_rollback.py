@@ -1,12 +1,11 @@
 """Batches that are left out leave nothing behind in layers and metrics."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_ext._core._typing import Function, Tensor, Variable
+from keras_ext._core._typing import Function, Record, Tensor, Variable
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras import _replica
@@ -45,7 +44,7 @@ class Rollback:
             }
 
     def _restoring(self, step: Function) -> Function:
-        def train_step(*args: Any, **kwargs: Any) -> Any:
+        def train_step(*args: object, **kwargs: object) -> Record:
             # What a first step is yet to create has nothing to go back to.
             variables = written_by_batches(self._model)
             before = self._remembered(variables)

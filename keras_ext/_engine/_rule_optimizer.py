@@ -18,7 +18,7 @@ from keras_ext._keras import _replica
 from keras_ext._keras._optimizer_slots import decays
 from keras_ext._keras._whole_update import WholeUpdate
 
-LearningRate: TypeAlias = float | LearningRateSchedule | Callable[[], Any]
+LearningRate: TypeAlias = float | LearningRateSchedule | Callable[[], float | Tensor]
 
 
 class OptimizerOptions(TypedDict, total=False):
@@ -68,11 +68,11 @@ class Part:
     gradient: Tensor
     value: Tensor
     slots: dict[str, Tensor]
-    decay: Any
+    decay: float | None
     direction: Tensor = None
     factor: Tensor = None
 
-    def average(self, slot: str, value: Tensor, beta: Any) -> Tensor:
+    def average(self, slot: str, value: Tensor, beta: float | Tensor) -> Tensor:
         """Moves an average towards a value, by the share `1 - beta`; returns it."""
         old = self.slots[slot]
         self.slots[slot] = old + (value - old) * (1 - beta)
@@ -95,11 +95,11 @@ class Now:
     rate: Tensor
     numbers: dict[str, Tensor] = field(default_factory=dict)
 
-    def weight_of_averages(self, beta: Any) -> Tensor:
+    def weight_of_averages(self, beta: float | Tensor) -> Tensor:
         """The weights in an average that began at zero: what to divide it by."""
         return ops.cast(self.exact_weight_of_averages(beta), self.rate.dtype)
 
-    def exact_weight_of_averages(self, beta: Any) -> Tensor:
+    def exact_weight_of_averages(self, beta: float | Tensor) -> Tensor:
         """The same in float64: of 1 - 0.999, float32 leaves four digits."""
         beta = ops.convert_to_tensor(beta, dtype="float64")
         return 1 - ops.power(beta, self.step)
@@ -124,7 +124,7 @@ class RuleOptimizer(Described, WholeUpdate):
         self,
         learning_rate: LearningRate,
         *,
-        weight_decay: Any = None,
+        weight_decay: float | None = None,
         **options: Unpack[OptimizerOptions],
     ) -> None:
         super().__init__(learning_rate=_checked_rate(learning_rate), **options)
@@ -202,7 +202,7 @@ class RuleOptimizer(Described, WholeUpdate):
         self,
         gradients: Sequence[Tensor],
         variables: Sequence[Variable],
-        learning_rate: Any,
+        learning_rate: Tensor,
     ) -> None:
         dtype, held = self._state.dtype, self._state.numbers
         now = Now(
@@ -263,7 +263,9 @@ def _read(variable: Variable) -> Tensor:
     return tf.convert_to_tensor(_replica.native(variable))
 
 
-def _initializer(first: Any, of: Any) -> Any:
+def _initializer(
+    first: float | Callable[[Variable], Tensor], of: Variable
+) -> keras.initializers.Initializer | Callable[..., Tensor]:
     """What Keras makes a variable with, from a number or from a function of weights."""
     if not callable(first):
         return keras.initializers.Constant(first)
@@ -277,7 +279,7 @@ def _plain(value: Any) -> Any:
     return [*map(_plain, value)] if isinstance(value, list | tuple) else value
 
 
-def _checked_rate(value: Any) -> Any:
+def _checked_rate(value: LearningRate) -> Any:
     if isinstance(value, LearningRateSchedule) or takes(value, 0):
         return value
     try:

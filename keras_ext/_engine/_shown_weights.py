@@ -2,9 +2,9 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -17,6 +17,7 @@ from keras_ext._keras import _replica
 from keras_ext._keras._model_looks import surround_looks
 from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext._keras._optimizer_slots import strategy_of
+from keras_ext._keras._replica import PerReplica
 
 
 class ShownWeights(UpdateWrapper):
@@ -137,7 +138,10 @@ class ShownWeights(UpdateWrapper):
         self.show(True)
 
     def _make(
-        self, strategy: Strategy, gradients: Sequence[Any], direct: Sequence[Any]
+        self,
+        strategy: Strategy,
+        gradients: Sequence[PerReplica],
+        direct: Sequence[PerReplica],
     ) -> None:
         # In a loop of somebody who has loaded a model, or looked at it.
         tf.cond(
@@ -196,7 +200,7 @@ def _loading(optimizer: ShownWeights) -> Iterator[None]:
         optimizer.show(before)
 
 
-_AROUND: dict[str, Callable[[ShownWeights], Any]] = {
+_AROUND: dict[str, Callable[[ShownWeights], AbstractContextManager[None]]] = {
     "train": _training,
     "look": _looking,
     "set": _setting,
@@ -205,7 +209,9 @@ _AROUND: dict[str, Callable[[ShownWeights], Any]] = {
 
 
 def _tell_of_statistics(
-    model: keras.Model, callbacks: Any, found: Sequence[Any]
+    model: keras.Model,
+    callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None,
+    found: Sequence[ShownWeights],
 ) -> None:
     """Warns that batch normalization has statistics of other weights."""
     held = getattr(callbacks, "callbacks", callbacks)

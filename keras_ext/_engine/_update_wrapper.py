@@ -19,6 +19,7 @@ from keras_ext._engine._forwarding_optimizer import (
 from keras_ext._engine._loss_scaling import adapt_loss_scale
 from keras_ext._keras import _reduction, _replica, _weight_averages
 from keras_ext._keras._optimizer_family import optimizer_family
+from keras_ext._keras._replica import PerReplica
 from keras_ext._keras._sparse_gradient import dense
 
 Apply = Callable[[Sequence[Tensor]], None]
@@ -38,7 +39,7 @@ class _State:
     moved: Sequence[Variable] = ()
     direct: Sequence[Variable] = ()
     # Its learning rate, where a subclass needs it.
-    rate: Any = None
+    rate: Variable | None = None
     # The optimizers whose averages are to be made after it.
     averaging: Sequence[Optimizer] = ()
     # Whether the model has other weights than those that are trained, 0 or 1; and what
@@ -91,7 +92,7 @@ class UpdateWrapper(ForwardingOptimizer):
             or isinstance(m, keras.optimizers.LossScaleOptimizer)
             for m in inner
         )
-        self._made_state: Any = None
+        self._made_state: _State | None = None
 
     # What subclasses override.
 
@@ -136,7 +137,7 @@ class UpdateWrapper(ForwardingOptimizer):
     def add_number(
         self,
         name: str,
-        initial: Any = 0,
+        initial: np.ndarray | Sequence[float] | float = 0,
         shape: Sequence[int] = (),
         dtype: str = "float32",
     ) -> Variable:
@@ -144,7 +145,11 @@ class UpdateWrapper(ForwardingOptimizer):
         return self._owned(shape, dtype, name, initial)
 
     def _owned(
-        self, shape: Sequence[int], dtype: str, name: str, initial: Any
+        self,
+        shape: Sequence[int],
+        dtype: str,
+        name: str,
+        initial: np.ndarray | Sequence[float] | float,
     ) -> Variable:
         variable = _replica.local_variable(
             shape, dtype, name, "only_first_replica", initial
@@ -243,7 +248,10 @@ class UpdateWrapper(ForwardingOptimizer):
         _replica.merge(self._update_all, [g for g, _ in moved], [g for g, _ in direct])
 
     def _update_all(
-        self, strategy: Strategy, gradients: Sequence[Any], direct: Sequence[Any]
+        self,
+        strategy: Strategy,
+        gradients: Sequence[PerReplica],
+        direct: Sequence[PerReplica],
     ) -> None:
         if not _reduction.receives_reduced_gradients(self):
             gradients = _replica.reduce_sum(strategy, gradients)
@@ -263,7 +271,10 @@ class UpdateWrapper(ForwardingOptimizer):
         tf.cond(finite, make, lambda: adapt_loss_scale(self, finite=False))
 
     def _make(
-        self, strategy: Strategy, gradients: Sequence[Any], direct: Sequence[Any]
+        self,
+        strategy: Strategy,
+        gradients: Sequence[PerReplica],
+        direct: Sequence[PerReplica],
     ) -> None:
         count, inner = self.counted(), self.inner_optimizer
         with (
@@ -306,7 +317,7 @@ class UpdateWrapper(ForwardingOptimizer):
 
     @classmethod
     def from_config(
-        cls, config: Config, custom_objects: Mapping[str, Any] | None = None
+        cls, config: Config, custom_objects: Mapping[str, object] | None = None
     ) -> Self:
         made = {
             name: keras.saving.deserialize_keras_object(value, custom_objects)
