@@ -1,17 +1,18 @@
 """What the callbacks of this library add to the logs of an epoch."""
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any
 
+import keras
 import numpy as np
 
 from keras_ext._core._checks import is_integer
 from keras_ext._core._pattern import check_pattern, matches
 from keras_ext._core._typing import Pattern, Record
+from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._keras._progress_bar import for_progress_bar
 
 # Which of them the progress bar shows, for the whole process.
-_SHOWN: dict[str, Any] = {"columns": True}
+_SHOWN: dict[str, bool | Pattern] = {"columns": True}
 
 
 def show_in_progress_bar(columns: bool | Pattern = True) -> None:
@@ -66,7 +67,7 @@ class Columns:
         callbacks: The callbacks; each has an attribute `logged`, which is filled.
     """
 
-    def __init__(self, callbacks: Sequence[Any]) -> None:
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         self._callbacks = callbacks
         self._names: set[str] = set()
 
@@ -76,7 +77,11 @@ class Columns:
             vars(callback).pop("logged", None)
 
     def add(
-        self, callback: Any, epoch: int, before: Record, logs: Mapping[str, Any]
+        self,
+        callback: CopyableCallback,
+        epoch: int,
+        before: Record,
+        logs: Mapping[str, object],
     ) -> None:
         """Notes what a callback has added to the logs.
 
@@ -93,7 +98,7 @@ class Columns:
             callback.logged = callback.logged or {}
             _append(callback.logged, {"epoch": epoch, **numbers})
 
-    def for_the_eye(self, logs: Mapping[str, Any] | None) -> dict[str, Any]:
+    def for_the_eye(self, logs: Mapping[str, object] | None) -> Record:
         """What the progress bar is to show."""
         kept = {
             name: value
@@ -103,7 +108,7 @@ class Columns:
         return for_progress_bar(kept)
 
 
-def _append(logged: MutableMapping[str, list[Any]], row: Record) -> None:
+def _append(logged: MutableMapping[str, list[float]], row: Record) -> None:
     """Adds a row; a column that was not there before has NaN in those above."""
     rows = len(logged.get("epoch", ()))
     for name in dict.fromkeys([*logged, *row]):

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 import keras
 
@@ -85,7 +85,7 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
             self._lasting = tuple(vars(self))
         super().set_model(model)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         for name, value in self.__getstate__().items():

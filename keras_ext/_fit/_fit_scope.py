@@ -4,7 +4,6 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
 
 import keras
 
@@ -34,11 +33,11 @@ class FitScope:
 
     def __init__(self, model: keras.Model) -> None:
         # Weakly, so that who saves what is on the model does not come back to it.
-        self._model: Any = weakref.ref(model)
-        self._owners: list[Any] = []
+        self._model: weakref.ref[keras.Model] = weakref.ref(model)
+        self._owners: list[object] = []
         self._undo = ExitStack()
         self._finish: list[Callable[[], None]] = []
-        self._movers: dict[int, tuple[Any, Any]] = {}
+        self._movers: dict[int, tuple[object, object]] = {}
         self._begun = False
         # What was traced before anything was put there.
         self._train_function = getattr(model, "train_function", None)
@@ -54,7 +53,7 @@ class FitScope:
 
     @classmethod
     @contextmanager
-    def joining(cls, model: keras.Model, owner: Any) -> Iterator["FitScope"]:
+    def joining(cls, model: keras.Model, owner: object) -> Iterator["FitScope"]:
         """Adds an owner to the scope of the run that begins, opened if need be.
 
         Gives the scope. If what is done with it fails, all is undone.
@@ -80,10 +79,10 @@ class FitScope:
             scope.close()
             raise
 
-    def _has(self, owner: Any) -> bool:
+    def _has(self, owner: object) -> bool:
         return any(owner is other for other in self._owners)
 
-    def _require_left_behind(self, owner: Any) -> None:
+    def _require_left_behind(self, owner: object) -> None:
         name = type(owner).__name__
         twice = "once in the list, and in no other `fit` of the model while it trains"
         require(not is_running(self._model()), "callbacks", name, twice)
@@ -94,7 +93,7 @@ class FitScope:
         return self._model()
 
     @property
-    def optimizer(self) -> Any:
+    def optimizer(self) -> Optimizer:
         """The optimizer of the model.
 
         Raises:
@@ -111,7 +110,7 @@ class FitScope:
         """Ends the time of joining, once; called when training begins."""
         self._begun = True
 
-    def leave(self, owner: Any) -> None:
+    def leave(self, owner: object) -> None:
         """Takes an owner out; with the last one, undoes everything."""
         self._owners = [other for other in self._owners if other is not owner]
         if not self._owners:
@@ -131,7 +130,7 @@ class FitScope:
         """Puts a link around a method of the model, see `link_method`."""
         self.on_close(link_method(self.model, name, link, outermost))
 
-    def wrap_optimizer(self, wrapper: Any) -> None:
+    def wrap_optimizer(self, wrapper: Optimizer) -> None:
         """Puts a `ForwardingOptimizer` in the place of the optimizer that it wraps."""
         # Past Keras's attribute tracking: a `tf.train.Checkpoint` of the model saves
         # what it was compiled with.
@@ -144,7 +143,7 @@ class FitScope:
 
         self.on_close(unwrap)
 
-    def claim(self, what: Any, path: str, owner: Any) -> None:
+    def claim(self, what: object, path: str, owner: object) -> None:
         """Notes who moves something of the model, such as a live value.
 
         Raises:
@@ -157,7 +156,7 @@ class FitScope:
         require(mover is owner, "callbacks", names, one, hint)
 
     def make_live(
-        self, chosen: Sequence[Hyperparameter], owner: Any
+        self, chosen: Sequence[Hyperparameter], owner: object
     ) -> list[LiveValue]:
         """Makes numbers of the model live for this time, to be moved by an owner.
 

@@ -19,24 +19,24 @@ from keras_ext._live._hyper_variable import HyperVariable
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def memory_of(holder: Any) -> Record:
+def memory_of(holder: object) -> Record:
     """What an object remembers, from attribute to plain data and arrays."""
     return {name: _plain(vars(holder)[name]) for name in _names(holder)}
 
 
-def recall(holder: Any, memory: Record) -> None:
+def recall(holder: object, memory: Record) -> None:
     """Lets an object go on with what `memory_of` another of its kind has given."""
     for name in _names(holder):
         if name in memory:
             _set(holder, name, _recalled(vars(holder)[name], memory[name]))
 
 
-def _set(holder: Any, name: str, value: Any) -> None:
+def _set(holder: object, name: str, value: object) -> None:
     if vars(holder)[name] is not value:
         setattr(holder, name, value)
 
 
-def _names(holder: Any) -> Iterator[str]:
+def _names(holder: object) -> Iterator[str]:
     listed = [n for c in type(holder).__mro__ for n in vars(c).get("remembered", ())]
     if hasattr(holder, "remembered"):
         yield from (name for name in dict.fromkeys(listed) if name in vars(holder))
@@ -48,14 +48,14 @@ def _names(holder: Any) -> Iterator[str]:
             yield name
 
 
-def _remembers(value: Any) -> bool:
+def _remembers(value: object) -> bool:
     """Whether a value is an object with a memory of its own."""
     if isinstance(value, type):
         return False
     return hasattr(value, "remembered") or callable(getattr(value, "update", None))
 
 
-def _is_data(value: Any) -> bool:
+def _is_data(value: object) -> bool:
     if isinstance(value, list | tuple | deque):
         return all(map(_is_data, value))
     if isinstance(value, dict):
@@ -63,7 +63,7 @@ def _is_data(value: Any) -> bool:
     return isinstance(value, (*_PLAIN, np.ndarray, np.generic))
 
 
-def _can_be_kept(value: Any) -> bool:
+def _can_be_kept(value: object) -> bool:
     if isinstance(value, list | tuple | deque):
         return all(map(_can_be_kept, value))
     known = isinstance(value, np.random.Generator | HyperVariable)
@@ -72,7 +72,7 @@ def _can_be_kept(value: Any) -> bool:
     )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """A value as plain data and arrays."""
     if isinstance(value, HyperVariable):
         return int(value) if value.dtype == "int32" else float(value)
@@ -91,7 +91,7 @@ def _plain(value: Any) -> Any:
     return memory_of(value)
 
 
-def _recalled(present: Any, kept: Any) -> Any:
+def _recalled(present: object, kept: Any) -> Any:
     """What takes the place of a present value."""
     if isinstance(present, HyperVariable):
         present.assign(kept)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def packed(data: Data) -> bytes:
     return buffer.getvalue()
 
 
-def unpacked(content: bytes) -> Any:
+def unpacked(content: bytes) -> Data:
     """What `packed` was given."""
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         data = json.loads(stored[_TEXT].tobytes())
@@ -57,7 +58,7 @@ def _tagged(data: Data, arrays: list[np.ndarray]) -> Any:
     return data.item() if isinstance(data, np.generic) else data
 
 
-def _untagged(data: Data, arrays: Any) -> Any:
+def _untagged(data: Data, arrays: Mapping[str, np.ndarray]) -> Data:
     if isinstance(data, list):
         return [_untagged(x, arrays) for x in data]
     if not isinstance(data, dict):

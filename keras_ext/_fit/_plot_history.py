@@ -15,7 +15,10 @@ _VALIDATION = "val_"
 
 
 def plot_history(
-    history: Any, *, include: Pattern = None, exclude: Pattern = None
+    history: keras.callbacks.History | Mapping[str, object],
+    *,
+    include: Pattern = None,
+    exclude: Pattern = None,
 ) -> Figure:
     """Draws what `fit` returns: a panel for each quantity, epoch by epoch.
 
@@ -81,7 +84,7 @@ def _trainings(history: Any) -> list[_Training]:
     return [_training(name, one) for name, one in history.items()]
 
 
-def _is_filled(history: Any) -> bool:
+def _is_filled(history: keras.callbacks.History | Mapping[str, object]) -> bool:
     return bool(history if isinstance(history, Mapping) else history.history)
 
 
@@ -103,7 +106,7 @@ def _training(name: str | None, history: Any) -> _Training:
     return name, numbers, [int(epoch) + 1 for epoch in epochs]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return np.ndim(value) == 0 and isinstance(value, (int, float, np.number))
 
 

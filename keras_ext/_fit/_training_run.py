@@ -12,8 +12,9 @@ import keras
 from keras_ext._anatomy._linked_method import Method, link_method
 from keras_ext._core._checks import require
 from keras_ext._core._lines import say
-from keras_ext._core._typing import Record
+from keras_ext._core._typing import Logs, Record
 from keras_ext._fit._columns import Columns
+from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._packed import packed, unpacked
 from keras_ext._keras._model_runs import is_running
@@ -43,11 +44,14 @@ class TrainingRun:
     """
 
     def __init__(
-        self, model: keras.Model, callbacks: Sequence[Any], owner: Any
+        self,
+        model: keras.Model,
+        callbacks: Sequence[CopyableCallback],
+        owner: keras.callbacks.CallbackList,
     ) -> None:
         _require_each_once(callbacks)
         # Weakly, so that who saves what is on the model does not come back to it.
-        self._model: Any = weakref.ref(model)
+        self._model: weakref.ref[keras.Model] = weakref.ref(model)
         self.callbacks = list(callbacks)
         self.owner = owner
         self.epoch = 0
@@ -55,8 +59,8 @@ class TrainingRun:
         # A loop without `fit` may call `evaluate`: that is not its end.
         self.in_fit = is_running(model)
         # While an epoch ends: its logs, and what lets each of them end it.
-        self._logs: Any = None
-        self._ends: list[Callable[[int, Any], None]] = []
+        self._logs: Logs = None
+        self._ends: list[Callable[[int, Logs], None]] = []
         self._columns = Columns(self.callbacks)
         # Lines that wait for the end of the epoch; None between the ends.
         self._lines: list[str] | None = None
@@ -68,7 +72,7 @@ class TrainingRun:
         return vars(model).get(_RUN)
 
     @classmethod
-    def of_list(cls, owner: Any) -> "TrainingRun | None":
+    def of_list(cls, owner: keras.callbacks.CallbackList) -> "TrainingRun | None":
         """The run that a list of callbacks leads."""
         model = getattr(owner, "model", None)
         run = cls.present(model) if model is not None else None
@@ -86,7 +90,7 @@ class TrainingRun:
         self._undo.callback(link_method(model, "save_own_variables", self._ending))
         self._undo.callback(track_along(model, self.write, self.read))
 
-    def on_close(self, function: Callable[[], Any]) -> None:
+    def on_close(self, function: Callable[[], object]) -> None:
         """Calls a function when all callbacks are done, or training has failed."""
         self._undo.callback(function)
 
@@ -126,7 +130,7 @@ class TrainingRun:
             "logged": {name: dict(c.logged) for name, c in self._named()},
         }
 
-    def _named(self) -> Iterator[tuple[str, Any]]:
+    def _named(self) -> Iterator[tuple[str, CopyableCallback]]:
         """The callbacks by names that do not depend on who else is in the list."""
         counts: dict[str, int] = {}
         for callback in self.callbacks:
@@ -192,11 +196,11 @@ class TrainingRun:
                     stack.callback(link_method(bar, "on_epoch_end", self._showing))
             yield
 
-    def _once(self, callback: Any, on_epoch_end: Method) -> Method:
+    def _once(self, callback: CopyableCallback, on_epoch_end: Method) -> Method:
         """Ends an epoch early, or when the turn comes, and not again."""
         done = False
 
-        def end_once(epoch: int, logs: Any = None) -> None:
+        def end_once(epoch: int, logs: Logs = None) -> None:
             nonlocal done
             if not done:
                 done = True
@@ -237,7 +241,7 @@ class TrainingRun:
             end(self.epoch - 1, self._logs)
 
 
-def _require_each_once(callbacks: Sequence[Any]) -> None:
+def _require_each_once(callbacks: Sequence[CopyableCallback]) -> None:
     for i, callback in enumerate(callbacks):
         again = any(callback is other for other in callbacks[:i])
         name = type(callback).__name__
@@ -262,7 +266,7 @@ def keep_memory(model: keras.Model, content: bytes, goes_on: bool) -> None:
     object.__setattr__(model, _MEMORY, (content, goes_on))
 
 
-def taken_memory(model: keras.Model, epoch: int) -> dict[str, Any] | None:
+def taken_memory(model: keras.Model, epoch: int) -> Record | None:
     """What the training that begins now goes on with."""
     if _MEMORY not in vars(model):
         return None

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +15,7 @@ def values_of(variables: Sequence[Variable]) -> list[np.ndarray]:
 
 
 def assign_values(
-    variables: Sequence[Variable], values: Sequence[Any], whose: str
+    variables: Sequence[Variable], values: Sequence[np.ndarray], whose: str
 ) -> None:
     """Gives variables the values that those of another object had.
 

@@ -1,10 +1,9 @@
 """Sees to it that trainings are known from their begin to their end."""
 
-from typing import Any
-
 import keras
 
 from keras_ext._anatomy._linked_method import Method
+from keras_ext._core._typing import Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._fit._fit_scope import close_left_open
 from keras_ext._fit._training_run import TrainingRun, keep_memory
@@ -52,7 +51,9 @@ def _read(model: keras.Model, content: bytes) -> None:
         run.read(content)
 
 
-def _around_set_model(owner: Any, set_model: Method, model: Any) -> None:
+def _around_set_model(
+    owner: keras.callbacks.CallbackList, set_model: Method, model: keras.Model | None
+) -> None:
     """Opens a run for a list with callbacks of this library.
 
     Args:
@@ -80,7 +81,10 @@ def _is_inside(model: keras.Model) -> bool:
 
 
 def _around_epoch_begin(
-    owner: Any, on_epoch_begin: Method, epoch: int, logs: Any = None
+    owner: keras.callbacks.CallbackList,
+    on_epoch_begin: Method,
+    epoch: int,
+    logs: Logs = None,
 ) -> None:
     """Lets the first epoch go on with what was remembered."""
     run = TrainingRun.of_list(owner)
@@ -90,7 +94,10 @@ def _around_epoch_begin(
 
 
 def _around_epoch_end(
-    owner: Any, on_epoch_end: Method, epoch: int, logs: Any = None
+    owner: keras.callbacks.CallbackList,
+    on_epoch_end: Method,
+    epoch: int,
+    logs: Logs = None,
 ) -> None:
     """Lets whoever saves find all callbacks done with the epoch."""
     run = TrainingRun.of_list(owner)
@@ -101,7 +108,9 @@ def _around_epoch_end(
         on_epoch_end(epoch, logs)
 
 
-def _around_train_end(owner: Any, on_train_end: Method, logs: Any = None) -> None:
+def _around_train_end(
+    owner: keras.callbacks.CallbackList, on_train_end: Method, logs: Logs = None
+) -> None:
     """Closes the run, and leaves plain numbers in `history.params`."""
     run = TrainingRun.of_list(owner)
     on_train_end(logs)
