@@ -1,6 +1,6 @@
 """Dropout masks for a rate that is a variable."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -12,7 +12,12 @@ from keras_ext._core._typing import Tensor
 LARGEST_RATE = 0.95
 
 
-def live_dropout(inputs: Tensor, rate: Tensor, noise_shape: Any, seed: Any) -> Tensor:
+def live_dropout(
+    inputs: Tensor,
+    rate: Tensor,
+    noise_shape: Sequence[int | Tensor],
+    seed: keras.random.SeedGenerator,
+) -> Tensor:
     """Dropout for a rate that is a tensor, which `keras.random.dropout` cannot take.
 
     Args:
@@ -31,7 +36,9 @@ def live_dropout(inputs: Tensor, rate: Tensor, noise_shape: Any, seed: Any) -> T
     return ops.where(kept, inputs * scale, ops.zeros((), inputs.dtype))
 
 
-def resolved_noise_shape(noise_shape: Any, inputs: Tensor) -> Any:
+def resolved_noise_shape(
+    noise_shape: Sequence[int | None] | None, inputs: Tensor
+) -> tuple[int | Tensor, ...]:
     """The noise shape with every None replaced by the size of the inputs."""
     shape = ops.shape(inputs)
     if noise_shape is None:

@@ -1,7 +1,6 @@
 """The live hyperparameters of a model."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import keras
 
@@ -44,7 +43,9 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
     found: dict[str, HyperVariable] = {}
     seen: set[int] = set()
     # The optimizer first: it is an attribute of the model too, but not a part.
-    owners: list[tuple[str, Any]] = [("optimizer", getattr(model, "optimizer", None))]
+    owners: list[tuple[str, object]] = [
+        ("optimizer", getattr(model, "optimizer", None))
+    ]
     owners += [(path, layer) for layer, path in layer_paths(model).items()]
     owners += list(vars(model).get(HUNG, {}).items())
     for path, owner in owners:
@@ -57,7 +58,7 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
 
 
 def _held_by(
-    path: str, owner: Any, seen: set[int]
+    path: str, owner: object, seen: set[int]
 ) -> Iterator[tuple[str, HyperVariable]]:
     """Yields what `owner` holds, also in what it is made of, other layers apart."""
     if id(owner) in seen:
@@ -70,13 +71,13 @@ def _held_by(
             yield from _held_by(joined(path, _part_name(attribute, part)), part, seen)
 
 
-def _parts(owner: Any) -> Iterable[tuple[str, Any]]:
+def _parts(owner: object) -> Iterable[tuple[str, object]]:
     if isinstance(owner, list | tuple):
         return [("", part) for part in owner]
     return vars(owner).items() if _may_hold(owner) else ()
 
 
-def _may_hold(owner: Any) -> bool:
+def _may_hold(owner: object) -> bool:
     kinds = (
         keras.Layer,
         keras.Regularizer,
@@ -85,7 +86,7 @@ def _may_hold(owner: Any) -> bool:
     return isinstance(owner, kinds) or hasattr(owner, "holds_hyper_variables")
 
 
-def _part_name(attribute: str, item: Any) -> str:
+def _part_name(attribute: str, item: object) -> str:
     if isinstance(item, keras.Regularizer):
         # As `make_live` names those of Keras: a layer can have several.
         return attribute.lstrip("_")

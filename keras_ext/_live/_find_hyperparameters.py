@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import keras
 
@@ -44,7 +43,7 @@ def _all(model: keras.Model) -> Iterator[Hyperparameter]:
     yield from of_losses(model)
 
 
-def _dropouts_inside(layer: Layer) -> Iterator[Any]:
+def _dropouts_inside(layer: Layer) -> Iterator[keras.layers.Dropout]:
     """Those of an attention layer, which keeps their rate itself."""
     if is_attention(layer):
         for inner in sublayers(layer)[1:]:

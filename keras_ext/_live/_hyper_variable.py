@@ -195,7 +195,7 @@ class HyperVariable:
             return int(self._initial)
         return int(keras.ops.convert_to_numpy(self._variable))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         value = int(self) if self.dtype == "int32" else float(self)
         copied = type(self)(
             value, self.name, bounds=self.bounds, scale=self.scale, dtype=self.dtype
@@ -229,7 +229,7 @@ def _checked_bounds(bounds: Any, scale: str) -> tuple[float | None, float | None
     return low, high
 
 
-def live_factor(value: Any, name: str, **limits: Any) -> HyperVariable:
+def live_factor(value: float, name: str, **limits: Any) -> HyperVariable:
     """Makes a live strength, factor or threshold: a number >= 0 on a log scale.
 
     Args:

@@ -2,22 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import keras
 
 from keras_ext._anatomy._linked_method import replace_method
 from keras_ext._core._paths import joined
-from keras_ext._core._typing import Function
+from keras_ext._core._typing import Config, Function
 from keras_ext._keras._assignments import hear_assignments
 from keras_ext._keras._dropout_internals import inner_dropout, is_attention
 from keras_ext._live._dropout_kernel import LARGEST_RATE
 from keras_ext._live._live_value import LiveFloat, LiveValue, assigned
 
 # Bounds and scale of the kinds of hyperparameters.
-RATE = ((0.0, LARGEST_RATE), "logit")
-FRACTION = ((0.0, 0.999999), "logit")
-STRENGTH = ((0.0, None), "log")
+Kind: TypeAlias = tuple[tuple[float, float | None], str]
+RATE: Kind = ((0.0, LARGEST_RATE), "logit")
+FRACTION: Kind = ((0.0, 0.999999), "logit")
+STRENGTH: Kind = ((0.0, None), "log")
 
 # Where an object notes which of its methods have a stand-in.
 _REPLACED = "_keras_ext_replaced"
@@ -39,9 +40,9 @@ class Hyperparameter:
 
     path: str
     name: str
-    owner: Any
+    owner: object
     value: float
-    kind: Any
+    kind: Kind
     places: tuple[Callable[[float], None], ...]
     prepare: Callable[[], None] = lambda: None
 
@@ -77,10 +78,10 @@ class Hyperparameter:
 
 
 def attribute(
-    owner: Any,
+    owner: object,
     name: str,
     path: str,
-    kind: Any,
+    kind: Kind,
     prepare: Callable[[], None] = lambda: None,
 ) -> Hyperparameter:
     """The hyperparameter that an object keeps in one of its attributes."""
@@ -95,13 +96,13 @@ def attribute(
     )
 
 
-def into(owner: Any, name: str) -> Callable[[Any], None]:
+def into(owner: object, name: str) -> Callable[[object], None]:
     """A function that puts a value into an attribute of an object."""
     # Past Keras's attribute tracking, which a layer that is built has closed.
     return lambda value: object.__setattr__(owner, name, value)
 
 
-def let_stand_in(owner: Any, name: str, method: Function) -> None:
+def let_stand_in(owner: object, name: str, method: Function) -> None:
     """Puts a function in the place of a method, until the number is plain again."""
     undo = vars(owner).get(_REPLACED, {})
     # Two numbers of one object may need the same.
@@ -109,20 +110,20 @@ def let_stand_in(owner: Any, name: str, method: Function) -> None:
         into(owner, _REPLACED)(undo | {name: replace_method(owner, name, method)})
 
 
-def _restore(owner: Any) -> None:
+def _restore(owner: object) -> None:
     for undo in vars(owner).pop(_REPLACED, {}).values():
         undo()
     if is_attention(owner):
         _restore(inner_dropout(owner))
 
 
-def _save_plainly(owner: Any) -> None:
+def _save_plainly(owner: object) -> None:
     """Keeps live numbers out of the config, and so out of clones."""
     if not hasattr(owner, "get_config") or "get_config" in vars(owner):
         return
     get_config = owner.get_config
 
-    def plain_config() -> Any:
+    def plain_config() -> Config:
         return keras.tree.map_structure(
             lambda x: float(x) if isinstance(x, LiveFloat) else x, get_config()
         )

@@ -31,11 +31,13 @@ class LiveFloat(float):
         self.live = live
         return self
 
-    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> Tensor:
+    def __tf_tensor__(
+        self, dtype: tf.DType | None = None, name: str | None = None
+    ) -> Tensor:
         value = tf.convert_to_tensor(self.live.value)
         return value if dtype is None else tf.cast(value, dtype)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
         # A copy is a number, with no tie to this model.
         return float, (float(self),)
 
@@ -48,10 +50,10 @@ class LiveFloat(float):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    def __gt__(self, other: Any) -> bool:
+    def __gt__(self, other: float) -> bool:
         return True if _is_zero(other) else float(self) > other
 
-    def __le__(self, other: Any) -> bool:
+    def __le__(self, other: float) -> bool:
         return not self > other
 
     __hash__ = float.__hash__

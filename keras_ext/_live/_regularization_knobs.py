@@ -75,11 +75,11 @@ class RegularizationKnobs:
         highest = math.inf if high is None else on_scale(high, scale) - self.first[i]
         return lowest, max(highest, 0.0)
 
-    def within_room(self, offsets: Any) -> Any:
+    def within_room(self, offsets: np.ndarray) -> np.ndarray:
         """The offsets, none further than the span and the limits of its kind."""
         return np.clip(np.clip(offsets, -self.span, self.span), *self._room)
 
-    def to(self, offsets: Any) -> None:
+    def to(self, offsets: np.ndarray | float) -> None:
         """Moves each by its offset from its first place.
 
         Args:

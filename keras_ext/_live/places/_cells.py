@@ -1,11 +1,10 @@
 """Recurrent cells of Keras."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from keras import ops
 
-from keras_ext._core._typing import Tensor
+from keras_ext._core._typing import Layer, Tensor
 from keras_ext._keras._dropout_internals import CREATE_MASK
 from keras_ext._live._dropout_kernel import live_dropout
 from keras_ext._live._hyperparameter import (
@@ -16,13 +15,13 @@ from keras_ext._live._hyperparameter import (
 )
 
 
-def of_cell(cell: Any, path: str) -> Iterator[Hyperparameter]:
+def of_cell(cell: Layer, path: str) -> Iterator[Hyperparameter]:
     """The rates for the inputs and for the state."""
     if not hasattr(cell, "get_dropout_mask"):
         return
 
     def prepare() -> None:
-        def create(step_input: Tensor, rate: Any) -> Any:
+        def create(step_input: Tensor, rate: float) -> Tensor | list[Tensor]:
             def mask() -> Tensor:
                 ones = ops.ones_like(step_input)
                 rate_now = ops.convert_to_tensor(rate, dtype="float32")

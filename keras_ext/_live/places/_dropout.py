@@ -1,7 +1,6 @@
 """Layers of Keras that drop or add noise."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import keras
 from keras import layers, ops
@@ -67,7 +66,7 @@ def _gaussian_dropout_call(layer: Layer) -> Callable[..., Tensor]:
     return call
 
 
-def noise_shape(layer: Layer, inputs: Tensor) -> Any:
+def noise_shape(layer: Layer, inputs: Tensor) -> tuple[int | Tensor, ...]:
     """The shape of the mask of a dropout layer, of Keras or ours."""
     if isinstance(layer, _SPATIAL):
         shape = ops.shape(inputs)

@@ -37,14 +37,14 @@ def of_losses(model: keras.Model) -> Iterator[Hyperparameter]:
         )
 
 
-def _into_arguments(loss: Any) -> Callable[[float], None]:
+def _into_arguments(loss: keras.losses.Loss) -> Callable[[float], None]:
     def place(value: float) -> None:
         loss_arguments(loss)["label_smoothing"] = value
 
     return place
 
 
-def _into_weights(model: Any, i: int) -> Callable[[float], None]:
+def _into_weights(model: keras.Model, i: int) -> Callable[[float], None]:
     return lambda value: put_loss_weight(model, i, value)
 
 
