@@ -1,7 +1,7 @@
 """Batches of data that are looked at again and again while training."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from typing import Self
 
 import keras
 import numpy as np
@@ -47,13 +47,13 @@ class FixedData:
         )
         max_rows = integer(max_rows, "max_rows", low=1, optional=True)
         self.num_rows: int | None = None
-        self._batches: Any = data
+        self._batches: Data = data
         if is_tuple:
             self._batches = self._chunks(tuple(data), max_rows, batch_size, name)
 
     def _chunks(
-        self, data: tuple[Any, ...], max_rows: int | None, batch_size: int, name: str
-    ) -> list[Any]:
+        self, data: tuple[Data, ...], max_rows: int | None, batch_size: int, name: str
+    ) -> list[tuple[Data, ...]]:
         arrays = keras.tree.map_structure(np.asarray, data, none_is_leaf=False)
         leaves = [a for a in keras.tree.flatten(arrays) if a is not None]
         have_rows = all(a.ndim > 0 and a.dtype != object for a in leaves)
@@ -71,14 +71,14 @@ class FixedData:
         ]
 
     @classmethod
-    def first_rows(cls, batches: Iterable[Any], max_rows: int) -> Self:
+    def first_rows(cls, batches: Iterable[Data], max_rows: int) -> Self:
         """Keeps the first batches of something, until they have so many rows.
 
         Args:
             batches: A dataset, also one without end.
             max_rows: The last batch is kept whole.
         """
-        kept: list[Any] = []
+        kept: list[Data] = []
         rows = 0
         for batch in batches:
             kept.append(batch)
@@ -89,10 +89,10 @@ class FixedData:
         data.num_rows, data._batches = rows, kept
         return data
 
-    def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
+    def __iter__(self) -> Iterator[tuple[Data, Data, Data]]:
         for batch in self._batches:
             yield keras.utils.unpack_x_y_sample_weight(batch)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         # It is only read: a copy, as KerasTuner makes for each trial, shares it.
         return self

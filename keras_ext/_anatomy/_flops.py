@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_ext._anatomy._unrolled import unrolled
+from keras_ext._core._typing import Data, Tensor
 
 
 def flops(model: keras.Model) -> int | None:
@@ -41,7 +42,7 @@ def flops(model: keras.Model) -> int | None:
     return sum(_of_operation(op, inner) for op in graph.get_operations())
 
 
-def _of_operation(op: Any, inner: dict[str, Any]) -> int:
+def _of_operation(op: tf.Operation, inner: dict[str, Any]) -> int:
     if op.type not in ("PartitionedCall", "StatefulPartitionedCall"):
         return _COUNTS[op.type](op) if op.type in _COUNTS else 0
     # Keras puts convolutions with groups into functions of their own, for XLA.
@@ -56,37 +57,37 @@ def _of_operation(op: Any, inner: dict[str, Any]) -> int:
     return total
 
 
-def _packed(rows: tuple[Any, ...]) -> Any:
+def _packed(rows: tuple[Data, ...]) -> Data:
     return rows[0] if len(rows) == 1 else list(rows)
 
 
-def _size(tensor: Any) -> int:
+def _size(tensor: Tensor) -> int:
     return math.prod(tensor.shape)
 
 
-def _of_product(op: Any) -> int:
+def _of_product(op: tf.Operation) -> int:
     a = op.inputs[0].shape
     flag = "transpose_a" if op.type == "MatMul" else "adj_x"
     inner = a[-2] if op.get_attr(flag) else a[-1]
     return 2 * _size(op.outputs[0]) * int(inner)
 
 
-def _of_convolution(op: Any) -> int:
+def _of_convolution(op: tf.Operation) -> int:
     # All axes of the kernel but the last, that of its filters; with groups its
     # channels are those of a group.
     return 2 * _size(op.outputs[0]) * math.prod(op.inputs[1].shape[:-1])
 
 
-def _of_depthwise(op: Any) -> int:
+def _of_depthwise(op: tf.Operation) -> int:
     return 2 * _size(op.outputs[0]) * math.prod(op.inputs[1].shape[:2])
 
 
-def _of_transposed(op: Any) -> int:
+def _of_transposed(op: tf.Operation) -> int:
     # Each entry that comes in is spread by the kernel.
     return 2 * _size(op.inputs[2]) * math.prod(op.inputs[1].shape[:-1])
 
 
-def _of_einsum(op: Any) -> int:
+def _of_einsum(op: tf.Operation) -> int:
     if len(op.inputs) != 2:
         return 0
     terms = op.get_attr("equation").decode().partition("->")[0].split(",")
@@ -103,7 +104,7 @@ def _of_einsum(op: Any) -> int:
     return 2 * math.prod(lengths.values())
 
 
-_COUNTS: dict[str, Callable[[Any], int]] = {
+_COUNTS: dict[str, Callable[[tf.Operation], int]] = {
     "MatMul": _of_product,
     "BatchMatMul": _of_product,
     "BatchMatMulV2": _of_product,

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import keras
+
 _CHAINS = "_keras_ext_chains"
 
 Method = Callable[..., Any]
@@ -14,7 +16,7 @@ Link = Callable[[Method], Method]
 class _Chain:
     """The links around one method, from the inside out."""
 
-    def __init__(self, owner: Any, name: str) -> None:
+    def __init__(self, owner: object, name: str) -> None:
         # What somebody else has put on this very object, if anybody has.
         self.before = vars(owner).get(name)
         self.original: Method = getattr(owner, name)
@@ -23,7 +25,7 @@ class _Chain:
         self.composed = self.original
 
         @functools.wraps(self.original)
-        def method(*args: Any, **kwargs: Any) -> Any:
+        def method(*args: object, **kwargs: object) -> object:
             return self.composed(*args, **kwargs)
 
         self.method = method
@@ -35,7 +37,7 @@ class _Chain:
 
 
 def link_method(
-    owner: Any, name: str, link: Link, outermost: bool = False
+    owner: object, name: str, link: Link, outermost: bool = False
 ) -> Callable[[], None]:
     """Puts a link around a method of one object.
 
@@ -89,7 +91,7 @@ def link_method(
     return undo
 
 
-def _remove(owner: Any, name: str, chain: _Chain) -> None:
+def _remove(owner: object, name: str, chain: _Chain) -> None:
     chains = vars(owner)[_CHAINS]
     del chains[name]
     if not chains:
@@ -101,7 +103,7 @@ def _remove(owner: Any, name: str, chain: _Chain) -> None:
             object.__setattr__(owner, name, chain.before)
 
 
-def replace_method(owner: Any, name: str, method: Method) -> Callable[[], None]:
+def replace_method(owner: object, name: str, method: Method) -> Callable[[], None]:
     """Puts a function in the place of a method of one object, see `link_method`.
 
     Args:
@@ -128,7 +130,7 @@ def replace_method(owner: Any, name: str, method: Method) -> Callable[[], None]:
 
 @contextmanager
 def linked_calls(
-    layers: Iterable[Any], link_of: Callable[[Any], Link]
+    layers: Iterable[keras.Operation], link_of: Callable[[keras.Operation], Link]
 ) -> Iterator[None]:
     """Puts links around the `call` of layers, for the time of a block.
 

@@ -34,7 +34,7 @@ class Outputs:
     """
 
     def __init__(
-        self, model: Any, raw: Data, given: Sequence[str] | None = None
+        self, model: object, raw: Data, given: Sequence[str] | None = None
     ) -> None:
         tensors = keras.tree.flatten(raw)
         self.sizes = [math.prod(tensor.shape[1:]) for tensor in tensors]
@@ -95,7 +95,7 @@ def highest(columns: np.ndarray, count: int) -> np.ndarray:
     return order[:, :count].astype("int32")
 
 
-def _layer_names(model: Any, raw: Data, count: int) -> list[str]:
+def _layer_names(model: object, raw: Data, count: int) -> list[str]:
     if isinstance(raw, dict):
         names = [str(key) for key in sorted(raw)]
     elif isinstance(model, keras.Sequential):

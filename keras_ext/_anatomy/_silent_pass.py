@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,7 +12,7 @@ from keras_ext._core._typing import Tensor, Variable
 @contextmanager
 def silent_pass(
     model: keras.Model, values: Sequence[Tensor] | None = None
-) -> Iterator[Any]:
+) -> Iterator[keras.StatelessScope]:
     """Lets a model be called, and its loss computed, without anything being written.
 
     Moving statistics, the seeds of random numbers and metrics stay as they are: the
@@ -49,7 +48,7 @@ def silent_pass(
         yield scope
 
 
-def silent_scope(values: Sequence[tuple[Variable, Tensor]]) -> Any:
+def silent_scope(values: Sequence[tuple[Variable, Tensor]]) -> keras.StatelessScope:
     """The scope of Keras in which variables have these values, and none is written.
 
     Those that are made in it, such as metrics of the first batch, are there afterwards.

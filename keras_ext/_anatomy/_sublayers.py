@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 
@@ -115,7 +114,7 @@ def _held_by(layer: keras.Layer) -> Iterator[keras.Layer]:
         yield from _layers_in(held)
 
 
-def _layers_in(held: Any) -> Iterator[keras.Layer]:
+def _layers_in(held: object) -> Iterator[keras.Layer]:
     if isinstance(held, keras.Layer):
         yield held
     elif isinstance(held, dict):

@@ -38,7 +38,7 @@ def output_layers(graph: keras.Model) -> list[str]:
     return _names(graph.get_config()["output_layers"])
 
 
-def _sources(item: Any) -> list[str]:
+def _sources(item: object) -> list[str]:
     if isinstance(item, dict):
         if item.get("class_name") == "__keras_tensor__":
             return [item["config"]["keras_history"][0]]

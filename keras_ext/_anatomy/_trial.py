@@ -1,9 +1,9 @@
 """Calling what users write with what it takes, and finding out early what fails."""
 
 import inspect
-from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_ext._core._checks import cut
 from keras_ext._core._typing import Data, Function, Record, Tensor
@@ -14,7 +14,7 @@ _LONGEST = 240
 _CANNOT_WORK = (ValueError, TypeError, NotImplementedError, AttributeError, LookupError)
 
 
-def called(model: keras.Model, x: Data, training: bool) -> Any:
+def called(model: keras.Model, x: Data, training: bool) -> Data:
     """Calls a model, whether or not its `call` takes `training`."""
     return model(x, **_taken(model.call, training=training))
 
@@ -28,7 +28,7 @@ def loss_of(
     return model.compute_loss(x, y, y_pred, sample_weight, **options)
 
 
-def _taken(method: Function, **options: Any) -> Record:
+def _taken(method: Function, **options: object) -> Record:
     """Those of some arguments that a method takes."""
     parameters = inspect.signature(method).parameters.values()
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -36,7 +36,12 @@ def _taken(method: Function, **options: Any) -> Record:
     return {n: value for n, value in options.items() if takes_all or n in names}
 
 
-def trace_early(function: Any, batch: Data, name: str, what: str) -> None:
+def trace_early(
+    function: tf.types.experimental.PolymorphicFunction,
+    batch: Data,
+    name: str,
+    what: str,
+) -> None:
     """Traces a `tf.function` for a batch, so that what fails does so before training.
 
     Nothing is computed, and the model stays as it is.
