@@ -24,7 +24,7 @@ from keras_ext.optimizers.wrappers._schedule_free import ScheduleFree
 
 Parts = PipelinePart | Sequence[PipelinePart] | None
 # From an optimizer to the one around it.
-Wrap = Callable[[Any], Any]
+Wrap = Callable[[Optimizer], Optimizer]
 
 _AVERAGING = {"lookahead": Lookahead, "schedule_free": ScheduleFree}
 
@@ -41,8 +41,8 @@ def compose(  # noqa: PLR0913
     averaging: str | Wrap | None = None,
     accumulation_steps: int | HyperVariable = 1,
     unit_axes: Mapping[str, Axes] | None = None,
-    **options: Any,
-) -> Any:
+    **options: object,
+) -> Optimizer:
     """Puts an optimizer together from stages, each of which may be left out.
 
     In an update they act in this order, whatever the order of the arguments:
@@ -135,7 +135,7 @@ def compose(  # noqa: PLR0913
     return _averaged(optimizer, averaging)
 
 
-def _parts(given: Any, name: str) -> list[PipelinePart]:
+def _parts(given: Parts, name: str) -> list[PipelinePart]:
     kinds = (GradientTransform, UpdateGate)
     parts = [] if given is None else given
     parts = [parts] if isinstance(parts, PipelinePart) else parts
@@ -152,13 +152,13 @@ def _clipping(clip: Any) -> list[PipelinePart]:
     return [ClipByGlobalNorm(float(clip))]
 
 
-def _ratio(trust_ratio: Any) -> list[PipelinePart]:
+def _ratio(trust_ratio: bool | TrustRatio) -> list[PipelinePart]:
     if isinstance(trust_ratio, TrustRatio):
         return [trust_ratio]
     return [TrustRatio()] if flag(trust_ratio, "trust_ratio") else []
 
 
-def _averaged(optimizer: Any, averaging: Any) -> Any:
+def _averaged(optimizer: Optimizer, averaging: str | Wrap | None) -> Optimizer:
     rule = '"ema", "lookahead", "schedule_free", a function of an optimizer, or None'
     is_named = isinstance(averaging, str)
     if averaging is None or (is_named and averaging == "ema"):

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -18,6 +18,9 @@ from keras_ext._fit._detach import detach
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext.optimizers._flat_objective import FlatObjective
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 # So many points at most on one line: the usual number of trials is one.
 _TRIALS = 25
@@ -161,7 +164,7 @@ class _Run:
         self._gradients: dict[bytes, np.ndarray] = {}
 
     def minimize(
-        self, callbacks: list[Any], options: Record, verbose: int
+        self, callbacks: list[keras.callbacks.Callback], options: Record, verbose: int
     ) -> keras.callbacks.History:
         scipy = import_extra("scipy.optimize", extra="optimizers")
         history, model = _History(), self._model
@@ -205,7 +208,7 @@ class _Run:
         self._told.on_epoch_begin(self._epoch)
         self._told.on_train_batch_begin(0)
 
-    def _end_iteration(self, intermediate_result: Any) -> None:
+    def _end_iteration(self, intermediate_result: "OptimizeResult") -> None:
         """Is called by SciPy, which looks at the name of the argument."""
         flat, loss = intermediate_result.x, float(intermediate_result.fun)
         self._objective.assign(flat)
@@ -222,7 +225,7 @@ class _Run:
         if self._model.stop_training:
             raise StopIteration
 
-    def _reason(self, result: Any, options: Record) -> str:
+    def _reason(self, result: "OptimizeResult", options: Record) -> str:
         largest = float(np.abs(result.jac).max())
         if self._model.stop_training:
             return "A callback has stopped it."
@@ -259,7 +262,9 @@ def _fixed(x: Data, y: Data, sample_weight: Data, batch_size: int) -> FixedData:
     return FixedData((x, y, sample_weight), batch_size=batch_size, name="x")
 
 
-def _checked_callbacks(callbacks: Any) -> list[Any]:
+def _checked_callbacks(
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> list[keras.callbacks.Callback]:
     valid = isinstance(callbacks, list | tuple) and all(
         isinstance(c, keras.callbacks.Callback) for c in callbacks
     )
@@ -286,7 +291,7 @@ def _prepare(model: keras.Model, data: FixedData) -> None:
             model.optimizer.build(model.trainable_variables)
 
 
-def _evaluated(model: keras.Model, data: Data) -> Any:
+def _evaluated(model: keras.Model, data: Data) -> dict[str, float]:
     if isinstance(data, tuple | list):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(tuple(data))
         return model.evaluate(

@@ -1,7 +1,6 @@
 """The loss of a model over all data, as a function of one vector."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +10,7 @@ from keras_ext._anatomy._silent_pass import silent_pass
 from keras_ext._anatomy._trial import loss_of
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Data, Tensor
+from keras_ext._keras._replica import PerReplica
 
 _REDUCTIONS = ("sum_over_batch_size", "mean")
 
@@ -31,7 +31,7 @@ class FlatObjective:
         ValueError: If a loss does not average over the samples.
     """
 
-    def __init__(self, model: keras.Model, batches: Iterable[Any]) -> None:
+    def __init__(self, model: keras.Model, batches: Iterable[tuple[Data, ...]]) -> None:
         _require_means(model)
         self._model = model
         self._batches = batches
@@ -73,7 +73,7 @@ class FlatObjective:
             gradient += np.asarray(found[1], "float64")
         return loss / rows, gradient / rows
 
-    def _divided(self, batch: tuple[Any, ...]) -> Any:
+    def _divided(self, batch: tuple[Data, ...]) -> Data:
         """The parts of a batch for the replicas."""
         strategy = self._model.distribute_strategy
         replicas = strategy.num_replicas_in_sync
@@ -84,7 +84,7 @@ class FlatObjective:
         rows = int(_rows(batch))
         require(rows >= replicas, "x", rows, expected, hint)
 
-        def divide(array: Any) -> Any:
+        def divide(array: Data) -> PerReplica:
             parts = np.array_split(np.asarray(array), replicas)
             return strategy.experimental_distribute_values_from_function(
                 lambda context: tf.constant(parts[context.replica_id_in_sync_group])
@@ -118,7 +118,7 @@ class FlatObjective:
         ]
 
 
-def _rows(batch: Sequence[Any]) -> Any:
+def _rows(batch: Sequence[Data]) -> Tensor | int:
     leaf = next(a for a in keras.tree.flatten(batch) if a is not None)
     return tf.shape(leaf)[0] if tf.is_tensor(leaf) else len(leaf)
 

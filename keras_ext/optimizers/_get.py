@@ -6,9 +6,10 @@ from typing import Any
 import keras
 
 from keras_ext._core._checks import require
+from keras_ext._core._typing import Config, Optimizer
 
 
-def get(identifier: Any, **options: Any) -> Any:
+def get(identifier: str | Config | Optimizer, **options: object) -> Optimizer:
     """Returns an optimizer from its name, of this library or of Keras.
 
     Capitals do not matter. A name that both have, `"lamb"`, is the one of this library.
@@ -35,7 +36,11 @@ def get(identifier: Any, **options: Any) -> Any:
     return named("identifier", identifier, options)
 
 
-def named(argument: str, identifier: Any, options: Mapping[str, Any]) -> Any:
+def named(
+    argument: str,
+    identifier: str | Config | Optimizer,
+    options: Mapping[str, object],
+) -> Optimizer:
     """What `get` does, for an argument of another name."""
     rule = "the name of an optimizer of Keras or of this library, or an optimizer"
     if isinstance(identifier, str):

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
@@ -138,7 +137,7 @@ def summary(model: keras.Model) -> OptimizerSummary:
         4.6 bytes for each number of the weights
     """
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    optimizer: Any = getattr(model, "optimizer", None)
+    optimizer: Optimizer = getattr(model, "optimizer", None)
     ready = model.built and optimizer is not None
     require(ready, "model", model.name, "a model that is built and compiled")
     if not optimizer.built:
@@ -172,7 +171,7 @@ def _slots(
     return slots, other
 
 
-def _steps(optimizer: Any, model: keras.Model) -> Iterator[str]:
+def _steps(optimizer: Optimizer, model: keras.Model) -> Iterator[str]:
     """What an update does, from the outermost optimizer to the innermost and back."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         yield "divides gradients by the scale of the loss, and skips what overflows"
@@ -190,7 +189,7 @@ def _steps(optimizer: Any, model: keras.Model) -> Iterator[str]:
         yield from _steps_of_rule(optimizer, model)
 
 
-def _steps_of_pipeline(optimizer: Any, model: keras.Model) -> Iterator[str]:
+def _steps_of_pipeline(optimizer: Optimizer, model: keras.Model) -> Iterator[str]:
     if optimizer.accumulates:
         yield f"accumulates micro-batches, now {int(optimizer.accumulation_steps)}"
     yield "sums gradients over the replicas"
@@ -208,7 +207,7 @@ def _steps_of_pipeline(optimizer: Any, model: keras.Model) -> Iterator[str]:
         yield f"changes weights by {type(part).__name__}"
 
 
-def _steps_of_rule(optimizer: Any, model: keras.Model) -> Iterator[str]:
+def _steps_of_rule(optimizer: Optimizer, model: keras.Model) -> Iterator[str]:
     name = type(optimizer).__name__
     is_whole = isinstance(optimizer, WholeUpdate)
     add_up = "sums gradients over the replicas"
@@ -230,7 +229,7 @@ def _steps_of_rule(optimizer: Any, model: keras.Model) -> Iterator[str]:
         yield f"averages weights, keeping {share}; the model gets them {when}"
 
 
-def _clips(optimizer: Any) -> Iterator[str]:
+def _clips(optimizer: Optimizer) -> Iterator[str]:
     if optimizer.clipnorm:
         yield f"clips the gradient of each weight to the norm {optimizer.clipnorm}"
     elif optimizer.global_clipnorm:
@@ -239,7 +238,7 @@ def _clips(optimizer: Any) -> Iterator[str]:
         yield f"clips gradients to values within {optimizer.clipvalue}"
 
 
-def _decays(optimizer: Any, model: keras.Model) -> Iterator[str]:
+def _decays(optimizer: Optimizer, model: keras.Model) -> Iterator[str]:
     if not optimizer.weight_decay:
         return
     weights = model.trainable_variables

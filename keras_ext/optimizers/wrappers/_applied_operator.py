@@ -1,7 +1,6 @@
 """An operator, and the weights that it is applied to."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
 from keras_ext._core._checks import require
@@ -69,7 +68,7 @@ class AppliedOperator:
         pairs = zip(values, variables, strict=True)
         return [self._operator(x, step_of(v), self._axes[id(v)]) for x, v in pairs]
 
-    def get_config(self, serialize: Callable[[Any], Any]) -> Config:
+    def get_config(self, serialize: Callable[[object], object]) -> Config:
         """The arguments."""
         return {
             "operator": serialize(self._operator),
