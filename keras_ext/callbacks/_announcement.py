@@ -1,13 +1,13 @@
 """Lines in which callbacks say what they have decided."""
 
-from typing import Any
+import keras
 
 from keras_ext._core._checks import integer
 from keras_ext._core._lines import say
 from keras_ext._fit._training_run import TrainingRun
 
 
-def announce(callback: Any, best_epoch: int | None = None) -> None:
+def announce(callback: keras.callbacks.Callback, best_epoch: int | None = None) -> None:
     """Says at the end of training, in one line, who stopped it and why.
 
     As in Keras, the epochs are counted from 1, as the progress bar does. It is said
@@ -26,7 +26,9 @@ def announce(callback: Any, best_epoch: int | None = None) -> None:
     say(line)
 
 
-def tell(callback: Any, decision: str, *, epoch: int | None = None) -> None:
+def tell(
+    callback: keras.callbacks.Callback, decision: str, *, epoch: int | None = None
+) -> None:
     """Says in one line what a callback has decided, unless it or `fit` is silent.
 
     Call it where the decision is on the host anyway. While an epoch ends, the line
@@ -48,12 +50,12 @@ def tell(callback: Any, decision: str, *, epoch: int | None = None) -> None:
         run.say(line)
 
 
-def shows_progress(callback: Any) -> bool:
+def shows_progress(callback: keras.callbacks.Callback) -> bool:
     """Whether `fit` is not told to be silent; a loop without `fit` is not."""
     return bool((callback.params or {}).get("verbose", 1))
 
 
-def verbosity(value: Any) -> int:
+def verbosity(value: bool | int) -> int:
     """Returns `verbose`, checked; Keras takes True and False, too."""
     if isinstance(value, bool):
         return int(value)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -173,7 +173,9 @@ class SnapshotEnsemble(ScopedCallback):
         )
 
 
-def _member(model: keras.Model, number: int, weights: Sequence[Any]) -> keras.Model:
+def _member(
+    model: keras.Model, number: int, weights: Sequence[np.ndarray]
+) -> keras.Model:
     config: Record = {**model.get_config(), "name": f"snapshot_{number}"}
     member = type(model).from_config(config)
     member.set_weights(weights)

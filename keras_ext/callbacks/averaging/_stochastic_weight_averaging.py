@@ -1,14 +1,14 @@
 """The mean of the weights of the last epochs."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._linked_method import Method, link_method
 from keras_ext._core._checks import integer, require
-from keras_ext._core._typing import Data, Logs, Variable
+from keras_ext._core._typing import Data, Logs, Optimizer, Variable
 from keras_ext._engine._local_updates import LocalUpdates
 from keras_ext._engine._shown_weights import ShownWeights
 from keras_ext._fit._fit_scope import FitScope
@@ -222,7 +222,7 @@ class StochasticWeightAveraging(ScopedCallback):
         averages of its own writes them: to the weights of the training, not the mean.
         """
 
-        def finalize_training(*args: Any, **kwargs: Any) -> None:
+        def finalize_training(*args: object, **kwargs: object) -> None:
             if self._training is None:
                 finalize(*args, **kwargs)
                 return
@@ -236,12 +236,12 @@ class StochasticWeightAveraging(ScopedCallback):
         return finalize_training
 
 
-def _assign(variables: Sequence[Variable], values: Sequence[Any]) -> None:
+def _assign(variables: Sequence[Variable], values: Sequence[np.ndarray]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
-def _require_one_training(optimizer: Any) -> None:
+def _require_one_training(optimizer: Optimizer) -> None:
     """Raises if the weights are averaged already, in another way."""
     kinds = LocalUpdates, ShownWeights
     found = [m for m in optimizer_family(optimizer) if isinstance(m, kinds)]

@@ -1,6 +1,7 @@
 """Grows the batch while training."""
 
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from keras_ext._core._typing import Data, Logs, Record
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._learning_rate_gain import LearningRateGain
+from keras_ext._live._live_value import LiveValue
 from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.batch_size._batch_size_actuator import BatchSizeActuator
 from keras_ext.callbacks.batch_size._first_batch import FirstBatch
@@ -32,6 +34,9 @@ _MODES = ("accumulate", "rebatch", "auto")
 # The largest size as a multiple of the first, if nobody sets a limit.
 _GROWTH = 32
 _SCALINGS = ("none", "linear", "sqrt", "adascale")
+
+# Pairs of an epoch and a factor; a name; or what decides.
+_Policy = Sequence[tuple[int, int | BatchSizePolicy]] | str | BatchSizePolicy
 
 
 class DynamicBatchSize(GradientCallback):
@@ -142,7 +147,7 @@ class DynamicBatchSize(GradientCallback):
 
     def __init__(  # noqa: PLR0913
         self,
-        policy: Any,
+        policy: _Policy,
         *,
         batch_size: int | None = None,
         max_batch_size: int | None = None,
@@ -185,7 +190,7 @@ class DynamicBatchSize(GradientCallback):
         is_epoch = isinstance(every, str) and every == "epoch"
         valid = is_epoch or (is_integer(every) and int(every) >= 1)
         require(valid, "every", every, '"epoch" or an integer >= 1')
-        self.every: Any = "epoch" if is_epoch else int(every)
+        self.every: str | int = "epoch" if is_epoch else int(every)
         self.remainder = choice(remainder, "remainder", ("keep", "flush"))
         self.adjust_batch_norm = flag(adjust_batch_norm, "adjust_batch_norm")
 
@@ -255,7 +260,7 @@ class DynamicBatchSize(GradientCallback):
             pipeline.add_signal(signal)
         self._pass_on_batch()
 
-    def _live_momenta(self) -> dict[Any, float]:
+    def _live_momenta(self) -> dict[LiveValue, float]:
         """The momenta of batch normalization, live, with their values."""
         if not self.adjust_batch_norm:
             return {}

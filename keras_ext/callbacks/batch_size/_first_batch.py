@@ -1,11 +1,9 @@
 """How many samples `fit` delivers at a time."""
 
-from typing import Any
-
 from keras import ops
 
 from keras_ext._anatomy._batch_length import batch_length
-from keras_ext._core._typing import Data, Function
+from keras_ext._core._typing import Data, Function, Record
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras._replica import local_variable, native
 
@@ -27,7 +25,7 @@ class FirstBatch:
         scope.link("train_step", self._noting, outermost=True)
 
     def _noting(self, step: Function) -> Function:
-        def train_step(data: Data, *args: Any, **kwargs: Any) -> Any:
+        def train_step(data: Data, *args: object, **kwargs: object) -> Record:
             count = batch_length(data)
             if count is not None:
                 noted = self._samples.value

@@ -132,8 +132,8 @@ class GradientMonitor(GradientCallback):
         self,
         every: int = 50,
         *,
-        path: Any = None,
-        tensorboard: Any = None,
+        path: str | Path | None = None,
+        tensorboard: str | Path | None = None,
         histograms: bool = False,
         moments: bool = False,
         append: bool = False,
@@ -315,7 +315,7 @@ class GradientMonitor(GradientCallback):
         parts = [part(chunk) for chunk in self._chunks]
         return np.concatenate(parts) if parts else np.zeros((0, *shape), dtype)
 
-    def plot(self, path: Any = None) -> Figure:
+    def plot(self, path: str | Path | None = None) -> Figure:
         """Draws gradient norms, layers by time, and update ratios.
 
         Args:

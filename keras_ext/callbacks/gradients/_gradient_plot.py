@@ -1,6 +1,6 @@
 """The picture of a `GradientMonitor`."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,6 +8,9 @@ from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import new_figure, plain
 from keras_ext._core._typing import Figure, Record
 from keras_ext.diagnostics._diagnose import HEALTHY_UPDATE_RATIO
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _EXTRA = "telemetry"
 _MOST_LABELS = 25
@@ -41,7 +44,7 @@ def draw(history: Record) -> Figure:
     return figure
 
 
-def _draw_norms(figure: Any, axes: Any, history: Record) -> None:
+def _draw_norms(figure: Figure, axes: "Axes", history: Record) -> None:
     updates = history["update"]
     layers = [plain(layer) for layer in history["layers"]]
     norms = history["per_layer"]["gradient_norm"]

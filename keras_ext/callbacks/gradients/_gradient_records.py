@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -34,7 +34,7 @@ class Writer(Protocol):
         """Ends the file."""
 
 
-def joined_rows(chunks: Sequence[dict[str, Any]]) -> Record:
+def joined_rows(chunks: Sequence[Record]) -> Record:
     """The rows of several chunks in one."""
     plain = ("update", "epoch", "histograms")
     by_quantity = ("global", "per_layer")
@@ -50,7 +50,9 @@ def joined_rows(chunks: Sequence[dict[str, Any]]) -> Record:
     }
 
 
-def open_writers(path: Any, tensorboard: Any, append: bool) -> list[Writer]:
+def open_writers(
+    path: str | Path | None, tensorboard: str | Path | None, append: bool
+) -> list[Writer]:
     """Returns the writers that are asked for; what cannot be opened raises."""
     writers: list[Writer] = []
     if path is not None:
@@ -72,7 +74,7 @@ class _Enduring:
     would be taken for the whole.
     """
 
-    def __init__(self, writer: Writer, place: Any) -> None:
+    def __init__(self, writer: Writer, place: str | Path) -> None:
         self._writer, self._place = writer, place
         self._failed = False
 
@@ -106,7 +108,7 @@ class _Enduring:
                 self._writer.close()
 
 
-def _lines(rows: Record) -> Iterator[dict[str, Any]]:
+def _lines(rows: Record) -> Iterator[Record]:
     """One line for each layer, and a last one for all."""
     for i, (update, epoch) in enumerate(
         zip(rows["update"], rows["epoch"], strict=True)

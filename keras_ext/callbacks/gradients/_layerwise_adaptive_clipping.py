@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
 
 from keras_ext._anatomy._depth import layers_by_depth
 from keras_ext._core._checks import choice, flag, require
@@ -218,7 +217,7 @@ class LayerwiseAdaptiveClipping(GradientCallback):
         tell(self, f"{fraction:.0%} of the units were clipped: {advice}", epoch=epoch)
 
 
-def _is_fresh_transform(rule: Any) -> bool:
+def _is_fresh_transform(rule: object) -> bool:
     # Its state is in a pipeline else, and cannot be copied.
     return isinstance(rule, PipelinePart) and not rule.state
 

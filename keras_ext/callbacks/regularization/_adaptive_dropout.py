@@ -1,8 +1,9 @@
 """Moves dropout rates by the measured overfitting gap."""
 
 import math
+from collections.abc import Collection
 from copy import deepcopy
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -347,5 +348,5 @@ def _logit(rate: float) -> float:
     return math.log(rate / (1.0 - rate))
 
 
-def _has_rate(layer: keras.Layer, of_keras: dict[keras.Layer, Any]) -> bool:
+def _has_rate(layer: keras.Layer, of_keras: Collection[keras.Layer]) -> bool:
     return layer in of_keras or isinstance(layer, layers.LiveDropout)

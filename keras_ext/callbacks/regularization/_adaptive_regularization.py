@@ -1,7 +1,8 @@
 """One controller over all that regularizes a model."""
 
+from collections.abc import Collection
 from copy import deepcopy
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from keras_ext._core._typing import Data, Figure, Logs, Pattern, Record
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyperparameters import find_hyperparameters
+from keras_ext._live._hyperparameter import Hyperparameter
 from keras_ext._live._regularization_knobs import RegularizationKnobs, regularizes
 from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.regularization._data_of_fit import data_or_that_of_fit
@@ -309,7 +311,7 @@ class AdaptiveRegularization(ScopedCallback):
         return draw(self.decisions)
 
 
-def _rests(knob: Any, chosen: Any) -> bool:
+def _rests(knob: Hyperparameter, chosen: Collection[Hyperparameter]) -> bool:
     """Whether it could be taken for regularization that is moved, but is not."""
     momentum = isinstance(knob.owner, keras.layers.BatchNormalization)
     return (regularizes(knob) and knob not in chosen) or momentum

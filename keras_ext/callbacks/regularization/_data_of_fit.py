@@ -1,7 +1,6 @@
 """Rows of the data that `fit` was given, for callbacks that measure on them."""
 
 import math
-from typing import Any
 
 import keras
 import numpy as np
@@ -114,7 +113,7 @@ def data_or_that_of_fit(
     return FixedData(train_data, rows, name="train_data"), validation
 
 
-def _fixed(data: tuple[Any, ...], name: str, begin: float, end: float) -> FixedData:
+def _fixed(data: tuple[Data, ...], name: str, begin: float, end: float) -> FixedData:
     """Some of the rows between two shares of all."""
     x = data[0]
     if isinstance(x, DynamicBatches):
@@ -138,7 +137,7 @@ def _fixed(data: tuple[Any, ...], name: str, begin: float, end: float) -> FixedD
     return FixedData(arrays, _MAX_ROWS, name=name)
 
 
-def _is_sparse(array: Any) -> bool:
+def _is_sparse(array: object) -> bool:
     return isinstance(array, tf.SparseTensor | tf.RaggedTensor) or hasattr(array, "nnz")
 
 

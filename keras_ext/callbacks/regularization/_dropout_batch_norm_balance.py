@@ -1,6 +1,6 @@
 """Shows how dropout misleads the batch normalization that comes after it."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -171,7 +171,7 @@ def _is_dropout(layer: keras.Layer) -> bool:
     return isinstance(layer, keras.layers.GaussianNoise) or hasattr(layer, "rate")
 
 
-def _mean_ratio(without: Any, with_dropout: Any) -> float:
+def _mean_ratio(without: np.ndarray, with_dropout: np.ndarray) -> float:
     """The geometric mean over the channels that vary."""
     varies = (without > _SMALLEST_VARIANCE) & (with_dropout > _SMALLEST_VARIANCE)
     if not varies.any():

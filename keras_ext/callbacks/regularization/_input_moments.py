@@ -15,7 +15,9 @@ from keras_ext._anatomy._trial import called
 from keras_ext._core._typing import Data, Layer, Record, Tensor
 
 # Of each channel: how many values, their mean and their variance.
-Moments = tuple[Any, Any, Any]
+Moments = tuple[Tensor, Tensor, Tensor]
+# What a layer was called with: the inputs, their mask, and the axis of the channels.
+_Given = tuple[Tensor, Tensor | None, int]
 
 
 class InputMoments:
@@ -43,7 +45,7 @@ class InputMoments:
             self._moments, autograph=False, reduce_retracing=True
         )
 
-    def measure(self, batches: Iterable[Any]) -> list[Moments]:
+    def measure(self, batches: Iterable[tuple[Data, Data, Data]]) -> list[Moments]:
         """Returns the moments for each of `norms`, over all rows of all batches.
 
         Args:
@@ -58,7 +60,7 @@ class InputMoments:
         return total
 
     def _moments(self, x: Data) -> list[Moments]:
-        records: list[tuple[keras.Layer, Any]] = []
+        records: list[tuple[keras.Layer, _Given]] = []
         with _stand_ins(self._watched, self._training, records):
             called(self._model, x, training=False)
         # A layer that is called twice has two records.
@@ -72,7 +74,7 @@ class InputMoments:
 def _stand_ins(
     watched: Sequence[keras.Layer],
     training: Sequence[keras.Layer],
-    records: list[Any],
+    records: list[tuple[keras.Layer, _Given]],
 ) -> AbstractContextManager[None]:
     """Replaces the `call` of layers while the model is called once."""
 
@@ -83,9 +85,11 @@ def _stand_ins(
     return linked_calls(dict.fromkeys([*watched, *training]), link_of)
 
 
-def _calling(layer: Layer, options: Record, records: list[Any] | None) -> Link:
+def _calling(
+    layer: Layer, options: Record, records: list[tuple[keras.Layer, _Given]] | None
+) -> Link:
     def link(call: Method) -> Method:
-        def stand_in(inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        def stand_in(inputs: Tensor, *args: object, **kwargs: Any) -> Tensor:
             if records is not None:
                 records.append((layer, (inputs, kwargs.get("mask"), layer.axis)))
             return call(inputs, *args, **{**kwargs, **options})
@@ -95,7 +99,7 @@ def _calling(layer: Layer, options: Record, records: list[Any] | None) -> Link:
     return link
 
 
-def _of_tensors(records: Sequence[Any]) -> Any:
+def _of_tensors(records: Sequence[_Given]) -> Any:
     """The moments of all inputs of one layer in one batch."""
     moments = None
     for inputs, mask, axis in records:

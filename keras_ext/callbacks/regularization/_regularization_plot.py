@@ -1,13 +1,12 @@
 """The picture of an `AdaptiveRegularization`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras_ext._core._figures import new_figure, plain
-from keras_ext._core._typing import Figure
+from keras_ext._core._typing import Figure, Record
 
 
-def draw(decisions: Sequence[dict[str, Any]]) -> Figure:
+def draw(decisions: Sequence[Record]) -> Figure:
     """Returns a figure of what was sensed, and of what was changed."""
     figure, (losses, gaps, values) = new_figure(
         3, extra="examples", size=(9, 9), sharex=True

@@ -1,14 +1,15 @@
 """The words of an `AdaptiveRegularization`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from keras_ext._core._typing import Record
 
 # So many are named; a change by a smaller share is none.
 _MOST, _NOTHING, _SMALLEST = 3, 0.01, 1e-12
 
 
 def report(
-    decisions: Sequence[Mapping[str, Any]],
+    decisions: Sequence[Record],
     first: Mapping[str, float],
     not_moved: Mapping[str, float],
 ) -> str:
@@ -28,7 +29,7 @@ def report(
     return "\n".join(lines)
 
 
-def _line(row: Mapping[str, Any], changed: bool) -> str:
+def _line(row: Record, changed: bool) -> str:
     training, validation = row["training_loss"], row["validation_loss"]
     line = (
         f"epoch {row['epoch']}: gap {row['gap']:.2f} (training {training:.4g}, "

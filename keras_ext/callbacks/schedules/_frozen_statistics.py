@@ -1,14 +1,13 @@
 """Batch normalization that rests while its weights are frozen."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import keras
 from keras import ops
 
 from keras_ext._anatomy._linked_method import Link, Method, link_method
 from keras_ext._anatomy._sublayers import sublayers
-from keras_ext._core._typing import Layer
+from keras_ext._core._typing import Layer, Tensor
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -45,7 +44,9 @@ class FrozenStatistics:
 
     def _link(self, layer: keras.Layer) -> Link:
         def link(call: Method) -> Method:
-            def resting(inputs: Any, training: Any = None, **options: Any) -> Any:
+            def resting(
+                inputs: Tensor, training: bool | None = None, **options: object
+            ) -> Tensor:
                 if not training or self._thaws_in(layer) is None:
                     return call(inputs, training=training, **options)
                 return self._either(layer, call, inputs, options)
@@ -54,7 +55,13 @@ class FrozenStatistics:
 
         return link
 
-    def _either(self, layer: Layer, call: Method, inputs: Any, options: Any) -> Any:
+    def _either(
+        self,
+        layer: Layer,
+        call: Method,
+        inputs: Tensor,
+        options: Mapping[str, object],
+    ) -> Tensor:
         """Both outputs, and one of them: replicas cannot assign in a branch."""
         rests = self._rests[layer].value > 0
         statistics = layer.non_trainable_variables

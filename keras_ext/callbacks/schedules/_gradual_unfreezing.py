@@ -1,7 +1,6 @@
 """Weights that are thawed epoch by epoch."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
@@ -164,7 +163,7 @@ class GradualUnfreezing(GradientCallback):
         super().on_epoch_end(epoch, logs)
 
 
-def _is_entry(entry: Any) -> bool:
+def _is_entry(entry: object) -> bool:
     if not (isinstance(entry, list | tuple) and len(entry) == 2):
         return False
     epoch, pattern = entry

@@ -1,9 +1,9 @@
 """Moves any hyperparameter by a schedule."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 
@@ -21,6 +21,9 @@ _OF_RATE = (
     "For the learning rate use keras.callbacks.LearningRateScheduler, or give the "
     "optimizer a schedule of keras.optimizers.schedules."
 )
+
+# A function of the count of epochs or steps, or pairs of the first of them and a value.
+_Schedule = Callable[[int], float] | Sequence[tuple[int, float]]
 
 
 class HyperparameterScheduler(ScopedCallback):
@@ -76,7 +79,9 @@ class HyperparameterScheduler(ScopedCallback):
 
     remembered: ClassVar[tuple[str, ...]] = ("_steps",)
 
-    def __init__(self, schedules: Mapping[str, Any], *, every: str = "epoch") -> None:
+    def __init__(
+        self, schedules: Mapping[str, _Schedule], *, every: str = "epoch"
+    ) -> None:
         super().__init__()
         require(
             isinstance(schedules, Mapping)
@@ -155,7 +160,7 @@ class HyperparameterScheduler(ScopedCallback):
             logs.update({p: float(hyper) for p, (hyper, _) in self._driven.items()})
 
 
-def _is_table(schedule: Any) -> bool:
+def _is_table(schedule: object) -> bool:
     if not isinstance(schedule, list | tuple) or not schedule:
         return False
     pairs = all(isinstance(row, list | tuple) and len(row) == 2 for row in schedule)
@@ -165,7 +170,7 @@ def _is_table(schedule: Any) -> bool:
     return firsts[0] == 0 and all(a < b for a, b in pairwise(firsts))
 
 
-def _as_function(schedule: Any) -> Callable[[int], float]:
+def _as_function(schedule: _Schedule) -> Callable[[int], float]:
     if callable(schedule):
         return schedule
 

@@ -1,7 +1,6 @@
 """Chooses the learning rate when training begins."""
 
 import math
-from typing import Any
 
 import keras
 import numpy as np
@@ -114,7 +113,7 @@ class LearningRateFinder(CopyableCallback):
         self._rate.assign(suggested)
         tell(self, f"the learning rate is {suggested:.3g}, by the rule {self.rule!r}")
 
-    def _data(self) -> tuple[Any, int]:
+    def _data(self) -> tuple[Data, int]:
         """What to train on, and in which batches."""
         given = arguments_of_fit(self.model) or {}
         batch_size = int(given.get("batch_size") or 32)

@@ -1,13 +1,13 @@
 """Momentum that follows the number of updates."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from keras import ops
 
 from keras_ext._core._typing import Optimizer, Tensor
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._live._find_hyperparameters import find_hyperparameters
+from keras_ext._live._live_value import LiveValue
 
 # The names under which optimizers keep the momentum of the first moment.
 FIRST_MOMENT = ("momentum", "beta_1")
@@ -30,7 +30,7 @@ class MovedMomentum:
     def __init__(
         self,
         scope: FitScope,
-        owner: Any,
+        owner: object,
         optimizer: Optimizer,
         names: Sequence[str],
         compute: Callable[[], Tensor],
@@ -61,7 +61,7 @@ class MovedMomentum:
         return float(ops.convert_to_numpy(self._compute()))
 
 
-def _giving_back(live: Any, value: float) -> Callable[[], None]:
+def _giving_back(live: LiveValue, value: float) -> Callable[[], None]:
     def give_back() -> None:
         live.follow(None)
         live.assign(value)

@@ -2,14 +2,14 @@
 
 import math
 import warnings
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 from keras import ops
 
 from keras_ext._anatomy._linked_method import link_method
 from keras_ext._core._checks import flag, integer, number, require
-from keras_ext._core._typing import Logs, Tensor
+from keras_ext._core._typing import Logs, Record, Tensor
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._keras._learning_rate import READ, own_learning_rate
@@ -111,7 +111,7 @@ class OneCycle(ScopedCallback):
             self.cycle_momentum = flag(cycle_momentum, "cycle_momentum")
         self.base_momentum = number(base_momentum, "base_momentum", low=0, below=1)
         self.max_momentum = number(max_momentum, "max_momentum", low=0, below=1)
-        self.options: dict[str, Any] = {
+        self.options: Record = {
             "pct_start": pct_start,
             "anneal_strategy": anneal_strategy,
             "div_factor": div_factor,

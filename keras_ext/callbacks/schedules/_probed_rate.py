@@ -1,13 +1,13 @@
 """The base of the callbacks that move a learning rate by the loss that came of it."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from keras import ops
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import flag, integer
-from keras_ext._core._typing import Data, Logs, Variable
+from keras_ext._core._typing import Data, Logs, Tensor, Variable
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
 from keras_ext.callbacks.schedules._rate_callback import RateCallback
@@ -94,7 +94,7 @@ class ProbedRate(RateCallback):
         self._loss = math.nan
         self._before = self._batches = self._decided = 0
         self.rollbacks = 0
-        self._copy: list[tuple[Variable, Any]] = []
+        self._copy: list[tuple[Variable, Tensor]] = []
         self._last = 1.0
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:

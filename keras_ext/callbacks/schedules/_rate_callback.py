@@ -1,7 +1,7 @@
 """The base of the callbacks that multiply a learning rate, whatever it comes from."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from keras_ext._core._checks import number, require
 from keras_ext._core._typing import Logs
@@ -10,6 +10,7 @@ from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._keras._optimizer_family import stepping_optimizer
 from keras_ext._live._learning_rate_gain import LearningRateGain
 from keras_ext.callbacks._announcement import tell, verbosity
+from keras_ext.controllers._controller import Controller
 
 
 class RateCallback(ScopedCallback):
@@ -74,7 +75,7 @@ class RateCallback(ScopedCallback):
         return f"the learning rate was multiplied by {self.multiplier:.3g} in the end"
 
 
-def answered_factor(controller: Any, measurement: float, answers: str) -> float:
+def answered_factor(controller: Controller, measurement: float, answers: str) -> float:
     """What a controller wants to multiply by.
 
     Raises:

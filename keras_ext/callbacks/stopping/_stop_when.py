@@ -3,13 +3,14 @@
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 import keras
+import numpy as np
 
 from keras_ext._anatomy._linked_method import replace_method
 from keras_ext._core._checks import choice, integer, require
-from keras_ext._core._typing import Logs, Record
+from keras_ext._core._typing import Function, Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._fit._memory import memory_of, recall
 from keras_ext.callbacks._announcement import announce, verbosity
@@ -109,7 +110,7 @@ class StopWhen(CopyableCallback):
         self.stopped_epoch: int | None = None
         self.stopped_by: str | None = None
         self._votes = [False] * len(self.callbacks)
-        self._weights: list[list[Any] | None] = [None] * len(self.callbacks)
+        self._weights: list[list[np.ndarray] | None] = [None] * len(self.callbacks)
 
     def get_state(self) -> Record:
         return {
@@ -128,7 +129,7 @@ class StopWhen(CopyableCallback):
             else:
                 recall(member, kept)
 
-    def set_params(self, params: Any) -> None:
+    def set_params(self, params: Record) -> None:
         super().set_params(params)
         for member in self.callbacks:
             member.set_params(params)
@@ -189,7 +190,7 @@ class StopWhen(CopyableCallback):
             announce(self)
         self._weights = [None] * len(self.callbacks)
 
-    def _tell(self, hook: str, *args: Any, **kwargs: Any) -> None:
+    def _tell(self, hook: str, *args: object, **kwargs: object) -> None:
         """Calls a hook of every member, and notes what it wants of the model."""
         restores = hook in ("on_epoch_end", "on_train_end")
         for i, member in enumerate(self.callbacks):
@@ -202,7 +203,7 @@ class StopWhen(CopyableCallback):
                     getattr(member, hook)(*args, **kwargs)
             self._votes[i] |= bool(stops)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         # A member that is not of this library may still hold the model of a `fit`. Here
         # it is shared, and not copied.
         if self.model is not None:
@@ -225,7 +226,7 @@ def _noted_stop(model: keras.Model) -> Iterator[list[bool]]:
 
 
 @contextmanager
-def _silenced(members: Sequence[Any]) -> Iterator[None]:
+def _silenced(members: Sequence[keras.callbacks.Callback]) -> Iterator[None]:
     """Lets members print nothing: it is for the combination to say who stopped."""
     loud = [
         (member, member.verbose) for member in members if hasattr(member, "verbose")
@@ -240,9 +241,9 @@ def _silenced(members: Sequence[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _noted_weights(model: keras.Model) -> Iterator[list[list[Any]]]:
+def _noted_weights(model: keras.Model) -> Iterator[list[list[np.ndarray]]]:
     """Notes the weights that are set meanwhile, and does not set them."""
-    weights: list[list[Any]] = []
+    weights: list[list[np.ndarray]] = []
     # Maybe noted by a `StopWhen` around this one as well.
     undo = replace_method(model, "set_weights", weights.append)
     try:
@@ -263,10 +264,10 @@ def _still_wants_to_stop(member: keras.callbacks.Callback) -> bool:
     return wait is None or patience is None or wait >= patience
 
 
-def _passed_on(hook: str) -> Any:
+def _passed_on(hook: str) -> property:
     default = getattr(keras.callbacks.Callback, hook)
 
-    def found(self: StopWhen) -> Any:
+    def found(self: StopWhen) -> Function:
         for member in self.callbacks:
             if getattr(getattr(member, hook), "__func__", None) is not default:
                 return functools.partial(self._tell, hook)

@@ -1,9 +1,10 @@
 """The base of the callbacks that end the training."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
+import numpy as np
 
 from keras_ext._core._checks import flag, integer
 from keras_ext._core._typing import Logs, Record
@@ -52,7 +53,7 @@ class StoppingCallback(CopyableCallback):
         start_from_epoch: int = 0,
         restore_best_weights: bool = False,
         verbose: int = 1,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.patience = integer(patience, "patience", low=1)
@@ -68,7 +69,7 @@ class StoppingCallback(CopyableCallback):
         self._epochs = 0
         self._streak = 0
         self._last = math.nan
-        self._best_weights: list[Any] | None = None
+        self._best_weights: list[np.ndarray] | None = None
         self._best_epoch = 0
 
     def is_watched(self, epoch: int) -> bool:
@@ -147,7 +148,7 @@ class StoppingCallback(CopyableCallback):
         self._best_weights = None
 
 
-def restore_weights(model: keras.Model, weights: list[Any]) -> None:
+def restore_weights(model: keras.Model, weights: list[np.ndarray]) -> None:
     """Sets the weights of a model at the end of training."""
     if isinstance(model.optimizer, AttachedPipeline):
         # What has been accumulated would otherwise be applied to these weights.

@@ -1,14 +1,14 @@
 """A population of trainings within one, whose best go on."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import keras
 import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._trial import called
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, Variable
 from keras_ext._live._regularization_knobs import RegularizationKnobs
 from keras_ext.callbacks.regularization._rules._regularization_rule import (
     Decision,
@@ -53,8 +53,8 @@ class ByPopulation(RegularizationRule):
         self._data = data
         self._member = 0
         self._scores = [math.nan] * members
-        self._states: list[list[Any]] = []
-        self._variables: list[Any] = []
+        self._states: list[list[np.ndarray]] = []
+        self._variables: list[Variable] = []
         self._rounds = 0
 
     def begin(self, model: keras.Model, knobs: RegularizationKnobs) -> None:
@@ -72,12 +72,12 @@ class ByPopulation(RegularizationRule):
             seed=self._seed,
         )
 
-    def _settings(self, offsets: Any) -> dict[str, float]:
+    def _settings(self, offsets: np.ndarray) -> dict[str, float]:
         """Offsets as what odds and strengths are multiplied with."""
         offsets = np.exp(self.knobs.within_room(offsets))
         return dict(zip(self.knobs.live, offsets.tolist(), strict=True))
 
-    def _offsets(self, member: int) -> Any:
+    def _offsets(self, member: int) -> np.ndarray:
         return np.log(list(self._population.settings[member].values()))
 
     def before_epoch(self) -> None:
@@ -127,7 +127,7 @@ class ByPopulation(RegularizationRule):
             self._load(best)
             self.knobs.to(self._offsets(best))
 
-    def _state(self) -> list[Any]:
+    def _state(self) -> list[np.ndarray]:
         return [keras.ops.convert_to_numpy(v).copy() for v in self._variables]
 
     def _load(self, member: int) -> None:

@@ -1,9 +1,9 @@
 """From what was sensed to what is done."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
+import numpy as np
 
 from keras_ext._core._typing import Record
 from keras_ext._live._regularization_knobs import RegularizationKnobs
@@ -38,7 +38,7 @@ class Decision:
         details: The numbers behind it, by name.
     """
 
-    offsets: Any
+    offsets: np.ndarray | float | None
     reason: str
     note: str = ""
     details: Record = field(default_factory=dict)
