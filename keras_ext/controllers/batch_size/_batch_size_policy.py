@@ -3,7 +3,6 @@
 import math
 import numbers
 from collections.abc import Mapping
-from typing import Any
 
 from keras_ext._core._checks import flag, integer, is_number, number, require
 from keras_ext._core._described import Described
@@ -174,7 +173,7 @@ class BatchSizePolicy(Described):
         return math.inf
 
 
-def _measurement(value: Any, name: str, unknown: float = math.nan) -> float:
+def _measurement(value: float | None, name: str, unknown: float = math.nan) -> float:
     """What was measured, maybe NaN or infinite."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     require(value is None or is_real, name, value, "a number or None")

@@ -1,7 +1,6 @@
 """Batch sizes that are known in advance."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras_ext._core._checks import is_integer, require
 from keras_ext.controllers.batch_size._batch_size_policy import (
@@ -72,7 +71,9 @@ class Staged(BatchSizePolicy):
         return None
 
 
-def check_stages(stages: Any, name: str) -> None:
+def check_stages(
+    stages: Sequence[tuple[int, int | BatchSizePolicy]], name: str
+) -> None:
     """Raises a `ValueError` that names the argument, unless these can be stages."""
     expected = "a list of (epoch, factor) with increasing epochs and factors >= 1"
     valid = isinstance(stages, list | tuple) and all(map(_is_stage, stages))

@@ -74,7 +74,7 @@ class Hypergradient(Described):
         self._mean_square: Any = 0.0
         self._updates = 0
 
-    def update(self, gradient: Any) -> Any:
+    def update(self, gradient: np.ndarray | float) -> np.ndarray | float:
         """Takes in a gradient and returns the change of the hyperparameters.
 
         Args:
@@ -94,7 +94,7 @@ class Hypergradient(Described):
         change = -self.step * self._direction()
         return _plain(np.clip(change, -self.max_step, self.max_step))
 
-    def _direction(self) -> Any:
+    def _direction(self) -> np.ndarray:
         if self.rule == "sign":
             return np.sign(self._mean)
         if self.rule == "normalized":
@@ -105,10 +105,10 @@ class Hypergradient(Described):
 
     @staticmethod
     def penalty_gradient(
-        validation_gradients: Sequence[Any],
-        penalty_gradients: Sequence[Any],
+        validation_gradients: Sequence[np.ndarray],
+        penalty_gradients: Sequence[np.ndarray],
         learning_rate: float,
-        preconditioners: Sequence[Any] | None = None,
+        preconditioners: Sequence[np.ndarray] | None = None,
     ) -> float:
         """Returns the gradient of the validation loss for the strength of a penalty.
 
@@ -144,9 +144,11 @@ class Hypergradient(Described):
         return -learning_rate * total
 
 
-def _average(past: Any, present: Any, smoothing: float) -> Any:
+def _average(
+    past: np.ndarray | float, present: np.ndarray | float, smoothing: float
+) -> np.ndarray | float:
     return smoothing * past + (1 - smoothing) * present
 
 
-def _plain(values: Any) -> Any:
+def _plain(values: np.ndarray) -> np.ndarray | float:
     return values if np.ndim(values) else float(values)

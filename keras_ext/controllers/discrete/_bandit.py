@@ -83,7 +83,7 @@ class Bandit(Described):
         return self.arms[self._choice]
 
     @property
-    def probabilities(self) -> Any:
+    def probabilities(self) -> np.ndarray:
         """The probabilities of the arms in the next draw, an array."""
         weights = np.exp(self._exponents - self._exponents.max())
         even = self.exploration / len(self.arms)

@@ -63,7 +63,7 @@ class PopulationBased(Described):
         *,
         truncation: float = 0.2,
         factors: Sequence[float] = (0.8, 1.2),
-        resample: Mapping[str, Callable[[Any], float]] | None = None,
+        resample: Mapping[str, Callable[[np.random.Generator], float]] | None = None,
         resample_probability: float = 0.25,
         bounds: Mapping[str, tuple[float, float]] | None = None,
         mode: str = "min",
@@ -134,9 +134,9 @@ class PopulationBased(Described):
         return changed
 
 
-def _checked_names(settings: Any) -> list[str]:
+def _checked_names(settings: Sequence[Mapping[str, float]]) -> list[str]:
     """The names of the settings, which all members have."""
-    names: list[Any] = []
+    names: list[list[str]] = []
     if isinstance(settings, Sequence) and all(isinstance(m, Mapping) for m in settings):
         names = [sorted(member, key=str) for member in settings]
     require(

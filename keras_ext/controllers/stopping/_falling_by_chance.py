@@ -1,12 +1,12 @@
 """Whether values fall by chance."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 
-def falling_by_chance(values: Any) -> float:
+def falling_by_chance(values: Sequence[float] | np.ndarray) -> float:
     """The probability that values in random order fall as much as these.
 
     The exact one-sided test of Mann and Kendall; two values that are equal count as
