@@ -1,6 +1,7 @@
 """Dropout of contiguous blocks."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -88,7 +89,9 @@ class DropBlock(DroppingLayer):
         )
         return ops.moveaxis(blocks, -1, 1) if is_first else blocks
 
-    def _start_rate(self, spatial: Any, starts: Any) -> Tensor:
+    def _start_rate(
+        self, spatial: Sequence[int | Tensor], starts: Sequence[int | Tensor]
+    ) -> Tensor:
         """The probability that a block begins at a place, `gamma` in the paper."""
         inputs, places = (
             math.prod(ops.cast(n, "float32") for n in sizes)

@@ -1,5 +1,6 @@
 """Dropout whose rate can change while training."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -62,7 +63,7 @@ class LiveDropout(DroppingLayer):
         self,
         rate: float,
         *,
-        noise_shape: Any = None,
+        noise_shape: Sequence[int | None] | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:

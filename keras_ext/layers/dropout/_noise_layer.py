@@ -1,5 +1,6 @@
 """What the layers that are random while training have in common."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -22,7 +23,7 @@ class NoiseLayer(LiveAttributes, keras.layers.Layer):
         **kwargs: As in `keras.layers.Layer`.
     """
 
-    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, seed: int | None = None, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.seed = checked_seed(seed)
         self.seed_generator = ReplicaSeeds(self.seed)
@@ -69,7 +70,9 @@ class DroppingLayer(NoiseLayer):
         )
 
 
-def checked_noise_shape(noise_shape: Any) -> tuple[int | None, ...] | None:
+def checked_noise_shape(
+    noise_shape: Sequence[int | None] | None,
+) -> tuple[int | None, ...] | None:
     """The noise shape as a tuple, if it is one."""
     require(
         noise_shape is None

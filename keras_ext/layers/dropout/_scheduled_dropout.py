@@ -1,13 +1,14 @@
 """Dropout with a schedule of its own."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_ext._core._checks import choice, integer, number
-from keras_ext._core._typing import Config, Shape, Tensor
+from keras_ext._core._typing import Config, Shape, Tensor, Variable
 from keras_ext._live._dropout_kernel import live_dropout, resolved_noise_shape
 from keras_ext.layers.dropout._noise_layer import DroppingLayer, checked_noise_shape
 
@@ -86,7 +87,7 @@ class ScheduledDropout(DroppingLayer):
         *,
         schedule: str = "linear",
         cutoff: float | None = None,
-        noise_shape: Any = None,
+        noise_shape: Sequence[int | None] | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -124,7 +125,7 @@ class ScheduledDropout(DroppingLayer):
         shape = resolved_noise_shape(self.noise_shape, inputs)
         return live_dropout(inputs, rate, shape, self.seed_generator)
 
-    def _rate_at(self, steps: Any) -> Tensor:
+    def _rate_at(self, steps: Tensor | Variable) -> Tensor:
         done = ops.minimum(ops.cast(steps, "float32") / self.total_steps, 1.0)
         return ops.multiply(self.rate.value, self._share(done))
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_ext._core._checks import flag, integer, number
-from keras_ext._core._typing import Config, Shape, Tensor
+from keras_ext._core._typing import Config, Function, Shape, Tensor
 from keras_ext._live._hyper_variable import live_factor
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
 
@@ -76,11 +76,13 @@ class SparseVariationalDense(NoiseLayer):
         units: int,
         kl_weight: float,
         *,
-        activation: Any = None,
+        activation: str | Config | Function | None = None,
         use_bias: bool = True,
         threshold: float = 3.0,
         initial_log_variance: float = -10.0,
-        kernel_initializer: Any = "glorot_uniform",
+        kernel_initializer: str
+        | Config
+        | keras.initializers.Initializer = "glorot_uniform",
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_ext._core._checks import number
-from keras_ext._core._typing import Config, Tensor
+from keras_ext._core._typing import Config, Function, Tensor
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
 
@@ -58,7 +58,7 @@ class Standout(NoiseLayer):
 
     def __init__(
         self,
-        activation: Any = "relu",
+        activation: str | Config | Function | None = "relu",
         *,
         alpha: float = 1.0,
         beta: float = 0.0,

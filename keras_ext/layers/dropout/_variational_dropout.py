@@ -78,7 +78,7 @@ class VariationalDropout(NoiseLayer):
         self.per = choice(per, "per", ("feature", "layer"))
 
     @property
-    def alpha(self) -> Any:
+    def alpha(self) -> np.ndarray:
         """The present variances, a NumPy array."""
         alpha = np.exp(ops.convert_to_numpy(self.log_alpha))
         return np.round(alpha.astype("float64"), 6)
