@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
@@ -34,7 +33,7 @@ class Cluster:
     index: int
     has_chief_job: bool = False
 
-    def resolver(self, num_gpus: int) -> Any:
+    def resolver(self, num_gpus: int) -> tf.distribute.cluster_resolver.ClusterResolver:
         """What `MultiWorkerMirroredStrategy` wants to be told."""
         jobs = {"worker": list(self.addresses)}
         kind, index = "worker", self.index
@@ -67,7 +66,11 @@ def cluster_of(
 
 
 def _checked(
-    addresses: Any, index: Any, name: str, index_name: str, chief: bool = False
+    addresses: Sequence[str],
+    index: int | None,
+    name: str,
+    index_name: str,
+    chief: bool = False,
 ) -> Cluster:
     valid = isinstance(addresses, list | tuple) and len(addresses) > 0
     valid = valid and all(

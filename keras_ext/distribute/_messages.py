@@ -14,7 +14,6 @@ import re
 import secrets
 import socket
 import time
-from typing import Any
 
 from keras_ext._core._typing import Record
 
@@ -51,7 +50,7 @@ def signed(message: Record, number: str) -> bytes:
     return _signature(text, number) + b" " + text + b"\n"
 
 
-def opened(line: bytes | None, number: str) -> dict[str, Any] | None:
+def opened(line: bytes | None, number: str) -> Record | None:
     """The message in a line; None if it is not signed with this number and token."""
     signature, _, text = (line or b"").removesuffix(b"\n").partition(b" ")
     if not hmac.compare_digest(signature, _signature(text, number)):
@@ -102,7 +101,7 @@ def answer_to(
     sent_by: float,
     answered_by: float,
     longest: int = LONGEST,
-) -> dict[str, Any] | None:
+) -> Record | None:
     """Sends a message to the one who greeted with a number; None if no answer is its.
 
     What is signed in return has to have a number of this side in it too.

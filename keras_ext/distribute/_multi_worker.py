@@ -3,7 +3,6 @@
 import random
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -87,7 +86,7 @@ class MultiWorker(Described):
         self.strategy = strategy
         self._open: list[ExitStack] = []
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Strategy:
         with ExitStack() as stack:
             seed = self.seed
             if _symbolic_build.has_parts(self.strategy):

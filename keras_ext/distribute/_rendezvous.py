@@ -7,7 +7,6 @@ what it believes to the first one, at the port that will then be TensorFlow's.
 
 import socket
 import time
-from typing import Any
 
 from keras_ext._core._typing import Record
 from keras_ext.distribute import _messages
@@ -68,9 +67,7 @@ def _report(cluster: Cluster, facts: Record, timeout: float) -> None:
     raise RuntimeError(_unheard(cluster.addresses[0], timeout, was_reached))
 
 
-def _ask(
-    connection: socket.socket, message: Record, deadline: float
-) -> dict[str, Any] | None:
+def _ask(connection: socket.socket, message: Record, deadline: float) -> Record | None:
     """What the first worker answers to a message; None if it does not listen."""
     soon = min(deadline, time.monotonic() + HEARING)
     number = _messages.greeted(_messages.read(connection, soon))

@@ -1,6 +1,6 @@
 """A dataset of whole batches, divided among the replicas of all workers."""
 
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from keras_ext.data._class_weights import class_weighted, require_class_weight
 from keras_ext.data._replica_weights import weighted_for_replicas
 
 
-def shard(dataset: Data) -> Any:
+def shard(dataset: tf.data.Dataset) -> Data:
     """Divides each batch of a dataset among the replicas, so that no sample is lost.
 
     Give `fit`, `evaluate` or `predict` the result in place of the dataset. Call it and
@@ -74,7 +74,7 @@ class _Sharded(FitData):
         self._dataset = dataset
         self._strategy = tf.distribute.get_strategy()
         self._replicas = int(self._strategy.num_replicas_in_sync)
-        self._class_weight: Any = None
+        self._class_weight: Mapping[int, float] | None = None
 
     def begin_run(self, class_weight: Data) -> None:
         if class_weight is not None:
@@ -86,11 +86,11 @@ class _Sharded(FitData):
             return self._weighted()
         return self._strategy.distribute_datasets_from_function(self._parts)
 
-    def _parts(self, context: Any) -> Any:
+    def _parts(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
         batches = weighted_for_replicas(self._weighted(), self._replicas)
         return split_for_replicas(batches, context).prefetch(tf.data.AUTOTUNE)
 
-    def _weighted(self) -> Any:
+    def _weighted(self) -> tf.data.Dataset:
         if self._class_weight is None:
             return self._dataset
         return class_weighted(self._dataset, self._class_weight)
@@ -112,7 +112,7 @@ class _Sharded(FitData):
     def partial_batch_size(self) -> int | None:
         return None
 
-    def get_numpy_iterator(self) -> Any:
+    def get_numpy_iterator(self) -> Iterator[Data]:
         for batch in self._dataset:
             yield keras.tree.map_structure(np.asarray, batch)
 

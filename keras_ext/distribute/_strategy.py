@@ -1,11 +1,11 @@
 """The strategy that fits the hardware and the environment."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from keras_ext._core._checks import choice, number, require
+from keras_ext._core._typing import Strategy
 from keras_ext._keras import _symbolic_build
 from keras_ext.distribute._cluster import Cluster, cluster_of
 from keras_ext.distribute._rendezvous import rendezvous
@@ -21,7 +21,7 @@ def strategy(
     index: int | None = None,
     tpu: str = "",
     timeout: float = 300.0,
-) -> Any:
+) -> Strategy:
     """Makes the strategy of `tf.distribute` that fits the hardware.
 
     With several workers it must be called before anything else is done with
@@ -83,7 +83,7 @@ def strategy(
     return made
 
 
-def _require_devices(devices: Any) -> None:
+def _require_devices(devices: object) -> None:
     valid = devices is None or (
         isinstance(devices, list | tuple)
         and len(devices) > 0
@@ -92,7 +92,9 @@ def _require_devices(devices: Any) -> None:
     require(valid, "devices", devices, 'a list such as ["GPU:0"], or None')
 
 
-def _cluster(kind: str, workers: Any, index: Any) -> Cluster | None:
+def _cluster(
+    kind: str, workers: Sequence[str] | None, index: int | None
+) -> Cluster | None:
     """The cluster that is given or found, for the kinds that have one."""
     if kind not in ("auto", "multi_worker"):
         for name, value in (("workers", workers), ("index", index)):
@@ -109,7 +111,7 @@ def _cluster(kind: str, workers: Any, index: Any) -> Cluster | None:
     return cluster
 
 
-def _of_this_process(kind: str, devices: Sequence[str] | None) -> Any:
+def _of_this_process(kind: str, devices: Sequence[str] | None) -> Strategy:
     gpus = [f"GPU:{i}" for i in range(_num_gpus())]
     if kind == "one_device":
         return tf.distribute.OneDeviceStrategy((devices or gpus or ["CPU:0"])[0])
@@ -118,7 +120,7 @@ def _of_this_process(kind: str, devices: Sequence[str] | None) -> Any:
     return tf.distribute.get_strategy()
 
 
-def _multi_worker(cluster: Cluster, timeout: float) -> Any:
+def _multi_worker(cluster: Cluster, timeout: float) -> Strategy:
     num_gpus = _num_gpus()
     # tf.distribute takes it for granted that all workers have equally many devices.
     rendezvous(cluster, {"the number of GPUs": num_gpus}, timeout)
@@ -134,7 +136,7 @@ def _num_gpus() -> int:
     return sum(len(part) for part in parts)
 
 
-def _tpu(address: str) -> Any:
+def _tpu(address: str) -> Strategy:
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)

@@ -18,11 +18,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import TextIO
 
 # How long a process may take to end when it is asked to, in seconds.
 _GRACE = 5.0
@@ -86,7 +86,7 @@ def parser_of(module: str, common: str) -> argparse.ArgumentParser:
     return parser
 
 
-def at_least(least: int) -> Any:
+def at_least(least: int) -> Callable[[str], int]:
     """What argparse makes an integer with that is no smaller."""
 
     def integer(text: str) -> int:
@@ -222,7 +222,7 @@ def _forward(process: "subprocess.Popen[str]", name: str) -> list[threading.Thre
     return readers
 
 
-def _forward_lines(source: Any, target: TextIO, name: str) -> None:
+def _forward_lines(source: TextIO, target: TextIO, name: str) -> None:
     with source:
         for line in source:
             say(target, f"[{name}] {line.rstrip()}")
