@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+import keras
 import numpy as np
 
 from keras_ext._core._checks import require
 from keras_ext._core._tables import html_table
+from keras_ext._core._typing import Record
 
 # "Should be somewhere around 1e-3": course notes of CS231n, "Babysitting the learning
 # process". Small models that Adam trains well are seen at 1e-2, fine-tuning at 1e-5.
@@ -67,7 +68,7 @@ class Findings(list[Finding]):
         return html_table([("finding", "what shows it", "to try", "layers"), *rows])
 
 
-def diagnose(history: Any) -> list[Finding]:
+def diagnose(history: keras.callbacks.Callback | Record) -> list[Finding]:
     """Says what is wrong with the gradients of a training, and what to try.
 
     It knows these illnesses, and reports each with the numbers that show it:
@@ -144,7 +145,7 @@ def diagnose(history: Any) -> list[Finding]:
     return findings
 
 
-def recorded(history: Any) -> Any:
+def recorded(history: Record) -> Record:
     """The history, if anything was recorded in it; a `ValueError` if not."""
     count = len(history["update"])
     hint = "Nothing was recorded: pass the GradientMonitor to a `fit` before."
@@ -163,7 +164,7 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(finite)) if len(finite) else float("nan")
 
 
-def _nonfinite(history: Mapping[str, Any]) -> list[Finding]:
+def _nonfinite(history: Record) -> list[Finding]:
     count = float(history["global"]["nonfinite"][-1])
     tried = count + float(history["update"][-1])
     share = count / tried
@@ -183,7 +184,7 @@ def _nonfinite(history: Mapping[str, Any]) -> list[Finding]:
     ]
 
 
-def _where_nonfinite(history: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+def _where_nonfinite(history: Record) -> tuple[str, tuple[str, ...]]:
     """In words, and the layers; there are none if only the sum of all overflows."""
     counts = history["per_layer"]["nonfinite"]
     counts = counts[(counts > 0).any(axis=1)]
@@ -201,7 +202,7 @@ def _where_nonfinite(history: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     return where, bad
 
 
-def _exploding(history: Mapping[str, Any]) -> list[Finding]:
+def _exploding(history: Record) -> list[Finding]:
     findings = []
     ratio = _median(_late(history["global"]["vanishing_ratio"]))
     if ratio > 1.0 / _SMALLEST_VANISHING_RATIO:
@@ -233,7 +234,7 @@ def _exploding(history: Mapping[str, Any]) -> list[Finding]:
     return findings
 
 
-def _vanishing(history: Mapping[str, Any]) -> list[Finding]:
+def _vanishing(history: Record) -> list[Finding]:
     ratio = _median(_late(history["global"]["vanishing_ratio"]))
     # Zero is another illness.
     if not 0 < ratio < _SMALLEST_VANISHING_RATIO:
@@ -250,12 +251,12 @@ def _vanishing(history: Mapping[str, Any]) -> list[Finding]:
     ]
 
 
-def _is_dead(history: Mapping[str, Any]) -> np.ndarray:
+def _is_dead(history: Record) -> np.ndarray:
     """Which layers had no gradient, of their biases neither."""
     return (_late(history["per_layer"]["gradient_norm"]) == 0).all(axis=0)
 
 
-def _dead_layers(history: Mapping[str, Any]) -> list[Finding]:
+def _dead_layers(history: Record) -> list[Finding]:
     dead = tuple(np.array(history["layers"])[_is_dead(history)].tolist())
     if not dead:
         return []
@@ -273,7 +274,7 @@ def _dead_layers(history: Mapping[str, Any]) -> list[Finding]:
     ]
 
 
-def _dead_units(history: Mapping[str, Any]) -> list[Finding]:
+def _dead_units(history: Record) -> list[Finding]:
     fractions = _late(history["per_layer"]["dead_fraction"])
     if not len(fractions):
         return []
@@ -295,7 +296,7 @@ def _dead_units(history: Mapping[str, Any]) -> list[Finding]:
     ]
 
 
-def _learning_rate(history: Mapping[str, Any]) -> list[Finding]:
+def _learning_rate(history: Record) -> list[Finding]:
     ratios = history["global"]["update_ratio"]
     ratios = ratios[np.isfinite(ratios)]
     if not len(ratios):
@@ -327,7 +328,7 @@ def _learning_rate(history: Mapping[str, Any]) -> list[Finding]:
     return []
 
 
-def _always_clipping(history: Mapping[str, Any]) -> list[Finding]:
+def _always_clipping(history: Record) -> list[Finding]:
     fractions = history["global"]["clipped_fraction"]
     fractions = fractions[np.isfinite(fractions)]
     if not len(fractions) or fractions.mean() <= _MOST_CLIPPED:

@@ -4,7 +4,6 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -191,7 +190,7 @@ def find_batch_size(
 
 
 def _batches(
-    model: keras.Model, given: tuple[Any, Any, Any], sizes: Sequence[int] | None
+    model: keras.Model, given: tuple[Data, Data, Data], sizes: Sequence[int] | None
 ) -> tuple[DynamicBatches, list[int]]:
     strategy = model.distribute_strategy
     replicas = strategy.num_replicas_in_sync
@@ -267,7 +266,7 @@ def _time_steps(
     return statistics.median(times) / model.steps_per_execution
 
 
-def _time_step(model: keras.Model, iterator: Iterator[Any]) -> float:
+def _time_step(model: keras.Model, iterator: Iterator[Data]) -> float:
     start = time.perf_counter()
     logs = model.train_function(iterator)
     keras.tree.map_structure(np.asarray, logs)  # waits until the step is done

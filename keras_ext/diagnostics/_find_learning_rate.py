@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -245,7 +244,7 @@ def _train(
 
 def _rising(
     model: keras.Model,
-    iterator: Iterator[Any],
+    iterator: Iterator[Data],
     rate: HyperVariable,
     rates: np.ndarray,
     smoothing: float,

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import keras
+import numpy as np
 
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, Variable
 
 
 @contextmanager
@@ -47,10 +47,10 @@ def _build(model: keras.Model, data: Data) -> None:
             model.optimizer.build(model.trainable_variables)
 
 
-def _variables(model: keras.Model) -> list[Any]:
+def _variables(model: keras.Model) -> list[Variable]:
     optimizer = model.optimizer
     return [*model.variables, *(optimizer.variables if optimizer is not None else [])]
 
 
-def _values(variables: list[Any]) -> dict[int, tuple[Any, Any]]:
+def _values(variables: list[Variable]) -> dict[int, tuple[Variable, np.ndarray]]:
     return {id(v): (v, keras.ops.convert_to_numpy(v)) for v in variables}
