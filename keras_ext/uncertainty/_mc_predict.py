@@ -13,11 +13,22 @@ from keras_ext._anatomy._outputs import Outputs, highest, number_of_top
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._checks import choice, flag, integer, require
 from keras_ext._core._progress import Progress
-from keras_ext._core._typing import Data, Function, Layer, Logs
+from keras_ext._core._typing import (
+    Data,
+    Function,
+    Layer,
+    Logs,
+    OutputChoice,
+    Shape,
+    Tensor,
+)
 from keras_ext.layers.dropout._noise_layer import NoiseLayer
 from keras_ext.uncertainty._moments import moments
 
 KINDS = ("values", "probabilities", "logits")
+
+# What one output puts out, or each of several, in their order or by name.
+_Kind = str | Sequence[str] | Mapping[str, str]
 
 
 class MonteCarloPrediction(NamedTuple):
@@ -31,10 +42,10 @@ class MonteCarloPrediction(NamedTuple):
             would take away; the rest is noise in the data. None for values.
     """
 
-    mean: Any
-    variance: Any
-    entropy: Any = None
-    mutual_information: Any = None
+    mean: Data
+    variance: Data
+    entropy: Data = None
+    mutual_information: Data = None
 
 
 def mc_predict(
@@ -43,8 +54,8 @@ def mc_predict(
     *,
     num_samples: int = 50,
     batch_size: int = 32,
-    outputs: Any = None,
-    kind: str | Sequence[str] | Mapping[str, str] = "values",
+    outputs: OutputChoice = None,
+    kind: _Kind = "values",
     show_progress: bool = True,
 ) -> MonteCarloPrediction:
     """Predicts with dropout, many times, to know how sure a model is.
@@ -151,7 +162,7 @@ def _require_data(x: Data) -> None:
     if not (x is None or isinstance(x, plain) or hasattr(x, "shape") or callable(x)):
         return  # a data set of some kind, of which Keras knows more
     leaves = keras.tree.flatten(x)
-    shapes: list[Any] = [getattr(leaf, "shape", ()) for leaf in leaves]
+    shapes: list[Shape] = [getattr(leaf, "shape", ()) for leaf in leaves]
     valid = shapes != [] and all(len(shape) > 0 and shape[0] != 0 for shape in shapes)
     require(valid, "x", x, "arrays of one row or more, or a data set, as for `predict`")
 
@@ -166,13 +177,15 @@ class _Draws:
         kind: What they are.
     """
 
-    def __init__(self, model: keras.Model, samples: int, outputs: Any, kind: Any):
+    def __init__(
+        self, model: keras.Model, samples: int, outputs: OutputChoice, kind: _Kind
+    ) -> None:
         self._model, self._samples, self._kind = model, samples, kind
         self._function = outputs if callable(outputs) else None
         self._top = number_of_top(outputs)
         self._asked = None if self._function or self._top else outputs
 
-    def statistics(self, predict: Callable[[], Any]) -> dict[str, list[Any]]:
+    def statistics(self, predict: Callable[[], Data]) -> dict[str, list[Tensor]]:
         """Draws predictions of a batch while the step is traced."""
         raw = self._wanted(predict())
         self._structure = keras.tree.map_structure(lambda _: 0, raw)
@@ -185,13 +198,15 @@ class _Draws:
         kinds = _kinds(self._kind, self._outputs.layers)
         self._kinds = [kinds[i] for i in self._involved]
 
-        def draw() -> list[Any]:
+        def draw() -> list[Tensor]:
             flat = keras.tree.flatten(self._wanted(predict()))
             return [flat[i] for i in self._involved]
 
         return moments(draw, self._samples, self._kinds)
 
-    def prediction(self, found: dict[str, list[Any]]) -> MonteCarloPrediction:
+    def prediction(
+        self, found: Mapping[str, Sequence[np.ndarray]]
+    ) -> MonteCarloPrediction:
         """What was found, for the outputs that are asked for."""
         mean, variance = found["mean"], found["variance"]
         uncertainties = [
@@ -205,15 +220,15 @@ class _Draws:
         chosen = [np.take_along_axis(column, which, axis=1) for column in columns]
         return MonteCarloPrediction(*chosen, *map(_joined, uncertainties))
 
-    def _wanted(self, raw: Data) -> Any:
+    def _wanted(self, raw: Data) -> Data:
         return raw if self._function is None else self._function(raw)
 
-    def _for_each(self, known: list[Any]) -> list[Any]:
+    def _for_each(self, known: Sequence[np.ndarray]) -> Sequence[np.ndarray | None]:
         """Uncertainties in the place of their outputs, None for values."""
         waiting = iter(known)
         return [None if kind == "values" else next(waiting) for kind in self._kinds]
 
-    def _packed(self, parts: list[Any]) -> Data:
+    def _packed(self, parts: Sequence[np.ndarray | None]) -> Data:
         if all(part is None for part in parts):
             return None
         return keras.tree.pack_sequence_as(self._structure, parts)
@@ -261,7 +276,7 @@ def _side_by_side(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
-def _joined(parts: Sequence[Any]) -> Data:
+def _joined(parts: Sequence[np.ndarray | None]) -> Data:
     """The uncertainties of outputs that are none of values."""
     known = [part for part in parts if part is not None]
     if len(known) < 2:
