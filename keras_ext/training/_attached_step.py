@@ -94,7 +94,7 @@ class AttachedStep:
             self._of_thread.is_step = was_step
 
     def _around_train_step(self, step: Method) -> Method:
-        def train_step(data: Data) -> Any:
+        def train_step(data: Data) -> Record:
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             with self._step():
                 for objective in self._objectives:
@@ -138,7 +138,7 @@ class AttachedStep:
         )
 
     def _around_call(self, call: Method) -> Method:
-        def perturbed_call(*args: Any, **kwargs: Any) -> Any:
+        def perturbed_call(*args: object, **kwargs: object) -> Data:
             if self._perturbed is None:
                 return call(*args, **kwargs)
             with self._perturbed(is_forward=True):
@@ -147,7 +147,7 @@ class AttachedStep:
         return perturbed_call
 
     def _around_compute_loss(self, compute_loss: Method) -> Method:
-        def compute_losses(*args: Any, **kwargs: Any) -> Any:
+        def compute_losses(*args: object, **kwargs: object) -> Tensor:
             # Not by `training`, which a `compute_loss` of the user's may not take.
             if not getattr(self._of_thread, "is_step", False):
                 return compute_loss(*args, **kwargs)

@@ -1,7 +1,6 @@
 """Estimates of the curvature of a loss, for an optimizer that asks for them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -181,7 +180,7 @@ def _product(gradient: Tensor, signs: Tensor) -> Tensor:
     return tf.cast(tf.reduce_sum(gradient * tf.cast(signs, gradient.dtype)), tf.float32)
 
 
-def _summed(found: Sequence[Any], scale: Any) -> list[Any]:
+def _summed(found: Sequence[Tensor | None], scale: Tensor) -> list[Tensor | None]:
     """What replicas have found, in sum, and of the loss without its scale."""
     present = _replica.all_reduce_sum([dense(x) for x in found if x is not None])
     unscaled = iter([x / tf.cast(scale, x.dtype) for x in present])
