@@ -1,7 +1,6 @@
 """What a clipping rule does."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from keras import ops
 
@@ -40,7 +39,7 @@ class ClipStatistics(GradientSignal):
         0.5
     """
 
-    def __init__(self, transform: Any, *, smoothing: float = 0.95) -> None:
+    def __init__(self, transform: ClipByGroupNorm, *, smoothing: float = 0.95) -> None:
         super().__init__()
         require(
             isinstance(transform, ClipByGroupNorm),

@@ -1,5 +1,6 @@
 """The loss of a model on fixed data."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -43,7 +44,7 @@ class LossProbe(Described):
 
     def __init__(self, data: Data, *, max_rows: int | None = None) -> None:
         self.data = FixedData(data, max_rows)
-        self._compiled: list[Any] = []
+        self._compiled: list[object] = []
         self._loss: Any = None
 
     @property
@@ -104,14 +105,14 @@ class LossProbe(Described):
         # What was traced for a model stays with the original.
         return {**vars(self), "_compiled": [], "_loss": None}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "LossProbe":
+    def __deepcopy__(self, memo: dict[int, object]) -> "LossProbe":
         copied = type(self).__new__(type(self))
         vars(copied).update(self.__getstate__())
         memo[id(self)] = copied
         return copied
 
 
-def _loss_of(model: keras.Model) -> Any:
+def _loss_of(model: keras.Model) -> Callable[[Data, Data, Data], Tensor]:
     def loss(x: Data, y: Data, sample_weight: Data) -> Tensor:
         value = loss_of(model, x, y, sample_weight, training=False)
         return tf.cast(value, tf.float32)

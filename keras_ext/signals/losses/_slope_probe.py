@@ -1,6 +1,6 @@
 """How the validation loss changes with each hyperparameter, by one step of training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -11,9 +11,10 @@ import tensorflow as tf
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._kept_values import kept_values
 from keras_ext._anatomy._trial import loss_of
-from keras_ext._core._typing import Data, Tensor
+from keras_ext._core._typing import Data, Function, Tensor
 from keras_ext._keras._optimizer_slots import adam_preconditioner, decays
 from keras_ext._keras._sparse_gradient import dense
+from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext._live._regularization_knobs import IN_THE_LOSS, RegularizationKnobs
 
 # The gradient of the loss is linear in what is added to it: two values say all.
@@ -55,9 +56,9 @@ class SlopeProbe:
         self._validation = FixedData(validation_data)
         self._training = FixedData(train_data, self._validation.num_rows)
         self._random = np.random.default_rng(seed)
-        self._traced: dict[bool, Any] = {}
+        self._traced: dict[bool, Function] = {}
 
-    def measure(self, model: keras.Model, knobs: RegularizationKnobs) -> Any:
+    def measure(self, model: keras.Model, knobs: RegularizationKnobs) -> np.ndarray:
         """Returns the derivatives on the scales of the hyperparameters, an array."""
         values, offsets = knobs.values(), knobs.offsets
         try:
@@ -75,7 +76,7 @@ class SlopeProbe:
 
     def _slopes(
         self, model: keras.Model, knobs: RegularizationKnobs, values: dict[str, float]
-    ) -> Any:
+    ) -> np.ndarray:
         knobs.take_out_of_the_loss()
         gradient = self._gradient(model)
         knobs.assign(values)
@@ -91,14 +92,21 @@ class SlopeProbe:
         return slopes + self._random_slopes(model, knobs, direction)
 
     def _at(
-        self, model: keras.Model, live: Any, value: float, direction: Sequence[Tensor]
+        self,
+        model: keras.Model,
+        live: HyperVariable,
+        value: float,
+        direction: Sequence[Tensor],
     ) -> float:
         live.assign(value)
         return self._along(model, direction, training=False)
 
     def _random_slopes(
-        self, model: keras.Model, knobs: RegularizationKnobs, direction: Any
-    ) -> Any:
+        self,
+        model: keras.Model,
+        knobs: RegularizationKnobs,
+        direction: Sequence[Tensor],
+    ) -> np.ndarray:
         """The derivatives for rates, on their scales; 0 for the others."""
         random = np.array([kind in _RANDOM for kind in knobs.kinds.values()])
         slopes = np.zeros(len(random))
@@ -138,7 +146,7 @@ class SlopeProbe:
             rows += size
         return total / rows
 
-    def _traced_for(self, model: keras.Model, training: bool) -> Any:
+    def _traced_for(self, model: keras.Model, training: bool) -> Function:
         if training not in self._traced:
             self._traced[training] = tf.function(
                 _gradient_of(model, training), autograph=False, reduce_retracing=True
@@ -146,7 +154,9 @@ class SlopeProbe:
         return self._traced[training]
 
 
-def _gradient_of(model: keras.Model, training: bool) -> Any:
+def _gradient_of(
+    model: keras.Model, training: bool
+) -> Callable[[Data, Data, Data], list[Tensor]]:
     def gradient(x: Data, y: Data, sample_weight: Data) -> list[Tensor]:
         weights = [w.value for w in model.trainable_variables]
         with tf.GradientTape() as tape:
@@ -185,7 +195,7 @@ def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     return tf.add_n(products) if products else tf.zeros(())
 
 
-def _place(knobs: RegularizationKnobs, positions: Any, chosen: Any) -> None:
+def _place(knobs: RegularizationKnobs, positions: Any, chosen: np.ndarray) -> None:
     for i, live in enumerate(knobs.live.values()):
         if chosen[i]:
             live.assign_on_scale(positions[i])
