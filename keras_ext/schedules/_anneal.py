@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 from keras import ops
 
@@ -31,7 +30,11 @@ FORMS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def anneal(
-    step: Tensor, begin: float, end: float, rates: tuple[Any, Any], form: str
+    step: Tensor,
+    begin: float,
+    end: float,
+    rates: tuple[float | Tensor, float | Tensor],
+    form: str,
 ) -> Tensor:
     """Returns the value on the way from one to another, and the ends outside of it.
 

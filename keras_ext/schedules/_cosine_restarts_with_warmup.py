@@ -1,7 +1,5 @@
 """Cosine decay again and again, with a warm-up each time."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -94,7 +92,7 @@ class CosineRestartsWithWarmup(Schedule):
         height = height * ops.power(self.m_mul, number_of)
         return self.initial_learning_rate * (self.alpha + (1 - self.alpha) * height)
 
-    def _located(self, step: Tensor) -> tuple[Tensor, Any, Any]:
+    def _located(self, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The number of the cycle, the step in it, and its length."""
         begins, lengths = self._cycles()
         is_past = ops.cast(ops.expand_dims(step, -1) >= ops.array(begins), "int32")

@@ -1,19 +1,18 @@
 """Pictures of values by update."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_ext._core._figures import new_figure, plain
-from keras_ext._core._typing import Figure
+from keras_ext._core._typing import Figure, Tensor
 
 # As many as a picture can show.
 _MOST_POINTS = 300
 
 
-def draw(curves: Mapping[str, Callable[[int], Any]], steps: int) -> Figure:
+def draw(curves: Mapping[str, Callable[[int], float | Tensor]], steps: int) -> Figure:
     """Returns a figure of learning rates.
 
     Args:

@@ -91,7 +91,7 @@ def schedule_or_number(value: Any, name: str) -> Any:
     return float(value)
 
 
-def value_at(schedule: Any, step: Tensor) -> Tensor:
+def value_at(schedule: LearningRateSchedule | float, step: Tensor) -> Tensor:
     """The learning rate of a schedule, or of a number, at a step."""
     if isinstance(schedule, LearningRateSchedule):
         return ops.cast(schedule(step), "float32")
