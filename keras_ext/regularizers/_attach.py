@@ -1,7 +1,5 @@
 """Regularizers for models that exist."""
 
-from typing import Any
-
 import keras
 
 from keras_ext._anatomy._sublayers import sublayers, weight_paths
@@ -74,7 +72,9 @@ def attach(
     return [paths[i] for i in chosen]
 
 
-def attach_to(model: Any, chosen: set[int], regularizer: Any) -> None:
+def attach_to(
+    model: keras.Model, chosen: set[int], regularizer: keras.Regularizer | None
+) -> None:
     """Attaches a regularizer to the variables with these identities."""
     for variable in model.trainable_variables:
         if id(variable) in chosen:
@@ -84,7 +84,9 @@ def attach_to(model: Any, chosen: set[int], regularizer: Any) -> None:
     model.train_function = model.test_function = None
 
 
-def _note_in(layer: keras.Layer, chosen: set[int], regularizer: Any) -> None:
+def _note_in(
+    layer: keras.Layer, chosen: set[int], regularizer: keras.Regularizer | None
+) -> None:
     """Puts the regularizer where `get_config` of the layer looks for it."""
     for value in list(vars(layer).values()):
         if id(value) in chosen:

@@ -1,7 +1,6 @@
 """Strengths by the depth of a layer."""
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 
@@ -106,7 +105,7 @@ class DepthwiseStrengths(Described):
                 attached[paths[layer]] = made
         return attached
 
-    def _by_layer(self, model: Any) -> list[tuple[keras.Layer, float]]:
+    def _by_layer(self, model: keras.Model) -> list[tuple[keras.Layer, float]]:
         groups = layers_by_depth(model)
         steps = max(len(groups) - 1, 1)
         found = []

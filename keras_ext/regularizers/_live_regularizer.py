@@ -1,6 +1,6 @@
 """Base of regularizers whose strengths can change while training."""
 
-from typing import Any, Self
+from typing import Self
 
 import keras
 
@@ -62,7 +62,7 @@ class LiveRegularizer(LiveAttributes, keras.Regularizer):
         hyper.build()
         return hyper
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         copied = type(self)(**self.get_config())
         memo[id(self)] = copied
         return copied
