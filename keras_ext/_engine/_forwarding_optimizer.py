@@ -143,7 +143,7 @@ class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
             raise AttributeError(name)
         return getattr(self.inner_optimizer, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if self._is_inside(name):
             setattr(self.inner_optimizer, name, value)
         else:
@@ -188,7 +188,7 @@ def _forwarded(name: str) -> property:
         # A LossScaleOptimizer has attributes of the same names that mean nothing.
         return getattr(self.inner_optimizer, name)
 
-    def write(self: ForwardingOptimizer, value: Any) -> None:
+    def write(self: ForwardingOptimizer, value: object) -> None:
         # The base class sets them at construction, when there is nobody to ask.
         if "loss_is_scaled" in vars(self):
             setattr(self.inner_optimizer, name, value)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -285,7 +284,7 @@ class LocalUpdates(ForwardingOptimizer):
     def _showing(self, method: Function) -> Function:
         """Makes a method of the model see what it should."""
 
-        def look(*args: Any, **kwargs: Any) -> Any:
+        def look(*args: object, **kwargs: object) -> object:
             self.show()
             try:
                 return method(*args, **kwargs)

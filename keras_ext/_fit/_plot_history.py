@@ -69,7 +69,7 @@ def plot_history(
     return draw_panels(panels)
 
 
-_Training = tuple[str | None, dict[str, Sequence[Any]], Sequence[int]]
+_Training = tuple[str | None, dict[str, Sequence[float]], Sequence[int]]
 
 
 def _trainings(history: Any) -> list[_Training]:

@@ -3,11 +3,11 @@
 import functools
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import keras
+import numpy as np
 
 from keras_ext._anatomy._linked_method import Method, link_method
 from keras_ext._core._checks import require
@@ -105,7 +105,7 @@ class TrainingRun:
 
     def _ending(self, save_own_variables: Method) -> Method:
         # The first thing that Keras does with a model that it saves.
-        def save(store: Any) -> None:
+        def save(store: MutableMapping[str, np.ndarray]) -> None:
             self._end_epoch()
             save_own_variables(store)
 
@@ -211,7 +211,7 @@ class TrainingRun:
         return end_once
 
     def _showing(self, on_epoch_end: Method) -> Method:
-        def show(epoch: int, logs: Any = None) -> None:
+        def show(epoch: int, logs: Logs = None) -> None:
             on_epoch_end(epoch, self._columns.for_the_eye(logs))
 
         return show
@@ -229,7 +229,7 @@ class TrainingRun:
             say(line)
 
     def _noting(self, on_epoch_end: Method) -> Method:
-        def note(epoch: int, logs: Any = None) -> None:
+        def note(epoch: int, logs: Logs = None) -> None:
             self._logs = logs
             on_epoch_end(epoch, logs)
 

@@ -9,7 +9,7 @@ import keras
 
 from keras_ext._core._checks import choice, is_integer, is_number, require
 from keras_ext._core._pattern import check_pattern
-from keras_ext._core._typing import Logs
+from keras_ext._core._typing import Logs, Tensor
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyper_variables import hyper_variables
@@ -23,7 +23,7 @@ _OF_RATE = (
 )
 
 # A function of the count of epochs or steps, or pairs of the first of them and a value.
-_Schedule = Callable[[int], float] | Sequence[tuple[int, float]]
+_Schedule = Callable[[int], float | Tensor] | Sequence[tuple[int, float]]
 
 
 class HyperparameterScheduler(ScopedCallback):
