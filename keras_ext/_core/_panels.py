@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _EXTRA = "telemetry"
-_MOST_COLUMNS = 4
+_MOST_COLUMNS = 3  # more would be too small to read on a page
+_PANEL = (3.0, 2.5)  # inches
+_SINGLE = (5.0, 2.5)
+_MOST_ON_A_LINEAR_SCALE = 1000  # from the smallest to the largest
 
 
 @dataclass(frozen=True)
@@ -41,26 +44,41 @@ def draw_panels(
         panels: From title to its curves.
         marks: From text to the epoch that it is about, counted from 1.
 
+    What is positive and spans more than three decades is drawn on a logarithmic scale.
+
     Returns:
         A figure that pyplot does not know.
     """
-    columns = min(len(panels), _MOST_COLUMNS)
-    rows = math.ceil(len(panels) / columns)
-    size = (3.6 * columns, 2.8 * rows)
+    rows = math.ceil(len(panels) / _MOST_COLUMNS)
+    columns = math.ceil(len(panels) / rows)  # four are two by two
+    width, height = _PANEL if len(panels) > 1 else _SINGLE
+    size = (width * columns, height * rows)
     figure, grid = new_figure(rows, columns, extra=_EXTRA, size=size, squeeze=False)
     places = list(grid.flat)
     for axes, (title, curves) in zip(places, panels.items(), strict=False):
-        axes.set(title=plain(title), xlabel="epoch")
+        axes.set_title(plain(title), fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
         for curve in curves:
             _draw(axes, curve)
+        if _spans_decades(curves):
+            axes.set_yscale("log")
         for text, epoch in (marks or {}).items():
-            axes.axvline(epoch, color="0.4", linestyle=":", label=plain(text))
+            # Once is enough: they are in the same place in every panel.
+            label = plain(text) if axes is places[0] else None
+            axes.axvline(epoch, color="0.4", linestyle=":", label=label)
         if axes.get_legend_handles_labels()[1]:
             axes.legend(fontsize="small")
     for axes in places[len(panels) :]:
         axes.remove()
     return figure
+
+
+def _spans_decades(curves: Sequence[Curve]) -> bool:
+    values = [v for curve in curves for v in curve.values if math.isfinite(v)]
+    low, high = min(values, default=0), max(values, default=0)
+    return low > 0 and high > _MOST_ON_A_LINEAR_SCALE * low
 
 
 def _draw(axes: "Axes", curve: Curve) -> None:

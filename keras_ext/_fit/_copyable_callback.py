@@ -12,6 +12,8 @@ from keras_ext._core._typing import Figure, Record
 from keras_ext._fit._memory import memory_of, recall
 from keras_ext._live._live_attributes import LiveAttributes
 
+_LIMIT = MappingProxyType({"color": "0.4", "linestyle": "--", "linewidth": 1})
+
 
 class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
     """A callback whose copy is as the original was before its first `fit`.
@@ -60,6 +62,10 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
         """What `plot` marks: from a word to the epoch, counted from 0."""
         return {}
 
+    def limits(self) -> dict[str, float]:
+        """What `plot` draws a line at: from the name of a column to the number."""
+        return {}
+
     def plot(self) -> Figure:
         """Draws what it has logged in the present or last `fit`, epoch by epoch.
 
@@ -77,6 +83,9 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
         if len(columns) > 1 and not any(columns.get("nonfinite_steps", [1])):
             del columns["nonfinite_steps"]  # nothing was left out: nothing to see
         panels = {name: [Curve(epochs, values)] for name, values in columns.items()}
+        for name, limit in self.limits().items():
+            line = Curve(epochs, [float(limit)] * len(epochs), "limit", _LIMIT)
+            panels.get(name, []).append(line)
         marks = {text: epoch + 1 for text, epoch in self.marks().items()}
         return draw_panels(panels, marks)
 

@@ -134,3 +134,16 @@ def test_the_picture_has_a_panel_for_each_and_marks(model):
     np.testing.assert_array_equal(curve.get_xydata(), [[1, 3], [2, 6]])
     assert list(mark.get_xdata()) == [2, 2]
     assert mark.get_label() == "stopped"
+
+
+def test_the_picture_has_a_line_at_the_limit_of_a_column():
+    class Limited(Counts):
+        def limits(self):
+            return {"norm": 1, "not logged": 2}
+
+    callback = Limited()
+    callback.logged = {"epoch": [0, 1], "norm": [2.0, 1.5], "other": [2.0, 1.0]}
+    norm, other = callback.plot().axes
+    assert norm.lines[1].get_label() == "limit"
+    np.testing.assert_array_equal(norm.lines[1].get_ydata(), [1, 1])
+    assert len(other.lines) == 1

@@ -1,5 +1,7 @@
 """The picture of a `GradientMonitor`."""
 
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,16 +20,17 @@ _MOST_LABELS = 25
 
 def draw(history: Record) -> Figure:
     """Returns a figure of the history of a monitor."""
-    figure, (upper, lower) = new_figure(2, extra=_EXTRA, size=(9, 7), sharex=True)
+    figure, (upper, lower) = new_figure(2, extra=_EXTRA, size=(7, 5.5), sharex=True)
     updates = history["update"]
-    layers = [plain(layer) for layer in history["layers"]]
+    layers = _short(history["layers"])
     _draw_norms(figure, upper, history)
     ratios = history["per_layer"]["update_ratio"]
     viridis = import_extra("matplotlib", _EXTRA).colormaps["viridis"]
     colors = viridis(np.linspace(0, 0.9, max(len(layers), 1)))
     for i, layer in enumerate(layers):
         values = np.where(ratios[:, i] > 0, ratios[:, i], np.nan)
-        lower.plot(updates, values, color=colors[i], label=layer, linewidth=1)
+        label = layer if i in (0, len(layers) - 1) else None
+        lower.plot(updates, values, color=colors[i], label=label, linewidth=1)
     lower.plot(updates, history["global"]["update_ratio"], "k", label="all layers")
     lower.axhline(HEALTHY_UPDATE_RATIO, color="k", linestyle="--", linewidth=1)
     lower.annotate(
@@ -38,17 +41,27 @@ def draw(history: Record) -> Figure:
         ha="right",
     )
     lower.set_yscale("log")
-    lower.set(xlabel="update", ylabel="update / weight", title="Update ratio")
-    if len(layers) <= _MOST_LABELS:
-        lower.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    lower.set(xlabel="update", ylabel="update / weight")
+    lower.set_title("Update ratio", loc="left", fontsize=10)
+    # Above the lines, which may be anywhere.
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 0.98), "ncols": 3}
+    lower.legend(fontsize="small", frameon=False, **place)
     return figure
+
+
+def _short(layers: Sequence[str]) -> list[str]:
+    """The names without the models that all of them are in."""
+    parts = [layer.split("/") for layer in layers]
+    common = len(os.path.commonprefix([names[:-1] for names in parts]))
+    return [plain("/".join(names[common:])) for names in parts]
 
 
 def _draw_norms(figure: Figure, axes: "Axes", history: Record) -> None:
     updates = history["update"]
-    layers = [plain(layer) for layer in history["layers"]]
+    layers = _short(history["layers"])
     norms = history["per_layer"]["gradient_norm"]
-    axes.set(ylabel="layer", title="Gradient norm (white: zero or not finite)")
+    title = "Gradient norm (white: zero or not finite)"
+    axes.set_title(title, loc="left", fontsize=10)
     logs = np.log10(np.where(norms > 0, norms, np.nan))
     # Every row is drawn up to the next one.
     starts = [*updates, updates[-1] + np.diff(updates).max(initial=1)]

@@ -9,13 +9,14 @@ from keras_ext._core._typing import Figure, Record
 def draw(decisions: Sequence[Record]) -> Figure:
     """Returns a figure of what was sensed, and of what was changed."""
     figure, (losses, gaps, values) = new_figure(
-        3, extra="examples", size=(9, 9), sharex=True
+        3, extra="telemetry", size=(7, 7), sharex=True
     )
-    epochs = [row["epoch"] for row in decisions]
+    epochs = [row["epoch"] + 1 for row in decisions]
     # Those of different members of a population are no line.
     style = "." if "member" in decisions[0] else "-"
-    for name in ("training_loss", "validation_loss"):
-        losses.plot(epochs, [row[name] for row in decisions], style, label=name)
+    for kind in ("training", "validation"):
+        measured = [row[f"{kind}_loss"] for row in decisions]
+        losses.plot(epochs, measured, style, label=kind)
     losses.set(title="Loss, without penalties", yscale="log")
     losses.legend(fontsize="small")
     gaps.plot(epochs, [row["gap"] for row in decisions], style, label="gap")
@@ -28,5 +29,7 @@ def draw(decisions: Sequence[Record]) -> Figure:
     # What is 0 has a place, too.
     values.set_yscale("symlog", linthresh=1e-6)
     values.set(title="Hyperparameters", xlabel="epoch")
-    values.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    values.legend(fontsize="small")
+    for axes in (losses, gaps, values):
+        axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -114,6 +114,9 @@ class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
         self._weight = self.smoothing * self._weight + (1 - self.smoothing)
         return self._average / self._weight
 
+    def limits(self) -> dict[str, float]:
+        return {self.criterion: 0.0}
+
     def verdict(self, value: float) -> str | None:
         if value > 0:
             return f"evidence criterion {value:.3g} above 0"

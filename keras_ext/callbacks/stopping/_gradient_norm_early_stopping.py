@@ -140,10 +140,17 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
             self._recent.append(norm)
         return norm
 
+    def limits(self) -> dict[str, float]:
+        """The norm below which it stops, as the peak so far has it."""
+        if self.trend is not None:
+            return {}
+        scale = self._peak if self.relative else 1.0
+        return {self.criterion: self.threshold * scale}
+
     def verdict(self, value: float) -> str | None:
         if self.trend is not None:
             return self._without_trend()
-        limit = self.threshold * (self._peak if self.relative else 1.0)
+        limit = self.limits()[self.criterion]
         if value < limit:
             return f"gradient norm {value:.3g} below {limit:.3g}"
         return None

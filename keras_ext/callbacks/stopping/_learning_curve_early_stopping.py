@@ -127,6 +127,9 @@ class LearningCurveEarlyStopping(StoppingCallback):
             self._losses, len(self._losses) + ahead, min_delta=self.min_delta
         )
 
+    def limits(self) -> dict[str, float]:
+        return {self.criterion: self.probability}
+
     def verdict(self, value: float) -> str | None:
         if value < self.probability:
             return f"{self.monitor} will improve with probability {value:.2g} only"

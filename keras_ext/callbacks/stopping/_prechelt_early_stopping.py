@@ -170,6 +170,9 @@ class PrecheltEarlyStopping(StoppingCallback):
         self._last_end = loss
         return float(self._ups)
 
+    def limits(self) -> dict[str, float]:
+        return {self.criterion: self.threshold}
+
     def verdict(self, value: float) -> str | None:
         if self.rule == "up":
             if value >= self.threshold:

@@ -158,6 +158,11 @@ class StopWhen(CopyableCallback):
     def marks(self) -> dict[str, int]:
         return {} if self.stopped_epoch is None else {"stopped": self.stopped_epoch}
 
+    def limits(self) -> dict[str, float]:
+        """Those of the members, whose columns are among its own."""
+        members = [m for m in self.callbacks if isinstance(m, CopyableCallback)]
+        return {name: v for m in members for name, v in m.limits().items()}
+
     def _is_decided(self) -> bool:
         votes = sum(self._votes)
         needed = {

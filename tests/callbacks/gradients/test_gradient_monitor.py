@@ -425,7 +425,7 @@ class TestPlot:
         norms = monitor.history["per_layer"]["gradient_norm"]
         image = upper.collections[0].get_array().reshape(2, -1)
         np.testing.assert_allclose(image, np.log10(norms).T)
-        assert [t.get_text() for t in upper.get_yticklabels()] == ["m/hidden", "m/head"]
+        assert [t.get_text() for t in upper.get_yticklabels()] == ["hidden", "head"]
         ratios = monitor.history["per_layer"]["update_ratio"]
         np.testing.assert_allclose(lower.lines[1].get_ydata(), ratios[:, 1])
         assert lower.lines[-1].get_ydata() == [1e-3, 1e-3]

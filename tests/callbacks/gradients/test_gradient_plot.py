@@ -27,10 +27,10 @@ def test_zero_and_what_is_not_finite_have_no_color(tmp_path):
     (mesh,) = upper.collections
     drawn = np.ma.filled(mesh.get_array(), np.nan).reshape(2, 3)
     np.testing.assert_array_equal(drawn, [[np.nan, np.nan, 1], [1, 1, 1]])
-    first, second, whole, _ = lower.lines
+    first, last, whole, _ = lower.lines
     np.testing.assert_array_equal(first.get_ydata(), [np.nan, 1e-3, 1e-3])
     np.testing.assert_array_equal(whole.get_ydata(), [2e-3] * 3)
-    assert second.get_label() == r"layer_\$1"
+    assert last.get_label() == r"layer_\$1"
     figure.savefig(tmp_path / "figure.png")
 
 
@@ -38,4 +38,19 @@ def test_zero_and_what_is_not_finite_have_no_color(tmp_path):
 def test_names_of_many_layers_are_thinned_out(layers, labels):
     upper, lower = draw(history(layers)).axes[:2]
     assert len(upper.get_yticklabels()) == labels
-    assert (lower.get_legend() is not None) == (layers <= 25)
+    named = [text.get_text() for text in lower.get_legend().get_texts()]
+    assert named == [r"layer_\$0", rf"layer_\${layers - 1}", "all layers"]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["m/a", "m/b"], ["a", "b"]),
+        (["m/a", "m/block/b"], ["a", "block/b"]),
+        (["m/block/a", "m/block_2/b"], ["block/a", "block_2/b"]),
+        (["m/only"], ["only"]),
+    ],
+)
+def test_layers_are_named_without_the_model_that_holds_them_all(names, shown):
+    axes = draw({**history(len(names)), "layers": names}).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == shown

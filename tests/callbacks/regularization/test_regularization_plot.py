@@ -26,12 +26,12 @@ def test_what_was_sensed_and_done_is_drawn_by_epoch(tmp_path):
     figure = draw(decisions())
     losses, gaps, values = figure.axes
     drawn = {line.get_label(): line.get_ydata() for line in losses.lines}
-    np.testing.assert_allclose(drawn["training_loss"], [1, 1 / 2, 1 / 3])
-    np.testing.assert_allclose(drawn["validation_loss"], [2, 2, 2])
+    np.testing.assert_allclose(drawn["training"], [1, 1 / 2, 1 / 3])
+    np.testing.assert_allclose(drawn["validation"], [2, 2, 2])
     np.testing.assert_allclose(gaps.lines[0].get_ydata(), [0, 0.1, 0.2])
     np.testing.assert_allclose(values.lines[1].get_ydata(), [1, 0.1, 0.01])
     for line in (*losses.lines, *gaps.lines, *values.lines):
-        assert list(line.get_xdata()) == [0, 1, 2]
+        assert list(line.get_xdata()) == [1, 2, 3]
     # A dollar sign is none of a formula.
     figure.savefig(tmp_path / "figure.png")
 

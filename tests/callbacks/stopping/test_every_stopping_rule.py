@@ -248,3 +248,29 @@ def test_says_the_same_of_the_same_argument(name):
             text = inspect.getdoc(rule).partition(f"    {name}: ")[2]
             described.add(text.partition("Defaults to")[0])
     assert len(described) == 1
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        EvidenceBasedEarlyStopping(),
+        GradientNormEarlyStopping(0.5, relative=False),
+        LearningCurveEarlyStopping(),
+        PrecheltEarlyStopping("gl"),
+        PrecheltEarlyStopping("pq"),
+    ],
+    ids=repr,
+)
+def test_the_verdict_is_another_one_beyond_the_limit_of_the_picture(rule):
+    (limit,) = StopWhen("any", [rule]).limits().values()
+    verdicts = [rule.verdict(limit + step) is None for step in (-1e-3, 1e-3)]
+    assert sorted(verdicts) == [False, True]
+
+
+def test_the_limit_of_a_share_of_the_peak_follows_the_peak():
+    stop = MAKE["mean_gradient_norm"]()
+    history = fit(make_model(), stop).history["mean_gradient_norm"]
+    limit, *others = stop.limits().values()
+    np.testing.assert_allclose(limit, 0.9 * max(history))
+    assert others == []
+    assert GradientNormEarlyStopping(trend=10).limits() == {}
