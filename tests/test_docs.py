@@ -119,6 +119,35 @@ def test_links_into_the_repository_and_the_site_lead_somewhere():
         assert (PAGES / f"{path.rstrip('/') or 'index'}.md").exists(), path
 
 
+IMAGE = re.compile(r"!\[([^]]*)\]\(\S*images/([\w.]+)\)")
+
+
+@pytest.mark.parametrize("page", pages_with_code(), ids=lambda page: page.stem)
+def test_pictures_that_a_page_saves_are_shown_on_it(page):
+    text = page.read_text()
+    code = "".join(block["code"] for block in pages.BLOCK.finditer(text))
+    saved = re.findall(r'"(\w+\.png)"', code)
+    shown = {name: alternative for alternative, name in IMAGE.findall(text)}
+    assert [name for name in saved if name not in shown] == []
+    short = [name for name in saved if len(shown[name].split()) < FEWEST_WORDS]
+    assert short == [], "say what is seen, for those who do not see it"
+
+
+FEWEST_WORDS = 8
+LARGEST_PICTURE = 60_000  # bytes
+
+
+def test_pictures_are_there_and_used_and_small():
+    paths = [ROOT / "README.md", *PAGES.rglob("*.md")]
+    shown = {name for path in paths for _, name in IMAGE.findall(path.read_text())}
+    found = {path.name: path for path in (PAGES / "images").iterdir()}
+    assert sorted(found) == sorted(shown)
+    guides = [page.read_text() for page in (PAGES / "guides").glob("*.md")]
+    saved = {name for text in guides for name in re.findall(r'"(\w+\.png)"', text)}
+    sizes = {name: found[name].stat().st_size for name in saved}
+    assert {n: size for n, size in sizes.items() if size > LARGEST_PICTURE} == {}
+
+
 NAMES = re.compile(r"`(keras|kx|keras_ext)((?:\.\w+)+)`")
 
 

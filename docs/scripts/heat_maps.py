@@ -1,9 +1,9 @@
-"""Draws the gradient heat maps of the first page and of the guide on dead starts.
+"""Draws the two gradient heat maps of the first page.
 
 Run: `python docs/scripts/heat_maps.py [FOLDER]`
 
-Writes `training_does_not_start.png`, `training_starts.png`, and both in one picture,
-`gradients.png`, into the folder, by default that of the pictures of the documentation.
+Writes `gradients.png` into the folder, by default that of the pictures of the
+documentation. `docs/scripts/guide_pictures.py` makes those of the guide on dead starts.
 """
 
 import sys
@@ -68,14 +68,10 @@ def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
     monitors = []
     clip = kx.callbacks.LayerwiseAdaptiveClipping(clipping=0.01, exclude_head=True)
-    for name, callbacks in (
-        ("training_does_not_start", []),
-        ("training_starts", [clip]),
-    ):
+    for callbacks in ([], [clip]):
         monitor, history = train(*callbacks)
         monitors.append((monitor, history["accuracy"][-1]))
-        monitor.plot(folder / f"{name}.png")
-        print(name, f"accuracy {history['accuracy'][-1]:.2f}")
+        print(f"accuracy {history['accuracy'][-1]:.2f}")
         print(kx.diagnostics.diagnose(monitor))
     draw(monitors, folder / "gradients.png")
 
