@@ -5,6 +5,7 @@ from functools import cache
 
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn.datasets import load_diabetes
 
 from benchmarks._data import digits, mnist10k, train_validation_test
@@ -57,26 +58,73 @@ def num_updates(task, folder=None):
     return EPOCHS[task] * math.ceil(rows / BATCH_SIZE)
 
 
-def log_loss(task, make_optimizer, seed, *, callbacks=(), folder=None, part=2):
-    """Trains; the logarithm of the loss on test data (2), or on validation data (1).
+def rates_of(schedule, updates):
+    """What a schedule gives for each update."""
+    return np.array([float(schedule(step)) for step in range(updates)])
 
-    A training that diverges counts as one that has learned nothing.
+
+class Rates(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate of each update, from a table that can be filled anew.
+
+    So that the step of one model, compiled once, serves all schedules.
     """
-    train = data(task, folder)[0]
-    keras.utils.set_random_seed(seed)
-    model = keras.Sequential([keras.Input(train[0].shape[1:]), *layers(task)])
-    model.compile(make_optimizer(), loss_of(task))
-    model.fit(
-        *train,
-        batch_size=BATCH_SIZE,
-        epochs=EPOCHS[task],
-        callbacks=list(callbacks),
-        verbose=0,
-    )
-    loss = model.evaluate(*data(task, folder)[part], batch_size=1024, verbose=0)
-    keras.utils.clear_session(free_memory=False)
-    nothing = 1.0 if task == "regression" else math.log(10)
-    return math.log(loss if loss < nothing else nothing)
+
+    def __init__(self, updates):
+        self._updates = updates
+        self._table = tf.Variable(tf.zeros(updates))
+
+    def fill(self, rates):
+        """With a number for all, or one for each."""
+        self._table.assign(np.broadcast_to(np.float32(rates), self._updates))
+
+    def __call__(self, step):
+        return self._table[tf.minimum(tf.cast(step, "int32"), self._updates - 1)]
+
+
+class Training:
+    """One network and one kind of optimizer, for any rates and seeds.
+
+    Args:
+        task: Name of the task.
+        make_optimizer: Function of the learning rate that returns an optimizer.
+        folder: That with the data of MNIST, if the task needs it.
+    """
+
+    def __init__(self, task, make_optimizer, folder=None):
+        self._task, self._folder = task, folder
+        self._rates = Rates(num_updates(task, folder))
+        self._model = self._new_model()
+        optimizer = make_optimizer(self._rates)
+        self._model.compile(optimizer, loss_of(task), steps_per_execution=8)
+        optimizer.build(self._model.trainable_variables)
+        self._start = [v.numpy() for v in optimizer.variables]
+
+    def _new_model(self):
+        shape = data(self._task, self._folder)[0][0].shape[1:]
+        return keras.Sequential([keras.Input(shape), *layers(self._task)])
+
+    def log_loss(self, rates, seed, *, callbacks=(), part=2):
+        """Trains; the logarithm of the loss on test data (2) or validation data (1).
+
+        A training that diverges counts as one that has learned nothing.
+        """
+        keras.utils.set_random_seed(seed)
+        self._model.set_weights(self._new_model().get_weights())
+        variables = self._model.optimizer.variables
+        for variable, value in zip(variables, self._start, strict=True):
+            variable.assign(value)
+        self._rates.fill(rates)
+        train = data(self._task, self._folder)
+        self._model.fit(
+            *train[0],
+            batch_size=BATCH_SIZE,
+            epochs=EPOCHS[self._task],
+            callbacks=list(callbacks),
+            verbose=0,
+        )
+        loss = self._model.evaluate(*train[part], batch_size=1024, verbose=0)
+        nothing = 1.0 if self._task == "regression" else math.log(10)
+        return math.log(loss if loss < nothing else nothing)
 
 
 def effects(columns, losses):

@@ -41,7 +41,14 @@ import numpy as np
 
 import keras_ext as kx
 from benchmarks._intervals import half_interval
-from benchmarks.studies._tasks import EPOCHS, effects, in_percent, log_loss, num_updates
+from benchmarks.studies._tasks import (
+    EPOCHS,
+    Training,
+    effects,
+    in_percent,
+    num_updates,
+    rates_of,
+)
 
 FACTORS = (
     "clipping",
@@ -52,13 +59,13 @@ FACTORS = (
     "SAM",
     "averaging",
 )
+IN_THE_OPTIMIZER = ("clipping", "momentum", "second moment", "centralization")
 DESIGN = [on for on in itertools.product([0, 1], repeat=7) if sum(on) % 2 == 0]
 # For SGD, which takes a third of it with momentum, and for Adam.
 RATES = {0: (0.03, 0.1, 0.3, 1.0), 1: (3e-4, 1e-3, 3e-3, 1e-2)}
 
 
-def optimizer(on, rate, updates):
-    rate = kx.schedules.OneCycle(rate, updates) if on["schedule"] else rate
+def optimizer(on, rate):
     momentum = 0.9 * on["momentum"]
     if on["second moment"]:
         inner = keras.optimizers.Adam(rate, beta_1=momentum)
@@ -81,17 +88,25 @@ def callbacks(on, epochs):
     return made
 
 
+@cache
+def one_cycle(updates):
+    return rates_of(kx.schedules.OneCycle(1.0, updates), updates)
+
+
+@cache
+def training(task, *structure, folder):
+    """One for all combinations that differ in what is outside of the optimizer."""
+    on = dict(zip(FACTORS, structure, strict=True))
+    return Training(task, lambda rate: optimizer(on, rate), folder)
+
+
 def run(task, combination, rate, seed, folder, part=2):
     """The logarithm of the loss on test data (2), or on validation data (1)."""
     on = dict(zip(FACTORS, combination, strict=True))
-    updates = num_updates(task, folder)
-    return log_loss(
-        task,
-        lambda: optimizer(on, rate, updates),
-        seed,
-        callbacks=callbacks(on, EPOCHS[task]),
-        folder=folder,
-        part=part,
+    rates = rate * one_cycle(num_updates(task, folder)) if on["schedule"] else rate
+    structure = (on[name] * (name in IN_THE_OPTIMIZER) for name in FACTORS)
+    return training(task, *structure, folder=folder).log_loss(
+        rates, seed, callbacks=callbacks(on, EPOCHS[task]), part=part
     )
 
 

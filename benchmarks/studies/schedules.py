@@ -30,7 +30,13 @@ import keras
 import numpy as np
 
 import keras_ext as kx
-from benchmarks.studies._tasks import EPOCHS, in_percent, log_loss, num_updates
+from benchmarks.studies._tasks import (
+    EPOCHS,
+    Training,
+    in_percent,
+    num_updates,
+    rates_of,
+)
 
 CYCLES, LOW = 4, 0.1
 _ADAM_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -49,31 +55,34 @@ OPTIMIZERS = {
 SCHEDULES = ("constant", "triangular", "shrinking", "restarts")
 
 
-def schedule(name, rate, updates):
-    """The learning rates of a training."""
+@cache
+def relative_rates(name, warms_up, updates):
+    """The learning rates of a training by the largest."""
     cycle = updates / CYCLES
     if name == "constant":
-        return rate
-    if name == "restarts":
-        return keras.optimizers.schedules.CosineDecayRestarts(
-            rate, math.ceil(cycle), t_mul=1.0
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [1.0, 1.0])
+    elif name == "restarts":
+        schedule = keras.optimizers.schedules.CosineDecayRestarts(
+            1.0, math.ceil(cycle), t_mul=1.0
         )
-    scale = {"triangular": "triangular", "shrinking": "triangular2"}[name]
-    return kx.schedules.CyclicalLearningRate(LOW * rate, rate, cycle / 2, scale)
+    else:
+        scale = {"triangular": "triangular", "shrinking": "triangular2"}[name]
+        schedule = kx.schedules.CyclicalLearningRate(LOW, 1.0, cycle / 2, scale)
+    if warms_up:
+        schedule = kx.schedules.Warmup(schedule, math.ceil(updates / 10))
+    return rates_of(schedule, updates)
 
 
 def run(task, combination, rate, seed, folder, part=2):
     """The logarithm of the loss on test data (2), or on validation data (1)."""
     kind, name, warms_up = combination
-    updates = num_updates(task, folder)
+    rates = rate * relative_rates(name, warms_up, num_updates(task, folder))
+    return training(task, kind, folder).log_loss(rates, seed, part=part)
 
-    def make():
-        rates = schedule(name, rate, updates)
-        if warms_up:
-            rates = kx.schedules.Warmup(rates, math.ceil(updates / 10))
-        return OPTIMIZERS[kind][0](rates)
 
-    return log_loss(task, make, seed, folder=folder, part=part)
+@cache
+def training(task, kind, folder):
+    return Training(task, OPTIMIZERS[kind][0], folder)
 
 
 @cache

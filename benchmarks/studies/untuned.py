@@ -6,7 +6,10 @@ softmax regression on digits (`linear`), and a regression on the diabetes data
 3e-4, ..., 1e-1 for each task, by the validation loss at the end, the mean over seeds.
 
 Then, from a learning rate 30 times smaller, that rate, and 30 times larger: Adam
-itself, `Mechanic(Adam)`, and `ScheduleFree(AdamW)`. Printed is the test loss at the
+itself, `Mechanic(Adam)`, `ScheduleFree(AdamW)`, and Adam with
+`HypergradientLearningRate`. Prodigy, D-Adaptation, DoG and LDoG have no rate to tune:
+what they are given 30 times too small or large is their first guess, the distance to
+the solution, of which the default is in the middle. Printed is the test loss at the
 end, with the weights that are shown, relative to that of the reference.
 
 Run: `python benchmarks/studies/untuned.py [--only digits,deep,linear,regression]
@@ -14,6 +17,7 @@ Run: `python benchmarks/studies/untuned.py [--only digits,deep,linear,regression
 """
 
 import argparse
+import math
 
 import keras
 import numpy as np
@@ -34,6 +38,18 @@ KINDS = {
     ),
 }
 
+# By a multiple of the first guess.
+GUESSING = {
+    kind.__name__: lambda factor, kind=kind: kind(initial_distance=1e-6 * factor)
+    for kind in (
+        kx.optimizers.Prodigy,
+        kx.optimizers.DAdaptAdam,
+        kx.optimizers.DoG,
+        kx.optimizers.LDoG,
+    )
+}
+OFF = (1 / 30, 1.0, 30.0)
+
 
 def diabetes():
     x, y = load_diabetes(return_X_y=True, scaled=True)
@@ -53,15 +69,52 @@ def tasks():
     }
 
 
+def network(sizes, x):
+    hidden = [keras.layers.Dense(n, "relu") for n in sizes[:-1]]
+    return keras.Sequential(
+        [keras.Input(x.shape[1:]), *hidden, keras.layers.Dense(sizes[-1])]
+    )
+
+
+def draw_weights(model, rng):
+    for v in model.trainable_variables:
+        scale = np.sqrt(2.0 / v.shape[0]) if len(v.shape) == 2 else 0.0
+        v.assign(scale * rng.normal(size=v.shape))
+
+
+class Steered:
+    """The same training by `fit`, with a callback that moves the learning rate."""
+
+    def __init__(self, sizes, data, loss, steps):
+        (x, self._y), *self._others = train_validation_test(*data)
+        self._x, self._sizes, self._loss, self._steps = x, sizes, loss, steps
+
+    def end(self, rate, seed):
+        keras.utils.set_random_seed(seed)
+        model = network(self._sizes, self._x)
+        draw_weights(model, np.random.default_rng(seed))
+        model.compile(Adam(rate), self._loss)
+        rows = len(self._x) // BATCH_SIZE * BATCH_SIZE
+        model.fit(
+            self._x[:rows],
+            self._y[:rows],
+            batch_size=BATCH_SIZE,
+            epochs=math.ceil(self._steps / (rows // BATCH_SIZE)),
+            callbacks=[kx.callbacks.HypergradientLearningRate(verbose=0)],
+            verbose=0,
+        )
+        return [
+            model.evaluate(*part, batch_size=1024, verbose=0) for part in self._others
+        ]
+
+
 class Training:
     """A model and its optimizer; the steps are compiled once for rates and seeds."""
 
     def __init__(self, sizes, data, loss, make, steps):
         parts = [tuple(map(tf.constant, part)) for part in train_validation_test(*data)]
         (x, y), *others = parts
-        hidden = [keras.layers.Dense(n, "relu") for n in sizes[:-1]]
-        layers = [keras.Input(x.shape[1:]), *hidden, keras.layers.Dense(sizes[-1])]
-        self.model = keras.Sequential(layers)
+        self.model = network(sizes, x)
         self.optimizer = make()
         self.optimizer.build(self.model.trainable_variables)
         self.start = [v.numpy() for v in self.optimizer.variables]
@@ -84,15 +137,13 @@ class Training:
         rng = np.random.default_rng(seed)
         for variable, value in zip(self.optimizer.variables, self.start, strict=True):
             variable.assign(value)
-        for v in self.model.trainable_variables:
-            scale = np.sqrt(2.0 / v.shape[0]) if len(v.shape) == 2 else 0.0
-            v.assign(scale * rng.normal(size=v.shape))
+        draw_weights(self.model, rng)
         wrapper = self.optimizer
         if isinstance(wrapper, kx.optimizers.ScheduleFree):
             wrapper.restart()
         wrapper.learning_rate = rate
         per_epoch = self._num_rows // BATCH_SIZE
-        epochs = -(-self._steps // per_epoch)
+        epochs = math.ceil(self._steps / per_epoch)
         order = [
             rng.permutation(self._num_rows)[: per_epoch * BATCH_SIZE]
             for _ in range(epochs)
@@ -103,21 +154,32 @@ class Training:
         return [float(loss) for loss in self.losses()]
 
 
+def means(training, rate, seeds):
+    """The mean losses on validation and test data; infinite if one is not a number."""
+    losses = np.mean([training.end(rate, seed) for seed in range(seeds)], axis=0)
+    return np.nan_to_num(losses, nan=np.inf)
+
+
 def report(name, task, seeds, steps):
-    made = {k: Training(*task, make, steps) for k, make in KINDS.items()}
-
-    def means(kind, rate):
-        losses = np.mean([made[kind].end(rate, seed) for seed in range(seeds)], axis=0)
-        return np.nan_to_num(losses, nan=np.inf)
-
-    tuned = {rate: means("Adam", rate) for rate in RATES}
+    made = {kind: Training(*task, make, steps) for kind, make in KINDS.items()}
+    tuned = {rate: means(made["Adam"], rate, seeds) for rate in RATES}
     best = min(tuned, key=lambda rate: tuned[rate][0])
     reference = tuned[best][1]
     print(f"\n{name}: Adam is best at {best:g}, with a test loss of {reference:.4g}")
     print("  test loss relative to that, at rate / 30, at the rate, at rate * 30")
-    for kind in KINDS:
-        ratios = [means(kind, best * f)[1] / reference for f in (1 / 30, 1.0, 30.0)]
-        print(f"  {kind:20s}" + "".join(f"{r:10.3g}" for r in ratios), flush=True)
+    made["Adam, hypergradient"] = Steered(*task, steps)
+    ends = {
+        kind: [means(training, best * factor, seeds) for factor in OFF]
+        for kind, training in made.items()
+    }
+    for kind, make in GUESSING.items():
+        ends[kind] = []
+        for factor in OFF:
+            guessing = Training(*task, lambda make=make, f=factor: make(f), steps)
+            ends[kind].append(means(guessing, 1.0, seeds))
+    for kind, found in ends.items():
+        ratios = "".join(f"{test / reference:10.3g}" for _, test in found)
+        print(f"  {kind:20s}{ratios}", flush=True)
 
 
 def main():
