@@ -14,6 +14,7 @@ from keras_ext._core._checks import require
 from keras_ext._core._typing import Config, Function, Optimizer, Tensor, Variable
 from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext._keras._optimizer_slots import built_variables
+from keras_ext._live._compiled_arguments import CompiledArguments
 from keras_ext._live._live_attributes import LiveAttributes
 
 # What outsiders read from an optimizer, and find on the wrapped one.
@@ -29,7 +30,9 @@ _FORWARDED = (
 )
 
 
-class ForwardingOptimizer(LiveAttributes, keras.optimizers.Optimizer):
+class ForwardingOptimizer(
+    CompiledArguments, LiveAttributes, keras.optimizers.Optimizer
+):
     """Wraps an optimizer and answers for it.
 
     The learning rate, the iterations, weight decay, exponential averages and whatever

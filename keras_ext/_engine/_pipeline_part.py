@@ -11,10 +11,11 @@ from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
 from keras_ext._core._pattern import check_pattern, is_selected, require_some
 from keras_ext._core._typing import Config, Pattern, Variable
 from keras_ext._keras._replica import local_variable
+from keras_ext._live._compiled_arguments import CompiledArguments
 from keras_ext._live._live_attributes import LiveAttributes
 
 
-class PipelinePart(LiveAttributes):
+class PipelinePart(CompiledArguments, LiveAttributes):
     """What all parts of a `GradientPipeline` have: chosen weights and a state.
 
     The kinds of part are `GradientTransform`, which changes the gradients;
@@ -43,6 +44,10 @@ class PipelinePart(LiveAttributes):
         self.exclude = exclude
         self.state: list[Variable] = []
         self._axes: dict[int, Axes] = {}
+
+    @property
+    def is_compiled_in(self) -> bool:
+        return bool(vars(self).get("_axes"))
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ from keras_ext._core._typing import Config, Shape, Tensor, Variable
 from keras_ext._keras import _replica
 from keras_ext._keras._optimizer_slots import decays
 from keras_ext._keras._whole_update import WholeUpdate
+from keras_ext._live._compiled_arguments import CompiledArguments
 
 LearningRate: TypeAlias = float | LearningRateSchedule | Callable[[], float | Tensor]
 
@@ -105,7 +106,7 @@ class Now:
         return 1 - ops.power(beta, self.step)
 
 
-class RuleOptimizer(Described, WholeUpdate):
+class RuleOptimizer(CompiledArguments, Described, WholeUpdate):
     """An optimizer that is a rule: what changes a weight, and what is kept of it.
 
     A subclass says in `slots` what it keeps of each weight, in `coefficients` what it
@@ -119,6 +120,10 @@ class RuleOptimizer(Described, WholeUpdate):
         weight_decay: Number >= 0, or None for none.
         options: See `OptimizerOptions`.
     """
+
+    way_out = (
+        "Make a new optimizer. What keras_ext.make_live lists of this one can change."
+    )
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ class FitScope:
             ValueError: If the owner is in it already, or training has begun.
         """
         scope = cls.present(model)
-        if scope is not None and (scope._begun or scope._has(owner)):
+        if scope is not None and (scope._begun or scope.has(owner)):
             scope._require_left_behind(owner)
             scope.close()
             scope = None
@@ -79,7 +79,8 @@ class FitScope:
             scope.close()
             raise
 
-    def _has(self, owner: object) -> bool:
+    def has(self, owner: object) -> bool:
+        """Whether it has joined, and not left."""
         return any(owner is other for other in self._owners)
 
     def _require_left_behind(self, owner: object) -> None:

@@ -78,6 +78,7 @@ class SharpnessAware(Objective):
         - [Kwon et al., 2021](https://arxiv.org/abs/2102.11600), the adaptive one
     """
 
+    compiled = frozenset({"adaptive"})
     remembered: ClassVar[tuple[str, ...]] = ("rho",)
 
     def __init__(self, rho: float = 0.05, *, adaptive: bool = False) -> None:

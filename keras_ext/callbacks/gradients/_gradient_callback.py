@@ -37,6 +37,8 @@ class GradientCallback(ScopedCallback):
             `"recover"`, if that did not help.
     """
 
+    compiled = frozenset({"nonfinite"})
+
     def __init__(self, *, nonfinite: str = "skip") -> None:
         super().__init__()
         self.nonfinite = choice(nonfinite, "nonfinite", ("skip", "raise", "recover"))

@@ -120,6 +120,7 @@ class GradientMonitor(GradientCallback):
         (3, 2)
     """
 
+    compiled = frozenset({"every", "histograms", "moments"})
     remembered: ClassVar[tuple[str, ...]] = (
         "_layers",
         "_seen",

@@ -66,6 +66,8 @@ class HypergradientLearningRate(GradientCallback):
         - [Baydin et al., 2018](https://arxiv.org/abs/1703.04782)
     """
 
+    compiled = frozenset({"step", "per", "max_change"})
+
     def __init__(
         self,
         step: float = 0.02,

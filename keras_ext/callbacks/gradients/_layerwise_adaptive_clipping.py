@@ -112,6 +112,8 @@ class LayerwiseAdaptiveClipping(GradientCallback):
           the other rules see their classes
     """
 
+    compiled = frozenset({"epsilon", "rule", "per", "exclude_head"})
+
     def __init__(  # noqa: PLR0913
         self,
         clipping: float = 0.01,
@@ -142,6 +144,15 @@ class LayerwiseAdaptiveClipping(GradientCallback):
         self.verbose = verbosity(verbose)
         # Made here to check the arguments, and again in every fit, with fresh state.
         self._new_transform()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # In a `fit`, the limit of the step that runs.
+        if name == "clipping" and self.is_compiled_in:
+            fits = isinstance(self.transform, AdaptiveClip)
+            require(fits, name, value, 'left as it is unless rule="agc"')
+            self.transform.clipping = value
+            value = float(self.transform.clipping)
+        super().__setattr__(name, value)
 
     def _new_transform(self) -> PipelinePart:
         if self.rule == "agc":

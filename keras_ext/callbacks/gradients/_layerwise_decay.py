@@ -54,6 +54,8 @@ class LayerwiseDecay(GradientCallback):
         - [Clark et al., 2020](https://arxiv.org/abs/2003.10555)
     """
 
+    compiled = frozenset({"decay"})
+
     def __init__(
         self,
         decay: float = 0.8,

@@ -88,6 +88,7 @@ class OneCycle(ScopedCallback):
         - [Smith and Topin, 2017](https://arxiv.org/abs/1708.07120)
     """
 
+    compiled = frozenset({"max_learning_rate", "base_momentum", "max_momentum"})
     remembered: ClassVar[tuple[str, ...]] = ("_counts", "_is_placed")
 
     def __init__(  # noqa: PLR0913

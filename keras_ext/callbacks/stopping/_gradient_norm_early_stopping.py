@@ -85,6 +85,8 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
         True
     """
 
+    compiled = frozenset({"debias"})
+
     criterion = "mean_gradient_norm"
     remembered: ClassVar[tuple[str, ...]] = ("_peak", "_smallest", "_recent")
 
