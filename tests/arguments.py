@@ -428,6 +428,12 @@ VALID = {
         lambda: {"hypermodel": _searched, "objective": "loss"},
     ),
     "tuner.Cost": lambda: {"kind": "latency"},
+    "tuner.recommend": lambda: {
+        "num_rows": 100,
+        "num_features": 4,
+        "num_classes": 2,
+        "depth": 1,
+    },
     "tuner.SpaceModel": lambda: {
         "network": kx.tuner.spaces.mlp((2,), 1),
         "optimization": kx.tuner.spaces.optimization(),

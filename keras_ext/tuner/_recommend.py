@@ -1,13 +1,16 @@
 """Configurations that did well on tasks like this one."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import keras_tuner
 import numpy as np
 
-from keras_ext._core._checks import integer
+from keras_ext._core._checks import integer, require
+from keras_ext.tuner.spaces._optimization import Optimization, optimization
 
 _FILE = Path(__file__).with_name("_past_trials.json")
 # At which distance between two tasks, in factors of e, what one says of the other
@@ -36,6 +39,7 @@ def recommend(
     *,
     num_classes: int,
     depth: int,
+    space: Optimization | None = None,
     count: int = 5,
 ) -> list[dict[str, float | str]]:
     """Configurations of `spaces.optimization` to begin a search with.
@@ -51,15 +55,17 @@ def recommend(
         num_features: Integer >= 1, how many numbers a row has.
         num_classes: Integer >= 2.
         depth: Integer >= 1, how many hidden layers the network has.
+        space: What you search, a `spaces.optimization(...)`: only configurations that
+            lie in it, and only names that it searches. None means all defaults.
         count: Integer >= 1, how many configurations. Defaults to `5`.
 
     Returns:
         A list of dictionaries from the names of hyperparameters to values, the best
-        first. Values that your `spaces.optimization(...)` does not search have to be
-        left out.
+        first.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or fewer of the configurations that
+            were tried lie in `space`.
 
     References:
         Feurer et al., "Initializing Bayesian Hyperparameter Optimization via
@@ -78,10 +84,47 @@ def recommend(
         "num_classes": integer(num_classes, "num_classes", low=2),
         "depth": integer(depth, "depth", low=1),
     }
+    count = integer(count, "count", low=1)
+    space = optimization() if space is None else space
+    rule = "what keras_ext.tuner.spaces.optimization returns"
+    require(isinstance(space, Optimization), "space", space, rule)
     past = past_trials()
-    count = integer(count, "count", low=1, high=len(past.values))
+    inside = [i for i, values in enumerate(past.values) if _lies_in(space, values)]
+    rule = f"at most {len(inside)}, since so many that were tried lie in `space`"
+    require(count <= len(inside), "count", count, rule)
+    past = PastTrials(
+        [past.values[i] for i in inside], past.tasks, past.regrets[:, inside]
+    )
     chosen = portfolio(past, np.log(list(sizes.values())), count)
-    return [dict(past.values[i]) for i in chosen]
+    searched = {hp.name for hp in _declared(space).space}
+    return [
+        {name: v for name, v in past.values[i].items() if name in searched}
+        for i in chosen
+    ]
+
+
+def _declared(space: Optimization) -> keras_tuner.HyperParameters:
+    declared = keras_tuner.HyperParameters()
+    space.declare(declared)
+    return declared
+
+
+def _lies_in(space: Optimization, values: Mapping[str, float | str]) -> bool:
+    """Whether a space has a configuration, also where it searches nothing."""
+    for name, options in (
+        ("direction", space.directions),
+        ("clip", space.clip),
+        ("schedule", space.schedule),
+        ("averaging", space.averaging),
+    ):
+        if values[f"{space.name}/{name}"] not in options:
+            return False
+    numbers = {hp.name: hp for hp in _declared(space).space if hasattr(hp, "min_value")}
+    return all(
+        numbers[name].min_value <= value <= numbers[name].max_value
+        for name, value in values.items()
+        if name in numbers
+    )
 
 
 def portfolio(past: PastTrials, task: np.ndarray, count: int) -> list[int]:

@@ -17,17 +17,19 @@ PAST = PastTrials(
 @pytest.mark.parametrize(
     ("rows", "chosen"),
     [
-        (100, [0, 2, 1]),  # the other task hardly counts
-        (100000, [1, 2, 0]),
+        (100, [0, 1, 2]),  # its own best, then that of the other task
+        (100000, [1, 0, 2]),
         (3162, [2, 1, 0]),  # both alike: first what serves both, then the extremes
     ],
 )
 def test_what_is_tried_next_is_what_leaves_least_to_be_wished_for(rows, chosen):
     task = np.log([rows, 8.0, 2, 1])
     assert portfolio(PAST, task, 3) == chosen
-    # By enumeration: no other beginning is better.
+    # By enumeration: no other first one, and no other second, is better.
     weights = np.exp(-np.linalg.norm(PAST.tasks - task, axis=1) / 2)
     assert chosen[0] == np.argmin(weights @ PAST.regrets)
+    left = [weights @ PAST.regrets[:, [chosen[0], i]].min(axis=1) for i in range(3)]
+    assert left[chosen[1]] == min(left)
 
 
 def test_what_is_recommended_is_in_the_space_and_can_be_built():
@@ -48,6 +50,23 @@ def test_what_is_recommended_is_in_the_space_and_can_be_built():
     assert recommend(**SIZES)[0]
 
 
+def test_only_what_is_searched_is_recommended():
+    space = kx.tuner.spaces.optimization(
+        directions=["adam", "adamw", "sgd"], averaging="none", clip=["none"]
+    )
+    hp = keras_tuner.HyperParameters()
+    space.declare(hp)
+    search = kx.tuner.OptunaOracle("loss", max_trials=9, hyperparameters=hp)
+    for values in recommend(**SIZES, space=space, count=1):
+        assert "optimization/averaging" not in values
+        search.enqueue(values)
+    with pytest.raises(ValueError, match=r"`count` must be at most \d+, since so many"):
+        recommend(**SIZES, space=space, count=50)
+    narrow = kx.tuner.spaces.optimization(learning_rate=(99.0, 100.0))
+    with pytest.raises(ValueError, match=r"`count` must be at most 0"):
+        recommend(**SIZES, space=narrow)
+
+
 def test_a_task_of_the_study_gets_what_did_well_on_it():
     past = past_trials()
     for task, regrets in zip(past.tasks, past.regrets, strict=True):
@@ -61,7 +80,8 @@ def test_a_task_of_the_study_gets_what_did_well_on_it():
         ({"num_rows": 0}, r"`num_rows` must be an integer >= 1"),
         ({"num_classes": 1}, r"`num_classes` must be an integer >= 2"),
         ({"depth": 1.5}, r"`depth` must be an integer"),
-        ({"count": 10**6}, r"`count` must be an integer >= 1 and <= \d+"),
+        ({"count": 0}, r"`count` must be an integer >= 1"),
+        ({"space": "adam"}, r"`space` must be what keras_ext\.tuner\.spaces\.optim"),
     ],
 )
 def test_rejects_bad_arguments(change, message):
