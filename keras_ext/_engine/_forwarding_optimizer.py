@@ -154,15 +154,20 @@ class ForwardingOptimizer(
 
     def _is_inside(self, name: str) -> bool:
         """Whether an attribute is found here only because the wrapped one has it."""
-        return (
-            "loss_is_scaled" in vars(self)
-            and not name.startswith("_")
-            and name not in vars(self)
-            and not hasattr(type(self), name)
+        if (
+            "loss_is_scaled" not in vars(self)
+            or name.startswith("_")
+            or name in vars(self)
+            or hasattr(type(self), name)
             # What a subclass is about to set in `__init__`.
-            and name not in inspect.signature(type(self)).parameters
-            and hasattr(self.inner_optimizer, name)
-        )
+            or name in inspect.signature(type(self)).parameters
+        ):
+            return False
+        # Of others that wrap, nothing: parts of several wrappers have the same names.
+        stepping = self.inner_optimizer
+        while isinstance(stepping, ForwardingOptimizer):
+            stepping = stepping.inner_optimizer
+        return name in vars(stepping)
 
     # Keras finds and saves the wrapped optimizer as an attribute.
 

@@ -51,6 +51,8 @@ def compiled_arguments(kind: type[CompiledArguments]) -> frozenset[str]:
         return frozenset().union(*listed)
     found: set[str] = set()
     for base in kind.__mro__:
-        if "__init__" in vars(base) and base is not object:
+        # What Keras adds, Keras also sets: `use_ema`, for a while.
+        is_ours = issubclass(base, CompiledArguments) and "__init__" in vars(base)
+        if is_ours:
             found |= set(inspect.signature(base.__init__).parameters)
     return frozenset(found - _FREE)
