@@ -12,6 +12,7 @@ from keras_tuner.engine import hyperparameters as kinds
 from keras_ext._core._checks import integer, require
 from keras_ext._core._figures import draw_bars
 from keras_ext._core._pages import picture, require_page, section, table, write_page
+from keras_ext._core._typing import Figure
 from keras_ext.tuner import _report_figures as figures
 from keras_ext.tuner._as_study import importances_of
 from keras_ext.tuner._objectives import parts_of
@@ -47,6 +48,21 @@ def write_report(
         sections=parts,
         footer=f"{escape(type(tuner).__name__)} of keras_ext. Epochs count from 1.",
     )
+
+
+def draw(tuner: keras_tuner.Tuner) -> Figure:
+    """Returns the figure of `Tuner.plot`: the first of the report that there is."""
+    oracle = tuner.oracle
+    records = records_of(oracle)
+    scored = [record for record in records if record.score is not None]
+    require(len(scored) > 0, "plot", len(scored), "called when a trial has completed")
+    names = [objective.name for objective in parts_of(oracle.objective)]
+    if len(names) > 1:
+        front = [trial.trial_id for trial in oracle.pareto_trials()]
+        return figures.draw_front(records, front, names)
+    if longest(records, tuner) > 1:
+        return figures.draw_curves(records, oracle.objective)
+    return figures.draw_progress(records, oracle.objective, "trials")
 
 
 def _facts(tuner: keras_tuner.Tuner, records: list[Record]) -> Iterator[str]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import keras_tuner
 
 from keras_ext._core._described import Described
+from keras_ext._core._typing import Figure
 from keras_ext.tuner._as_study import study_of
 from keras_ext.tuner._chief import Chief
 from keras_ext.tuner._progress import Progress
 from keras_ext.tuner._records import frame_of
-from keras_ext.tuner._report import write_report
+from keras_ext.tuner._report import draw, write_report
 from keras_ext.tuner._roles import chief_address, is_chief, is_worker, lease
 
 if TYPE_CHECKING:
@@ -79,6 +80,22 @@ class ReportingTuner(Described, keras_tuner.Tuner):
             ValueError: If an argument is not of this form, or no trial has a score yet.
         """
         write_report(self, path, title=title, max_trials=max_trials)
+
+    def plot(self) -> Figure:
+        """Draws the search: the curve of each trial over its epochs.
+
+        The best trial is orange; a dot ends one that was stopped, a cross one that has
+        failed. With several objectives these are drawn against each other, with the
+        Pareto front, and without epochs the best score so far.
+
+        Returns:
+            A figure of Matplotlib, which pyplot does not keep open.
+
+        Raises:
+            ValueError: If no trial has a score yet.
+            ImportError: If Matplotlib is not installed.
+        """
+        return draw(self)
 
     def to_dataframe(self) -> "pandas.DataFrame":
         """The trials as a `pandas.DataFrame`, best first.

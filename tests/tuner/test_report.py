@@ -5,6 +5,7 @@ import re
 import pytest
 
 import keras_ext as kx
+from keras_ext.tuner._objectives import parts_of
 from keras_ext.tuner._records import records_of
 from keras_ext.tuner._report import saved_epochs
 
@@ -55,6 +56,15 @@ def test_several_objectives_have_a_front(ended_with_two_objectives, tmp_path):
         assert float(value) == pytest.approx(seen, rel=1e-4)
 
 
+def test_the_picture_is_that_of_the_report(ended, ended_with_two_objectives):
+    (curves,) = ended.plot().axes
+    assert (curves.get_xlabel(), curves.get_ylabel()) == ("epoch", "val_loss")
+    (front, *_) = ended_with_two_objectives.plot().axes
+    objectives = parts_of(ended_with_two_objectives.oracle.objective)
+    names = [objective.name for objective in objectives]
+    assert [front.get_xlabel(), front.get_ylabel()] == names
+
+
 def test_one_trial_makes_a_report_too(searching, tmp_path):
     def constant(hp):
         return 1.0
@@ -62,7 +72,10 @@ def test_one_trial_makes_a_report_too(searching, tmp_path):
     search = searching(kx.tuner.RandomSearch, constant)(max_trials=1)
     with pytest.raises(ValueError, match="`report` must be called when a trial has"):
         search.report(tmp_path / "report.html")
+    with pytest.raises(ValueError, match="`plot` must be called when a trial has"):
+        search.plot()
     search.search(verbose=0)
+    assert search.plot().axes[0].get_xlabel() == "trials"
     search.report(tmp_path / "report.html")
     found = heads((tmp_path / "report.html").read_text())
     assert found == ["The best", "The best so far", "All trials"]
