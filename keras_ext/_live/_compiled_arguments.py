@@ -30,11 +30,12 @@ class CompiledArguments:
         return bool(getattr(self, "built", False))
 
     def __setattr__(self, name: str, value: object) -> None:
+        kind: type = type(self)
         present = vars(self).get(name, value)
         if (
             value is not present
             and type(present) in _PLAIN
-            and name in compiled_arguments(type(self))
+            and name in compiled_arguments(kind)
             and self.is_compiled_in
         ):
             rule = f"left at {present!r}, which is compiled into the training step"
@@ -44,15 +45,16 @@ class CompiledArguments:
 
 
 @cache
-def compiled_arguments(kind: type[CompiledArguments]) -> frozenset[str]:
+def compiled_arguments(kind: type) -> frozenset[str]:
     """The names: those that are listed, or all of a constructor and of its bases'."""
-    if kind.compiled is not None:
-        listed = [vars(base).get("compiled") or () for base in kind.__mro__]
-        return frozenset().union(*listed)
-    found: set[str] = set()
-    for base in kind.__mro__:
-        # What Keras adds, Keras also sets: `use_ema`, for a while.
-        is_ours = issubclass(base, CompiledArguments) and "__init__" in vars(base)
-        if is_ours:
-            found |= set(inspect.signature(base.__init__).parameters)
+    ours = [vars(base) for base in kind.__mro__ if issubclass(base, CompiledArguments)]
+    if getattr(kind, "compiled", None) is not None:
+        return frozenset().union(*(own.get("compiled") or () for own in ours))
+    # What Keras adds, Keras also sets: `use_ema`, for a while.
+    found = {
+        name
+        for own in ours
+        if "__init__" in own
+        for name in inspect.signature(own["__init__"]).parameters
+    }
     return frozenset(found - _FREE)

@@ -77,6 +77,8 @@ def recommend(
         ...     1000, 64, num_classes=10, depth=3, count=2
         ... ):
         ...     print(values["optimization/direction"])
+        sgd
+        rmsprop
     """
     sizes = {
         "num_rows": integer(num_rows, "num_rows", low=1),

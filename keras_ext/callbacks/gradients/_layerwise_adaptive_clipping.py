@@ -148,10 +148,11 @@ class LayerwiseAdaptiveClipping(GradientCallback):
     def __setattr__(self, name: str, value: object) -> None:
         # In a `fit`, the limit of the step that runs.
         if name == "clipping" and self.is_compiled_in:
-            fits = isinstance(self.transform, AdaptiveClip)
+            transform: PipelinePart = self.transform
+            fits = isinstance(transform, AdaptiveClip)
             require(fits, name, value, 'left as it is unless rule="agc"')
-            self.transform.clipping = value
-            value = float(self.transform.clipping)
+            setattr(transform, name, value)
+            value = float(getattr(transform, name))
         super().__setattr__(name, value)
 
     def _new_transform(self) -> PipelinePart:
