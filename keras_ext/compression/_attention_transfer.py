@@ -66,6 +66,8 @@ class AttentionTransfer(Described, keras.distillation.DistillationLoss):
         return ops.mean(ops.square(difference))
 
     def _map(self, outputs: Tensor) -> Tensor:
+        # The mean in the place of the paper's sum: the norm divides any factor out. In
+        # float32, since powers of activations overflow in float16.
         power = ops.power(ops.abs(ops.cast(outputs, "float32")), self.power)
         return ops.mean(power, axis=-1)
 

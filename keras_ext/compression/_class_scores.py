@@ -66,6 +66,8 @@ def _logits(outputs: Tensor, end: str) -> Tensor:
     if end == "sigmoid" or outputs.shape[-1] == 1:
         # One number for two classes; the other one has a logit of zero.
         if end in ("sigmoid", "softmax"):
+            # The logit is log(p) - log(1 - p). In float32 a sure answer is exactly 0 or
+            # 1, of which one of the two logarithms is infinite.
             others = ops.maximum(1.0 - outputs, _LEAST)
             outputs = ops.log(ops.maximum(outputs, _LEAST)) - ops.log(others)
         return ops.concatenate([ops.zeros_like(outputs), outputs], axis=-1)
@@ -102,6 +104,7 @@ def _end(last: keras.Operation) -> str:
         return ends_of(last)[0]
     name = getattr(getattr(last, "activation", None), "__name__", "")
     for end in ("softmax", "sigmoid"):
+        # An activation in a layer, or a layer of its own, such as `Softmax`.
         if name == end or type(last).__name__.lower() == end:
             return end
     return ""

@@ -95,6 +95,7 @@ class _Means:
             new = np.where(counts > 0, sums / np.maximum(counts, 1), centers)
             if np.array_equal(new, centers):
                 break
+            # `_nearest` needs an order, and others may pass a cluster that stays.
             centers = np.sort(new)
         return centers
 
@@ -106,6 +107,8 @@ class _Means:
         centers = [self.rng.choice(values)]
         distances = np.full(len(values), np.inf)
         for _ in range(k - 1):
+            # By the squared distance to the nearest center so far, as k-means++ draws.
+            # More than k values differ, so that some distance is left to divide by.
             distances = np.minimum(distances, (values - centers[-1]) ** 2)
             share = distances / distances.sum()
             centers.append(self.rng.choice(values, p=share))
@@ -128,4 +131,5 @@ def _clustered(
 
 def _nearest(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
     """The number of the nearest one of sorted centers."""
+    # On a line the border of two clusters is in the middle of their centers.
     return np.asarray(np.searchsorted((centers[1:] + centers[:-1]) / 2, values))

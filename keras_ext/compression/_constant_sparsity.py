@@ -57,6 +57,7 @@ def require_share(schedule: SparsitySchedule, m_by_n: tuple[int, int] | None) ->
         return
     share = m_by_n[0] / m_by_n[1]
     target = getattr(schedule, "target_sparsity", -1.0)
+    # A share such as 1/3 is rarely written with all of its digits.
     fits = isinstance(schedule, ConstantSparsity) and abs(target - share) < 1e-6
     rule = f"a ConstantSparsity of {share:g}, as m_by_n={m_by_n} has it"
     require(fits, "schedule", type(schedule).__name__, rule)

@@ -47,6 +47,8 @@ class Criterion:
             first = "only_first_replica"
             with scope.model.distribute_strategy.scope():
                 self._norms = [
+                    # The last axis but one of a kernel is that of the channels it is
+                    # applied to.
                     local_variable((v.shape[-2],), "float32", "norms", first, 1.0)
                     for v in variables
                 ]
@@ -76,6 +78,7 @@ class Criterion:
         pairs = zip(values, numbers, strict=True)
         if self.kind == "activation":
             return [weighted(w, self._norms[i].value) for w, i in pairs]
+        # A seed for each: random masks of weights of one shape would be equal.
         return [score(self.kind, w, self._seed + i) for w, i in pairs]
 
 

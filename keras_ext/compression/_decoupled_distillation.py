@@ -9,7 +9,8 @@ from keras_ext._core._typing import Config, Data, Tensor
 from keras_ext.compression._class_scores import ClassScores
 from keras_ext.compression._soft_targets import checked_from_logits
 
-# What takes a class out of a softmax.
+# What takes a class out of a softmax. Not infinity: a share of 0 times a difference of
+# infinities is NaN.
 _OUT = 1e9
 
 
@@ -77,7 +78,9 @@ class DecoupledDistillation(Described, keras.distillation.DistillationLoss):
         teacher, student = teacher / self.temperature, student / self.temperature
         target = _divergence(*(_two_logits(z, right) for z in (teacher, student)))
         others = _divergence(*(z - _OUT * right for z in (teacher, student)))
+        # The paper's TCKD and NCKD.
         loss = self.alpha * ops.mean(target) + self.beta * ops.mean(others)
+        # Gradients of softened targets shrink with 1 / T**2.
         return loss * self.temperature**2
 
     def _right_classes(self, count: int) -> Tensor:
@@ -113,5 +116,6 @@ def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
 def _two_logits(logits: Tensor, right: Tensor) -> Tensor:
     """Logits of the right class and of all the others together."""
     one = ops.sum(logits * right, axis=-1)
+    # The softmax of the two is (p, 1 - p), p being the share of the right class.
     rest = ops.logsumexp(logits - _OUT * right, axis=-1)
     return ops.stack([one, rest], axis=-1)

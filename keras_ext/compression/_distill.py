@@ -111,6 +111,7 @@ def distill(
         if generation:
             trained.append(_copy(student))
             teacher = trained[-1]
+            # A clone draws initial weights of its own: each generation begins anew.
             student.set_weights(keras.models.clone_model(student).get_weights())
             given = [_among_students(loss) for loss in given]
         history = _one_training(
@@ -127,6 +128,7 @@ def _one_training(
     **fit: object,
 ) -> dict[str, list[float]]:
     teacher, student = models
+    # Keras's Distiller sets `teacher.trainable` to False, and leaves it so.
     with kept_trainable(teacher), student.distribute_strategy.scope():
         distiller = OnePassDistiller(
             teacher,
@@ -167,6 +169,7 @@ def _among_students(
     """A loss for a teacher that has the layers of the student."""
     if getattr(loss, "student_layer_name", None) is None:
         return loss
+    # A teacher of the next generation is a copy of the student.
     copied = copy.copy(loss)
     copied.teacher_layer_name = copied.student_layer_name
     return copied

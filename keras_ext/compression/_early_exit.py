@@ -129,10 +129,12 @@ class EarlyExit(keras.Model):
         outputs = [head(cut) for head, cut in zip(self.heads, cuts, strict=True)]
         self.branches = keras.Model(inputs_of(model), [*outputs, model.outputs[0]])
         self.stages = stages_of(model, names, cuts, outputs)
+        # A weight, and no number, which a compiled `predict` would keep as a constant.
         self._limits = self.add_weight(
             shape=(len(names),), initializer="zeros", trainable=False, name="threshold"
         )
         self._limits.assign(limits)
+        # Each replica is traced in a thread of its own.
         self._traced = threading.local()
         self.built = True
 
@@ -148,9 +150,11 @@ class EarlyExit(keras.Model):
     def call(self, inputs: Data, training: bool | None = None) -> Tensor:
         *early, last = self.branches(inputs, training=training)
         if training:
+            # Keras hands to `compute_loss` only what `call` returns.
             self._traced.early = early
             return last
         chosen = last
+        # From the last to the first, so that the first head that is sure has the word.
         for i in reversed(range(len(early))):
             sure = self._entropy(early[i]) < self._limits[i]
             chosen = ops.where(sure[..., None], early[i], chosen)
@@ -166,6 +170,7 @@ class EarlyExit(keras.Model):
     ) -> Tensor:
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         early = getattr(self._traced, "early", [])
+        # Tensors of a trace mean nothing outside of it.
         self._traced.early = []
         if not training or not early:
             return loss
@@ -224,6 +229,7 @@ class EarlyExit(keras.Model):
         """That of each row, as a share of the largest one."""
         outputs = ops.cast(outputs, "float32")
         shares = outputs if self._end == "softmax" else ops.softmax(outputs)
+        # A share of 0 counts 0, not 0 * log(0) = NaN.
         logs = ops.log(ops.maximum(shares, 1e-37))
         return -ops.sum(shares * logs, axis=-1) / float(np.log(shares.shape[-1]))
 

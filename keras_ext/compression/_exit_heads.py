@@ -28,6 +28,7 @@ class _OfFunction(keras.losses.Loss):
 
 def as_loss(loss: str | Function) -> keras.losses.Loss:
     found = keras.losses.get(loss)
+    # Only a `Loss` takes weights of rows, and averages over them.
     return found if isinstance(found, keras.losses.Loss) else _OfFunction(found)
 
 

@@ -26,6 +26,7 @@ def kernel_layers(model: keras.Model) -> dict[int, Layer]:
         if isinstance(layer, _KINDS)
         and layer.built
         and isinstance(layer.kernel, keras.Variable)
+        # With groups a kernel has fewer inputs than what its layer takes.
         and getattr(layer, "groups", 1) == 1
         and getattr(layer, "data_format", "") != "channels_first"
     }
@@ -55,6 +56,7 @@ def input_norms(model: keras.Model, batches: Sequence[Data]) -> dict[int, np.nda
     }
 
     def add(key: int, inputs: Tensor) -> None:
+        # In float64: a sum of very many squares stops growing in float32.
         values = ops.convert_to_numpy(ops.cast(inputs, "float32")).astype("float64")
         squares[key] += np.square(values).reshape(-1, values.shape[-1]).sum(axis=0)
 
@@ -89,4 +91,5 @@ def _watched(
 
 def weighted(weight: Tensor, norms: Tensor) -> Tensor:
     """The sizes of entries times the norms of what they are multiplied with."""
+    # Wanda, |W| * ||x||; the last two axes of a kernel are inputs and outputs.
     return ops.abs(ops.cast(weight, "float32")) * norms[:, None]

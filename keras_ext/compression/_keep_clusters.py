@@ -97,6 +97,7 @@ class KeepClusters(ScopedCallback):
             clusters.apply()
 
     def on_train_end(self, logs: Logs = None) -> None:
+        # Keras has written the averages of the optimizer, `use_ema`, before this.
         self._apply()
         self.report = report_on(self._found)
         super().on_train_end(logs)
@@ -132,6 +133,8 @@ class Clusters(keras.constraints.Constraint):
         """Takes up the clusters that there are."""
         values = keras.ops.convert_to_numpy(self.variable)
         distinct, which = np.unique(values, return_inverse=True)
+        # `size` is that of `attach`. Where fewer values are left, no entry refers to
+        # the rest.
         kept: np.ndarray = np.resize(distinct != 0, self.size).astype("float32")
         _write(self._which, np.reshape(which, -1).astype("int32"))
         _write(self._factors, kept)

@@ -76,6 +76,7 @@ class KeepZeros(ScopedCallback):
             logs["sparsity"] = self._masking.sparsity
 
     def on_train_end(self, logs: Logs = None) -> None:
+        # Keras has written the averages of the optimizer, `use_ema`, before this.
         self._masking.apply()
         self.report = report_on(self._found)
         super().on_train_end(logs)

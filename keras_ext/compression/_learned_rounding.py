@@ -35,6 +35,7 @@ def learned_rounding(
         narrow: Whether there is one level less, as many below zero as above.
         axis: The last axis, -1, or None for one range.
     """
+    # A narrow range leaves one level out, to have as many below zero as above.
     steps = float(2**bits - (2 if narrow else 1))
 
     @tf.custom_gradient
@@ -52,6 +53,8 @@ def learned_rounding(
             below = tf.cast(place < 0, x.dtype)
             above = tf.cast(place > steps, x.dtype)
             axes = list(range(len(x.shape) - 1)) if axis is not None else None
+            # The rounding itself counts with a slope of 1. What is cut off moves with
+            # its end.
             return (
                 upstream * within,
                 tf.reduce_sum(upstream * (below - moved), axis=axes),

@@ -86,6 +86,7 @@ class LiteRTFile(Described):
         for place, rows in zip(places, inputs, strict=True):
             if tuple(place["shape"]) != rows.shape:
                 interpreter.resize_tensor_input(place["index"], rows.shape)
+        # A new shape invalidates all tensors, so that this comes before any is set.
         interpreter.allocate_tensors()
         for place, rows in zip(places, inputs, strict=True):
             interpreter.set_tensor(place["index"], _encoded(rows, place))
@@ -116,6 +117,7 @@ def _in_order(details: list[Record]) -> list[Record]:
 
 def _encoded(rows: np.ndarray, place: Record) -> np.ndarray:
     scale, zero = place["quantization"]
+    # The scale of a tensor that is not quantized is 0.
     if not scale:
         return rows.astype(place["dtype"])
     bounds = np.iinfo(place["dtype"])
@@ -127,4 +129,5 @@ def _decoded(values: np.ndarray, place: Record) -> np.ndarray:
     scale, zero = place["quantization"]
     if not scale:
         return values
+    # In float32 first: the difference may overflow 8 bits.
     return ((values.astype("float32") - zero) * scale).astype("float32")

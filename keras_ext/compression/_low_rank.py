@@ -201,6 +201,7 @@ def _take_over(
 
 def _names(layer: Layer, kernels: list[np.ndarray]) -> list[str]:
     between = [f"{layer.name}_core"] if len(kernels) == 3 else []
+    # The last one keeps the name, with the bias and the activation.
     return [f"{layer.name}_low", *between, layer.name]
 
 

@@ -72,6 +72,7 @@ def _threshold(scores: Tensor, sparsity: Tensor) -> Tensor:
     """The smallest score that is kept; equal ones are kept together."""
     # In float32 and rounded to even, as in tensorflow-model-optimization, for the same
     # masks. At least one entry is kept.
+    # `sort` is ascending: the largest `kept` begin at `size - kept`.
     size = scores.shape[0]
     share = 1.0 - ops.cast(sparsity, "float32")
     kept = ops.cast(ops.round(float(size) * share), "int32")

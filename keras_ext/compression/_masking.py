@@ -115,6 +115,7 @@ class Masking:
     def begin(self, step: int) -> None:
         """Takes up masks as they were, and renews them if that is due before a step."""
         schedule = self._schedule
+        # Before the first renewal a zero is a weight as any other.
         if schedule is None or step > schedule.first_due:
             self.follow()
         if schedule is not None and schedule.is_due(step):

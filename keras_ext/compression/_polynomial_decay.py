@@ -63,6 +63,7 @@ class PolynomialDecay(SparsitySchedule):
         self.power = number(power, "power", above=0)
 
     def sparsity(self, step: Tensor) -> Tensor:
+        # Equation 1 of Zhu & Gupta, in float32 as in tensorflow-model-optimization.
         since = ops.cast(step - self.begin_step, "float32")
         whole = float(self.end_step - self.begin_step)
         done = ops.clip(since / whole, 0.0, 1.0)

@@ -81,6 +81,7 @@ def prune(  # noqa: PLR0913
     rule_of_masks = checked_rule(m_by_n, block_size, max_layer_sparsity)
     if rule_of_masks.m_by_n is not None:
         share = rule_of_masks.m_by_n[0] / rule_of_masks.m_by_n[1]
+        # A share such as 1/3 is rarely written with all of its digits.
         fits = abs(sparsity - share) < 1e-6
         require(fits, "sparsity", sparsity, f"{share:g}, as m_by_n={m_by_n} has it")
     seed = checked_seed(seed) or 0

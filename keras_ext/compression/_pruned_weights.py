@@ -72,6 +72,7 @@ def _reason(
         return "it is not selected"
     if variable.dtype not in ("float32", "float16", "bfloat16", "float64"):
         return f"it is of dtype {variable.dtype}"
+    # What is asked for is taken, whatever its name.
     if include is not None:
         return None
     if isinstance(layer, _DEPTHWISE) or "depthwise" in variable.name:
@@ -85,6 +86,7 @@ def _own_weights(model: keras.Model) -> Iterator[tuple[str, Layer, Variable]]:
     """The weights, each once, with their paths and the innermost layers with them."""
     seen: set[int] = set()
     for layer, path in layer_paths(model).items():
+        # The first of `sublayers` is the layer itself.
         inner = {id(v) for child in sublayers(layer)[1:] for v in child.weights}
         for variable in layer.weights:
             if id(variable) not in inner | seen:

@@ -114,6 +114,8 @@ class PruningGoal:
         bound = self._rows.rise(errors, reference)
         if bound <= self.tolerance:
             self._passed = self._present(epoch)
+            # Only a better model becomes the reference, lest rises within the tolerance
+            # add up.
             if errors.mean() < np.mean(reference):
                 self._reference = errors
             self._go_on(updates)

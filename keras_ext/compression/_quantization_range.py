@@ -75,6 +75,8 @@ class QuantizationRange(keras.layers.Layer):
         high = ops.maximum(self.high.value, low + 1e-6)
         if not self.learned:
             return fake_quant_with_min_max_vars(x, low, high, num_bits=self.bits)
+        # LSQ scales the gradient of a step by 1 / sqrt(N * Q), N activations of Q
+        # levels.
         size = math.prod(n or 1 for n in x.shape[1:])
         scale = 1.0 / math.sqrt(size * (2**self.bits - 1))
         ends = (scaled_gradient(end, scale) for end in (low, high))
@@ -82,6 +84,8 @@ class QuantizationRange(keras.layers.Layer):
         return learned_rounding(x, *ends, bits=self.bits, narrow=False)
 
     def _follow(self, x: Tensor) -> None:
+        # The first batch sets the ends. After it a learned range moves by gradients
+        # alone.
         later = 1.0 if self.learned else self.momentum
         kept = ops.where(ops.equal(self.seen.value, 0.0), 0.0, later)
         for end, now in ((self.low, ops.min(x)), (self.high, ops.max(x))):

@@ -13,6 +13,8 @@ from keras_ext._core._typing import Config, Shape, Tensor, Variable
 from keras_ext.compression._learned_rounding import learned_rounding, scaled_gradient
 
 
+# A layer of its own: the `save_own_variables` of `Dense` and of convolutions writes the
+# kernel and the bias alone, and the file would not load.
 class KernelStep(keras.layers.Layer):
     """The learned step between two levels of a kernel, or one for each channel.
 
@@ -34,6 +36,7 @@ class KernelStep(keras.layers.Layer):
         one = len(self.log_step.shape) == 0
         axes = None if one else tuple(range(len(kernel.shape) - 1))
         mean = ops.mean(ops.abs(kernel), axis=axes)
+        # 2 <|v|> / sqrt(Q), with Q levels on a side.
         step = 2.0 * mean / math.sqrt(levels)
         self.log_step.assign(ops.log(ops.maximum(step, 1e-8)))
 
@@ -55,6 +58,7 @@ def rounded(
         kernel = ops.cast(kernel, "float32")
         return learned_rounding(kernel, -end, end, bits=bits, narrow=True, axis=axis)
     axes = tuple(range(len(kernel.shape) - 1)) if per_channel else None
+    # A kernel of zeros has no range, and so no step to divide by.
     end = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=axes), 1e-8))
     return fake_quant_with_min_max_vars(
         kernel, -end, end, num_bits=bits, narrow_range=True, axis=axis
@@ -149,6 +153,7 @@ class QuantizedConv1D(RoundedKernel, keras.layers.Conv1D):
 
     def call(self, inputs: Tensor) -> Tensor:
         padding = self.padding
+        # `ops.conv` knows no causal padding.
         if padding == "causal":
             before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
             inputs = ops.pad(inputs, [[0, 0], [before, 0], [0, 0]])
@@ -194,6 +199,8 @@ class QuantizedDepthwiseConv2D(RoundedKernel, keras.layers.DepthwiseConv2D):
         return self._float_kernel
 
     def _as_matrix(self, kernel: Variable) -> Tensor:
+        # From (height, width, channels, multiplier): each pair of the last two is an
+        # output channel, and those have a scale in LiteRT.
         return ops.reshape(kernel, (*kernel.shape[:2], -1))
 
     @property

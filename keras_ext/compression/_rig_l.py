@@ -119,6 +119,7 @@ class RigL(ScopedCallback):
         variables = [c.variable for c in self._found if c.reason is None]
         with scope.model.distribute_strategy.scope():
             self._masking = Masking(variables, [[i] for i in range(len(variables))])
+        # Connections that grow begin at zero, and not with what an update gave them.
         self._masking.regrows = False
         self._gradients = Saliency("gradient", variables)
         self._pipeline = AttachedPipeline.of(scope)
@@ -126,6 +127,7 @@ class RigL(ScopedCallback):
         optimizer = scope.optimizer
         steps = ConstantSparsity(
             self.sparsity,
+            # Before the first update no gradient says what to grow.
             begin_step=self.frequency,
             end_step=max(self.end_step, self.frequency),
             frequency=self.frequency,
@@ -176,6 +178,7 @@ class RigL(ScopedCallback):
     ) -> Sequence[Tensor]:
         """The masks after the smallest weights have made place for others."""
         passed = ops.cast(step, "float32") / float(self.end_step)
+        # The cosine of the paper: fewer connections move as the training goes on.
         cosine = 0.5 * (1.0 + ops.cos(math.pi * ops.minimum(passed, 1.0)))
         share = self.fraction * cosine
         return [
@@ -228,6 +231,7 @@ def moved(weight: Tensor, mask: Tensor, gradient: Tensor, share: Tensor) -> Tens
 
 def _ranks(scores: Tensor) -> Tensor:
     """The place of each, the largest first."""
+    # The second one inverts the permutation of the first, which gives ranks.
     return tf.argsort(tf.argsort(scores, direction="DESCENDING", stable=True))
 
 
@@ -244,6 +248,8 @@ def densities(
     if distribution == "uniform":
         return [density] * len(shapes)
     sizes = [math.prod(n or 1 for n in shape) for shape in shapes]
+    # Erdos-Renyi-Kernel: density in proportion to the sum of all axes over their
+    # product.
     raw = [
         sum(n or 1 for n in shape) / size
         for shape, size in zip(shapes, sizes, strict=True)

@@ -123,6 +123,7 @@ def _write(job: Path, name: str, data: Data) -> None:
     """Writes arrays, and in which structure they come."""
     if data is None:
         return
+    # By these names `read` knows one array and a list from a dictionary.
     arrays = data if isinstance(data, dict) else {"_": data}
     if isinstance(data, list | tuple):
         arrays = {f"_{i}": array for i, array in enumerate(data)}
@@ -139,6 +140,8 @@ def _run(python: str, job: Path, timeout: float | None) -> None:
     before = os.environ.get("PYTHONPATH")
     paths = [str(package), *([before] if before else [])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    # Importing tfmot sets it, for all that is started afterwards, too: with it
+    # `tf.keras` is tf_keras.
     environment.pop("TF_USE_LEGACY_KERAS", None)
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     command = [python, "-m", "keras_ext.compression._tfmot_process", str(job)]

@@ -47,6 +47,8 @@ class Saliency(GradientSignal):
 
     def _collect(self, score: Variable, weight: Tensor, gradient: Tensor) -> None:
         product = weight * gradient
+        # What comes next: S = -sum(w * g) of movement pruning, and (w * g)**2 of
+        # Molchanov et al.
         if self.kind == "gradient":
             score.assign(tf.abs(gradient))
         elif self.kind == "movement":

@@ -73,6 +73,8 @@ class SoftTargets(Described, keras.distillation.LogitsDistillation):
             self._scores.logits(student_outputs, of=1),
             strict=True,
         )
+        # A comprehension is a function of its own before Python 3.12: no bare
+        # `super()`.
         losses = [super(SoftTargets, self).compute_loss(*pair) for pair in pairs]
         return keras.ops.sum(keras.ops.stack(losses))
 

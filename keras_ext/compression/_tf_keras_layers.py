@@ -49,6 +49,7 @@ class LayerMaker:
         is_tensor = self.tf_keras.backend.is_keras_tensor
 
         def taken(item: object) -> object:
+            # `is_keras_tensor` raises for what is no tensor at all.
             if hasattr(item, "shape") and is_tensor(item):
                 tensors.append(item)
                 return _Place(len(tensors) - 1)
@@ -85,6 +86,8 @@ class LayerMaker:
         return made
 
     def _config(self, layer: Layer, kind: type) -> Config:
+        # The config of Keras 3 has a dictionary for the dtype, which tf_keras cannot
+        # read.
         config: Config = {"name": layer.name, "dtype": layer.dtype_policy.name}
         accepted, usual = _accepted(kind), _accepted(type(layer))
         renamed = _RENAMED.get(kind.__name__, {})
@@ -146,6 +149,7 @@ class LayerMaker:
         return kind(layer.function, arguments=layer.arguments, name=layer.name)
 
     def _of_Normalization(self, layer: keras.layers.Normalization) -> Any:  # noqa: N802
+        # Keras 3 keeps the mean in a shape that broadcasts, such as (1, 1, 3).
         shape = [n for n in layer.mean.shape if n != 1] or [1]
         mean, variance = (
             keras.ops.convert_to_numpy(v).reshape(shape).tolist()

@@ -25,6 +25,7 @@ def main(job: Path) -> None:
     model = keras.saving.load_model(job / "model.keras", compile=False)
     tf_keras = import_extra("tf_keras", "tfmot")
     converted = to_tf_keras(model)
+    # Last: its import makes `tf.keras` mean tf_keras in the whole process.
     tfmot = import_extra("tensorflow_model_optimization", "tfmot")
     recipe = function_of(options["source"], options["name"], tf_keras)
     found = recipe(converted, tfmot, read(job, "x"), read(job, "y"))
@@ -61,6 +62,8 @@ def read(job: Path, name: str) -> Data:
 
 def _file_of(model: Any) -> bytes:
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    # So tfmot names the layers that it has wrapped to round, whose ranges are only used
+    # if the converter optimizes.
     if any(layer.name.startswith("quant_") for layer in model.layers):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     content: bytes = converter.convert()

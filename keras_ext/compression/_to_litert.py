@@ -142,6 +142,7 @@ def _options(
     """What the converter is told."""
     ops = tf.lite.OpsSet
     kept, spec = {"optimizations": [tf.lite.Optimize.DEFAULT]}, "target_spec"
+    # Keras adds SELECT_TF_OPS by default, which a plain interpreter does not have.
     builtins = {"supported_ops": [ops.TFLITE_BUILTINS]}
     if mode == "float32":
         return {spec: builtins}
@@ -161,8 +162,10 @@ def _options(
 
     data: Config = {} if learned else {"representative_dataset": representative}
     if mode == "int16x8":
+        # What has no kernel for 16 bits stays in float.
         wide = ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         return {**kept, **data, spec: {"supported_ops": [wide, ops.TFLITE_BUILTINS]}}
+    # Not TFLITE_BUILTINS_INT8, which wants a data set even if the model has its ranges.
     ends = {"inference_input_type": tf.int8, "inference_output_type": tf.int8}
     return {**kept, **data, **ends, spec: builtins}
 

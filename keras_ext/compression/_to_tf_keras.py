@@ -105,6 +105,7 @@ def _of_sequence(model: keras.Model, maker: LayerMaker) -> Any:
     layers = [maker.input_of(model.inputs[0], f"{model.name}_input")]
     layers += [_made_of(layer, maker) for layer in model.layers]
     made = maker.tf_keras.Sequential(layers, name=model.name)
+    # Neither of them lists its InputLayer.
     for layer, other in zip(model.layers, made.layers, strict=True):
         _copy(layer, other)
     return made
