@@ -38,6 +38,7 @@ def study_of(
         if name in known:
             optuna.delete_study(study_name=name, storage=store)
     study = _new_study(oracle, store, name)
+    # KerasTuner pads the names of trials with zeros: sorted, they are in their order.
     for record in sorted(records_of(oracle), key=lambda record: record.trial):
         if record.status != "running":
             study.add_trial(_frozen(oracle, record))
@@ -64,6 +65,7 @@ def _new_study(
     parts = parts_of(oracle.objective)
     directions: Any = [f"{o.direction}imize" for o in parts]
     verbosity = optuna.logging.get_verbosity()
+    # `create_study` tells of each study that it makes.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(
@@ -84,6 +86,7 @@ def _frozen(oracle: Oracle, record: Record) -> optuna.trial.FrozenTrial:
     params, distributions = params_of(oracle.hyperparameters.space, record.values)
     values = _values(oracle, record)
     is_single = len(parts_of(oracle.objective)) == 1
+    # Optuna knows pruning, and curves, of a single objective alone.
     ended = kinds.PRUNED if record.status == "stopped" and is_single else kinds.COMPLETE
     known = {"trial": record.trial, "reason": record.reason}
     return optuna.trial.create_trial(
@@ -132,6 +135,7 @@ def _filled_study(oracle: Oracle, records: list[Record]) -> optuna.Study:
     parts = [part for part in parts if not part.name.startswith("tuner/")]
     for record in records:
         known, _ = params_of(oracle.hyperparameters.space, record.values)
+        # Optuna measures only those hyperparameters that all trials have.
         params = {p.name: known.get(p.name, p.to_optuna(p.hp.default)) for p in parts}
         study.add_trial(
             optuna.trial.create_trial(

@@ -62,6 +62,7 @@ class ASHA(Described):
         rung[trial] = cost
         if len(rung) < self.factor:
             return False
+        # Equal ones all go on, since none of them is behind.
         return cost > sorted(rung.values())[len(rung) // self.factor - 1]
 
     def rewind(self, trial: str, epoch: int) -> None:

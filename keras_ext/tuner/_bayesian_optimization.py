@@ -48,6 +48,7 @@ class BayesianOptimizationOracle(Oracle, KerasTunerOracle):
 
     def _make_gpr(self) -> "GaussianProcessRegressor":
         gpr = super()._make_gpr()
+        # scikit-learn takes no larger ones.
         return gpr.set_params(random_state=self.seed % 2**32)
 
     def _vectorize_trials(self) -> tuple[np.ndarray, np.ndarray]:
@@ -58,6 +59,7 @@ class BayesianOptimizationOracle(Oracle, KerasTunerOracle):
         # KerasTuner leaves them out, and so proposes the same again.
         more = np.array([self._vector(trial.hyperparameters) for trial in failed])
         done = [t for t in self.trials.values() if t.status == "COMPLETED"]
+        # Not infinity: KerasTuner turns that into 0, which may be the best of all.
         worst = max(cost_of(self.objective, trial.score) for trial in done)
         return np.vstack([x, more]), np.append(y, np.full(len(failed), worst))
 

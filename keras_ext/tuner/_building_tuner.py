@@ -20,6 +20,8 @@ class BuildingTuner(ReportingTuner):
     def _populate_initial_space(self) -> None:
         if is_worker():
             return  # the chief knows
+        # KerasTuner builds a model for each value of each condition to find all of
+        # them.
         if getattr(self.hypermodel, "is_declared", False):
             hp = self.oracle.get_space()
             self.hypermodel.declare_hyperparameters(hp)
@@ -33,10 +35,13 @@ class BuildingTuner(ReportingTuner):
         trial: Trial,
         execution: int = 0,
     ) -> None:
+        # KerasTuner imports tensorboard for every trial, which TensorFlow does not
+        # bring along since 2.21.
         if any(type(callback).__name__ == "TensorBoard" for callback in callbacks):
             super()._configure_tensorboard_dir(callbacks, trial, execution)
 
     def _try_build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        # `free_memory` would collect garbage, which comes next.
         keras.utils.clear_session(free_memory=False)
         gc.collect()
         model = self._build_hypermodel(hp)

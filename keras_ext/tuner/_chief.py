@@ -69,6 +69,7 @@ class Chief:
             RuntimeError: If the port is in use, or the search has failed.
         """
         with self._listen() as server:
+            # Closing a socket does not wake a thread that waits in `accept`.
             server.settimeout(_POLL)
             threading.Thread(target=self._accept, args=(server,), daemon=True).start()
             while not self._is_done():
@@ -137,6 +138,8 @@ class Chief:
             self._heard[worker] = time.monotonic()
             if before != run:
                 self._retired.add(before)
+            # Whoever has lost an answer asks again, with the same count: it is decided
+            # once.
             known, answer = self._answers.get(run, (None, {}))
             if known == said["count"]:
                 return answer
@@ -170,6 +173,8 @@ class Chief:
 
     def _on_create_trial(self, worker: str) -> Record:
         mark = self._oracle.progress_mark()
+        # An oracle that has nothing to propose is not asked again until something
+        # changes.
         if self._exhausted != mark and not self._error:
             trial = self._oracle.create_trial(worker)
             if trial.status != "STOPPED":

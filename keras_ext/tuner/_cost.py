@@ -124,6 +124,7 @@ class MeasuredCosts(keras.callbacks.Callback):
         self._found: dict[str, float] = {}
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        # Once: training changes the weights, and not what they cost.
         if not self._found:
             for cost in self._costs:
                 value, spread = cost.measure(self.model)

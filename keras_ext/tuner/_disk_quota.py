@@ -15,6 +15,7 @@ def keep_within(quota: float, paths: Sequence[str]) -> None:
     """
     sizes = [_size(path) for path in paths]
     total = sum(sizes)
+    # From the worst on; the first one, the best, always stays.
     for path, size in list(zip(paths, sizes, strict=True))[:0:-1]:
         if total <= quota:
             return

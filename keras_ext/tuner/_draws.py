@@ -18,7 +18,9 @@ def draw(seed: int, trial: int, attempt: int, name: str) -> float:
         attempt: How many configurations of this trial had been tried before.
         name: The hyperparameter.
     """
+    # Not `hash`, which differs from process to process for texts.
     digest = hashlib.sha256(name.encode()).digest()
     words = [int.from_bytes(digest[i : i + 4], "little") for i in (0, 4)]
     sequence = np.random.SeedSequence([seed, trial, attempt, *words])
+    # The 53 bits that a float holds: more could be rounded to 1.
     return int(sequence.generate_state(1, np.uint64)[0] >> 11) * 2.0**-53

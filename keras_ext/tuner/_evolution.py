@@ -64,6 +64,7 @@ class EvolutionOracle(Oracle):
     def _changed(self, values: Mapping[str, Value], attempt: int) -> dict[str, Value]:
         """Values of which one is another, and those that only now are there drawn."""
         active = [hp for hp in self._searched() if hp.name in values]
+        # A name may come several times, under different conditions.
         names = list(dict.fromkeys(hp.name for hp in active))
         place = self._number(attempt, "which")
         chosen = names[int(place * len(names))] if names else None
@@ -95,6 +96,7 @@ class EvolutionOracle(Oracle):
             where = self._number(attempt, "where")
             return others[int(where * len(others))] if others else value
         place = hp.value_to_prob(value)
+        # Where there are few values, a near place is often that of the same one.
         for again in range(20):
             # A normal number, of two uniform ones.
             radius = np.sqrt(-2 * np.log(1 - self._number(attempt, f"far {again}")))

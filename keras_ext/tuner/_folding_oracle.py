@@ -90,5 +90,7 @@ def are_above_zero(differences: Sequence[float]) -> bool:
         return False
     mean = statistics.fmean(differences)
     error = statistics.stdev(differences) / math.sqrt(len(differences))
+    # The last of them stands for more folds, too, for which t is smaller: to be
+    # careful.
     bound = _T[min(len(differences) - 1, len(_T)) - 1]
     return mean > 0 and mean > bound * error

@@ -100,6 +100,7 @@ class Hyperband(Tuner, keras_tuner.Hyperband):
         parent = hp.values.get("tuner/trial_id")
         if parent is not None:
             path = last_weights(self.get_trial_dir(parent))
+            # Without backups the best epoch is all that there is.
             path = path or self._get_checkpoint_fname(parent)
             with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
                 load_all(model, path, self._get_build_config_fname(parent))

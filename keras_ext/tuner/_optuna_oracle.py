@@ -144,6 +144,7 @@ class OptunaOracle(Oracle):
         self._asked[trial_id] = asked
         if self.sampler in _OF_GENERATIONS:
             frozen = self._study.trials[asked.number]
+            # Optuna notes there to which generation a trial belongs.
             self._attributes[trial_id] = dict(frozen.system_attrs)
         return {"status": "RUNNING", "values": values}
 
@@ -159,6 +160,8 @@ class OptunaOracle(Oracle):
 
     def _ended(self, trial: Trial) -> None:
         super()._ended(trial)
+        # A failure is told as a bad result: Optuna's samplers ignore trials that
+        # failed.
         values = self._values(trial)
         asked = self._asked.pop(trial.trial_id, None)
         if asked is None:
@@ -226,6 +229,8 @@ def made(word: str, seed: int) -> optuna.samplers.BaseSampler:
             warn_independent_sampling=False,
         ),
         "random": lambda: samplers.RandomSampler(seed=seed),
+        # `multivariate` alone draws what is under conditions independently; `group`
+        # does not. `constant_liar` keeps trials that run at once apart.
         "tpe": lambda: samplers.TPESampler(
             multivariate=True, group=True, constant_liar=True, seed=seed
         ),

@@ -33,6 +33,8 @@ class Translation:
     ) -> None:
         self.hp = hp
         self.name = hp.name
+        # KerasTuner has the name again under other conditions, with other values; in
+        # Optuna a name has one distribution.
         if sum(other.name == hp.name for other in space) > 1:
             conditions = [condition.get_config() for condition in hp.conditions]
             self.name = f"{hp.name}|{json.dumps(conditions)}"
@@ -49,6 +51,7 @@ class Translation:
         if isinstance(hp, kinds.Choice):
             return names.CategoricalDistribution(list(hp.values))
         if hp.sampling == "reverse_log":
+            # Optuna has no such scale: searched is the place on it.
             self._is_place = True
             return names.FloatDistribution(0.0, 1.0)
         is_log = hp.sampling == "log"
@@ -58,6 +61,7 @@ class Translation:
 
     def to_optuna(self, value: Any) -> Value:
         if self._values is not None:
+            # The nearest, since steps of floats are rounded.
             gaps = [abs(other - value) for other in self._values]
             return gaps.index(min(gaps))
         return float(self.hp.value_to_prob(value)) if self._is_place else value

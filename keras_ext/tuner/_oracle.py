@@ -242,6 +242,7 @@ class Oracle(Described, FoldingOracle):
             return super().get_best_trials(num_trials)
         done = [t for t in self.trials.values() if t.status == "COMPLETED"]
         costs = [self._costs(trial) for trial in done]
+        # The last key comes first: by fronts, and within a front by ranks.
         order = np.lexsort([rank_sums(costs), front_numbers(costs)]) if done else []
         others = [t for t in self.trials.values() if t.status != "COMPLETED"]
         return [*(done[i] for i in order), *others][:num_trials]

@@ -18,6 +18,7 @@ def front_numbers(costs: Sequence[Sequence[float]]) -> list[int]:
     points = np.asarray(costs, float).reshape(len(costs), -1 if len(costs) else 0)
     no_worse = np.all(points[:, None] <= points[None], axis=-1)
     better = np.any(points[:, None] < points[None], axis=-1)
+    # Whether i beats j: `(points, points)`.
     beats = no_worse & better
     fronts = np.full(len(points), -1)
     number = 0

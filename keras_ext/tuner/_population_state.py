@@ -75,6 +75,7 @@ class PopulationState:
             "random": self.population._random.bit_generator.state,
         }
         write_json(os.path.join(self._folder, _NAME), state)
+        # After the state: until that is whole, the one before it needs its files.
         kept = {member.weights for member in self.members}
         for member in self.members:
             folder = self._folder_of(member.trial_id)
@@ -99,6 +100,7 @@ class PopulationState:
         ]
         sources = self.population.update(scores)
         self.num_rounds += 1
+        # Of before the round: a source may itself go on as another.
         files = [member.weights for member in self.members]
         for i, source in enumerate(sources):
             # Nothing is copied: the next training begins with the file of the other.

@@ -88,6 +88,7 @@ class Progress(Display):
             self._live.update(self._panel())
         elif way() != "lines":
             text = self.line()[:_WIDTH]
+            # Blanks cover what is left of a longer line.
             self._write("\r" + text.ljust(self._width))
             self._width = len(text)
 
@@ -168,6 +169,7 @@ def clock_time(seconds: float) -> str:
 
 def way() -> str:
     """How to show: `"rich"`, `"line"` that changes, or `"lines"`."""
+    # A notebook is no terminal, but rewrites a line after a carriage return.
     if "ipykernel" in sys.modules:
         return "line"
     if not sys.stdout.isatty():

@@ -18,6 +18,7 @@ def write_json(path: str, content: object) -> None:
         utils.save_json(path, content)
         return
     text = json.dumps(content)
+    # In the same folder: `os.replace` is atomic within one file system alone.
     beside = f"{path}.{os.getpid()}.tmp"
     try:
         with open(beside, "w") as file:

@@ -176,6 +176,7 @@ class RemoteOracle:
 
     def _say_alive(self) -> None:
         while not self._resting.wait(self._lease / _ALIVE):
+            # Without a count of its own: the chief keeps no answer to this one.
             line = self._question("alive", -1, {})
             self._exchange(line, min(self._lease, _ANSWER))
 

@@ -76,6 +76,7 @@ def draw_parallel(
     low, high = min(scores), max(scores)
     colors = import_extra("matplotlib", _EXTRA).colormaps["viridis"]
     best = _best(records)
+    # The best come last, over the others.
     for record, rank in zip(scored[::-1], ranks[::-1], strict=True):
         line = [scales[name].place(record.values) for name in names]
         line.append((_score(record) - low) / (high - low) if high > low else 0.5)
@@ -126,6 +127,7 @@ def draw_slices(
         axes.set_xticks(places, [plain(text) for text in texts])
         axes.set_title(plain(name), fontsize=9, color=INK)
         _finish(axes)
+    # `sharey` gives the limits to all others.
     _limit(grid.flat[0], [_score(record) for record in scored], objective)
     for axes in list(grid.flat)[len(names) :]:
         axes.set_visible(False)

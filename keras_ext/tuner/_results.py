@@ -69,6 +69,7 @@ def best_of_history(
     if not rows:
         return {objective.name: math.nan}, 0
     values = [float(objective.get_value(row)) for row in rows]
+    # `argmin` would take the first NaN.
     costs = [cost_of(objective, v) if math.isfinite(v) else math.inf for v in values]
     best = int(np.argmin(costs))
     return {**rows[best], objective.name: values[best]}, best

@@ -17,6 +17,7 @@ from keras_ext.distribute import _messages
 _LEASE = "KERAS_EXT_LEASE"
 FRESH = "KERAS_EXT_FRESH"
 # The exit status of a process that leaves the next trial to a new one.
+# EX_TEMPFAIL of sysexits.h.
 NEXT_PROCESS = 75
 
 

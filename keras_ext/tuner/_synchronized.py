@@ -26,6 +26,7 @@ def synchronized(
     def alone(
         oracle: AnOracle, /, *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Answer:
+        # By the locks and names of KerasTuner, so that its own methods take part.
         thread = threading.current_thread().name
         if THREADS[oracle] == thread:
             return method(oracle, *args, **kwargs)

@@ -123,6 +123,7 @@ class TrialBackup(keras.callbacks.Callback):
             return True  # as in KerasTuner: the objective is known after `fit` alone
         cost = cost_of(self._objective, self._objective.get_value(values))
         is_best = self._best is None or cost < self._best
+        # A first NaN is saved, but nothing has to be less than it.
         self._best = cost if is_best and math.isfinite(cost) else self._best
         return is_best
 
@@ -143,6 +144,7 @@ class TrialBackup(keras.callbacks.Callback):
             "logs": self.logs,
             "results": [_written(result, self._objective) for result in self.results],
         }
+        # Last, when the files that it names are whole; only then may the old ones go.
         write_json(os.path.join(self._folder, _STATE), state)
         if last and last != name:
             old = os.path.join(self._folder, last)

@@ -82,6 +82,7 @@ class _Search:
         """Returns the exit status of the chief, or why it could not go on."""
         timeout = self._options.timeout
         deadline = time.monotonic() + timeout if timeout else float("inf")
+        # The chief trains nothing; TensorFlow would take the memory of all GPUs for it.
         hidden = {"CUDA_VISIBLE_DEVICES": "", "KERASTUNER_TUNER_ID": "chief"}
         environment = {**os.environ, **self._common, **hidden}
         chief = self._together.start("chief", self._command, environment)
@@ -90,6 +91,7 @@ class _Search:
         while chief.poll() is None:
             if time.monotonic() > deadline:
                 say(sys.stderr, f"[launch] not done within {timeout:g} seconds")
+                # As `timeout` of coreutils.
                 return 124
             status = self._look_after()
             if status:
@@ -97,6 +99,7 @@ class _Search:
             time.sleep(POLL)
         self._wait_for_workers()
         code = chief.returncode
+        # A negative code is a signal, which shells report so.
         return code if code >= 0 else 128 - code
 
     def _start(self, index: int) -> None:

@@ -58,6 +58,7 @@ class Asked:
         if low == high or self._is_off:
             return self._known(name, low)
         if doubling:
+            # On a log scale KerasTuner multiplies by the step.
             return self._hp.Int(name, low, high, step=2, sampling="log")
         return self._hp.Int(name, low, high, sampling=_sampling(log))
 

@@ -104,6 +104,7 @@ def initializer(values: Record) -> str:
     name, activation = values["initializer"], values["activation"]
     if name != "auto":
         return str(name)
+    # Self-normalizing networks need weights of variance 1 / fan_in.
     if activation == "selu":
         return "lecun_normal"
     return "he_normal" if activation in _LIKE_RELU else "glorot_uniform"
@@ -120,6 +121,7 @@ def normalized(x: keras.KerasTensor, kind: str) -> keras.KerasTensor:
 
 def num_normalization(kind: str, width: int) -> int:
     """How many parameters that layer has."""
+    # Those that are trained: no moving averages.
     return {"none": 0, "batch": 2, "layer": 2, "rms": 1}[kind] * width
 
 

@@ -162,6 +162,7 @@ class Convnet(LayeredNetwork):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Each stage but the first halves the places, of which one has to be left.
         most = min(self.input_shape[:-1]).bit_length()
         rule = f"at most {most} for an input of shape {self.input_shape}"
         require(self.stages[1] <= most, "stages", self.stages[1], rule)
@@ -191,6 +192,7 @@ class Convnet(LayeredNetwork):
             if values["convolution"] == "plain":
                 total += (places * before + 1) * width
             else:
+                # A separable convolution has its only bias behind the pointwise kernel.
                 total += places * before + (before + 1) * width
             total += num_normalization(values["normalization"], width)
             total += before * width * (skip == "projection")

@@ -167,6 +167,8 @@ class Recurrent(LayeredNetwork):
             before, total = widths[0], self.vocabulary * widths[0]
         sides = 2 if values["bidirectional"] else 1
         for width, skip in zip(widths, self._skips(values), strict=True):
+            # With `reset_after`, Keras's default, a GRU has biases for inputs and for
+            # states.
             gates, biases = (4, 1) if values["cell"] == "lstm" else (3, 2)
             total += sides * gates * width * (before + width + biases)
             total += num_normalization(values["normalization"], sides * width)

@@ -176,6 +176,7 @@ class Transformer(Network):
             places = (self.patch_size or 1) ** 2
             total = (places * self.input_shape[-1] + 1) * width
         norms = num_normalization(values["normalization"], width)
+        # Queries, keys, values and outputs, then the two layers behind them.
         block = 4 * width * (width + 1) + (width + 1) * inner + (inner + 1) * width
         total += values["depth"] * (block + 2 * norms)
         return int(total + norms * values["norm_first"] + (width + 1) * self.outputs)
@@ -191,10 +192,12 @@ class Transformer(Network):
         else:
             x = keras.layers.Dense(width)(x)
         offset = positions(x.shape[1], width).tolist()
+        # Adds a constant, by a layer that every file can hold.
         x = keras.layers.Rescaling(1.0, offset=offset)(x)
         for _ in range(values["depth"]):
             x = _past(x, partial(_attended, values=values, width=width), values)
             x = _past(x, partial(_mapped, values=values, width=width), values)
+        # What the blocks have added up is not normalized yet.
         if values["norm_first"]:
             x = normalized(x, values["normalization"])
         x = keras.layers.GlobalAveragePooling1D()(x)

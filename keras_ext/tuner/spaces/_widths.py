@@ -121,6 +121,7 @@ def resolved(
     low, high = 0.0, 1.0
     while count(_at(high, shape, step)) <= budget:
         low, high = high, 2 * high
+    # `low` fits the budget and `high` does not.
     while high - low > 1e-12 * high:
         middle = (low + high) / 2
         fits = count(_at(middle, shape, step)) <= budget
