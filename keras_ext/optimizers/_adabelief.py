@@ -71,8 +71,10 @@ class AdaBelief(AdaptiveRule):
 
     def change(self, part: Part, given: Corrected) -> Tensor:
         momentum = part.average("momentum", part.gradient, self.beta_1)
+        # From the average that has this gradient already, as in the paper.
         surprise = ops.square(part.gradient - momentum)
         squares = part.average("velocity", surprise, self.beta_2) + self.epsilon
+        # The paper keeps epsilon in the average: it adds up over the updates.
         part.slots["velocity"] = squares
         scale = given.rate * given.scale
         return momentum * (scale / (ops.sqrt(squares) + given.epsilon))

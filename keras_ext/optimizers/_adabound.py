@@ -96,14 +96,17 @@ class AdaBound(AdaptiveRule):
 
     def coefficients(self, now: Now) -> _Given:
         first = now.numbers["first_rate"]
+        # A warm-up may begin at zero, which no rate is a multiple of.
         first = ops.where(ops.equal(first, 0), now.rate, first)
         now.numbers["first_rate"] = first
         relative = divided(now.rate, by=first, otherwise=0.0)
         final = self.final_learning_rate * relative
         way = ops.cast(now.step, final.dtype) * self.gamma
+        # As in the authors' code, epsilon is not corrected with the averages.
         scale = now.rate * ops.sqrt(now.weight_of_averages(self.beta_2))
         return _Given(
             scale / now.weight_of_averages(self.beta_1),
+            # From 0 and infinity, the bounds close in on the final rate.
             final * (1 - 1 / (way + 1)),
             final * (1 + 1 / way),
         )

@@ -92,6 +92,7 @@ class AdamMini(AdaptiveRule):
 
     def slots(self, variable: Variable) -> Mapping[str, Slot]:
         axes = self._axes(variable)
+        # It keeps the axes that it is averaged over, so that it broadcasts.
         shape = tuple(1 if i in axes else n for i, n in enumerate(variable.shape))
         return {"momentum": Slot(), "velocity": Slot(shape)}
 

@@ -88,11 +88,14 @@ class Adan(RuleOptimizer):
         return dict.fromkeys(names, Slot())
 
     def coefficients(self, now: Now) -> _Given:
+        # What is corrected are the scalars, not the averages: the root of `velocity` is
+        # too small by this, and epsilon is made so as well.
         root = ops.sqrt(now.weight_of_averages(self.beta_3))
         scale = now.rate * root
         return _Given(
             ops.cast(now.step > 1, now.rate.dtype),
             scale / now.weight_of_averages(self.beta_1),
+            # The betas of the paper are one minus these: its 1 - beta_2 is beta_2 here.
             scale * self.beta_2 / now.weight_of_averages(self.beta_2),
             self.epsilon * root,
         )
@@ -112,4 +115,5 @@ class Adan(RuleOptimizer):
 
     def moved(self, part: Part, change: Tensor, now: Now) -> Tensor:
         value = part.value - change
+        # The last line of the paper's algorithm: decay is a proximal step, a division.
         return value if part.decay is None else value / (1 + now.rate * part.decay)

@@ -107,6 +107,8 @@ class AdEMAMix(AdaptiveRule):
         root = ops.sqrt(now.weight_of_averages(self.beta_2))
         of_momentum = now.weight_of_averages(self.beta_1)
         rate = now.rate * root / of_momentum
+        # Only the fast average is corrected in the paper: for the slow one, this takes
+        # the division in `rate` back.
         return _Given(rate, alpha * of_momentum, beta_3, self.epsilon * root)
 
     def _warmed_up(self, now: Now) -> tuple[Tensor, Tensor]:
@@ -115,6 +117,7 @@ class AdEMAMix(AdaptiveRule):
             return ops.cast(self.alpha, dtype), ops.cast(self.beta_3, dtype)
         way = ops.minimum(now.step / self.warmup_steps, 1.0)
         # So that the half-life of the average grows evenly, from that of the fast one.
+        # `beta_1` may be 0, which has no logarithm.
         fast = ops.log(ops.maximum(ops.convert_to_tensor(self.beta_1, "float64"), 1e-8))
         slow = math.log(self.beta_3)
         beta_3 = ops.exp(fast * slow / ((1 - way) * slow + way * fast))

@@ -85,10 +85,12 @@ class ADOPT(AdaptiveRule):
         dtype = now.rate.dtype
         # Of the first update, the limit keeps the average at zero.
         limit = ops.cast(ops.power(now.step - 1, 0.25), dtype)
+        # The second moment begins as the square of the first gradient.
         beta_2 = ops.where(is_first, ops.zeros((), dtype), self.beta_2)
         return _Given(now.rate, limit, beta_2)
 
     def change(self, part: Part, given: _Given) -> Tensor:
+        # Of the gradients before this one: `velocity` takes it in only afterwards.
         root = ops.maximum(ops.sqrt(part.slots["velocity"]), self.epsilon)
         quotient = part.gradient / root
         clipped = ops.minimum(ops.maximum(quotient, -given.limit), given.limit)

@@ -71,6 +71,7 @@ class COCOB(RuleOptimizer):
     def slots(self, variable: Variable) -> Mapping[str, Slot]:
         return {
             "start": Slot(initial=lambda variable: variable.value),
+            # Not zero: a weight that has had no gradient yet is divided by its square.
             "bound": Slot(initial=self.epsilon),
             "total": Slot(),
             "gradient_sum": Slot(),
@@ -79,6 +80,8 @@ class COCOB(RuleOptimizer):
 
     def change(self, part: Part, given: Now) -> Tensor:
         gradient, slots = part.gradient, part.slots
+        # COCOB-Backprop of the paper: L is `bound`, G is `total`, theta is
+        # `gradient_sum`.
         size = ops.abs(gradient)
         bound = ops.maximum(slots["bound"], size)
         total = slots["total"] + size
@@ -88,4 +91,5 @@ class COCOB(RuleOptimizer):
         slots.update(bound=bound, total=total, gradient_sum=gradient_sum, reward=reward)
         share = bound * ops.maximum(total + bound, bound * self.alpha)
         bet = gradient_sum * (bound + reward) / share
+        # A bet sets a weight, whatever it was: at the rate 1, to `start + bet`.
         return given.rate * (part.value - slots["start"] - bet)

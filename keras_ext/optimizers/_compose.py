@@ -112,6 +112,7 @@ def compose(  # noqa: PLR0913
     """
     is_named = isinstance(averaging, str)
     if is_named and averaging == "ema":
+        # Keras averages within the direction, and makes the averages with it.
         options["use_ema"] = True
     optimizer = named("direction", direction, options)
     if flag(cautious, "cautious"):

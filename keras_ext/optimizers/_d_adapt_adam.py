@@ -92,6 +92,8 @@ class DAdaptAdam(DistanceEstimate):
 
     def measure(self, part: Part, given: _Given) -> tuple[Tensor, ...]:
         gradient, slots = part.gradient, part.slots
+        # Order matters: the inner product is with what was summed and averaged before
+        # this gradient.
         root = ops.sqrt(slots["velocity"]) + self.epsilon
         inner = ops.sum(gradient * slots["gradient_sum"] / root)
         step = gradient * given.rate
@@ -106,6 +108,7 @@ class DAdaptAdam(DistanceEstimate):
         numerator = now.numbers["numerator"] * keep + (1 - keep) * given.rate * inner
         estimate = divided(numerator, by=(1 - keep) * size, otherwise=0.0)
         now.numbers.update(numerator=numerator, distance=ops.maximum(old, estimate))
+        # `change` has no use for a factor.
         return ops.ones_like(old)
 
     def change(self, part: Part, given: _Given) -> Tensor:

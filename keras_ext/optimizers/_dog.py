@@ -74,6 +74,7 @@ class DoG(DistanceRule):
     def decide(self, rows: Sequence[Tensor], now: Now, given: Now) -> Tensor:
         way, gradient = map(ops.sum, rows)
         distance = ops.maximum(now.numbers["distance"], norms(way))
+        # `measure` gives halves of squares; `norms` has doubled the other.
         squares = now.numbers["squares"] + 2 * gradient
         now.numbers.update(distance=distance, squares=squares)
         return now.rate * distance / ops.sqrt(squares + self.epsilon)

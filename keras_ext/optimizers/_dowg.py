@@ -69,6 +69,7 @@ class DoWG(DistanceRule):
         return {"squared_distance": self.initial_squared_distance, "squares": 0.0}
 
     def decide(self, rows: Sequence[Tensor], now: Now, given: Now) -> Tensor:
+        # `measure` gives halves of squares.
         way, gradient = (2 * ops.sum(row) for row in rows)
         distance = ops.maximum(now.numbers["squared_distance"], way)
         squares = now.numbers["squares"] + distance * gradient

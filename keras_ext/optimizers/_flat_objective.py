@@ -12,6 +12,8 @@ from keras_ext._core._checks import require
 from keras_ext._core._typing import Data, Tensor
 from keras_ext._keras._replica import PerReplica
 
+# Not "mean_with_sample_weight": Keras divides by the sum of the weights in a batch, and
+# rows of other batches would count differently.
 _REDUCTIONS = ("sum_over_batch_size", "mean")
 
 
@@ -42,6 +44,7 @@ class FlatObjective:
         wide = all(v.dtype == "float64" for v in self._variables)
         self._dtype = "float64" if wide else "float32"
         self._sizes = [int(np.prod(v.shape)) for v in self._variables]
+        # The last batch may have fewer rows: one more trace, of any number of rows.
         self._of_batch = tf.function(
             self._summed, autograph=False, reduce_retracing=True
         )
@@ -125,6 +128,7 @@ def _rows(batch: Sequence[Data]) -> Tensor | int:
 
 def _require_means(model: keras.Model) -> None:
     for loss in keras.tree.flatten(model.loss):
+        # Losses given by name or as a function get this reduction from Keras.
         found = getattr(loss, "reduction", _REDUCTIONS[0])
         hint = "The loss of all data is the mean of the losses of batches."
         require(found in _REDUCTIONS, "reduction", found, f"one of {_REDUCTIONS}", hint)

@@ -110,6 +110,7 @@ class LAMB(MeasuredRule, AdaptiveRule):
         lengths, steps = map(norms, rows)
         lengths = ops.minimum(lengths, self.max_norm)
         ratios = divided(lengths, by=steps, otherwise=1.0)
+        # With its norm as the ratio, a weight that begins at zero would stay there.
         return given.rate * ops.where(ops.equal(lengths, 0), 1.0, ratios)
 
     def change(self, part: Part, given: Corrected) -> Tensor:

@@ -107,6 +107,7 @@ class LARS(MeasuredRule):
     def decide(self, rows: Sequence[Tensor], now: Now, given: Now) -> Tensor:
         lengths, slopes, on_top = map(norms, rows)
         ratios = divided(lengths, by=slopes + on_top, otherwise=0.0)
+        # With its norm as the ratio, a weight that begins at zero would stay there.
         is_zero = ops.logical_or(ops.equal(lengths, 0), ops.equal(slopes, 0))
         return now.rate * ops.where(is_zero, 1.0, self.trust_coefficient * ratios)
 

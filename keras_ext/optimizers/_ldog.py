@@ -79,6 +79,7 @@ class LDoG(DistanceRule):
     def measure(self, part: Part, given: Now) -> tuple[Tensor, ...]:
         way, square = super().measure(part, given)
         distance = ops.maximum(part.slots["distance"], norms(way))
+        # `measure` gives halves of squares; `norms` has doubled the other.
         squares = part.slots["squares"] + 2 * square
         part.slots.update(distance=distance, squares=squares)
         return distance, squares

@@ -100,6 +100,8 @@ class Momo(MeasuredRule):
         # Losses since the last update. They are there before the optimizer is built,
         # in `scale_loss` of the first step. A replica adds what it has, so they are
         # written in replica context, where the numbers of a rule are not.
+        # Keras divides the loss of a replica by their number: the sum over them is a
+        # mean, that of counts would not be.
         self._losses = {
             name: self.add_variable((), aggregation=together, name=name)
             for name, together in (("loss_sum", "sum"), ("loss_count", "mean"))
@@ -134,6 +136,7 @@ class Momo(MeasuredRule):
             loss: What is to be derived, before it is scaled.
         """
         seen = tf.stop_gradient(tf.cast(loss, tf.float32))
+        # In the average, one NaN would stay for ever.
         finite = tf.math.is_finite(seen)
         self._count_in("loss_sum", tf.where(finite, seen, 0.0))
         self._count_in("loss_count", tf.cast(finite, seen.dtype))
@@ -145,6 +148,8 @@ class Momo(MeasuredRule):
 
     def coefficients(self, now: Now) -> Tensor:
         require(self._was_shown, "optimizer", self, _SEE, hint=_SCALED)
+        # Averages begin at the first values, and not at zero. `decide` takes this out
+        # again.
         now.numbers["beta"] = ops.where(ops.equal(now.step, 1), 0.0, self.beta)
         return now
 
@@ -168,8 +173,11 @@ class Momo(MeasuredRule):
         loss = _towards(average, loss, share)
         product = _towards(numbers["product_average"], product, share)
         bound, lowest = numbers["bound"], ops.cast(self.lower_bound, loss.dtype)
+        # As in the paper, but numerator and divisor have both been divided by the
+        # shrinkage, which weights that are excluded from decay do not have.
         height = loss - product + along_shrunk
         if self.adapt_lower_bound:
+            # A bound above the model of the loss is too high: it is lowered.
             lower = ops.maximum(height / 2, lowest)
             bound = ops.where(height < bound, lower, bound)
         polyak = divided(
@@ -177,6 +185,7 @@ class Momo(MeasuredRule):
         )
         rate = ops.minimum(now.rate, polyak)
         if self.adapt_lower_bound:
+            # Below the model at the old weights by half of what this step promises.
             bound = ops.maximum(loss - product + along - rate * square, lowest)
         numbers.update(loss_average=loss, product_average=product, bound=bound)
         numbers.update(last_rate=rate, **{n: ops.zeros(()) for n in self._losses})

@@ -107,6 +107,8 @@ class Prodigy(DistanceEstimate):
     def coefficients(self, now: Now) -> _Given:
         distance = now.numbers["distance"]
         now.rate = self.rate_with_distance(now)
+        # The paper weighs by the squared distance, 1e-12 at first. With one of the two
+        # as a multiple, the constant cancels in the quotient of `decide`.
         return _Given(distance, distance / self.initial_distance, now.rate)
 
     def measure(self, part: Part, given: _Given) -> tuple[Tensor, ...]:
@@ -116,6 +118,8 @@ class Prodigy(DistanceEstimate):
         slots["gradient_sum"] = slots["gradient_sum"] * self.beta_2**0.5 + gradient * (
             share * given.multiple
         )
+        # Both averages are of gradients times the distance, as in the paper: so what
+        # was averaged at a small distance soon counts for nothing.
         scaled = gradient * given.distance
         part.average("momentum", scaled, self.beta_1)
         part.average("velocity", ops.square(scaled), self.beta_2)
@@ -128,6 +132,8 @@ class Prodigy(DistanceEstimate):
         estimate = self.distance_factor * divided(numerator, by=size, otherwise=0.0)
         distance = ops.maximum(given.distance, estimate)
         now.numbers.update(numerator=numerator, distance=distance)
+        # With the new distance, though the rate is still that of the old one, as in the
+        # authors' code.
         return distance * self.epsilon
 
     def change(self, part: Part, given: _Given) -> Tensor:

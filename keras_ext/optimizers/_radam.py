@@ -87,11 +87,15 @@ class RAdam(AdaptiveRule):
         weight = now.exact_weight_of_averages(self.beta_2)
         # How many gradients an average is of: at last, and now.
         beta_2 = ops.convert_to_tensor(self.beta_2, "float64")
+        # rho_inf and rho_t of the paper.
         at_last = 2 / (1 - beta_2) - 1
         length = at_last - 2 * now.step * (1 - weight) / weight
+        # The variance exists above 4; the authors' code takes 5, since this is
+        # approximate.
         is_reliable = length >= 5
         # Where it is not, the number under the root may be negative.
         length = ops.maximum(length, 5)
+        # The square of r_t in the paper.
         rectified = (length - 4) * (length - 2) * at_last
         rectified = rectified / ((at_last - 4) * (at_last - 2) * length)
         factor = ops.cast(ops.sqrt(rectified * weight), now.rate.dtype)

@@ -122,6 +122,8 @@ class Shampoo(RuleOptimizer):
 
     def _roots(self, part: Part) -> dict[str, Tensor]:
         sides = sides_of(part.variable, self.max_size)
+        # All sides together make the inverse root: -1/4 each for a matrix, -1/2 for a
+        # vector, or where the other side is too large.
         power = -1 / (2 * len(sides)) if sides else 0.0
         return {f"{side}_root": _power(part.slots[side], power) for side in sides}
 
@@ -146,6 +148,7 @@ def _power(matrix: Tensor, power: float) -> Tensor:
     """A negative power of a matrix that is symmetric, and positive but for rounding."""
     values, vectors = ops.eigh(matrix)
     # What is smaller than the precision of the largest is noise.
+    # `eigh` puts the largest last; 1e-30 is for a matrix of zeros.
     least = values[-1] * 1e-7 + 1e-30
     powers = ops.power(ops.maximum(values, least), power)
     return ops.matmul(vectors * powers, ops.transpose(vectors))

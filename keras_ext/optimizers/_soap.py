@@ -111,6 +111,7 @@ class SOAP(AdaptiveRule):
         now.rate = given.rate
         is_first = ops.equal(now.step, 1)
         for part in parts:
+            # In this order, the gradient is not seen in a basis that is made of itself.
             part.value = self.moved(part, self.change(part, given, is_first), now)
             self._remember(part)
         is_due = ops.equal((now.step - 1) % self.update_every, 0)
@@ -119,6 +120,8 @@ class SOAP(AdaptiveRule):
         found = tf.switch_case(
             ops.cast(branch, "int32"),
             [
+                # A branch runs after the loop: without the default, all would take the
+                # last way.
                 lambda way=way: [way(p, self._sides(p.variable)) for p in parts]
                 for way in ways
             ],
@@ -162,6 +165,7 @@ def _identity(size: int) -> Callable[[Variable], Tensor]:
 
 
 def _eigenbases(part: Part, sides: Mapping[str, int]) -> dict[str, Tensor]:
+    # `eigh` puts the largest last; `_refreshed` puts it first.
     bases = {side: ops.flip(ops.eigh(part.slots[side])[1], axis=1) for side in sides}
     found = {f"{side}_basis": basis for side, basis in bases.items()}
     return {"velocity": part.slots["velocity"], **found}
@@ -174,7 +178,9 @@ def _refreshed(part: Part, sides: Mapping[str, int]) -> dict[str, Tensor]:
     for side in sides:
         basis = part.slots[f"{side}_basis"]
         product = ops.matmul(part.slots[side], basis)
+        # QR turns each column away from those before it, so the largest comes first.
         order = tf.argsort(ops.sum(basis * product, axis=0), direction="DESCENDING")
+        # The second moments are of directions, and change places with them.
         squares = ops.take(squares, order, axis=0 if side == "left" else 1)
         found[f"{side}_basis"] = ops.qr(ops.take(product, order, axis=1))[0]
     return {"velocity": ops.reshape(squares, part.value.shape), **found}

@@ -22,6 +22,7 @@ from keras_ext._keras._optimizer_slots import built_variables
 
 # From weights to estimates of their curvature, of the whole batch.
 Estimate: TypeAlias = Callable[[Sequence[Variable]], Sequence[Tensor | None]]
+# Those of the paper for Sophia-H and Sophia-G.
 _GAMMAS = {"hutchinson": 0.01, "gauss_newton_bartlett": 0.05}
 _SEE = "told the curvature before it is applied"
 _HINT = "Pass `callbacks=[keras_ext.training.Curvature()]` to `fit`."
@@ -152,6 +153,7 @@ class Sophia(RuleOptimizer):
                 old = tf.convert_to_tensor(_replica.native(slot))
                 new = old + (tf.cast(found, old.dtype) - old) * (1 - self.beta_2)
                 slots.append(slot)
+                # One estimate that is not finite would stay in the average for ever.
                 averages.append(tf.where(tf.math.is_finite(new), new, old))
         _replica.assign(slots, averages)
 
@@ -162,5 +164,7 @@ class Sophia(RuleOptimizer):
     def change(self, part: Part, given: Now) -> Tensor:
         momentum = part.average("momentum", part.gradient, self.beta_1)
         gamma = _GAMMAS[self.estimator] if self.gamma is None else self.gamma
+        # Where the curvature is negative or none, epsilon makes the clipped quotient
+        # the sign of the momentum.
         curvature = ops.maximum(part.slots["curvature"] * gamma, self.epsilon)
         return ops.clip(momentum / curvature, -1.0, 1.0) * given.rate

@@ -164,6 +164,7 @@ def _slots(
         if not fitting:
             other += size
             continue
+        # The path of one weight may be the beginning of another one's.
         prefix = max(fitting, key=len)
         kept = slots[prefixes[prefix]]
         name = variable.name.removeprefix(prefix)

@@ -114,6 +114,7 @@ class AdaGC(ClipByGroupNorm):
     def _joint_limits(self, norms: Tensor) -> Tensor:
         length = ops.sqrt(ops.sum(ops.square(norms)))
         floored = ops.maximum(length, self.smallest_norm)
+        # One factor for all groups, put as a limit for each.
         return norms * ops.minimum(1.0, self.absolute.value / floored)
 
     def _own_limits(self, averages: Tensor) -> Tensor:

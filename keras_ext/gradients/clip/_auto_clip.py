@@ -83,6 +83,7 @@ class AutoClip(ClipByGroupNorm):
     def limits(self, norms: Tensor, variables: Sequence[Variable]) -> Tensor:
         place = self._next.value
         rows = ops.reshape(ops.arange(self.history, dtype="float32"), (-1, 1))
+        # The present norm is one of those that the percentile is taken of.
         known = ops.where(ops.equal(rows, place), norms, self._norms.value)
         self._norms.assign(known)
         # The place and not a count, which float32 would not hold for ever.

@@ -61,7 +61,9 @@ class ClipUpdateRMS(UpdateScale):
 
     def factor(self, variable: Variable, move: Tensor, learning_rate: Tensor) -> Tensor:
         rms = ops.sqrt(ops.mean(ops.square(ops.cast(move, "float32"))))
+        # The move has the learning rate in it.
         limit = self.max_rms.value * ops.cast(learning_rate, "float32")
+        # What has not moved has a quotient without limit, and not a NaN.
         return ops.minimum(1.0, limit / ops.maximum(rms, 1e-30))
 
     def get_config(self) -> Config:

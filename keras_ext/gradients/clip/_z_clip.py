@@ -128,6 +128,8 @@ class ZClip(ClipByGroupNorm):
         warming = count < self.warmup_steps
         share = ops.where(warming, 1.0 / (count + 1.0), 1.0 - self.smoothing)
         new_mean = mean + share * (norms - mean)
+        # Welford's recurrence, exact for a plain mean; after the warm-up, the authors'
+        # code measures from the new mean alone.
         square = ops.where(warming, norms - mean, norms - new_mean) * (norms - new_mean)
         new_variance = (1.0 - share) * variance + share * square
         is_known = norms > 0

@@ -136,6 +136,8 @@ class SkipSpikes(SkipNonFinite):
     def _updated(self, statistics: Tensor, norm: Tensor) -> Tensor:
         """The exponentially weighted mean and variance, without a bias at the start."""
         count, weight, mean, variance = ops.unstack(statistics)
+        # 1 + s + s ** 2 and so on: the newest has the share `1 / weight`, the first one
+        # all.
         weight = self.smoothing * weight + 1.0
         step = norm - mean
         mean = mean + step / weight

@@ -58,6 +58,7 @@ class Centralize(GradientTransform):
     def _centralized(self, gradient: Tensor, variable: Variable) -> Tensor:
         axes = self.axes(variable)
         is_one_unit = len(axes) == len(variable.shape)
+        # The mean of a single number is itself: nothing would be left.
         if is_one_unit or math.prod(variable.shape[i] for i in axes) == 1:
             return gradient
         precise = ops.cast(gradient, "float32")

@@ -73,6 +73,7 @@ class Standardize(GradientTransform):
         self, gradients: Sequence[Tensor], variables: Sequence[Variable]
     ) -> Sequence[Tensor]:
         return [
+            # A single number has no deviation: nothing would be left.
             g if math.prod(v.shape) == 1 else self._standardized(g)
             for g, v in zip(gradients, variables, strict=True)
         ]

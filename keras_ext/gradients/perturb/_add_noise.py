@@ -104,6 +104,7 @@ class AddNoise(GradientTransform):
 
     def _noise(self, key: Tensor, variable: Variable) -> Tensor:
         place = self._place[id(variable)]
+        # By name: the algorithm that TensorFlow chooses depends on the device.
         key = tf.random.experimental.stateless_fold_in(key, place, alg="philox")
         return _standard_normal(key, variable.shape)
 
@@ -128,6 +129,7 @@ def _standard_normal(key: Tensor, shape: Sequence[int]) -> Tensor:
     )
     # As many bits as float32 holds exactly; within (-1, 1), and never 0.
     uniform = (tf.cast(tf.bitwise.right_shift(bits, 8), "float32") + 0.5) * 2.0**-23
+    # Box and Muller: two uniform numbers make two normal ones.
     radius = ops.sqrt(-2.0 * ops.log(ops.abs(uniform[0])))
     angle = math.pi * uniform[1]
     both = ops.concatenate([radius * ops.cos(angle), radius * ops.sin(angle)])

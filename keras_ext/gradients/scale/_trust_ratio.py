@@ -61,6 +61,7 @@ class TrustRatio(UpdateScale):
 
     def factor(self, variable: Variable, move: Tensor, learning_rate: Tensor) -> Tensor:
         move = ops.cast(move, "float32")
+        # The weight has moved already.
         before = ops.cast(variable.value, "float32") - move
         lengths = ops.sqrt(ops.sum(ops.square(before)))
         steps = ops.sqrt(ops.sum(ops.square(move)))

@@ -48,6 +48,7 @@ class CardinalityProjection(Operator):
         size = flat.shape[0]
         # Not 21 of 200 for 0.105, which is a little more as a binary number.
         count = min(math.ceil(round(self.share * size, 6)), size)
+        # Places, not a threshold: of weights of equal size it would keep too many.
         _, chosen = tf.math.top_k(ops.abs(flat), count)
         kept = tf.scatter_nd(chosen[:, None], tf.gather(flat, chosen), [size])
         return ops.reshape(kept, weight.shape)

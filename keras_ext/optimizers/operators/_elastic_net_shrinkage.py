@@ -46,6 +46,8 @@ class ElasticNetShrinkage(Operator):
     def __call__(self, weight: Tensor, step: Tensor, axes: Axes) -> Tensor:
         del axes
         step = step * self.strength.value
+        # In closed form: first the threshold of the absolute values, then the division
+        # of the squares.
         shrunk = soft_threshold(weight, self.l1_ratio * step)
         return shrunk / (1.0 + (1.0 - self.l1_ratio) * step)
 

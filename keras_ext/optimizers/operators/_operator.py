@@ -115,6 +115,7 @@ def shrunk_groups(weight: Tensor, threshold: Tensor, axes: Sequence[int]) -> Ten
     if not len(threshold.shape):
         norms = ops.sqrt(ops.sum(ops.square(weight), axis=axes, keepdims=True))
         positive = norms > threshold
+        # `where` computes both: 0 / 0 would be a NaN in what is not chosen.
         safe = ops.where(positive, norms, ops.ones_like(norms))
         return weight * ops.where(positive, 1.0 - threshold / safe, 0.0)
     norm = _norm_of_solution(weight, threshold, axes)
@@ -132,10 +133,13 @@ def _norm_of_solution(weight: Tensor, thresholds: Tensor, axes: Axes) -> Tensor:
 
     def is_below(norm: Tensor) -> Tensor:
         scaled = norm + thresholds
+        # Without threshold and norm, any element but 0 has to count as far too large.
         scaled = ops.where(scaled > 0, scaled, ops.full_like(scaled, 1e-30))
         ratios = ops.square(weight / scaled)
         return ops.sum(ratios, axis=axes, keepdims=True) > 1.0
 
+    # No threshold is negative, so the norm of the solution is at most that of the
+    # weight.
     high = ops.sqrt(ops.sum(ops.square(weight), axis=axes, keepdims=True))
     low = ops.zeros_like(high)
 
@@ -147,4 +151,5 @@ def _norm_of_solution(weight: Tensor, thresholds: Tensor, axes: Axes) -> Tensor:
         return ops.where(below, middle, low), ops.where(below, high, middle)
 
     _, found = ops.fori_loop(0, _NUM_HALVINGS, halve, (low, high))
+    # Where the sum is at most 1 even at the norm 0, the whole group is 0.
     return ops.where(is_below(low), found, low)

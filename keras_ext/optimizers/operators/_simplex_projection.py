@@ -62,6 +62,7 @@ class SimplexProjection(Operator):
         counts = ops.cast(ops.arange(1, size + 1), groups.dtype)
         # What has to be taken off each of the largest so that their sum is the total.
         excess = (ops.cumsum(falling, axis=-1) - self.total) / counts
+        # True of the largest few, then false: their number tells the place of the last.
         positive = ops.cast(falling > excess, "int32")
         last = ops.sum(positive, axis=-1, keepdims=True) - 1
         return ops.relu(groups - ops.take_along_axis(excess, last, axis=-1))

@@ -131,6 +131,7 @@ class ADMM(ShownWeights):
         for g, v in zip(gradients, variables, strict=True):
             if id(v) in slots["z"]:
                 w, z, u = read([v, slots["z"][id(v)], slots["u"][id(v)]])
+                # The gradient of rho / 2 * |w - z + u| ** 2, with `u` the scaled dual.
                 g = tf.cast(g, w.dtype) + tf.cast(rho, w.dtype) * (w - z + u)
             drawn.append(g)
         apply(drawn)
@@ -174,6 +175,7 @@ class ADMM(ShownWeights):
         self.write([*chosen, *copies], [*read(copies), *read(chosen)], None)
 
     def to_trained(self) -> None:
+        # Weights and copies change places, which undoes itself.
         self.to_shown()
 
     def restart(self) -> None:

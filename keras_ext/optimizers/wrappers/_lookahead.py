@@ -86,6 +86,7 @@ class Lookahead(ShownWeights):
 
     def _momenta(self) -> list[Variable]:
         found = self.inner_optimizer.variables
+        # Keras has no other mark of them.
         return [v for v in found if v.name.endswith("momentum")]
 
     def after_update(self, strategy: Strategy, made: Tensor) -> None:
@@ -115,6 +116,7 @@ class Lookahead(ShownWeights):
         self.write([*self.weights, *slow], [*read(slow), *read(self.weights)], None)
 
     def to_trained(self) -> None:
+        # Weights and slow ones change places, which undoes itself.
         self.to_shown()
 
     def restart(self) -> None:

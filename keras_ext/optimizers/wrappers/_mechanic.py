@@ -74,6 +74,7 @@ class Mechanic(UpdateWrapper):
         name: str | None = None,
     ) -> None:
         super().__init__(optimizer, name=name)
+        # The eighth, 1 - 1e-8, is 1 in float32: it would forget nothing.
         self.num_betas = integer(num_betas, "num_betas", low=1, high=7)
         self.initial_scale = number(initial_scale, "initial_scale", above=0)
         self.decay = number(decay, "decay", low=0)
@@ -155,6 +156,7 @@ class Mechanic(UpdateWrapper):
             tf.identity(_replica.native(v))
             for v in (self._rewards, self._maxima, self._variances)
         )
+        # By the maxima before this one, which the next line raises.
         clipped = tf.minimum(tf.maximum(agreement, -maxima), maxima)
         maxima = tf.maximum(betas * maxima, tf.abs(agreement) + self.scale_epsilon)
         variances = betas**2 * variances + agreement**2

@@ -142,6 +142,7 @@ class Proximal(UpdateWrapper):
         stepping, factors = stepping_optimizer(self.inner_optimizer), None
         if self.metric == "optimizer":
             factors = diagonal_steps(stepping, chosen)
+            # With momentum, a gradient moves a weight by this much in the end.
             rate = rate / (1.0 - float(getattr(stepping, "momentum", 0.0) or 0.0))
         if factors is None:
             factors = [tf.ones((), rate.dtype)] * len(chosen)

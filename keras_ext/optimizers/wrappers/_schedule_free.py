@@ -135,6 +135,7 @@ class ScheduleFree(ShownWeights):
         largest = tf.maximum(_replica.native(self._largest_rate), rate)
         weight = step**self.weight_power * largest**self.rate_power
         total = _replica.native(self._total_weight) + weight
+        # While all rates were 0 there are no weights, and nothing has moved.
         share = tf.math.divide_no_nan(weight, total)
         self.write([self._largest_rate, self._total_weight], [largest, total], made)
         return share
@@ -152,11 +153,13 @@ class ScheduleFree(ShownWeights):
         power = tf.pow(tf.constant(beta, tf.float64), step)
         most = 2.0 / (1.0 - beta) - 1.0
         length = most - 2.0 * step * power / (1.0 - power)
+        # No step until the rectification exists: the silent phase of the authors' code.
         ratio = tf.nn.relu(length - 4.0) * (length - 2.0) * most
         ratio /= (most - 4.0) * (most - 2.0) * length
         return tf.cast(tf.sqrt(ratio), tf.float32)
 
     def to_shown(self) -> None:
+        # Solves y = (1 - beta) * z + beta * x, which is trained, for x.
         self._mix((self.beta - 1.0) / self.beta)
 
     def to_trained(self) -> None:
