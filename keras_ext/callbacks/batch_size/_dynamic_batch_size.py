@@ -344,6 +344,8 @@ class DynamicBatchSize(GradientCallback):
             known["projection"], known["projection_variance"] = mean, variance
         if "gsnr" in self._signals:
             moments = self._signals["gsnr"].read()["global"]
+            # The variance of a mean of n samples is 1/n of that of one: this is per
+            # sample.
             known["gsnr"] = moments["gsnr"] / self._micro_batch
         return Measured(
             self._size,
@@ -369,6 +371,7 @@ class DynamicBatchSize(GradientCallback):
         if gain is not None:
             return gain, ratio
         if self.learning_rate_scaling == "adascale":
+            # The gain is also how many small updates a large one is worth.
             gain = adascale_gain(ratio, measured, measured.initial_batch_size)
             return gain, gain
         power = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}[self.learning_rate_scaling]
@@ -386,6 +389,8 @@ class DynamicBatchSize(GradientCallback):
             if name in self._signals:
                 self._signals[name].unit.assign(self._micro_batch)
         for live, momentum in self._momenta.items():
+            # A batch that is k times as large moves the statistics as k small ones
+            # would.
             live.assign(momentum ** (self._actuator.batch / (self._initial or 1)))
 
     # Going on.

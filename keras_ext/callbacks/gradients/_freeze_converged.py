@@ -115,6 +115,7 @@ class FreezeConverged(StoppingCallback, GradientCallback):
     def set_state(self, state: Record) -> None:
         super().set_state(state)
         paths = [v.path for v in self.model.trainable_variables]
+        # Before the end of the first epoch there are no norms.
         self._history = dict(zip(paths, state["norms"], strict=False))
 
     def install(self, pipeline: AttachedPipeline) -> None:
@@ -125,6 +126,7 @@ class FreezeConverged(StoppingCallback, GradientCallback):
 
     def measure(self, epoch: int, logs: Record) -> float:
         norms = self._statistics.read()["per_weight"]
+        # Of this `fit` alone: it may begin at an `initial_epoch`.
         epochs = self.params["epochs"] - (epoch - self._epochs)
         if self._epochs < max(1, round(self.grace * epochs)):
             for path, values in norms.items():

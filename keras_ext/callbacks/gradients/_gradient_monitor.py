@@ -268,6 +268,7 @@ class GradientMonitor(GradientCallback):
             for name, row in sums.items():
                 if layer_path(path) in self._layers:
                     row[self._layers.index(layer_path(path))] += values[name]
+        # Moments add up over weights; their quotients do not.
         noise, signal = sums["noise"], sums["signal"]
         exists = (noise > 0) & (signal > 0)
         sums["noise_scale"] = np.where(

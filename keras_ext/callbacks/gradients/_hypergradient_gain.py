@@ -63,6 +63,7 @@ class HypergradientGain(GradientTransform, UpdateScale):
             place = self._place[id(variable)]
             g = ops.cast(gradient, "float32")
             move = self._moves[id(variable)].value
+            # A move of SGD is against the gradient, hence the sign.
             products = (-ops.sum(g * move), ops.sum(g * g), ops.sum(move * move))
             sums[place] = [a + b for a, b in zip(sums[place], products, strict=True)]
         dots, squares, lengths = (ops.stack(list(x)) for x in zip(*sums, strict=True))

@@ -105,4 +105,5 @@ class HypergradientLearningRate(GradientCallback):
 
     def _mean(self) -> float:
         gains = list(self.multipliers.values())
+        # Of factors the mean is the geometric one.
         return float(np.exp(np.mean(np.log(gains)))) if gains else 1.0

@@ -337,6 +337,7 @@ class AdaptiveDropout(ScopedCallback):
         for i, rate in enumerate(self._rates):
             position = self._positions[i] + change
             position = min(max(position, lowest), self._highest[i])
+            # Kept, and not read back: a rate of 0 has no logit.
             self._positions[i] = position
             if position > lowest:
                 rate.assign_on_scale(position)

@@ -57,6 +57,7 @@ class DataOfFit:
         require(self.is_known, "train_data", None, "data", hint)
         weights = given["sample_weight"]
         weighted = self._has_weights()
+        # The two losses are compared, so both are weighted or neither.
         data = given["x"], given["y"], weights if weighted else None
         rows = _fixed(data, "train_data", 0.0, 1.0 - self._split)
         return rows if weighted else _without_weights(rows)

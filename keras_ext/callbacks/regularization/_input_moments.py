@@ -110,6 +110,8 @@ def _of_tensors(records: Sequence[_Given]) -> Any:
             weight = weight * ops.cast(ops.expand_dims(mask, -1), "float32")
         count = ops.sum(weight, axes)
         mean = ops.sum(weight * inputs, axes) / count
+        # Around the mean: in float32, the mean of squares minus the square of the mean
+        # may leave nothing of a small variance.
         around = inputs - ops.reshape(mean, _spread(mean, inputs, axis))
         new = (count, mean, ops.sum(weight * ops.square(around), axes) / count)
         moments = new if moments is None else _joined(moments, new)
@@ -125,6 +127,7 @@ def _spread(mean: Tensor, inputs: Tensor, axis: int) -> list[int]:
 def _joined(a: Moments, b: Moments) -> Moments:
     """The moments of two sets of values together."""
     count = a[0] + b[0]
+    # As Chan et al. put it, without sums of squares.
     share = b[0] / count
     difference = b[1] - a[1]
     mean = a[1] + share * difference

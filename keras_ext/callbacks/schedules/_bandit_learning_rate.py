@@ -123,5 +123,6 @@ class BanditLearningRate(ProbedRate):
         if len(self._changes) < _FEWEST:
             return 0.5
         middle = statistics.median(self._changes)
+        # Medians, since a burst would blow up a standard deviation.
         spread = statistics.median(abs(c - middle) for c in self._changes)
         return 0.5 + 0.5 * (change - middle) / max(3 * spread, 1e-12)

@@ -116,6 +116,7 @@ class LearningRateFinder(CopyableCallback):
     def _data(self) -> tuple[Data, int]:
         """What to train on, and in which batches."""
         given = arguments_of_fit(self.model) or {}
+        # Keras takes 32 if none is given.
         batch_size = int(given.get("batch_size") or 32)
         if self.train_data is not None:
             data = self.train_data

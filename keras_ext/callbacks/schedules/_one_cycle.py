@@ -194,6 +194,7 @@ class OneCycle(ScopedCallback):
         if not self._is_placed:
             self._is_placed = True
             made = int(ops.convert_to_numpy(self._optimizer.iterations))
+            # A `fit` with an `initial_epoch` goes on in the middle of the cycle.
             self._counts[0].assign(made - (self._updates(epoch) or 0))
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:

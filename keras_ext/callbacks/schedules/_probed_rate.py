@@ -162,4 +162,5 @@ def _fall(before: float, after: float) -> float | None:
         return None
     if before > 0 and after > 0:
         return math.log(before) - math.log(after)
+    # Below 0 there is no logarithm.
     return (before - after) / max(abs(before), 1e-12)

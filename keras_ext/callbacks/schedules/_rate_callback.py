@@ -90,4 +90,5 @@ def answered_factor(controller: Controller, measurement: float, answers: str) ->
     require(valid, name, answer, rule, hint if answers == "factor" else "")
     if answers == "factor":
         return float(answer)
+    # `exp` of 710 overflows; the bounds of the multiplier are reached long before.
     return math.exp(min(max(float(answer), -50.0), 50.0))

@@ -112,6 +112,7 @@ class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
             return None
         self._average = self.smoothing * self._average + (1 - self.smoothing) * evidence
         self._weight = self.smoothing * self._weight + (1 - self.smoothing)
+        # Both began at zero, so this is the average of what was measured.
         return self._average / self._weight
 
     def limits(self) -> dict[str, float]:

@@ -120,6 +120,7 @@ class GradientDisparityEarlyStopping(StoppingCallback):
         """The gradient of one batch, as a vector in float32."""
         with tf.GradientTape() as tape:
             losses = ops.cast(row_losses(self.model, x, y), "float32")
+            # `ops.std` divides by n, and the deviation of a sample by n - 1.
             spread = ops.std(losses) * ops.sqrt(_bessel(ops.size(losses)))
             mean = ops.mean(losses)
             # Without a spread there is nothing to divide by.

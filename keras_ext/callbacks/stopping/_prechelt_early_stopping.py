@@ -157,9 +157,12 @@ class PrecheltEarlyStopping(StoppingCallback):
         recent = self._training[-self.strip :]
         if min(recent) <= 0:
             return math.nan
+        # Prechelt counts the progress per mille, and the loss of generalization in
+        # percent.
         progress = 1000.0 * (sum(recent) / self.strip / min(recent) - 1.0)
         overfit = self._generalization_loss(loss)
         if progress <= 0:
+            # A strip whose losses are all the same has made no progress to divide by.
             return math.inf if overfit > 0 else overfit
         return overfit / progress
 

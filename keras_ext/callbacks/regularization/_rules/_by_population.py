@@ -62,6 +62,7 @@ class ByPopulation(RegularizationRule):
         random = np.random.default_rng(self._seed)
         size = len(knobs.live)
         offsets = random.uniform(-0.5, 0.5, (self._count, size)) * knobs.span
+        # One member keeps what the model was given.
         offsets[0] = 0.0
         edge = math.exp(knobs.span)
         self._population = PopulationBased(
@@ -86,6 +87,7 @@ class ByPopulation(RegularizationRule):
             self._build()
             self._variables = [*self.model.variables, *self.model.optimizer.variables]
         if not self._states:
+            # One list for all: states are replaced, and never written into.
             self._states = [self._state()] * self._count
         else:
             self._load(self._member)
