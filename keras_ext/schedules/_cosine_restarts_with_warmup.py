@@ -80,6 +80,7 @@ class CosineRestartsWithWarmup(Schedule):
                 break
             power = self.t_mul ** len(begins)
             begins.append(begin)
+            # From the first one, so that roundings do not add up.
             lengths.append(float(round(self.first_decay_steps * power)))
         return begins, lengths
 
@@ -88,6 +89,7 @@ class CosineRestartsWithWarmup(Schedule):
         warm = self.warmup_steps
         left = ops.clip((length - place) / (length - warm), 0.0, 1.0)
         fall = anneal(1 - left, 0, 1, (1.0, 0.0), "cos")
+        # `where` computes both, so the divisor must not be 0.
         height = ops.where(place < warm, place / max(warm, 1), fall)
         height = height * ops.power(self.m_mul, number_of)
         return self.initial_learning_rate * (self.alpha + (1 - self.alpha) * height)

@@ -88,6 +88,7 @@ class CyclicalLearningRate(Schedule):
 
     def value(self, step: Tensor) -> Tensor:
         cycle = ops.floor(1 + step / (2 * self.step_size))
+        # 1 at both ends of a cycle, 0 in its middle.
         place = ops.abs(step / self.step_size - 2 * cycle + 1)
         height = self.maximal_learning_rate - self.initial_learning_rate
         mode = self.scale_mode

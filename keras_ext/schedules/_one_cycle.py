@@ -85,6 +85,7 @@ class OneCycle(Schedule):
                 of three phases, and at the end.
         """
         first, peak, fallen, last = values
+        # As in PyTorch, a phase ends with the last of its updates, which count from 0.
         top = self.pct_start * self.total_steps - 1
         end = self.total_steps - 1
         form = self.anneal_strategy

@@ -79,4 +79,5 @@ class WarmupStableDecay(Schedule):
         begin = self.total_steps - self._decay_steps
         rates = (stable, self.final_learning_rate)
         fall = anneal(step, begin, self.total_steps, rates, self.decay)
+        # After the warm-up, `rise` stays at its end.
         return ops.where(step < begin, rise, fall)
