@@ -43,6 +43,7 @@ class AdaBatch(BatchSizePolicy):
         self.decay = number(decay, "decay", above=0, high=1)
 
     def update(self, measured: Measured) -> float:
+        # A float overflows at 2 ** 1024; the largest size is reached long before.
         doublings = min(int(measured.epoch) // self.every_epochs, 1000)
         wanted = measured.initial_batch_size * 2**doublings
         return min(wanted, measured.max_batch_size)

@@ -13,6 +13,7 @@ def adascale_gain(ratio: float, measured: Measured, batch_size: float) -> float:
     """
     if math.isnan(measured.signal) or math.isnan(measured.noise):
         return 1.0
+    # With these floors, the gain is between 1 and `ratio`.
     noise = max(measured.noise / batch_size, 1e-6)
     signal = max(measured.signal, 0.0)
     return (noise + signal) / (noise / ratio + signal)

@@ -45,6 +45,7 @@ class DontDecayLearningRate(BatchSizePolicy):
         # A schedule may begin at zero, and end there.
         fraction = rate / self._peak if rate < self._peak else 1.0
         size = measured.max_batch_size
+        # Asked in this way, since the fraction may be 0.
         if fraction * size > measured.initial_batch_size:
             size = measured.initial_batch_size / fraction
         return max(size, measured.batch_size)

@@ -67,6 +67,8 @@ class PI(Described):
         error = measurement - self.target
         last = error if self._last_error is None else self._last_error
         self._last_error = error
+        # The incremental form: it keeps no sum of errors that could wind up while the
+        # knob is at its bound.
         change = self.proportional * (error - last)
         if abs(error) >= self.dead_band:
             change += self.integral * error

@@ -85,6 +85,7 @@ class Bandit(Described):
     @property
     def probabilities(self) -> np.ndarray:
         """The probabilities of the arms in the next draw, an array."""
+        # Without the largest, `exp` could overflow.
         weights = np.exp(self._exponents - self._exponents.max())
         even = self.exploration / len(self.arms)
         return (1 - self.exploration) * weights / weights.sum() + even
@@ -100,6 +101,8 @@ class Bandit(Described):
             One of `arms`.
         """
         reward = 0.0 if math.isnan(reward) else min(max(reward, 0.0), 1.0)
+        # As in Exp3: divided by its probability, an arm that is drawn seldom counts as
+        # much as one that is drawn often.
         gain = (reward - self.baseline) / self.probabilities[self._choice]
         self._exponents *= self.forgetting
         self._exponents[self._choice] += self.learning_rate * gain

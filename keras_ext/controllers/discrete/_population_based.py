@@ -110,6 +110,7 @@ class PopulationBased(Described):
         require(len(scores) == count, "len(scores)", len(scores), str(count))
         sign = 1 if self.mode == "min" else -1
         costs = [sign * s if is_number(s) else np.inf for s in scores]
+        # Of equal costs the first member is the better one, on every machine.
         order = [int(i) for i in np.argsort(costs, kind="stable")]
         cut = max(1, int(self.truncation * count))
         best, worst = order[:cut], order[-cut:]

@@ -46,6 +46,7 @@ def improvement_probability(
         chances.append(_student((target - mean) / scale, freedom))
     weights = np.exp(np.array(evidences) - max(evidences))
     mixed = weights @ np.array(chances) / weights.sum()
+    # The chance of any is at least that of the likeliest epoch; and epochs go together.
     return float(mixed.max())
 
 
@@ -54,6 +55,7 @@ def _designs(epochs: np.ndarray, later: np.ndarray) -> list[tuple[np.ndarray, ..
     both = np.concatenate([epochs, later])
     shapes = [both**-p for p in _POWERS]
     shapes += [np.exp(-r * (both - 1)) for r in _RATES]
+    # The logarithm of the first epoch is 0.
     shapes += [1 / np.log(both + 1)]
     found: list[tuple[np.ndarray, ...]] = []
     for shape in shapes:
