@@ -81,6 +81,7 @@ def attach_to(
             variable.regularizer = regularizer
     for layer in sublayers(model):
         _note_in(layer, chosen, regularizer)
+    # Compiled steps have the penalties of before in them.
     model.train_function = model.test_function = None
 
 

@@ -118,5 +118,6 @@ def norms_of_groups(x: Tensor, group: str) -> Tensor:
 def safe_root(x: Tensor) -> Tensor:
     """The square root, with a gradient of 0 at 0 instead of an infinite one."""
     positive = x > 0
+    # Not only the result is chosen: the infinite gradient, times 0, would be NaN.
     root = ops.sqrt(ops.where(positive, x, ops.ones_like(x)))
     return ops.where(positive, root, ops.zeros_like(x))

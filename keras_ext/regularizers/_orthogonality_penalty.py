@@ -79,6 +79,7 @@ class OrthogonalityPenalty(LiveRegularizer):
         if self.rule == "mc":
             return ops.max(ops.absolute(difference))
         squares = ops.sum(ops.square(difference))
+        # The larger product has the same squares, and a 1 for each surplus row.
         return squares if self.rule == "so" else 2.0 * squares + surplus
 
     def _largest_eigenvalue(self, matrix: Tensor) -> Tensor:
