@@ -14,6 +14,7 @@ from keras_ext.layers.dropout._noise_layer import NoiseLayer
 
 # A rate of 0.001 or 0.999: beyond, the logit would hardly move any more.
 _LARGEST_LOGIT = 7.0
+# Those of the authors' code.
 _DENSE_TEMPERATURE = 0.1
 _SPATIAL_TEMPERATURE = 2 / 3
 # Keeps the logit of a uniform number finite in float32.
@@ -119,6 +120,7 @@ class ConcreteDropout(NoiseLayer, keras.layers.Wrapper):
         self._channel_axis = 1 if channels_first else len(input_shape) - 1
         self._features = input_shape[self._channel_axis]
         logit = np.log(self.initial_rate / (1 - self.initial_rate))
+        # With autocast, Keras would give it to the layer in half precision.
         self.rate_logit = self.add_weight(
             shape=(),
             dtype="float32",
@@ -152,8 +154,10 @@ class ConcreteDropout(NoiseLayer, keras.layers.Wrapper):
     def _loss(self) -> Tensor:
         logit = ops.convert_to_tensor(self.rate_logit)
         kernel = ops.cast(self.layer.kernel, "float32")
+        # 1 + exp(logit) is 1 / (1 - rate).
         weights = ops.sum(ops.square(kernel)) * (1.0 + ops.exp(logit))
         rate = ops.sigmoid(logit)
+        # -log(rate) is softplus(-logit), also where the rate rounds to 0 or 1.
         entropy = rate * ops.softplus(-logit) + (1.0 - rate) * ops.softplus(logit)
         return (
             self.weight_penalty.value * weights

@@ -63,6 +63,7 @@ class DropBlock(DroppingLayer):
     def noisy(self, inputs: Tensor) -> Tensor:
         dropped = self._dropped(inputs)
         # The share that is left, and exactly 1 if nothing is dropped.
+        # Of what is dropped now: blocks overlap, so that `rate` is only about right.
         left = 1.0 - ops.mean(dropped)
         scale = ops.cast(1.0 / ops.maximum(left, keras.config.epsilon()), inputs.dtype)
         return ops.where(dropped > 0, ops.zeros((), inputs.dtype), inputs * scale)
@@ -85,6 +86,7 @@ class DropBlock(DroppingLayer):
             self._sizes,
             strides=1,
             padding="valid",
+            # The noise has its channels last, whatever the inputs have.
             data_format="channels_last",
         )
         return ops.moveaxis(blocks, -1, 1) if is_first else blocks

@@ -98,6 +98,7 @@ class VariationalDropout(NoiseLayer):
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         divergence = ops.sum(gaussian_divergence(self.log_alpha))
         if self.per == "layer":
+            # Each feature has the divergence of the one `alpha`.
             divergence *= self._features
         self.add_loss(self.kl_weight.value * divergence)
         return super().call(inputs, training)
