@@ -263,6 +263,7 @@ def _time_steps(
     times: list[float] = []
     while len(times) < steps and sum(times) <= _LONG_ENOUGH:
         times.append(_time_step(model, iterator))
+    # Of each step alone: one that is interrupted does not count.
     return statistics.median(times) / model.steps_per_execution
 
 

@@ -25,6 +25,7 @@ def left_as_it_was(model: keras.Model, data: Data) -> Iterator[None]:
     try:
         if function is None:
             _build(model, data)
+        # In this order: what `_build` has moved keeps its value from before.
         before = _values(_variables(model)) | before
         # Not `force`: what is compiled here need not be compiled again by `fit`.
         model.make_train_function()
