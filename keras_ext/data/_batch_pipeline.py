@@ -164,6 +164,7 @@ def dataset_batches(
     The samples come in blocks that all sizes are multiples of, and are collected until
     there are enough.
     """
+    # All sizes are multiples of it: no block is ever divided.
     block = math.gcd(*draws.size.sizes)
     specs = tf.nest.flatten(source.element_spec)
 
@@ -245,6 +246,7 @@ def split_for_replicas(
         def of(replica: Tensor) -> Data:
             def part(rows: Tensor) -> Tensor:
                 count = tf.shape(rows, tf.int64)[0]
+                # As `_shares` of `_replica_weights.py` reckons.
                 begin, end = (count * (replica + i) // replicas for i in (0, 1))
                 return rows[begin:end]
 

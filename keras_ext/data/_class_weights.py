@@ -47,6 +47,7 @@ def class_weighted(
         found = _classes(y)
         place = tf.searchsorted(classes, tf.reshape(found, (-1,)))
         place = tf.reshape(place, tf.shape(found))
+        # Above the last class, `searchsorted` gives the place behind it.
         place = tf.minimum(place, len(values) - 1)
         is_listed = tf.equal(tf.gather(classes, place), found)
         one = tf.ones((), weights.dtype)
@@ -67,4 +68,5 @@ def _classes(y: Tensor) -> Tensor:
 
 
 def _whole(y: Tensor) -> Tensor:
+    # Keras rounds, too.
     return tf.cast(tf.round(y) if y.dtype.is_floating else y, tf.int64)

@@ -26,6 +26,7 @@ class Orders:
             self._others += 1
             self.present = -self._others
             return
+        # Another `fit` has other orders than the one before.
         if epoch == 0:
             self._before = self._last
         self.present = self._before + epoch + 1

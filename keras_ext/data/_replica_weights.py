@@ -50,6 +50,7 @@ def weighted_for_replicas(batches: tf.data.Dataset, replicas: int) -> tf.data.Da
 
 def _shares(rows: Tensor, count: Tensor, replicas: int) -> Tensor:
     """The weight of each sample; exactly 1 where they are divided evenly."""
+    # As `split_for_replicas` cuts.
     ends = rows * tf.range(replicas + 1) // replicas
     sizes = ends[1:] - ends[:-1]
     shares = tf.repeat(tf.cast(sizes, tf.float32), sizes)
