@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_ext._core._typing import Tensor
 
+# 0 * log(0) would be NaN.
 _TINY = 1e-30
 
 
