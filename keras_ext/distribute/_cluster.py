@@ -60,6 +60,7 @@ def cluster_of(
     require(index is None, "index", index, "None without `workers`")
     if environment.get("TF_CONFIG"):
         return _from_tf_config(environment["TF_CONFIG"])
+    # Of the step, since a job may have several, with other numbers of tasks.
     if _whole(environment, "SLURM_STEP_NUM_TASKS", "1") > 1:
         return _from_slurm(environment)
     return None
@@ -117,6 +118,7 @@ def _from_slurm(environment: Mapping[str, str]) -> Cluster:
     require(not missing, "SLURM variables", missing, "complete", "Start it with srun.")
     nodes = environment["SLURM_STEP_NODELIST"]
     per_node = environment["SLURM_STEP_TASKS_PER_NODE"]
+    # By the job, since two jobs may share a machine.
     base = 20_000 + _whole(environment, "SLURM_JOB_ID", "0") % 20_000
     addresses = [
         f"{host}:{base + local}"
@@ -145,6 +147,7 @@ def _counts(text: str) -> list[int]:
 def _hosts(text: str) -> list[str]:
     """The names in "gpu[01-03,7],login", as SLURM abbreviates them."""
     hosts = []
+    # A comma in brackets is between numbers, and not between names.
     for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
         match = re.fullmatch(r"([^\[]*)(?:\[([^\]]+)\])?([^\[]*)", part)
         valid = match is not None

@@ -34,4 +34,5 @@ def is_chief() -> bool:
         return cluster is None or cluster.index == 0
     if resolver.task_type == "chief":
         return True
+    # Without a chief, TensorFlow takes the first worker for it.
     return resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs

@@ -42,6 +42,7 @@ def _watch(watched: int) -> None:
     while os.read(watched, 1):
         pass
     leader = os.getpgrp()
+    # The watcher is in the group, and has to outlive the request.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(leader, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE

@@ -57,6 +57,7 @@ def opened(line: bytes | None, number: str) -> Record | None:
         return None
     try:
         said = json.loads(text)
+    # `json` raises the second one for brackets within too many others.
     except (ValueError, RecursionError):
         return None
     return said if isinstance(said, dict) else None
@@ -112,4 +113,5 @@ def answer_to(
 
 
 def _left(deadline: float) -> float:
+    # A timeout of 0 would make the socket one that does not wait at all.
     return max(deadline - time.monotonic(), 0.001)

@@ -98,6 +98,7 @@ class _Sharded(FitData):
     @property
     def num_batches(self) -> int | None:
         number = int(self._dataset.cardinality())
+        # TensorFlow has -1 for no end, and -2 where it does not know.
         return number if number >= 0 else None
 
     @property
