@@ -159,6 +159,7 @@ class AttachedStep:
                 with self._perturbed(is_forward=False):
                     loss = compute_loss(*args, **kwargs)
             # The penalties of activations are read by now: the model may be called.
+            # Keras may pass `training` as a fifth one.
             given = dict(zip(_OF_LOSS, args, strict=False)) | kwargs
             return self._with_extra(loss, *(given.get(name) for name in _OF_LOSS))
 

@@ -143,6 +143,7 @@ class Curvature(Objective):
             product = product / root
         found = _summed(second.gradient(product, values), root)
         pairs = zip(found, signs, strict=True)
+        # Hutchinson: the mean of s * (H s), for random signs s, is the diagonal of H.
         return [None if h is None else h * s for h, s in pairs]
 
     def _signs(self, variable: Variable, index: int) -> Tensor:

@@ -83,6 +83,7 @@ class DrawnLoss:
             drawn = tf.reshape(drawn, tf.shape(y))
         losses = self._entries(drawn, y_pred)
         if sample_weight is not None:
+            # The gradient is squared afterwards: so each square counts by its weight.
             losses *= _like(tf.sqrt(tf.cast(sample_weight, losses.dtype)), losses)
         total = tf.reduce_sum(losses)
         if self._kind in ("binary", "squared"):
@@ -99,6 +100,7 @@ class DrawnLoss:
             p = tf.sigmoid(y_pred) if self._from_logits else y_pred
             return tf.cast(uniform < p, y_pred.dtype)
         logits = y_pred if self._from_logits else tf.math.log(y_pred + _TINY)
+        # The largest of logits and Gumbel noise is drawn as the softmax says.
         gumbel = -tf.math.log(-tf.math.log(uniform + _TINY) + _TINY)
         labels = tf.argmax(logits + gumbel, axis=-1)
         if self._kind == "sparse":

@@ -134,6 +134,8 @@ class SharpnessAware(Objective):
         squares = _replica.squared_norms(gradients)
         norm = tf.sqrt(tf.reduce_sum(squares))
         finite = tf.math.is_finite(norm)
+        # ASAM moves by rho * T**2 g / |T g|: here `gradients` have been multiplied by T
+        # once.
         length = self.rho.value / (norm + _TINY)
         return [
             # Zeros, where a product with 0 would still be NaN.
