@@ -32,8 +32,11 @@ class Chains:
         self, problem: Problem, rows: Rows, chosen: np.ndarray, orders: np.ndarray
     ) -> None:
         n, self._replicates, self._players = orders.shape
+        # An order and its reverse are wrong in opposite directions, so that much
+        # cancels.
         both = np.stack([orders, orders[..., ::-1]], axis=2)
         both = both.reshape(n * 2 * self._replicates, self._players)
+        # The inverse of a permutation: the place of each player.
         self.ranks = np.argsort(both, axis=1).astype("int32")
         self.x = take(rows.parts, chosen)
         self.which = rows.which[chosen]
@@ -74,12 +77,14 @@ class Chains:
         after = ends[self._all_rows].astype("float64")
         after[~self._last] = outputs
         before = np.roll(after, 1, axis=0)
+        # `roll` has brought the end of another chain here.
         before[self._first] = starts[self._all_rows, behind][self._first]
         gains = (after - before) / 2
         # Both directions of an order have one place.
         pair = self._all_rows * (len(self.ranks) // 2) + self._all_orders // 2
         place = pair * self._players + self._player
         size = int(np.prod(self._shape))
+        # In float64, as `bincount` adds: gains are small differences of outputs.
         sums = [np.bincount(place, column, size) for column in gains.T]
         return np.stack(sums, axis=-1).reshape(*self._shape, -1)
 
@@ -114,8 +119,10 @@ class Tally:
         n = means.shape[1]
         freedom = np.maximum(self._count - 1, 1)
         within = (
+            # Of equal numbers, rounding may leave less than nothing.
             np.maximum(self._squares - self._sum * means, 0) / freedom / self._count
         )
+        # A mean of n means that are drawn apart: their variances add up.
         several = np.sqrt(within.sum(axis=1)) / n
         # With one replicate, what is due to the background cannot be told from chance.
         single = means.std(axis=1, ddof=1) / np.sqrt(n) if n > 1 else self._spread

@@ -65,6 +65,7 @@ class Coalitions:
                 tf.constant(coalitions[some]),
                 tf.constant(which[rows]),
             )
+            # In float64 from here on: backgrounds may take many chunks.
             result[rows, some] += sums.numpy() / n
             progress(done, len(chunks))
         return result

@@ -79,6 +79,8 @@ class ExplainDuringTraining(CopyableCallback):
         for name, rows in (("x", x), ("background", background)):
             require(_may_be_rows(rows), name, rows, "rows as the model takes them")
         number_or_auto(budget, "budget")
+        # Without the first two, the model and the background, which are not chosen
+        # here.
         known = list(inspect.signature(Explainer).parameters)[2:]
         rule = f"arguments of Explainer, {known}"
         require(set(kwargs) <= set(known), "kwargs", list(kwargs), rule)
@@ -101,6 +103,7 @@ class ExplainDuringTraining(CopyableCallback):
         self.explanation = None
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        # The first epoch always counts: `_logged` chooses by it.
         if self._epochs and (epoch + 1) % self.every_epochs:
             return
         self.explanation = self._explainer(

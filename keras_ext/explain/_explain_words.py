@@ -87,6 +87,7 @@ def explain_words(  # noqa: PLR0913
     """
     require(isinstance(mask, str), "mask", mask, "a text")
     words = _compiled(pattern)
+    # The last of them, "owen", needs groups.
     method = choice(method, "method", ("auto", *WITHOUT_GRADIENTS[:3]))
     number_or_auto(budget, "budget")
     seed = integer(seed, "seed", low=0)

@@ -65,9 +65,11 @@ def _halves(subsets: np.ndarray, player: int) -> np.ndarray:
     own, other = subsets[:, player, None], subsets
     both = own.astype(int) + other
     size = subsets.sum(axis=1, keepdims=True) - both
+    # s! (P - s - 2)! / (P - 1)! is 1 / ((P - 1) C(P - 2, s)), and of that one half.
     weight = np.array(
         [0.5 / ((count - 1) * comb(count - 2, s)) for s in range(count - 1)]
     )
+    # v(S + both) - v(S + one) - v(S + other) + v(S).
     signed = np.where(both == 1, -1.0, 1.0) * weight[np.clip(size, 0, count - 2)]
     signed[:, player] = 0.0  # with itself
     return signed.T

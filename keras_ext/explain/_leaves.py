@@ -83,6 +83,7 @@ class Leaves:
             parts[i] = tf.cast(leaf, tf.float32)
         total = tf.concat(parts, axis=1)
         for call, leaf in zip(self._embedded, found[len(self._direct) :], strict=True):
+            # A token has what all the numbers of its embedding have.
             summed = tf.reduce_sum(tf.cast(leaf, tf.float32), axis=-1)
             total += self._lookups.brought(call, summed)
         return total

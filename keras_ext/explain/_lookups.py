@@ -115,6 +115,9 @@ class Lookups:
         count = self._function.inputs.num_elements
         digits = max(1, int(np.ceil(np.log(max(2, count)) / np.log(_BASE))))
         numbers = np.arange(count)
+        # What a 1 becomes is subtracted, so that tokens may have an offset; what a 2
+        # adds says whether they are elements as they are; the rest spells their
+        # numbers.
         probes = [np.ones(count, int), np.full(count, 2)]
         probes += [1 + numbers // _BASE**place % _BASE for place in range(digits)]
         tokens = [self._tokens(self._filled(example, probe)) for probe in probes]
@@ -130,6 +133,7 @@ class Lookups:
         """Two rows with these values for all elements that are numbers."""
         parts = self._function.inputs.split(values, axis=0)
         return [
+            # Two, to tell tokens of rows from those that are the same for all rows.
             tf.constant(np.stack([own, own]).astype(part.dtype))
             if part.dtype.kind in "iuf"
             else tf.constant(np.repeat(part, 2, axis=0))

@@ -110,6 +110,7 @@ class ModelFunction:
         """Their log-odds, if these are explained."""
         if self.link == "logit":
             columns = tf.clip_by_value(columns, _EPSILON, 1.0 - _EPSILON)
+            # `log1p`: in `1 - p` the digits of a small p are lost.
             columns = tf.math.log(columns) - tf.math.log1p(-columns)
         return columns
 

@@ -19,6 +19,7 @@ class Paths:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.leaves = Leaves(problem.function, problem.background)
+        # Gradients keep what was computed, as much as three plain rows.
         self.batch_size = max(1, problem.batch_size // 3)
         self._at_once = divisor(problem.function.num_outputs)
         points = tf.TensorSpec((None, None), tf.float32)

@@ -75,6 +75,7 @@ class Players:
         if self.are_elements:
             return values
         sums = np.zeros((len(values), self.count, *values.shape[2:]), values.dtype)
+        # `sums[:, of_element] += values` would keep only the last element of a player.
         np.add.at(sums, (slice(None), self.of_element), values)
         return sums
 

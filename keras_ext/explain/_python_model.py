@@ -99,6 +99,7 @@ class PythonModel:
             keras.tree.flatten(inputs),
             tf.float32,
         )
+        # A `numpy_function` loses it. `ModelFunction` has called this eagerly before.
         return tf.ensure_shape(columns, (None, self._count))
 
     def _outputs(self, *parts: Tensor, like: Data) -> np.ndarray:

@@ -72,6 +72,7 @@ def _spread(x: np.ndarray) -> np.ndarray:
     counts = np.bincount(bins, minlength=_BINS)
     starts = np.cumsum(counts) - counts
     layer: np.ndarray = np.empty(len(x), int)
+    # How many dots were in the same bin before.
     layer[order] = np.arange(len(x)) - starts[bins[order]]
     signed = np.where(layer % 2 == 0, 1, -1) * ((layer + 1) // 2)
     return np.asarray(0.36 * signed / max(1.0, float(counts.max()) / 2, 6.0))

@@ -46,6 +46,7 @@ def grid(shape: Sequence[int], size: int | Sequence[int]) -> np.ndarray:
         count = -(-shape[axis] // step)
         place: np.ndarray = np.arange(shape[axis]) // step
         along = place.reshape([-1 if a == axis else 1 for a in range(len(sizes))])
+        # As the digits of a number: row-major, and no label twice.
         labels = labels * count + along
     return np.repeat(labels[..., None], shape[-1], axis=-1)
 

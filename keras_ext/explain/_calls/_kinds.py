@@ -30,6 +30,7 @@ SUMMING_LAYERS = (
     layers.UpSampling2D,
     layers.UpSampling3D,
 )
+# Linear in inference mode, in which dropout and noise do nothing.
 LINEAR_LAYERS = (
     *WEIGHTED_LAYERS,
     *SUMMING_LAYERS,

@@ -68,6 +68,7 @@ class Deep:
 
     def _explain(self, rows: Rows, chosen: np.ndarray, nodes: int) -> np.ndarray:
         n, problem = self.problem.num_background, self.problem
+        # Gradients keep what was computed, as much as three plain rows.
         pairs = max(1, problem.batch_size // (3 * nodes))
         behind_at_once = min(n, pairs)
         rows_at_once = max(1, pairs // behind_at_once)
@@ -120,6 +121,7 @@ class Deep:
         multipliers: dict[int, Tensor] = {id(columns): start}
         looked_up: np.ndarray = np.zeros(self.problem.inputs.num_elements, bool)
         total = tf.zeros((pairs.rows, len(looked_up)))
+        # What takes a tensor comes after what gives it: here all that it adds is known.
         for call in reversed(found.calls):
             outputs = call.outputs
             if not any(id(y) in multipliers for y in outputs):

@@ -194,11 +194,13 @@ def softmax(
     s_own, s_other = (
         tf.reduce_sum(e, axis=axis, keepdims=True) for e in (e_own, e_other)
     )
+    # The difference of 1 / s is -(s_own - s_other) / (s_own * s_other).
     through_sum = tf.reduce_sum(m * (e_own + e_other) / 2, axis=axis, keepdims=True)
     m_e = m * (1 / s_own + 1 / s_other) / 2 - through_sum / (s_own * s_other)
     run = own - other
     near = tf.abs(run) < _NONE
     safe = tf.where(near, tf.ones_like(run), run)
+    # The derivative of an exponential is itself.
     return [m_e * tf.where(near, e_own, (e_own - e_other) / safe)]
 
 
@@ -206,6 +208,7 @@ def product(call: Call, pairs: Pairs, multipliers: Multipliers) -> list[Tensor]:
     """Each factor, times the mean of what the other is."""
     a, b = call.inputs
     (m,) = multipliers
+    # a b - a' b' is (a - a') times the mean of b, and (b - b') times that of a.
     mean = [(pairs.own(x) + pairs.other(x)) / 2 for x in (a, b)]
     return [summed(m * mean[1], mean[0]), summed(m * mean[0], mean[1])]
 

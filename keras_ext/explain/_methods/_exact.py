@@ -63,6 +63,8 @@ def shapley_operator(count: int) -> tuple[np.ndarray, np.ndarray]:
     numbers = np.arange(2**count)
     subsets = (numbers[:, None] >> np.arange(count)) & 1 == 1
     sizes = subsets.sum(axis=1)
+    # The weights as 1 / (s C(P, s)) and 1 / ((P - s) C(P, s)). The zeros are for the
+    # coalitions of nobody and of all, which have no members, or leave nobody out.
     inside = np.array([0.0] + [1 / (s * comb(count, s)) for s in range(1, count + 1)])
     outside = np.array(
         [1 / ((count - s) * comb(count, s)) for s in range(count)] + [0.0]

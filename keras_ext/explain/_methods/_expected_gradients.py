@@ -55,6 +55,7 @@ class ExpectedGradients:
         self, rows: Rows, block: np.ndarray, replicates: int, tolerance: float | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values and their errors, and by how much their sum may be off by chance."""
+        # The same for every block: a row has the same values alone and among others.
         rng = np.random.default_rng(self.problem.seed)
         n = self.problem.num_background
         shape = (len(block), self.problem.players.count, rows.which.shape[1])
@@ -80,6 +81,7 @@ class ExpectedGradients:
             of_sums[going_on] += sums[2]
             count[going_on] += n * replicates
             mean = total / count
+            # Of equal numbers, rounding may leave less than nothing.
             error = np.sqrt(np.maximum(squares / count - mean**2, 0) / count)
             if tolerance is None:
                 break

@@ -31,6 +31,7 @@ class Kernel:
         progress: Callable[[int, int], None],
     ) -> Attribution:
         players, n = self.problem.players.count, self.problem.num_background
+        # As many as shap draws.
         num = 2 * players + 2048 if budget is None else budget // n
         least = f">= {2 * players * n}, twice the players times the background rows"
         require(num >= 2 * players, "budget", budget, least)
@@ -120,10 +121,12 @@ def draw(players: int, num: int, rng: np.random.Generator) -> Sample:
             own = _all_subsets(players, size)
             often: np.ndarray = np.ones(len(own), int)
         else:
+            # In a random permutation exactly `size` places have a number below `size`.
             random = np.argsort(rng.random((quota[size], players)), axis=1) < size
             own, often = np.unique(_canonical(random), axis=0, return_counts=True)
         # (P - 1) / (C(P, s) s (P - s)) for each, times the C(P, s) there are.
         weight = (players - 1) / (size * (players - size))
+        # A pair stands for two sizes, unless both are half of the players.
         weight *= 1 if 2 * size == players else 2
         members.append(own)
         weights.append(weight * often / often.sum())
@@ -187,5 +190,6 @@ def regression(
     inverse = np.linalg.pinv((z * weights[:, None]).T @ z, hermitian=True)
     operator = inverse @ (z * weights[:, None]).T
     ones = inverse.sum(axis=1)
+    # By a Lagrange multiplier: what the sum is off by is divided among the players.
     share = ones / ones.sum()
     return operator - np.outer(share, operator.sum(axis=0)), share

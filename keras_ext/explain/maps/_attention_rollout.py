@@ -177,6 +177,7 @@ def _require_same_tokens(seen: Sequence[_Seen]) -> None:
 def _rolled_out(attentions: Sequence[Tensor], residual: float) -> Tensor:
     """The product of the mixtures, the last layer first: `(rows, tokens, tokens)`."""
     tokens = attentions[0].shape[-1]
+    # Abnar & Zuidema: the product of 0.5 I + 0.5 A, with other parts for 0.5.
     total = tf.eye(tokens)
     for attention in attentions:
         mixture = residual * tf.eye(tokens) + (1 - residual) * attention

@@ -37,6 +37,7 @@ def class_activation(
 
     def compute(parts: list[Tensor], which: Tensor) -> Tensor:
         seen: list[Tensor] = []
+        # Only the activations are watched: variables would keep more than is needed.
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             with linked_calls([target], lambda layer: _watching(layer, seen, tape)):
                 columns = question.function(parts)

@@ -74,5 +74,6 @@ def grad_cam(
 
 
 def _rule(activations: Tensor, gradients: Tensor) -> Tensor:
+    # Equations 1 and 2 of the paper.
     weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
     return tf.nn.relu(tf.reduce_sum(weights * activations, axis=3))

@@ -77,6 +77,8 @@ def grad_cam_plus_plus(
 
 def _rule(activations: Tensor, gradients: Tensor) -> Tensor:
     total = tf.reduce_sum(activations, axis=(1, 2), keepdims=True)
+    # Where y is piecewise linear, the derivatives of exp(y) are exp(y) times powers of
+    # the gradient of y; exp(y) cancels in the shares.
     below = 2 * gradients**2 + total * gradients**3
     # Both are none where there is no gradient.
     shares = tf.math.divide_no_nan(gradients**2, below)

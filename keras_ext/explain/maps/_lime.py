@@ -79,6 +79,7 @@ def lime(  # noqa: PLR0913
     problem = question.problem(background, groups)
     rng = np.random.default_rng(seed)
     left = rng.random((num_samples, problem.players.count)) < 0.5
+    # As in the authors' code, the first sample is the row itself.
     left[0] = True
     values = Coalitions(problem).values(
         question.parts, question.which, left, question.progress()
@@ -90,6 +91,7 @@ def lime(  # noqa: PLR0913
 
 def kernel(left: np.ndarray, width: float) -> np.ndarray:
     """The weights of samples by their cosine distance from all being left."""
+    # The cosine of z and ones is sum(z) / (sqrt(sum(z)) sqrt(P)) = sqrt(mean(z)).
     distance = 1 - np.sqrt(left.mean(axis=1))
     return np.exp(-(distance**2) / (2 * width**2))
 

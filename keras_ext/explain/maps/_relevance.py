@@ -113,9 +113,11 @@ def shared(
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(x)
         sums = function(*x)
+    # With the sign of the sum: it never comes nearer to 0.
     safe = sums + tf.where(sums < 0, -epsilon, epsilon)
     ratios = [tf.math.divide_no_nan(r, safe) for r in own]
     found = [pulled(tape, sums, x, ratio) for ratio in ratios]
+    # Of a linear function, input times gradient is what the input adds to the sum.
     return [[a * row[i] for row in found] for i, a in enumerate(x)]
 
 

@@ -77,6 +77,7 @@ def rise(  # noqa: PLR0913
     require(valid, "x", kinds, "one input of real numbers", hint)
     shape = question.inputs.shapes[0]
     masks = Masks(places(shape), num_masks, cells, rate, int(seed))
+    # E[M] N of the paper, how often a place is expected to be seen.
     found = _sums(question, masks) / (num_masks * rate)
     channels = prod(shape) // prod(places(shape))
     return question.shaped(np.repeat(found, channels, axis=1))

@@ -74,6 +74,7 @@ def infidelity(
     by = _removing if given.dtype.kind == "b" else _subtracting
     predicted, actual = by(subject, given)
     if normalize:
+        # The slope of least squares through the origin.
         best = (predicted * actual).mean(axis=1), (predicted**2).mean(axis=1)
         scale = np.divide(*best, out=np.ones_like(best[1]), where=best[1] > 0)
         predicted = predicted * scale[:, None]
