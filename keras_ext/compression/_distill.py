@@ -153,6 +153,7 @@ def kept_trainable(model: keras.Model) -> Iterator[None]:
         # Outer ones come first: they set those inside of them.
         for owner, flag in layers:
             owner.trainable = flag
+        # After all layers, which set all of their weights.
         for variable, flag in variables:
             variable.trainable = flag
 

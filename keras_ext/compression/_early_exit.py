@@ -222,6 +222,8 @@ class EarlyExit(keras.Model):
             left = left[~sure]
             if not len(left):
                 break
+            # A stage before the last gives what the next one takes, and what its head
+            # says.
             state = ops.convert_to_numpy(found[0])[~sure]
         return outputs, exits
 

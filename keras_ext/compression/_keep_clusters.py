@@ -143,6 +143,7 @@ class Clusters(keras.constraints.Constraint):
         value = tf.convert_to_tensor(w if self.inner is None else self.inner(w))
         flat = tf.reshape(tf.cast(value, tf.float32), (-1,))
         which = self._which.value
+        # In float32, whatever the policy: sums of a cluster may be long.
         sums = tf.math.unsorted_segment_sum(flat, which, self.size)
         counts = tf.math.unsorted_segment_sum(tf.ones_like(flat), which, self.size)
         means = self._factors.value * sums / tf.maximum(counts, 1.0)

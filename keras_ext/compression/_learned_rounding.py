@@ -40,6 +40,8 @@ def learned_rounding(
 
     @tf.custom_gradient
     def rounded(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Gradient]:
+        # Never of a symbolic tensor: Keras 3.15 would go on with 8 bits, a wide range
+        # and no axis, whatever is given.
         output = fake_quant_with_min_max_vars(
             x, low, high, num_bits=bits, narrow_range=narrow, axis=axis
         )

@@ -141,6 +141,7 @@ def _tucker(kernel: np.ndarray, energy: float) -> list[np.ndarray]:
         left, values, _ = np.linalg.svd(unfolded, full_matrices=False)
         bases.append(left[:, : _rank(values, each)])
     into, out = bases
+    # The bases are orthonormal, so that their transposes project.
     core = np.einsum("...io,ir,os->...rs", kernel, into, out)
     ones = _ones(kernel)
     return [into.reshape(*ones, *into.shape), core, out.T.reshape(*ones, *out.T.shape)]

@@ -91,6 +91,7 @@ class Masking:
 
     def _renew_if_due(self, i: int, value: Tensor) -> None:
         schedule: Any = self._schedule
+        # The present update is counted: what is renewed is for the step after it.
         step = tf.cast(self._updates() + 1, tf.int32)
         renewed = self._renewed[self._group_of[i]]
         group = self.groups[self._group_of[i]]

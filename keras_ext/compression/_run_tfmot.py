@@ -136,6 +136,7 @@ def _write(job: Path, name: str, data: Data) -> None:
 
 
 def _run(python: str, job: Path, timeout: float | None) -> None:
+    # The other interpreter need not have this package installed.
     package = Path(__file__).parents[2]
     before = os.environ.get("PYTHONPATH")
     paths = [str(package), *([before] if before else [])]

@@ -51,6 +51,7 @@ class SoftTargets(Described, keras.distillation.LogitsDistillation):
         is_number = not isinstance(temperature, LearningRateSchedule)
         # By its name, Keras takes it for a function and not for the class that it looks
         # for, and then compares logits as if they were shares.
+        # Keras takes numbers alone: that of a schedule is set in `see_batch`.
         super().__init__(float(temperature) if is_number else 1.0, _Divergence())
         self.from_logits = checked_from_logits(from_logits)
         self._scores = ClassScores(from_logits)

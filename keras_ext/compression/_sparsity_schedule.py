@@ -59,6 +59,7 @@ class SparsitySchedule(Described):
     @property
     def first_due(self) -> int:
         """The first step before which masks are renewed."""
+        # Steps count from 1, so that a begin at 0 is first met a period later.
         return self.begin_step or self.frequency
 
     @property

@@ -28,6 +28,7 @@ def as_numbers(value: Data, name: str, expected: str) -> np.ndarray:
 def is_compiled(jit: bool | str) -> bool:
     """Whether to compile with XLA, by `True`, `False` or `"auto"`."""
     if isinstance(jit, str) and jit == "auto":
+        # On a CPU, XLA slows convolutions down, and takes seconds to compile.
         return any(d.device_type != "CPU" for d in tf.config.list_logical_devices())
     require(not isinstance(jit, str), "jit", jit, 'True, False or "auto"')
     return flag(jit, "jit")

@@ -54,6 +54,7 @@ class Chains:
         self._player = orders[order, place]
         self._all_rows, self._all_orders = row, order
         moves = chain[1:] != chain[:-1]
+        # Cut off for the case that nothing changes anywhere.
         self._first = np.concatenate([[True], moves])[: len(chain)]
         self._last = np.concatenate([moves, [True]])[: len(chain)]
         inner = ~self._last

@@ -97,6 +97,8 @@ class Players:
             if self.are_elements:
                 differs[..., of] = unequal
             else:
+                # `differs[..., of] |= unequal` would keep only the last element of a
+                # player.
                 for element, player in enumerate(of):
                     differs[..., player] |= unequal[..., element]
         return differs

@@ -107,6 +107,8 @@ class PythonModel:
         arrays = [_decoded(np.asarray(part)) for part in parts]
         rows = keras.tree.pack_sequence_as(like, arrays)
         if self._empty is not None:
+            # Columns of categories, for one, become texts on their way through
+            # TensorFlow.
             frame = type(self._empty)({name: rows[name] for name in self._empty})
             rows = frame.astype(self._empty.dtypes.to_dict())
         found = np.asarray(self._function(rows), "float32")

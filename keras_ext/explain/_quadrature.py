@@ -7,6 +7,7 @@ import numpy as np
 from keras_ext.explain._problem import Attribution, Rows
 from keras_ext.explain._trust import matters
 
+# With 8, attention and recurrent layers miss the sum by 1e-4 and more.
 _FIRST = 16
 
 

@@ -143,6 +143,8 @@ class Chief:
             known, answer = self._answers.get(run, (None, {}))
             if known == said["count"]:
                 return answer
+        # Without the lock: `release` waits for the oracle, while others may be
+        # answered.
         if before != run:
             self._lose(worker)
         answer = self._decided(said)

@@ -88,6 +88,7 @@ class Cost(Described, keras_tuner.Objective):
 
     def _latency(self, model: keras.Model) -> tuple[float, float]:
         rows = _zeros(model) if self.x is None else self.x
+        # Not `predict`, which takes longer for its own preparations than a small model.
         return milliseconds(lambda: model.predict_on_batch(rows), self.repeats)
 
 

@@ -57,6 +57,7 @@ class EvolutionOracle(Oracle):
 
     def _parent(self, living: list[Trial], attempt: int) -> Trial:
         """The best of some that are drawn without order."""
+        # Each of the living has a number of its own: a sample without repetition.
         order = np.argsort([self._number(attempt, f"{i}") for i in range(len(living))])
         drawn = [living[i] for i in order[: self.tournament]]
         return min(drawn, key=lambda t: cost_of(self.objective, t.score))

@@ -90,6 +90,7 @@ def _setter(
     pattern = given or re.escape(hp.name)
     if pattern == RATE or (given is None and hp.name == RATE):
         return _rate_of(model).assign
+    # Without a pattern, the name has to be a whole path.
     whole = re.compile(pattern if given else f"^{pattern}$")
     chosen = [knob for path, knob in found.items() if whole.search(path)]
     require(

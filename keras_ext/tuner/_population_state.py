@@ -63,6 +63,7 @@ class PopulationState:
         self.members = [Member(**member) for member in saved["members"]]
         self.lineage, self.num_rounds = saved["lineage"], saved["num_rounds"]
         self.population.settings = saved["settings"]
+        # The generator goes on where it was: a search that is interrupted is the same.
         self.population._random.bit_generator.state = saved["random"]
 
     def save(self) -> None:

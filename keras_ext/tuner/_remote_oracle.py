@@ -117,6 +117,7 @@ class RemoteOracle:
     def update_trial(
         self, trial_id: str, metrics: Mapping[str, float], step: int = 0
     ) -> Trial:
+        # JSON knows no numbers of NumPy.
         numbers = {name: float(value) for name, value in metrics.items()}
         status = self._tell("update_trial", trial_id, metrics=numbers, step=int(step))
         trial = Trial(HyperParameters(), trial_id=trial_id)

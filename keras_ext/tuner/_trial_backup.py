@@ -109,6 +109,7 @@ class TrialBackup(keras.callbacks.Callback):
             write_json(self._build_file, self.model.get_build_config())
         goes_on = self._every_epoch and self._fits == 1 and self._only_numbers()
         is_best = self._is_best(values)
+        # The last epoch is written anyway: the best one is a link to the same file.
         if goes_on:
             self._save_state(epoch, is_best)
         elif is_best:

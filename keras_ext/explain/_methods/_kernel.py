@@ -47,6 +47,7 @@ class Kernel:
         self, rows: Rows, sample: "Sample", progress: Callable[[int, int], None]
     ) -> tuple[np.ndarray, np.ndarray]:
         base = rows.explained_background.mean(axis=1)
+        # Shapley values depend on v(S) - v(rest) alone, which each pair gives.
         both = np.concatenate([sample.members, ~sample.members])
         values = self.coalitions.values(rows.parts, rows.which, both, progress)
         values -= base[:, None]

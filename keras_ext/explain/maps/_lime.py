@@ -114,6 +114,7 @@ def ridge(left: np.ndarray, weights: np.ndarray, alpha: float) -> np.ndarray:
     # Whichever of the two equivalent systems is smaller.
     if players <= samples:
         return _inverse(a.T @ a, alpha) @ (a * root).T
+    # (A' A + alpha I)^-1 A' is A' (A A' + alpha I)^-1.
     return a.T @ _inverse(a @ a.T, alpha) * root.T
 
 

@@ -128,6 +128,7 @@ class Masks:
 
 def _interpolation(length: int, cells: int) -> np.ndarray:
     """Straight lines between the centers of cells, `(length, cells)`."""
+    # Where the middle of each place lies, in cells whose middles are whole numbers.
     center = (np.arange(length) + 0.5) * cells / length - 0.5
     distance = np.abs(np.clip(center, 0, cells - 1)[:, None] - np.arange(cells))
     return np.maximum(1 - distance, 0).astype("float32")

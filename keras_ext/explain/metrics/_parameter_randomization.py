@@ -100,6 +100,7 @@ def _weights_by_layer(model: keras.Model) -> dict[str, list[Variable]]:
     for layer, path in reversed(layer_paths(model).items()):
         inner = {id(v) for held in sublayers(layer)[1:] for v in held.weights}
         own = [v for v in layer.weights if id(v) not in inner]
+        # Not the states of seeds, which have learned nothing.
         own = [v for v in own if keras.backend.is_float_dtype(v.dtype)]
         if own:
             found[path or model.name] = own

@@ -23,6 +23,7 @@ def checked_sequence(
 def positions(steps: int, width: int) -> np.ndarray:
     """Sines and cosines that tell where in a sequence a step is, of Vaswani et al."""
     places = np.arange(steps)[:, None]
+    # Pairs of a sine and a cosine; an odd width has half of the last pair.
     rates = 10_000 ** (-2 * np.arange(math.ceil(width / 2)) / width)
     angles = places * rates
     both = np.stack([np.sin(angles), np.cos(angles)], axis=-1)

@@ -81,6 +81,7 @@ class Training:
         """Returns the number of updates of a whole training."""
         values = self._read(hp)
         batches = math.ceil(self.num_rows / values["batch_size"]) * values["epochs"]
+        # What is left of a last accumulation makes no update.
         return max(1, batches // int(values["accumulation"]))
 
     def accumulation(self, hp: "keras_tuner.HyperParameters") -> int:

@@ -126,6 +126,7 @@ def resolved(
         middle = (low + high) / 2
         fits = count(_at(middle, shape, step)) <= budget
         low, high = (middle, high) if fits else (low, middle)
+    # Rounding down leaves some of the budget, for one more unit here and there.
     widths = _at(low, shape, step)
     for i in range(len(widths) if extra else 0):
         more = [w + step * (j == i) for j, w in enumerate(widths)]
