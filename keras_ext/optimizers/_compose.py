@@ -126,6 +126,7 @@ def compose(  # noqa: PLR0913
     fits = not trust_ratio or not is_named or averaging != "ema"
     rule = 'another one than "ema", whose averages would be of steps before it'
     require(fits, "averaging", averaging, f"{rule}, with a trust ratio")
+    # Made in any case: it checks the steps, and knows whether they can grow.
     pipeline = GradientPipeline(
         optimizer, parts, accumulation_steps=accumulation_steps, unit_axes=unit_axes
     )

@@ -108,6 +108,7 @@ class LAMB(MeasuredRule, AdaptiveRule):
 
     def decide(self, rows: Sequence[Tensor], now: Now, given: Corrected) -> Tensor:
         lengths, steps = map(norms, rows)
+        # phi of the paper.
         lengths = ops.minimum(lengths, self.max_norm)
         ratios = divided(lengths, by=steps, otherwise=1.0)
         # With its norm as the ratio, a weight that begins at zero would stay there.

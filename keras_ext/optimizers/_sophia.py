@@ -142,6 +142,8 @@ class Sophia(RuleOptimizer):
             _replica.each_replica(strategy, self._average, estimate)
             self._next_estimate.assign(updates + self.update_every)
 
+        # Once for all replicas: within one of them, a conditional may contain no
+        # update.
         tf.cond(updates >= self._next_estimate.value, take, lambda: None)
 
     def _average(self, estimate: Estimate) -> None:

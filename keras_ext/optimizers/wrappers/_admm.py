@@ -149,6 +149,8 @@ class ADMM(ShownWeights):
         copies, sums = self.slots("z", chosen), self.slots("u", chosen)
         rho = tf.identity(_replica.native(self._rho))
         before, weights = read(copies), read(chosen)
+        # The scaled form of section 3.1.1: `z` is what the operator makes of w + u, and
+        # the new `u` is what is left over.
         wished = [w + u for w, u in zip(weights, read(sums), strict=True)]
         new = self._applied(wished, chosen, lambda v: 1.0 / rho)
         apart = _distance(weights, new)
