@@ -186,5 +186,6 @@ def _path_pattern(layer: keras.Layer, variable: Variable) -> str:
         return re.escape(variable.path)
     optional = ""
     for name in outer:
+        # One within the other, since only the outermost names can be missing.
         optional = f"(?:{optional}{re.escape(name)}/)?"
     return optional + re.escape(variable.path.removeprefix(above))
