@@ -294,6 +294,7 @@ class DynamicBatchSize(GradientCallback):
             return
         if batch == 0:
             self._before += self._batches
+        # Keras tells the number of the first batch of an execution.
         self._batches = batch + self.model.steps_per_execution
         done = self._before + batch
         if done - self._decided >= self.every:

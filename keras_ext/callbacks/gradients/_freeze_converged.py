@@ -137,6 +137,7 @@ class FreezeConverged(StoppingCallback, GradientCallback):
                 for path, values in norms.items()
                 if values["gradient_norm"] <= self._limit(path)
             }
+            # `freeze` raises where nothing fits.
             if any(v.path in small for v in self._chosen()):
                 before = self._freeze.frozen_fraction
                 self._freeze.freeze(lambda variable: variable.path in small)

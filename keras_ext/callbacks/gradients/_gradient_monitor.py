@@ -181,6 +181,7 @@ class GradientMonitor(GradientCallback):
         pipeline.add_signal(self._statistics)
         self._moments: Any = None
         if self.moments:
+            # A variance needs two of them.
             window = max(2, min(_LARGEST_WINDOW, self.every))
             self._moments = GradientMoments(window, every=self.every)
             pipeline.add_signal(self._moments)

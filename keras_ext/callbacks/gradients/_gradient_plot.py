@@ -52,6 +52,7 @@ def draw(history: Record) -> Figure:
 def _short(layers: Sequence[str]) -> list[str]:
     """The names without the models that all of them are in."""
     parts = [layer.split("/") for layer in layers]
+    # `commonprefix` takes lists, too, and compares them name by name.
     common = len(os.path.commonprefix([names[:-1] for names in parts]))
     return [plain("/".join(names[common:])) for names in parts]
 

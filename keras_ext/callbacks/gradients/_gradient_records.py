@@ -203,11 +203,14 @@ class _TensorBoard:
         with self._writer.as_default():
             for line in _lines(rows):
                 step, layer = line["update"], line["layer"] or "all"
+                # The first three are update, epoch and layer.
                 for quantity, value in list(line.items())[3:]:
                     if np.isfinite(value):
                         tf.summary.scalar(f"{quantity}/{layer}", value, step=step)
             for step, layers in zip(rows["update"], rows["histograms"], strict=True):
+                # Not strict: without histograms there are no counts at all.
                 for layer, counts in zip(rows["layers"], layers, strict=False):
+                    # The first count is of zeros, which have no logarithm.
                     self._histogram(f"log10_gradient/{layer}", counts[1:], int(step))
 
     def _histogram(self, tag: str, counts: np.ndarray, step: int) -> None:

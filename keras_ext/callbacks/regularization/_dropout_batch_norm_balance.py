@@ -114,6 +114,7 @@ class DropoutBatchNormBalance(CopyableCallback):
         dropouts = [layer for layer in self._paths if _is_dropout(layer)]
         known = [path for path in self._paths.values() if path]
         require(bool(dropouts), "model", known, "one with a dropout layer")
+        # Normalization is as in training both times, so that only the dropout differs.
         self._plain = InputMoments(model, self._norms, self._norms)
         self._with = {
             d: InputMoments(model, self._norms, [*self._norms, d]) for d in dropouts

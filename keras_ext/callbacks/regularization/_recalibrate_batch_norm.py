@@ -116,6 +116,7 @@ def recalibrate(model: keras.Model, norms: list[keras.Layer], data: FixedData) -
     moments = InputMoments(model, norms)
     done = 0
     # What one of them gives out changes what those after it get.
+    # `norms` is empty until the first measurement has traced the model.
     while done == 0 or done < len(moments.norms):
         _, mean, variance = moments.measure(data)[done]
         moments.norms[done].moving_mean.assign(mean)

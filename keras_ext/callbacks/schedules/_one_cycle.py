@@ -170,6 +170,8 @@ class OneCycle(ScopedCallback):
         for member in optimizer_family(self.model.optimizer):
             steps = vars(member).get("accumulation_steps")
             if isinstance(steps, HyperVariable):
+                # Callbacks that accumulate widen the bounds of the pipeline that is put
+                # on.
                 is_put_on = member is self.scope.shared.get("optimizer")
                 if is_put_on and steps.bounds != (1, 1):
                     return None

@@ -100,6 +100,7 @@ class ProbedRate(RateCallback):
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if batch == 0:
             self._before += self._batches
+        # Keras tells the number of the first batch of an execution.
         self._batches = batch + self.model.steps_per_execution
         done = self._before + batch
         if done == 0 or done - self._decided >= self.every:
@@ -152,6 +153,7 @@ class ProbedRate(RateCallback):
         return [
             v
             for v in {id(v): v for v in found}.values()
+            # Keras calls the state of every seed generator so.
             if id(v) not in numbers and v.name != "seed_generator_state"
         ]
 

@@ -176,4 +176,5 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
 
 
 def _debiased(measured: Mapping[str, float]) -> float:
+    # An estimate of a square without bias may be below 0.
     return math.sqrt(max(measured["signal"], 0.0))
