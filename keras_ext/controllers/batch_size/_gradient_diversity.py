@@ -43,4 +43,6 @@ class GradientDiversity(BatchSizePolicy):
         self.fraction = number(fraction, "fraction", above=0)
 
     def wanted(self, measured: Measured) -> float:
+        # The diversity of n samples, n * sum(|g|**2) / |sum(g)|**2, is one plus noise /
+        # signal.
         return self.fraction * (1.0 + measured.noise_scale)

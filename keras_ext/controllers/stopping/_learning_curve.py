@@ -77,6 +77,8 @@ def _fitted(
     shape = _PRIOR_SHAPE + count / 2
     scale = _PRIOR_SCALE + max(rest, 0.0) / 2
     _, log_det = np.linalg.slogdet(precision)
+    # Of a linear model with a normal and inverse gamma prior, without what is the same
+    # for all shapes.
     evidence = -0.5 * (log_det + 2 * size * math.log(_WIDTH)) - shape * math.log(scale)
     spread = 1 + np.einsum("ij,jk,ik->i", ahead, inverse, ahead)
     return evidence, ahead @ place, np.sqrt(spread * scale / shape), 2 * shape
