@@ -100,4 +100,5 @@ def _note_in(
 def _arguments(variable: Variable) -> list[str]:
     """How the argument for the regularizer of a variable may be called."""
     name = variable.name
+    # Keras has `recurrent_regularizer` for `recurrent_kernel`, and so on.
     return [f"{name}_regularizer", f"{name.removesuffix('_kernel')}_regularizer"]

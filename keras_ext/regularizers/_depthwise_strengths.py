@@ -110,6 +110,7 @@ class DepthwiseStrengths(Described):
         steps = max(len(groups) - 1, 1)
         found = []
         for depth, group in enumerate(groups):
+            # A model of one layer has only the last one.
             at = depth / steps if len(groups) > 1 else 1.0
             found += [(layer, self._strength_at(at)) for layer in group]
         return found
