@@ -106,6 +106,7 @@ class ConcreteDropout(NoiseLayer, keras.layers.Wrapper):
         if not self.built:
             return float(self.initial_rate)
         rate = ops.sigmoid(ops.convert_to_tensor(self.rate_logit))
+        # Without the digits that float32 adds to a rate such as 0.1.
         return float(f"{float(rate):.6g}")
 
     def build(self, input_shape: Shape) -> None:

@@ -80,6 +80,8 @@ class DropBlock(DroppingLayer):
             (shape[0], *starts, channels), dtype="float32", seed=self.seed_generator
         )
         begins = ops.cast(noise < self._start_rate(spatial, starts), "float32")
+        # An entry is dropped if a block begins at it, or at one of the b - 1 places
+        # before.
         around = [(0, 0), *[(b - 1, b - 1) for b in self._sizes], (0, 0)]
         blocks = ops.max_pool(
             ops.pad(begins, around),

@@ -7,6 +7,7 @@ from keras_ext._core._typing import Tensor
 from keras_ext._keras._replica import replica_number
 
 # Odd and without a pattern: replicas must not share seeds that people choose.
+# 2 ** 32 minus what the golden ratio leaves of it.
 _STRIDE = 1_640_531_527
 
 

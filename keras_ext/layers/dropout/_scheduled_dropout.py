@@ -101,6 +101,7 @@ class ScheduledDropout(DroppingLayer):
     def present_rate(self) -> float:
         """The rate of the next batch."""
         rate = self._rate_at(self.steps.value if self.built else 0)
+        # Without the digits that float32 adds to a rate such as 0.1.
         return float(f"{float(rate):.6g}")
 
     def build(self, input_shape: Shape) -> None:
