@@ -309,6 +309,7 @@ def _learning_rate(history: Record) -> list[Finding]:
                 "learning rate too high",
                 f"an update changes the weights by {median:.2g} of their norm; "
                 f"{healthy}.",
+                # Down to ten times what is healthy, and no further.
                 f"a learning rate that is {_factor(median / 10)} times lower.",
                 numbers={"update_ratio": median},
             )
@@ -319,6 +320,7 @@ def _learning_rate(history: Record) -> list[Finding]:
                 "learning rate too low",
                 f"no update changed the weights by more than {largest:.2g} of their "
                 f"norm; {healthy}.",
+                # Up to a tenth of what is healthy.
                 f"a learning rate that is {_factor(largest * 10)} times higher."
                 if largest > 0
                 else "a learning rate above zero.",
