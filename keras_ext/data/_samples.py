@@ -81,6 +81,7 @@ def _tensor(name: str, value: Data) -> Tensor:
     try:
         dtype = tf.as_dtype(array.dtype)
     except TypeError:
+        # What TensorFlow does not know is refused with all that is not plain.
         dtype = tf.variant
     valid = array.ndim > 0 and (dtype.is_numpy_compatible and array.dtype != object)
     require(valid, name, value, "arrays of numbers or texts, with an axis of samples")

@@ -21,6 +21,7 @@ def chosen_sizes(
 
 def doubled(first: int, most: int) -> tuple[int, ...]:
     """The first size, twice as much and so on; none but the first is above `most`."""
+    # A ratio has as many bits as there are powers of two up to it.
     return tuple(first * 2**i for i in range(max(most // first, 1).bit_length()))
 
 
