@@ -155,6 +155,7 @@ class Together:
     ) -> "subprocess.Popen[str]":
         """Starts one, which takes the place of another of this name."""
         watched = self._watched
+        # Isolated and without `site`, it begins at once, whatever is installed.
         keeper = [sys.executable, "-I", "-S", str(_KEEPER), str(watched)]
         process = subprocess.Popen(
             [*keeper, *command],
@@ -191,6 +192,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _environment(addresses: list[str], index: int, gpus: int | None) -> dict[str, str]:
+    # What goes into a pipe would come late, in blocks.
     environment = dict(os.environ, PYTHONUNBUFFERED="1")
     environment["TF_CONFIG"] = json.dumps(
         {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
@@ -244,6 +246,7 @@ def _wait(processes: list[subprocess.Popen[str]], timeout: float | None) -> int:
         codes = [process.poll() for process in processes]
         for index, code in enumerate(codes):
             if code:
+                # As a shell says it; `poll` has the signal as a negative number.
                 status = code if code > 0 else 128 - code
                 say(sys.stderr, f"[launch] worker {index} ended with status {status}")
                 return status
