@@ -232,6 +232,7 @@ class DynamicBatches(Described, FitData):
             batches = batches.repeat()
         if context is not None:
             replicas = context.num_replicas_in_sync
+            # All sizes are divisible: only the last batch of an epoch may be none such.
             if self.num_samples % replicas and not self.drop_remainder:
                 batches = weighted_for_replicas(batches, replicas)
             batches = pipeline.split_for_replicas(batches, context)

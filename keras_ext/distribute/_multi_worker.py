@@ -98,6 +98,7 @@ class MultiWorker(Described):
                 stack.enter_context(only_chief_writes())
             if seed is not None:
                 keras.utils.set_random_seed(seed)
+            # Until here, an error closes again what has been opened.
             self._open.append(stack.pop_all())
         return self.strategy
 

@@ -87,6 +87,7 @@ class Reception:
             guest = key.data
             if guest is None:
                 self._welcome()
+            # Others, heard in the same round, may have had this one turned away.
             elif guest in self._guests or guest in self._workers:
                 self._hear(guest)
         now = time.monotonic()

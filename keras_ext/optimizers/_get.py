@@ -54,12 +54,14 @@ def named(
 
 
 def _kind(argument: str, name: str, rule: str) -> Any:
+    # Keras registers a class as "package>Name".
     own = {
         name.removeprefix("keras_ext>").lower(): kind
         for name, kind in keras.saving.get_custom_objects().items()
         if name.startswith("keras_ext>")
         and issubclass(kind, keras.optimizers.Optimizer)
     }
+    # First, since Keras has some of the same name, such as Lamb.
     if name.lower() in own:
         return own[name.lower()]
     known = f"Those of this library are {sorted(own)}."

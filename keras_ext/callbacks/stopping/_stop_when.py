@@ -221,6 +221,7 @@ def _noted_stop(model: keras.Model) -> Iterator[list[bool]]:
     """Notes whether training is stopped meanwhile, and does not stop it."""
     stops: list[bool] = []
     before = getattr(model, "stop_training", False)
+    # What was asked for before is no vote of this member.
     if before:
         model.stop_training = False
     yield stops

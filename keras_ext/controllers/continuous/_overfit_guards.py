@@ -46,8 +46,10 @@ class OverfitGuards:
             The change, and `""`, `"underfit"` or `"validation improves"`.
         """
         if math.isnan(training_loss + validation_loss):
+            # What is not known is no reason for more.
             return min(change, 0.0), ""
         self._best_training = min(self._best_training, training_loss)
+        # One more than steps, which lie between them.
         self._validation = [*self._validation, validation_loss][-_TREND - 1 :]
         if change <= 0:
             return change, ""
