@@ -80,6 +80,7 @@ class AttentionTransfer(Described, keras.distillation.DistillationLoss):
 
     @classmethod
     def from_config(cls, config: Config) -> "AttentionTransfer":
+        # `DistillationLoss` has none, and Keras loads by it.
         return cls(**config)
 
 

@@ -124,6 +124,7 @@ def _clustered(
     keeps = preserve_sparsity and bool(zero.any())
     chosen = ~zero if keeps else np.ones_like(zero)
     if chosen.any():
+        # Zero is one of the `k`.
         centers = means.of(values[chosen], means.k - keeps)
         result[chosen] = centers[_nearest(values[chosen], centers)]
     return result

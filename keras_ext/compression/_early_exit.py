@@ -128,6 +128,7 @@ class EarlyExit(keras.Model):
         ]
         outputs = [head(cut) for head, cut in zip(self.heads, cuts, strict=True)]
         self.branches = keras.Model(inputs_of(model), [*outputs, model.outputs[0]])
+        # They share the layers of `branches`: what one learns, the other has.
         self.stages = stages_of(model, names, cuts, outputs)
         # A weight, and no number, which a compiled `predict` would keep as a constant.
         self._limits = self.add_weight(

@@ -38,6 +38,7 @@ def head_of(cut: Tensor, name: str, classes: int, end: str) -> keras.Model:
     if len(cut.shape) > 2:
         x = _MEANS[len(cut.shape)](name=f"{name}_mean")(x)
     activation = end or "linear"
+    # In float32 also under a mixed policy, as Keras advises for outputs.
     dense = keras.layers.Dense(
         classes, activation=activation, dtype="float32", name=f"{name}_classes"
     )

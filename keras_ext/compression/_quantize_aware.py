@@ -122,6 +122,7 @@ def quantize_aware(
     _take_over(made, model)
     for layer in made.layers:
         if isinstance(layer, RoundedKernel):
+            # Again: only now it has the weights of the model.
             layer.start_steps()
     return made
 
@@ -243,9 +244,12 @@ class _Maker:
         ):
             return True
         consumers = self._consumers.get(layer.name, [])
+        # What others take as well is not folded into one of them.
         if len(consumers) != 1:
             return False
         (following,) = (self._layers.get(name) for name in consumers)
+        # LiteRT folds the normalization and a ReLU into what comes before, and rounds
+        # once.
         if isinstance(layer, _KERNELS) and _name(layer) == "linear":
             return isinstance(following, _L.BatchNormalization) or _is_relu(following)
         return isinstance(layer, (_L.BatchNormalization, _L.Add)) and _is_relu(

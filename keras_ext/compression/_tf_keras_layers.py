@@ -17,6 +17,7 @@ _LEFT_OUT = {
 }
 _RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 # Others stand for other mathematics in Keras 2, or for none.
+# hard_sigmoid, for one, is relu6(x + 3) / 6 here and clip(0.2 x + 0.5, 0, 1) there.
 _SAME = {
     *("elu", "exponential", "gelu", "linear", "relu", "selu", "sigmoid", "softmax"),
     *("softplus", "softsign", "tanh"),

@@ -132,6 +132,7 @@ def _rows(model: keras.Model, data: Data) -> list[np.ndarray]:
         return [x[:_MOST_ROWS].astype(i.dtype) for x, i in pairs]
     rng = np.random.default_rng(0)
     shapes = [tuple(n or 8 for n in i.shape[1:]) for i in inputs]
+    # As whole numbers these are all 0: a token that every embedding has.
     draws = [rng.uniform(0, 1, (_CHECKED_ROWS, *shape)) for shape in shapes]
     return [x.astype(i.dtype) for x, i in zip(draws, inputs, strict=True)]
 

@@ -44,6 +44,7 @@ def limit(values: np.ndarray) -> float:
     """The value that has the full color; larger ones have it too."""
     sizes = np.abs(values[np.isfinite(values)])
     found = float(np.percentile(sizes, _PERCENTILE)) if sizes.size else 0.0
+    # Where most values are 0, so is the percentile.
     return found or float(sizes.max(initial=0.0)) or 1.0
 
 

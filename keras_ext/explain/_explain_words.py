@@ -180,6 +180,7 @@ class _Game:
             shape = (count, self.which.shape[1])
             base = self._evaluate([np.array([[pieces.without(np.zeros(0))]], object)])
             return np.zeros(shape), np.zeros(shape), base[0, self.which[row]]
+        # The words play: True where one is kept, and in the background none is.
         explainer = Explainer(function, np.zeros((1, count), bool), **options)
         every: np.ndarray = np.ones((1, count), bool)
         found = explainer(every, budget=budget, show_progress=False)

@@ -58,6 +58,7 @@ class Leaves:
     def outputs(self, leaves: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
         """The outputs of the model with these leaves in place of those of `parts`."""
         inputs, mixed = self.function.inputs, list(parts)
+        # The direct leaves are the first; behind them come those of lookups.
         for i, leaf in zip(self._direct, leaves, strict=False):
             if not is_whole(parts[i].dtype):
                 mixed[i] = leaf

@@ -147,6 +147,7 @@ class Lookups:
         if not moved.any():
             return None
         of_rows = ones.ndim > 0 and len(ones) == 2
+        # -1 for tokens that are no elements, such as one for a class in front.
         found = np.where(moved == 1, 0, -1)
         for place, digit in enumerate(digits):
             own = np.where(moved == 1, digit - ones, 0)

@@ -66,6 +66,7 @@ class Folds(NamedTuple):
         valid = no_more and given.get("validation_data") is None
         require(valid, "validation_data", "given", "None", _HINT)
         data = tuple(given.pop(name, None) for name in ("x", "y", "sample_weight"))
+        # None or 0, as checked above; `fit` gets data that are held out.
         given.pop("validation_split", None)
         given.pop("validation_data", None)
         rows = _rows(data)

@@ -71,6 +71,7 @@ class EvolutionOracle(Oracle):
         chosen = names[int(place * len(names))] if names else None
         found = keras_tuner.HyperParameters()
         for hp in self.hyperparameters.space:
+            # `is_active` asks the values of parents, which come first in a space.
             found.merge([hp])
             if not found.is_active(hp):
                 continue

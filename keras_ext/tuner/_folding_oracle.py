@@ -67,6 +67,7 @@ class FoldingOracle(TolerantOracle):
         if not trial.metrics.exists(FOLDS):
             return []
         seen = trial.metrics.get_history(FOLDS)
+        # Of a fold that was reported twice, as after an interruption, the last.
         return [cost_of(self.objective, float(o.value[-1])) for o in seen]
 
     def _record(self, trial: Trial, metrics: dict[str, float], step: int) -> None:

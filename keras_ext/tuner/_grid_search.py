@@ -86,5 +86,6 @@ class GridSearch(Tuner, keras_tuner.GridSearch):
     ) -> None:
         of_oracle, of_tuner = split(kwargs)
         oracle = GridSearchOracle(objective, max_trials, seed=seed, **of_oracle)
+        # KerasTuner's class sets it in its `__init__`, which is passed by.
         self.seed = oracle.seed
         Tuner.__init__(self, oracle, hypermodel, **of_tuner)

@@ -134,6 +134,7 @@ class OptunaOracle(Oracle):
 
     def _asked_for(self, trial_id: str, values: dict[str, Value]) -> Record:
         """The answer with given values, of which the study knows."""
+        # The next `ask` takes it; what it has no value for, the sampler draws.
         self._study.enqueue_trial(params_of(self.hyperparameters.space, values)[0])
         asked = self._study.ask()
         return self._running(trial_id, asked, self._suggested(asked))

@@ -62,6 +62,7 @@ class QueuedOracle(StoredOracle):
             given = self._queue.pop(0)
             found = keras_tuner.HyperParameters()
             for hp in self.hyperparameters.space:
+                # `is_active` asks the values of parents, which come first in a space.
                 found.merge([hp])
                 if found.is_active(hp):
                     found.values[hp.name] = given.get(hp.name, hp.default)

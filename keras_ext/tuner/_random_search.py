@@ -61,5 +61,6 @@ class RandomSearch(Tuner, keras_tuner.RandomSearch):
     ) -> None:
         of_oracle, of_tuner = split(kwargs)
         oracle = RandomSearchOracle(objective, max_trials, seed=seed, **of_oracle)
+        # KerasTuner's class sets it in its `__init__`, which is passed by.
         self.seed = oracle.seed
         Tuner.__init__(self, oracle, hypermodel, **of_tuner)

@@ -97,6 +97,7 @@ class TrialBackup(keras.callbacks.Callback):
     def on_train_begin(self, logs: Logs = None) -> None:
         self._fits += 1
         if self._memory is not None:
+            # This one is the last: by now the others have begun, and forgotten all.
             recall_callbacks(self._callbacks, self._memory)
             self._memory = None
         if self._fits > 1:  # epochs are counted anew: there is nothing to go on from

@@ -86,6 +86,7 @@ class Linear:
         state = [(kernel, own if gamma is None else weights + gamma * own)]
         if self._bias is not None:
             state.append((self._bias, tf.zeros(self._bias.shape)))
+        # The layer computes with other weights here, and keeps its own.
         with keras.StatelessScope(state_mapping=state):
             return self._function(x)
 

@@ -75,6 +75,7 @@ def written(given: Data, shape: tuple[int, ...]) -> list[list[str]]:
 def _word(token: str | bytes | float) -> str:
     if isinstance(token, bytes):
         return token.decode("utf-8", "replace")
+    # The data of an explanation are in float64, tokens too.
     whole = isinstance(token, float | np.floating) and float(token).is_integer()
     return str(int(token) if whole else token)
 

@@ -74,6 +74,7 @@ class Asked:
         low, high = span
         if low == high or self._is_off:
             return self._known(name, low)
+        # KerasTuner takes a default beyond the bounds as it is.
         within = default is not None and low <= default <= high
         begin = default if within else None
         return self._hp.Float(name, low, high, sampling=_sampling(log), default=begin)

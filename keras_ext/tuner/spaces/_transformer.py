@@ -165,6 +165,7 @@ class Transformer(Network):
 
     def _widths(self, values: Record) -> list[int]:
         count = partial(self._count, values)
+        # Every head has as many units, so that the width is a multiple.
         return resolved(values, [1.0], count, step=values["heads"], extra=False)
 
     def _count(self, values: Record, widths: list[int]) -> int:
