@@ -107,8 +107,9 @@ class Prodigy(DistanceEstimate):
     def coefficients(self, now: Now) -> _Given:
         distance = now.numbers["distance"]
         now.rate = self.rate_with_distance(now)
-        # The paper weighs by the squared distance, 1e-12 at first. With one of the two
-        # as a multiple, the constant cancels in the quotient of `decide`.
+        # The paper weighs by the squared distance, 1e-12 at first, which makes too
+        # small numbers. With one of the two as a multiple, the constant cancels in
+        # `decide`.
         return _Given(distance, distance / self.initial_distance, now.rate)
 
     def measure(self, part: Part, given: _Given) -> tuple[Tensor, ...]:
