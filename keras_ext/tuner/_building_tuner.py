@@ -20,8 +20,7 @@ class BuildingTuner(ReportingTuner):
     def _populate_initial_space(self) -> None:
         if is_worker():
             return  # the chief knows
-        # KerasTuner builds a model for each value of each condition to find all of
-        # them.
+        # KerasTuner builds a model for each condition, to find what is under it.
         if getattr(self.hypermodel, "is_declared", False):
             hp = self.oracle.get_space()
             self.hypermodel.declare_hyperparameters(hp)
