@@ -54,6 +54,7 @@ class ProjectedFeatures(Described, keras.distillation.FeatureDistillation):
         fits = known[1:-1] == learned[1:-1]
         rule = f"a layer that gives {known[1:]} but for the last axis"
         require(fits, "student_layer_name", self.student_layer_name, rule)
+        # Anew for each distillation, whose layers may need none.
         self.projection = None
         if known[-1] != learned[-1]:
             self.projection = keras.layers.Dense(known[-1], use_bias=False)

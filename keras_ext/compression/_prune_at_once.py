@@ -85,6 +85,7 @@ def prune(  # noqa: PLR0913
         fits = abs(sparsity - share) < 1e-6
         require(fits, "sparsity", sparsity, f"{share:g}, as m_by_n={m_by_n} has it")
     seed = checked_seed(seed) or 0
+    # What is no model is refused by `candidates`, in its words.
     known = kernel_layers(model) if by_inputs and isinstance(model, keras.Model) else {}
 
     def reason(variable: Variable) -> str | None:

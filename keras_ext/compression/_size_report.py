@@ -89,6 +89,7 @@ class SizeReport:
             known = row.accuracy is not None
             cells.append(f"{row.accuracy:.4f}" if known else "")
             table.append(cells)
+        # Without rows all the heads stay.
         body = table[1:] or table
         filled = [any(row[i] for row in body) for i in range(len(table[0]))]
         return [[c for c, keep in zip(r, filled, strict=True) if keep] for r in table]
@@ -164,6 +165,7 @@ class SizeReport:
 
 
 def _beside(row: SizeRow, length: float) -> str:
+    # Both bars of a row come here, and the accuracy stands at that of gzip alone.
     packed = length == row.num_gzip_bytes / 1000
     shown = f"{length:,.1f}"
     return f"{shown}, {row.accuracy:.1%} right" if packed and row.accuracy else shown

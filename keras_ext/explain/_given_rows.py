@@ -108,4 +108,5 @@ def _is_of_single_rows(spec: Any, declared: Sequence[keras.KerasTensor]) -> bool
     shape = keras.tree.flatten(x)[0].shape
     if shape.rank is None or not declared:
         return False
+    # An open first axis is that of batches; rows have an axis less than the model says.
     return shape.rank < len(declared[0].shape) and shape[:1] != [None]

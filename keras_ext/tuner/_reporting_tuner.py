@@ -30,6 +30,7 @@ class ReportingTuner(Described, keras_tuner.Tuner):
         if not self.progress or not self.is_chief:
             self._run_search(*args, **kwargs)
             return
+        # Keras's own bars would write into the picture.
         kwargs.setdefault("verbose", 0)
         shown = Progress(self.oracle)
         self.oracle.watch(shown)

@@ -129,6 +129,7 @@ def _windows(
     sizes = size or [max(1, n // 8) for n in axes]
     strides = stride or [ceil(n / 2) for n in sizes]
     along = [
+        # The last one begins no earlier than `n - s`, so that the end is hidden, too.
         [slice(i, i + s) for i in range(0, min(max(n - s, 0) + step, n), step)]
         for n, s, step in zip(axes, sizes, strides, strict=True)
     ]

@@ -156,6 +156,7 @@ class MLP(LayeredNetwork):
     def _ask(self, asked: Asked) -> Record:
         depth = asked.integer("depth", self.depth)
         values = {"depth": depth, **self.blocks.ask(asked)}
+        # No way leads past the first layer: one alone has none to ask for.
         with asked.when("depth", range(2, self.depth[1] + 1)):
             values["residual"] = asked.choice("residual", self.residual)
         return {**values, **self.shapes.ask(asked, "depth", self.depth[1])}

@@ -69,6 +69,7 @@ class LayeredNetwork(Network):
     def _widths(self, values: Record) -> list[int]:
         shape = profile(values, values[self.along])
         count = partial(self._count, values)
+        # No extra units where inputs are added: layers of one share need one width.
         return resolved(values, shape, count, extra=not values["residual"])
 
     def _skips(self, values: Record) -> list[str]:
