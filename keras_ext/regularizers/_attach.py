@@ -101,4 +101,8 @@ def _arguments(variable: Variable) -> list[str]:
     """How the argument for the regularizer of a variable may be called."""
     name = variable.name
     # Keras has `recurrent_regularizer` for `recurrent_kernel`, and so on.
-    return [f"{name}_regularizer", f"{name.removesuffix('_kernel')}_regularizer"]
+    names = [name, name.removesuffix("_kernel")]
+    if name == "kernel":
+        # `DepthwiseConv2D` calls its weight so, and its arguments otherwise.
+        names.append("depthwise")
+    return [f"{name}_regularizer" for name in names]

@@ -80,6 +80,29 @@ def test_it_is_saved_and_cloned(tmp_path):
     assert len(keras.models.clone_model(model).losses) == len(paths)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.DepthwiseConv2D(3),
+        layers.SeparableConv1D(2, 3),
+        layers.Conv1DTranspose(2, 3),
+        layers.LSTM(2),
+        layers.EinsumDense("ab,bc->ac", 2),
+        layers.Embedding(5, 2),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_each_kind_of_layer_keeps_it_in_its_config(layer):
+    shapes = {layers.DepthwiseConv2D: (8, 8, 2), layers.EinsumDense: (4,)}
+    shape = (6,) if isinstance(layer, layers.Embedding) else (8, 2)
+    model = keras.Sequential([keras.Input(shapes.get(type(layer), shape)), layer])
+    paths = attach(model, keras.regularizers.L2(0.5))
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    assert len(copy.losses) == len(paths)
+    np.testing.assert_allclose(sum(copy.losses), sum(model.losses), rtol=1e-6)
+
+
 def test_of_attention_layers_it_is_not_saved_but_can_be_attached_again(tmp_path):
     inputs = keras.Input((8, 6))
     attention = layers.MultiHeadAttention(2, 3, name="attention")

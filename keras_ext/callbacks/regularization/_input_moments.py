@@ -109,11 +109,13 @@ def _of_tensors(records: Sequence[_Given]) -> Any:
         if mask is not None:
             weight = weight * ops.cast(ops.expand_dims(mask, -1), "float32")
         count = ops.sum(weight, axes)
-        mean = ops.sum(weight * inputs, axes) / count
+        # All rows may be masked: then nothing is 0, and not NaN.
+        divisor = ops.maximum(count, 1.0)
+        mean = ops.sum(weight * inputs, axes) / divisor
         # Around the mean: in float32, the mean of squares minus the square of the mean
         # may leave nothing of a small variance.
         around = inputs - ops.reshape(mean, _spread(mean, inputs, axis))
-        new = (count, mean, ops.sum(weight * ops.square(around), axes) / count)
+        new = (count, mean, ops.sum(weight * ops.square(around), axes) / divisor)
         moments = new if moments is None else _joined(moments, new)
     return moments
 
@@ -128,7 +130,7 @@ def _joined(a: Moments, b: Moments) -> Moments:
     """The moments of two sets of values together."""
     count = a[0] + b[0]
     # As Chan et al. put it, without sums of squares.
-    share = b[0] / count
+    share = b[0] / ops.maximum(count, 1.0)
     difference = b[1] - a[1]
     mean = a[1] + share * difference
     variance = (1 - share) * a[2] + share * b[2] + share * (1 - share) * difference**2

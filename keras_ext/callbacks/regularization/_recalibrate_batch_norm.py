@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import keras
+import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._sublayers import sublayers
@@ -118,7 +119,9 @@ def recalibrate(model: keras.Model, norms: list[keras.Layer], data: FixedData) -
     # What one of them gives out changes what those after it get.
     # `norms` is empty until the first measurement has traced the model.
     while done == 0 or done < len(moments.norms):
-        _, mean, variance = moments.measure(data)[done]
-        moments.norms[done].moving_mean.assign(mean)
-        moments.norms[done].moving_variance.assign(variance)
+        count, mean, variance = moments.measure(data)[done]
+        # Where all was masked there is nothing to go by.
+        if np.all(count):
+            moments.norms[done].moving_mean.assign(mean)
+            moments.norms[done].moving_variance.assign(variance)
         done += 1

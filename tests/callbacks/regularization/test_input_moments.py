@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_ext.callbacks.regularization._input_moments import InputMoments
+from keras_ext.callbacks.regularization._recalibrate_batch_norm import recalibrate
 
 RNG = np.random.default_rng(0)
 # Batches of other sizes, means and variances.
@@ -68,3 +69,24 @@ def test_masked_steps_do_not_count():
     np.testing.assert_array_equal(count, [len(seen)] * 2)
     np.testing.assert_allclose(mean, seen.mean(0), rtol=1e-5)
     np.testing.assert_allclose(variance, seen.var(0), rtol=1e-5)
+
+
+def test_a_batch_whose_rows_are_all_masked_counts_nothing():
+    x = RNG.normal(size=(4, 5, 2)).astype("float32")
+    model = keras.Sequential(
+        [
+            keras.Input(x.shape[1:]),
+            keras.layers.Masking(7.0),
+            keras.layers.BatchNormalization(),
+        ]
+    )
+    masked = np.full_like(x, 7.0)
+    moments = InputMoments(model, [model.layers[-1]])
+    for batches in ([masked, x], [x, masked]):
+        (found,) = moments.measure((batch, None, None) for batch in batches)
+        expected = [20.0] * 2, x.mean((0, 1)), x.var((0, 1))
+        for value, wanted in zip(found, expected, strict=True):
+            np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)
+    before = model.get_weights()
+    recalibrate(model, [model.layers[-1]], [(masked, None, None)])
+    np.testing.assert_equal(model.get_weights(), before)
