@@ -103,16 +103,19 @@ class _Means:
         if self.init == "linear":
             return np.linspace(distinct[0], distinct[-1], k)
         if self.init == "density":
-            return np.unique(np.quantile(values, (np.arange(k) + 0.5) / k))
-        centers = [self.rng.choice(values)]
+            shares = (np.arange(k) + 0.5) / k
+            centers = np.unique(np.quantile(values, shares))
+            # A value that is frequent is several quantiles at once.
+            return centers if len(centers) == k else np.quantile(distinct, shares)
+        drawn = [self.rng.choice(values)]
         distances = np.full(len(values), np.inf)
         for _ in range(k - 1):
             # By the squared distance to the nearest center so far, as k-means++ draws.
             # More than k values differ, so that some distance is left to divide by.
-            distances = np.minimum(distances, (values - centers[-1]) ** 2)
+            distances = np.minimum(distances, (values - drawn[-1]) ** 2)
             share = distances / distances.sum()
-            centers.append(self.rng.choice(values, p=share))
-        return np.array(centers)
+            drawn.append(self.rng.choice(values, p=share))
+        return np.array(drawn)
 
 
 def _clustered(

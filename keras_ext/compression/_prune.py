@@ -21,6 +21,7 @@ from keras_ext.compression._criterion import CRITERIA, Criterion
 from keras_ext.compression._input_norms import kernel_layers, reason_without_inputs
 from keras_ext.compression._mask_rule import SCOPES, checked_rule
 from keras_ext.compression._masking import Masking
+from keras_ext.compression._planned_updates import planned_updates, updates_so_far
 from keras_ext.compression._pruned_weights import Candidate, candidates
 from keras_ext.compression._pruning_goal import PausedSchedule, PruningGoal
 from keras_ext.compression._pruning_report import PruningReport, report_on
@@ -213,7 +214,7 @@ class Prune(ScopedCallback):
 
     @property
     def _updates(self) -> int:
-        return int(keras.ops.convert_to_numpy(self.scope.optimizer.iterations))
+        return updates_so_far(self.scope.optimizer)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
@@ -233,13 +234,9 @@ class Prune(ScopedCallback):
 
     def _require_end_in_time(self) -> None:
         """Raises if the schedule cannot end in this `fit`, as far as one can tell."""
-        params = self.params or {}
-        steps, epochs = params.get("steps"), params.get("epochs")
-        if self._goal is not None or not steps or not epochs:
-            return
-        most = self._updates + int(steps) * int(epochs)
-        most //= getattr(self.scope.optimizer, "gradient_accumulation_steps", None) or 1
-        require_end(self.schedule, most)
+        most = planned_updates(self.scope.optimizer, self.params)
+        if self._goal is None and most is not None:
+            require_end(self.schedule, most)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._criterion.measure()

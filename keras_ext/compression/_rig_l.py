@@ -18,6 +18,7 @@ from keras_ext._keras._optimizer_slots import updates_with_this
 from keras_ext.callbacks._announcement import tell
 from keras_ext.compression._constant_sparsity import ConstantSparsity
 from keras_ext.compression._masking import Masking
+from keras_ext.compression._planned_updates import planned_updates
 from keras_ext.compression._pruned_weights import candidates
 from keras_ext.compression._pruning_report import PruningReport, report_on
 from keras_ext.compression._saliency import Saliency
@@ -148,11 +149,8 @@ class RigL(ScopedCallback):
         tell(self, self.report.summary.removesuffix("."))
 
     def _require_end_in_time(self) -> None:
-        params = self.params or {}
-        steps, epochs = params.get("steps"), params.get("epochs")
-        if steps and epochs:
-            done = int(ops.convert_to_numpy(self.scope.optimizer.iterations))
-            most = done + int(steps) * int(epochs)
+        most = planned_updates(self.scope.optimizer, self.params)
+        if most is not None:
             rule = f"at most {most}, the updates that there will be"
             require(self.end_step <= most, "end_step", self.end_step, rule)
 

@@ -168,7 +168,9 @@ def _beside(row: SizeRow, length: float) -> str:
     # Both bars of a row come here, and the accuracy stands at that of gzip alone.
     packed = length == row.num_gzip_bytes / 1000
     shown = f"{length:,.1f}"
-    return f"{shown}, {row.accuracy:.1%} right" if packed and row.accuracy else shown
+    if not packed or row.accuracy is None:
+        return shown
+    return f"{shown}, {row.accuracy:.1%} right"
 
 
 def size_report(

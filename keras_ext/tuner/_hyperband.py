@@ -46,8 +46,7 @@ class Hyperband(Tuner, keras_tuner.Hyperband):
 
     Examples:
         >>> import tempfile
-        >>> import keras
-    import keras_tuner
+        >>> import keras_tuner
         >>> import keras_ext as kx
         >>> class Curve(kx.tuner.Hyperband):
         ...     def run_trial(self, trial, **kwargs):

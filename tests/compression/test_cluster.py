@@ -4,6 +4,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from keras_ext.compression import cluster, prune
+from keras_ext.compression._cluster import _Means
 
 
 def make_model(values=None):
@@ -59,6 +60,14 @@ def test_few_values_are_left_alone():
     report = cluster(model, 4)
     np.testing.assert_array_equal(kernel(model), np.float32(values))
     assert report.rows[0].values == 3
+
+
+@pytest.mark.parametrize("init", ["linear", "density", "kmeans++"])
+def test_a_value_that_is_frequent_takes_no_center_from_others(init):
+    values = np.r_[np.zeros(80), np.arange(1.0, 21.0)]
+    centers = _Means(5, init, np.random.default_rng(0)).of(values, 5)
+    assert len(centers) == 5
+    assert (np.diff(centers) > 0).all()
 
 
 def test_rejects_one_cluster():
