@@ -309,6 +309,9 @@ def _drops(layer: Layer) -> bool:
     kinds = (layers.Dropout, layers.GaussianDropout, layers.AlphaDropout, NoiseLayer)
     if isinstance(layer, layers.RNN):
         return hasattr(layer.cell, "get_dropout_mask")
+    if isinstance(layer, layers.Attention):
+        # It has no layer for its dropout; an AdditiveAttention is one as well.
+        return layer.dropout > 0
     # Keras's spatial dropouts are a Dropout.
     return isinstance(layer, kinds)
 

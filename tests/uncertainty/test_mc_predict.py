@@ -138,6 +138,9 @@ def test_attention_and_nested_models_drop():
     attention = layers.MultiHeadAttention(1, 2, dropout=0.5)
     model = keras.Model(inputs, attention(inputs, inputs))
     assert np.all(mc_predict(model, x, num_samples=20).variance > 0)
+    for kind in (layers.Attention, layers.AdditiveAttention):
+        model = keras.Model(inputs, kind(dropout=0.5)([inputs, inputs]))
+        assert np.all(mc_predict(model, x, num_samples=20).variance > 0)
     model = keras.Model(inputs, inner(inputs))
     assert np.all(mc_predict(model, x, num_samples=30).variance > 0)
 
