@@ -35,7 +35,16 @@ def output_layers(graph: keras.Model) -> list[str]:
     Args:
         graph: A functional model.
     """
-    return _names(graph.get_config()["output_layers"])
+    return [name for name, _ in output_places(graph)]
+
+
+def output_places(graph: keras.Model) -> list[tuple[str, int]]:
+    """The same, each with which of the outputs of the layer it is.
+
+    Args:
+        graph: A functional model.
+    """
+    return _places(graph.get_config()["output_layers"])
 
 
 def _sources(item: object) -> list[str]:
@@ -48,11 +57,11 @@ def _sources(item: object) -> list[str]:
     return []
 
 
-def _names(item: Any) -> list[str]:
-    """The names in `output_layers`: one `[name, node, tensor]`, or a structure."""
+def _places(item: Any) -> list[tuple[str, int]]:
+    """What is in `output_layers`: one `[name, node, tensor]`, or a structure."""
     if isinstance(item, list | tuple) and item and isinstance(item[0], str):
-        return [item[0]]
+        return [(item[0], item[2])]
     if isinstance(item, dict):
         # The order of `keras.tree`, and of `model.outputs`.
-        return [name for key in sorted(item) for name in _names(item[key])]
-    return [name for part in item for name in _names(part)]
+        return [place for key in sorted(item) for place in _places(item[key])]
+    return [place for part in item for place in _places(part)]

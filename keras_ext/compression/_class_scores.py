@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from keras_ext._anatomy._topology import output_layers
+from keras_ext._anatomy._topology import output_places
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Data, Layer, Tensor
+from keras_ext._core._typing import Data, Tensor
 from keras_ext._keras._functional import is_functional
 
 # The smallest share whose logarithm is taken, above the smallest float32.
@@ -39,9 +39,10 @@ class ClassScores:
         """
         models = (teacher, student)
         if given is None:
-            self._ends = [ends_of(m) for m in models]
-        elif getattr(teacher, "outputs", None):
-            self._ends = [_by_argument(given)[0] * len(m.outputs) for m in models]
+            self._ends = [_known_ends(m) for m in models]
+        else:
+            # One for all outputs, however many there are.
+            self._ends = _by_argument(given)
 
     def logits(self, outputs: Data, *, of: int) -> list[Tensor]:
         """The logits of all outputs, in float32, the last axis being that of classes.
@@ -77,13 +78,27 @@ def _logits(outputs: Tensor, end: str) -> Tensor:
 
 def ends_of(model: keras.Model) -> list[str]:
     """For each output `"softmax"`, `"sigmoid"` or `""` for neither."""
-    is_graph = isinstance(model, keras.Sequential) or is_functional(model)
-    known = is_graph and bool(getattr(model, "outputs", None))
+    return [end or "" for end in _ends(model)]
+
+
+def _known_ends(model: keras.Model) -> list[str]:
+    """The same; raises where a model that is no graph stands at an end."""
+    ends = _ends(model)
+    _require_graph(None not in ends)
+    return [str(end) for end in ends]
+
+
+def _require_graph(known: bool) -> None:
     rule = "True or False, since a model that is no graph does not say how it ends"
     require(known, "from_logits", None, rule, _HINT)
+
+
+def _ends(model: keras.Model) -> list[str | None]:
+    """As `ends_of`, and None where a model that is no graph stands at an end."""
+    _require_graph(_is_graph(model) and bool(getattr(model, "outputs", None)))
     ends = []
-    for tensor, last in zip(model.outputs, _last_ones(model), strict=True):
-        end = _end(last)
+    for tensor, place in zip(model.outputs, _last_ones(model), strict=True):
+        end = _end(*place)
         rule = "a model of classes; several outputs of sigmoids are questions of yes/no"
         fits = not (end == "sigmoid" and tensor.shape[-1] != 1)
         require(fits, "model", model.name, rule)
@@ -91,17 +106,24 @@ def ends_of(model: keras.Model) -> list[str]:
     return ends
 
 
-def _last_ones(model: keras.Model) -> list[Layer]:
-    """What gives the outputs: layers, or operations."""
+def _is_graph(model: keras.Model) -> bool:
+    return isinstance(model, keras.Sequential) or is_functional(model)
+
+
+def _last_ones(model: keras.Model) -> list[tuple[keras.Operation, int]]:
+    """What gives the outputs, layers or operations, and which of its own each is."""
     if isinstance(model, keras.Sequential):
-        return [model.layers[-1]]
+        last = model.layers[-1]
+        return [(last, i) for i in range(len(model.outputs))]
     found = {op.name: op for op in model.operations}
-    return [found[name] for name in output_layers(model)]
+    return [(found[name], number) for name, number in output_places(model)]
 
 
-def _end(last: keras.Operation) -> str:
-    if isinstance(last, keras.Model) and getattr(last, "outputs", None):
-        return ends_of(last)[0]
+def _end(last: keras.Operation, number: int) -> str | None:
+    if isinstance(last, keras.layers.TimeDistributed):
+        last = last.layer
+    if isinstance(last, keras.Model):
+        return _end(*_last_ones(last)[number]) if _is_graph(last) else None
     name = getattr(getattr(last, "activation", None), "__name__", "")
     for end in ("softmax", "sigmoid"):
         # An activation in a layer, or a layer of its own, such as `Softmax`.

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ext.compression._class_scores import ClassScores
+from keras_ext.compression._class_scores import ClassScores, ends_of
 
 layers = keras.layers
 
@@ -44,6 +44,33 @@ def test_a_sigmoid_is_a_choice_of_two():
     (found,) = scores.logits(model(X), of=1)
     share = np.array(keras.ops.softmax(found))[:, 1]
     np.testing.assert_allclose(share, np.array(model(X))[:, 0], rtol=1e-5)
+
+
+def test_each_output_of_a_model_inside_has_its_own_end():
+    inputs = keras.Input((2,))
+    yes = layers.Dense(2, "sigmoid")(inputs)
+    outputs = [layers.Dense(3)(inputs), layers.Dense(3, "softmax")(inputs), yes]
+    first, second, _ = keras.Model(inputs, outputs)(inputs)
+    assert ends_of(keras.Model(inputs, [second, first])) == ["softmax", ""]
+    steps = layers.TimeDistributed(layers.Dense(3, "softmax"))
+    assert ends_of(keras.Sequential([keras.Input((4, 2)), steps])) == ["softmax"]
+
+
+def test_what_is_said_holds_for_a_student_that_is_no_graph():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    teacher, own = ending_with(layers.Softmax()), Own()
+    scores = ClassScores(False)
+    scores.look_at(teacher, own, False)
+    found = [scores.logits(teacher(X), of=of)[0] for of in (0, 1)]
+    np.testing.assert_allclose(found[0], np.log(teacher(X)), rtol=1e-5)
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(ValueError, match="`from_logits` must be True or False, since"):
+        ClassScores(None).look_at(
+            teacher, keras.Sequential([keras.Input((3,)), own]), None
+        )
 
 
 def test_rejects_what_it_cannot_know():
