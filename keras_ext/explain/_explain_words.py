@@ -164,7 +164,10 @@ class _Game:
         size = number_or_auto(batch_size, "batch_size")
         self._evaluate = Evaluation(self._function, parts, size, jit=False)
         self.which = self._function.which(self._evaluate(parts))
-        self.texts = [str(text) for text in parts[0][:, 0]]
+        self.texts = [
+            text.decode() if isinstance(text, bytes) else str(text)
+            for text in parts[0][:, 0]
+        ]
 
     def explained(
         self, row: int, pieces: _Pieces, options: Record, budget: int | str

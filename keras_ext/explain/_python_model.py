@@ -104,7 +104,9 @@ class PythonModel:
 
     def _outputs(self, *parts: Tensor, like: Data) -> np.ndarray:
         """The outputs of rows, `(rows, outputs)`, in float32."""
-        arrays = [_decoded(np.asarray(part)) for part in parts]
+        # Only of a DataFrame are missing texts written as a word.
+        missing = None if self._empty is None else _MISSING
+        arrays = [_decoded(np.asarray(part), missing) for part in parts]
         rows = keras.tree.pack_sequence_as(like, arrays)
         if self._empty is not None:
             # Columns of categories, for one, become texts on their way through
@@ -120,10 +122,12 @@ class PythonModel:
         return found
 
 
-def _decoded(part: np.ndarray) -> np.ndarray:
+def _decoded(part: np.ndarray, missing: str | None) -> np.ndarray:
     """Texts as Python has them, which TensorFlow gives as bytes."""
     if part.dtype.kind not in "OS":
         return part
     texts = [x.decode() if isinstance(x, bytes) else x for x in part.ravel()]
-    found = np.array([np.nan if x == _MISSING else x for x in texts], object)
+    if missing is not None:
+        texts = [np.nan if x == missing else x for x in texts]
+    found = np.array(texts, object)
     return found.reshape(part.shape)

@@ -33,11 +33,12 @@ def grid(shape: Sequence[int], size: int | Sequence[int]) -> np.ndarray:
          [2 2 3 3]
          [2 2 3 3]]
     """
-    shape = tuple(shape)
+    shape = _listed(shape)
     valid = len(shape) >= 2 and all(is_integer(n) and n > 0 for n in shape)
     require(valid, "shape", shape, "two or more integers >= 1, the last for channels")
     given: Any = size
-    sizes: list[int] = [given] * (len(shape) - 1) if is_integer(given) else list(given)
+    one = is_integer(given)
+    sizes = (given,) * (len(shape) - 1) if one else _listed(given)
     valid = len(sizes) == len(shape) - 1 and all(is_integer(n) and n > 0 for n in sizes)
     expected = f"an integer >= 1, or {len(shape) - 1} of them"
     require(valid, "size", size, expected)
@@ -71,10 +72,16 @@ def windows(shape: Sequence[int], length: int) -> np.ndarray:
         >>> kx.explain.groups.windows((5,), 2).tolist()
         [0, 0, 1, 1, 2]
     """
-    shape = tuple(shape)
+    shape = _listed(shape)
     valid = len(shape) in (1, 2) and all(is_integer(n) and n > 0 for n in shape)
     require(valid, "shape", shape, "(steps,) or (steps, features)")
     length = integer(length, "length", low=1)
     return np.broadcast_to(
         (np.arange(shape[0]) // length).reshape(-1, *[1] * (len(shape) - 1)), shape
     ).copy()
+
+
+def _listed(given: Any) -> tuple[Any, ...]:
+    """Several integers; nothing for what has none."""
+    several = isinstance(given, list | tuple) or np.ndim(given) == 1
+    return tuple(given) if several else ()

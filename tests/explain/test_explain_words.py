@@ -57,6 +57,19 @@ def test_functions_and_pipelines():
     np.testing.assert_allclose(reached, model.predict_proba(TEXTS).max(1), atol=1e-6)
 
 
+def test_texts_as_bytes_and_words_that_look_like_nothing():
+    found = explain_words(counted, [b"good nan"], **QUIET)
+    assert found.data.tolist() == [["good", "nan"]]
+    np.testing.assert_allclose(found.values, [[1, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["exact", "permutation", "kernel"])
+def test_a_single_word_has_all(method):
+    found = explain_words(counted, ["bad"], method=method, **QUIET)
+    np.testing.assert_allclose(found.values, [[-2]], atol=1e-6)
+    np.testing.assert_allclose(found.error_std, [[0]], atol=1e-6)
+
+
 def test_words_that_are_hidden_may_leave_a_mark():
     seen = set()
 

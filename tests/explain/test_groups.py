@@ -22,6 +22,9 @@ def test_windows_join_the_features_of_a_step():
     [
         (lambda: groups.grid((4,), 2), r"`shape` must be two or more integers"),
         (lambda: groups.grid((4, 4, 1), 0), r"`size` must be an integer >= 1"),
+        (lambda: groups.grid(4, 2), r"`shape` must be two or more integers"),
+        (lambda: groups.grid((4, 4, 1), 2.5), r"`size` must be an integer >= 1"),
+        (lambda: groups.windows(4, 2), r"`shape` must be \(steps,\)"),
         (lambda: groups.grid((4, 4, 1), (2, 2, 2)), r"`size` must be .*2 of them"),
         (lambda: groups.windows((4, 4, 1), 2), r"`shape` must be \(steps,\)"),
         (lambda: groups.windows((4,), 1.5), r"`length` must be an integer >= 1"),

@@ -8,6 +8,7 @@ times difference, so that in the end it is the difference of the outputs.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import keras
 import tensorflow as tf
 from keras import activations, layers
 
@@ -72,9 +73,11 @@ def rule_of(call: Call) -> Rule:
     operation, name = call.operation, type(call.operation).__name__
     if isinstance(operation, layers.Layer):
         return _rule_of_layer(operation, call)
-    if name in LINEAR_OPERATIONS or (
-        name in SCALING_OPERATIONS and call.num_tensors == 1
-    ):
+    scales = name in SCALING_OPERATIONS and call.num_tensors == 1
+    first, *_ = keras.tree.flatten((call.args, call.kwargs))
+    if scales and name != "Multiply" and not tf.is_tensor(first):
+        return elementwise  # a number over what there is
+    if name in LINEAR_OPERATIONS or scales:
         return linear
     if name in ELEMENTWISE_OPERATIONS and call.num_tensors == 1:
         return elementwise

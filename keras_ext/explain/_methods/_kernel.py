@@ -35,6 +35,9 @@ class Kernel:
         num = 2 * players + 2048 if budget is None else budget // n
         least = f">= {2 * players * n}, twice the players times the background rows"
         require(num >= 2 * players, "budget", budget, least)
+        if players == 1:  # between nobody and all there is no coalition to draw
+            gain = rows.explained - rows.explained_background.mean(axis=1)
+            return Attribution(gain[:, None], np.zeros_like(gain[:, None]))
         while True:
             sample = draw(players, num, np.random.default_rng(self.problem.seed))
             values, error = self._solve(rows, sample, progress)

@@ -173,6 +173,14 @@ def test_operations_have_rules(kind):
         assert kind in rules <= {kind, "linear"}, model.operations
 
 
+def test_a_number_over_an_input_is_no_straight_line():
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, 1.0 / inputs + ops.divide(3.0, x2=inputs))
+    explainer = Explainer(model, [[1.0, 2.0]], method="deep")
+    values = explainer(np.array([[2.0, 8.0]])).values
+    np.testing.assert_allclose(values[0], [[-2, 0], [0, -1.5]], rtol=1e-5)
+
+
 def _rule_name(operation):
     tensors = [tf.zeros((1, 2)), tf.zeros((1, 2))]
     name = type(operation).__name__

@@ -38,6 +38,13 @@ def test_all_coalitions_give_the_shapley_values():
     np.testing.assert_array_equal(found.error_std, 0.0)
 
 
+def test_a_single_player_has_the_whole_difference():
+    problem = problem_of(Formula(lambda a: a * a), BACKGROUND[:, :1])
+    found = Kernel(problem)(rows_of(problem, X[:, :1]), None, None, silent)
+    np.testing.assert_allclose(found.values, [[[9.0 - 2.0]]], rtol=1e-6)
+    np.testing.assert_array_equal(found.error_std, [[[0.0]]])
+
+
 def test_few_coalitions_come_as_near_as_the_error_says():
     problem = problem_of(Formula(formula), BACKGROUND)
     found = Kernel(problem)(rows_of(problem, X), 2 * 20, None, silent)
