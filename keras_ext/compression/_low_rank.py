@@ -1,6 +1,6 @@
 """Puts thin layers in the place of one whose kernel has a low rank."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -95,6 +95,8 @@ class _Factors:
     """Two kernels or three whose product is about that of a layer."""
 
     kernels: list[np.ndarray]
+    # Of the thin layers.
+    names: list[str] = field(default_factory=list)
 
     @property
     def rank(self) -> int | tuple[int, ...]:
@@ -164,12 +166,16 @@ def _rebuilt(model: keras.Model, pairs: dict[str, _Factors]) -> keras.Model:
     if isinstance(model, keras.Sequential):
         # A Sequential model has no calls to put something between.
         graph = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    taken = {layer.name for layer in graph.layers}
+    for name, factors in pairs.items():
+        factors.names = _names(name, len(factors.kernels), taken)
+        taken.update(factors.names)
     later: dict[str, list[Layer]] = {}
 
     def copied(layer: Layer) -> Layer:
         if layer.name not in pairs:
             return type(layer).from_config(layer.get_config())
-        configs = _configs(layer, pairs[layer.name].kernels)
+        configs = _configs(layer, pairs[layer.name])
         first, *others = map(type(layer).from_config, configs)
         later[first.name] = others
         return first
@@ -191,8 +197,8 @@ def _take_over(
     """Copies the weights, those of kernels as their factors."""
     for layer in graph.layers:
         if layer.name in pairs:
-            kernels = pairs[layer.name].kernels
-            for name, kernel in zip(_names(layer, kernels), kernels, strict=True):
+            factors = pairs[layer.name]
+            for name, kernel in zip(factors.names, factors.kernels, strict=True):
                 made.get_layer(name).kernel.assign(kernel)
             if layer.use_bias:
                 made.get_layer(layer.name).bias.assign(layer.bias)
@@ -200,21 +206,24 @@ def _take_over(
             made.get_layer(layer.name).set_weights(layer.get_weights())
 
 
-def _names(layer: Layer, kernels: list[np.ndarray]) -> list[str]:
-    between = [f"{layer.name}_core"] if len(kernels) == 3 else []
+def _names(name: str, count: int, taken: set[str]) -> list[str]:
+    """The names of the thin layers of one; those before the last are new."""
+    names = [f"{name}_{ending}" for ending in ("low", "core")[: count - 1]]
+    # Of a layer that a call before has made, `_low` is there already.
+    while not taken.isdisjoint(names):
+        names = [f"{own}_low" for own in names]
     # The last one keeps the name, with the bias and the activation.
-    return [f"{layer.name}_low", *between, layer.name]
+    return [*names, name]
 
 
-def _configs(layer: Layer, kernels: list[np.ndarray]) -> list[Config]:
+def _configs(layer: Layer, factors: _Factors) -> list[Config]:
     """What the thin layers are made from."""
     size = "units" if isinstance(layer, keras.layers.Dense) else "filters"
     # The window, and what goes with it, is that of one of them.
+    kernels = factors.kernels
     windowed = 1 if len(kernels) == 3 else 0
     configs = []
-    for i, (name, kernel) in enumerate(
-        zip(_names(layer, kernels), kernels, strict=True)
-    ):
+    for i, (name, kernel) in enumerate(zip(factors.names, kernels, strict=True)):
         config = layer.get_config() | {"name": name}
         if i < len(kernels) - 1:
             config |= {size: kernel.shape[-1], "use_bias": False}

@@ -37,6 +37,16 @@ def test_a_kernel_of_low_rank_is_replaced_exactly():
     assert model.count_params() - small.count_params() == fewer
 
 
+def test_what_was_made_can_be_made_smaller():
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(64, name="wide")])
+    first, _ = low_rank(model, energy=0.6)
+    second, ranks = low_rank(first, energy=0.3)
+    assert {type(rank) for rank in ranks.values()} == {int}
+    names = [layer.name for layer in second.layers[1:]]
+    assert len(set(names)) == 4
+    assert second(numbers(3, 64)).shape == (3, 64)
+
+
 def test_what_is_left_out_is_the_energy_that_was_allowed():
     dense = layers.Dense(40, use_bias=False, name="dense")
     model = keras.Sequential([keras.Input((60,)), dense])
