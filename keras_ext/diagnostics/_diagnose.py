@@ -155,7 +155,7 @@ def recorded(history: Record) -> Record:
 
 def _late(values: np.ndarray) -> np.ndarray:
     """The last quarter of the rows in which an update was measured."""
-    values = values[np.isfinite(values.reshape(len(values), -1)).any(axis=1)]
+    values = values[np.isfinite(values).any(axis=tuple(range(1, values.ndim)))]
     return values[-max(1, len(values) // 4) :]
 
 

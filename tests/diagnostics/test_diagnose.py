@@ -163,6 +163,17 @@ def test_dead_layers():
     assert "2 of 3 layers" in finding.message
 
 
+def test_dead_layers_where_no_gradient_was_ever_above_zero():
+    layers = [keras.Input((2,)), keras.layers.Dense(1, name="head")]
+    model = keras.Sequential(layers, name="m")
+    model.compile("sgd", "mse", run_eagerly=True)
+    monitor = GradientMonitor(every=1)
+    nothing = np.zeros((4, 2))
+    model.fit(nothing, np.zeros((4, 1)), callbacks=[monitor], verbose=0)
+    (dead, *_) = diagnose(monitor)
+    assert (dead.kind, dead.layers) == ("dead layers", ("m/head",))
+
+
 def test_dead_units():
     def bias(shape, dtype):
         return keras.ops.array([-100.0] * 20 + [0.0] * 12, dtype)
