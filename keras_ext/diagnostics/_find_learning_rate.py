@@ -131,7 +131,7 @@ def find_learning_rate(  # noqa: PLR0913
         y: Targets, as `x`. None if `x` has them.
         sample_weight: Weights of the samples. None if `x` has them, or there are none.
         batch_size: Integer >= 1, as in `fit`: the right rate depends on it. A dataset
-            has its own. Defaults to `32`.
+            and `DynamicBatches` have their own. Defaults to `32`.
         low: Number > 0, the first rate. Defaults to `1e-07`.
         high: Number > 0, the last rate, above `low`. Defaults to `10.0`.
         steps: Integer >= 20, how many rates there are. With `steps_per_execution`, so
@@ -203,7 +203,7 @@ def _endless(
     if isinstance(x, DynamicBatches):
         alone = y is None and weights is None
         require(alone, "y, sample_weight", given[1:], "None, as `x` has them")
-        x = x.plain_data()
+        return _batches(model, x, x.batch_size)
     if y is None and weights is None and not isinstance(x, tf.data.Dataset):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(x)
     if isinstance(x, tf.data.Dataset):
@@ -211,6 +211,13 @@ def _endless(
         require(y is None and weights is None, "y, sample_weight", (y, weights), rule)
         return x.repeat()
     batches = DynamicBatches(x, y, weights, batch_size=1, seed=0)
+    return _batches(model, batches, batch_size)
+
+
+def _batches(
+    model: keras.Model, batches: DynamicBatches, batch_size: int
+) -> tf.data.Dataset:
+    """Batches of one size, as far as data and replicas allow."""
     replicas = model.distribute_strategy.num_replicas_in_sync
     size = min(batch_size, batches.num_samples)
     size = max(size - size % replicas, replicas)

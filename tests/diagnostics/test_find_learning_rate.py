@@ -160,3 +160,23 @@ def test_tells_how_far_it_is(show, monkeypatch):
     # The first step, which is traced, tells nothing of the others.
     assert parts[:20] == [i / 20 for i in range(1, 21)]
     assert parts[20:] == [0.0, 0.5, 1.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("kind", ["arrays", "dataset"])
+def test_dynamic_batches_have_the_size_that_they_have_in_fit(kind):
+    seen = set()
+
+    class Model(keras.Sequential):
+        def train_step(self, data):
+            seen.add(int(data[0].shape[0]))
+            return super().train_step(data)
+
+    samples = tf.data.Dataset.from_tensor_slices((X, Y))
+    data = (X, Y) if kind == "arrays" else (samples,)
+    batches = kx.data.DynamicBatches(*data, batch_size=4)
+    batches.batch_size = 8
+    model = Model([keras.Input(X.shape[1:]), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    find_learning_rate(model, batches, **FAST)
+    assert seen == {8}
+    assert batches.batch_size == 8
