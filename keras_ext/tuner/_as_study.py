@@ -12,7 +12,7 @@ from keras_ext._core._checks import require
 from keras_ext.tuner._objectives import parts_of
 from keras_ext.tuner._optuna_space import Translation, params_of, translated
 from keras_ext.tuner._oracle import Oracle
-from keras_ext.tuner._records import Record, records_of
+from keras_ext.tuner._records import Record, in_order, records_of
 
 _FEWEST = 4  # trials, of fewer of which nothing can be said
 
@@ -38,8 +38,7 @@ def study_of(
         if name in known:
             optuna.delete_study(study_name=name, storage=store)
     study = _new_study(oracle, store, name)
-    # KerasTuner pads the names of trials with zeros: sorted, they are in their order.
-    for record in sorted(records_of(oracle), key=lambda record: record.trial):
+    for record in in_order(records_of(oracle)):
         if record.status != "running":
             study.add_trial(_frozen(oracle, record))
     return study

@@ -1,7 +1,7 @@
 """What is known of the trials of a search, as plain values."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from keras_ext.tuner._folding_oracle import FOLDS
 from keras_ext.tuner._objectives import cost_of, parts_of
 from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._queued_oracle import Value
-from keras_ext.tuner._stored_oracle import ENDED, STOPPED
+from keras_ext.tuner._stored_oracle import ENDED, STOPPED, place_of
 
 if TYPE_CHECKING:
     import pandas
@@ -113,6 +113,11 @@ def _reason(message: str) -> str:
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """The trials in the order in which they were begun."""
+    return sorted(records, key=lambda record: place_of(record.trial))
+
+
 def longest(records: list[Record], tuner: keras_tuner.Tuner) -> int:
     """The epochs of a trial that is not stopped, as far as they are known."""
     told = getattr(tuner, "max_epochs", None) or 0
@@ -122,7 +127,7 @@ def longest(records: list[Record], tuner: keras_tuner.Tuner) -> int:
 def best_so_far(records: list[Record], objective: Objective) -> list[tuple[int, float]]:
     """The epochs spent, in the order of the trials, and the best score until then."""
     spent, best, points = 0, math.inf, []
-    for record in sorted(records, key=lambda record: record.trial):
+    for record in in_order(records):
         spent += max(record.epochs, 1)
         if record.score is not None:
             best = min(best, cost_of(objective, record.score))

@@ -12,7 +12,7 @@ from keras_ext._core._extras import import_extra
 from keras_ext._core._figures import FAINT, INK, NEUTRAL, new_figure, plain
 from keras_ext._core._typing import Figure
 from keras_ext.tuner._objectives import cost_of
-from keras_ext.tuner._records import Record, best_so_far
+from keras_ext.tuner._records import Record, best_so_far, in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def draw_progress(records: Sequence[Record], objective: Objective, unit: str) ->
     """The best score against what was spent until then."""
     figure, axes = new_figure(extra=_EXTRA, size=(7.4, 3.0))
     spent = 0
-    for record in sorted(records, key=lambda record: record.trial):
+    for record in in_order(records):
         spent += max(record.epochs, 1)
         if record.score is not None:
             axes.plot(spent, record.score, "o", ms=3.5, color=NEUTRAL, alpha=0.6)

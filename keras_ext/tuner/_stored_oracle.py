@@ -116,9 +116,11 @@ class StoredOracle(keras_tuner.Oracle):
             ) from error
 
     def _read_trials(self) -> Iterator[tuple[str, Trial]]:
-        for name in sorted(os.listdir(self._project_dir)):
+        names = os.listdir(self._project_dir)
+        names = [name for name in names if name.startswith("trial_")]
+        for name in sorted(names, key=lambda name: place_of(name[len("trial_") :])):
             path = os.path.join(self._project_dir, name, "trial.json")
-            if name.startswith("trial_") and os.path.exists(path):
+            if os.path.exists(path):
                 content = read_json(path)
                 if content is None:
                     warnings.warn(f"{path} is not whole: left out.", stacklevel=3)
@@ -141,6 +143,20 @@ class StoredOracle(keras_tuner.Oracle):
 
     def _replay(self) -> None:
         """Takes note of the trials that were read."""
+
+
+def place_of(trial_id: str) -> tuple[int, str]:
+    """By what the names of trials are sorted, to be in their order.
+
+    KerasTuner pads them with zeros, to as many digits as `max_trials` has: those of a
+    search that goes on with more trials are longer than those before.
+
+    Examples:
+        >>> from keras_ext.tuner._stored_oracle import place_of
+        >>> sorted(["010", "9", "009"], key=place_of)
+        ['009', '9', '010']
+    """
+    return (int(trial_id) if trial_id.isdecimal() else 0), trial_id
 
 
 def _without_lost(state: Record, trials: Mapping[str, Trial]) -> Record:

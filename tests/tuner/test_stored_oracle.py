@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import keras_ext as kx
+from keras_ext.tuner._records import in_order, records_of
 from tests.thorough import LONG, PROCESSES
 
 
@@ -134,3 +135,19 @@ def test_killed_at_any_moment_it_leaves_a_project_that_opens(search):
         known = len(oracle.trials)
         assert len(oracle.end_order) >= known - 1
     assert known > 25
+
+
+def test_trials_of_a_search_with_more_of_them_are_in_their_order(searching, tmp_path):
+    """KerasTuner pads names as `max_trials` has digits: "9" comes before "010"."""
+    for most in (9, 102):
+        made = searching(kx.tuner.RandomSearch, square)(
+            max_trials=most, seed=0, directory=str(tmp_path)
+        )
+        made.search(verbose=0)
+    order = made.oracle.start_order
+    assert order[8:10] == ["8", "009"]
+    assert [record.trial for record in in_order(records_of(made.oracle))] == order
+    (tmp_path / "untitled_project" / "oracle.json").write_text("")
+    with pytest.warns(UserWarning, match="not whole"):
+        again = type(made)(max_trials=102, seed=0, directory=str(tmp_path))
+    assert again.oracle.start_order == order
