@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from keras_tuner.engine.trial import Trial
 from keras_tuner.src.engine.oracle import Display
 
+from keras_ext.tuner._objectives import parts_of
 from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._records import Record, record_of, records_of
 
@@ -68,9 +69,11 @@ class Progress(Display):
 
     def on_report(self, trial: Trial, step: int) -> None:
         """An epoch, counted from 0, has ended."""
-        name = self.oracle.objective.name
-        value = trial.metrics.get_last_value(name)
-        self._running[trial.trial_id] = f"epoch {step + 1}, {name} {value:.4g}"
+        told = [f"epoch {step + 1}"]
+        for objective in parts_of(self.oracle.objective):
+            value = trial.metrics.get_last_value(objective.name)
+            told.append(f"{objective.name} {value:.4g}")
+        self._running[trial.trial_id] = ", ".join(told)
         self._changed()
 
     def on_trial_end(self, trial: Trial) -> None:

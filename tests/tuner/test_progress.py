@@ -3,7 +3,9 @@
 import io
 import sys
 
+import keras_tuner
 import pytest
+from keras_tuner.engine.trial import Trial
 from rich.console import Console
 
 import keras_ext as kx
@@ -76,6 +78,17 @@ def test_epochs_of_running_trials_are_shown(ended):
     text = console.export_text()
     assert "running" in text
     assert "trials stopped" in text
+
+
+def test_of_several_objectives_all_are_shown():
+    oracle = kx.tuner.Oracle(["loss", "accuracy"])
+    trial = Trial(keras_tuner.HyperParameters(), trial_id="0")
+    for name, value in (("loss", 0.5), ("accuracy", 0.75)):
+        trial.metrics.register(name)
+        trial.metrics.update(name, value)
+    shown = Progress(oracle)
+    shown.on_report(trial, 2)
+    assert "trial 0: epoch 3, loss 0.5, accuracy 0.75" in shown.line()
 
 
 @pytest.mark.parametrize(
