@@ -106,9 +106,10 @@ def _rows(data: Sequence[Data]) -> int:
 
 
 def _taken(part: Data, rows: np.ndarray) -> Data:
-    if part is None:
-        return None
-    return keras.tree.map_structure(lambda leaf: np.asarray(leaf)[rows], part)
+    # Of several outputs, only some may have weights.
+    return keras.tree.map_structure(
+        lambda leaf: None if leaf is None else np.asarray(leaf)[rows], part
+    )
 
 
 def _parts(y: Data, rows: int, count: int, seed: list[int]) -> list[np.ndarray]:

@@ -57,6 +57,15 @@ def test_fit_is_given_the_other_rows():
     assert len(folds().arguments(0)[1]["validation_data"]) == 2
 
 
+def test_only_some_outputs_may_have_weights():
+    more = {"sample_weight": [ROWS / 10, None]}
+    _, kwargs = folds(y=[ROWS, -ROWS], **more).arguments(0)
+    weight, none = kwargs["sample_weight"]
+    np.testing.assert_allclose(weight, kwargs["y"][0] / 10)
+    assert none is None
+    assert kwargs["validation_data"][2][1] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
