@@ -3,6 +3,7 @@
 import contextlib
 import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from keras_ext._core._typing import Record
 from keras_ext.controllers.discrete._population_based import PopulationBased
@@ -61,6 +62,10 @@ class PopulationState:
         """Takes what was written last."""
         saved = read_json(os.path.join(self._folder, _NAME))
         self.members = [Member(**member) for member in saved["members"]]
+        for member in self.members:
+            # The folder may have another name now, or the same be given otherwise.
+            own = Path(member.weights).parts[-3:]
+            member.weights = os.path.join(self._folder, *own)
         self.lineage, self.num_rounds = saved["lineage"], saved["num_rounds"]
         self.population.settings = saved["settings"]
         # The generator goes on where it was: a search that is interrupted is the same.

@@ -34,6 +34,22 @@ def test_what_was_written_is_read_and_decides_alike(tmp_path):
     assert not os.path.exists(state.file_of("1", 0))
 
 
+def test_a_folder_that_has_moved_keeps_the_weights_that_are_needed(tmp_path):
+    state = begun(tmp_path / "before")
+    for i in range(2):
+        path = state.file_of(str(i), 0)
+        open(path, "w").close()
+        state.members.append(Member(str(i), path, score=float(i)))
+    state.compete()  # both go on with the weights of the first
+    state.save()
+    os.rename(tmp_path / "before", tmp_path / "after")
+    again = begun(tmp_path / "after")
+    again.load()
+    again.save()
+    assert [os.path.exists(member.weights) for member in again.members] == [True, True]
+    assert {member.weights for member in again.members} == {again.file_of("0", 0)}
+
+
 def test_a_member_without_a_finite_score_is_the_worst(tmp_path):
     state = begun(tmp_path)
     state.members = [Member("0", "x"), Member("1", "y", score=5.0)]
