@@ -6,7 +6,7 @@ from typing import TypeAlias
 import keras_tuner
 from keras_tuner.engine import hyperparameters as kinds
 
-from keras_ext._core._checks import flag, number, require
+from keras_ext._core._checks import flag, integer, number, require
 from keras_ext._core._typing import Record
 from keras_ext.tuner._stored_oracle import StoredOracle
 
@@ -43,12 +43,14 @@ class QueuedOracle(StoredOracle):
         require(self.takes_points, "enqueue", kind, "called on another kind of search")
         require(isinstance(values, Mapping), "values", values, "a dictionary")
         known = {hp.name: hp for hp in self.hyperparameters.space}
-        for name, value in values.items():
+        for name in values:
             names = f"a dictionary from names among {sorted(known)}"
             require(name in known, "values", values, names)
-            _check_value(known[name], value)
-        if dict(values) not in self._queue:
-            self._queue.append(dict(values))
+        # Two may have one name under different conditions.
+        known |= self._active(values)
+        checked = {n: _checked_value(known[n], value) for n, value in values.items()}
+        if checked not in self._queue:
+            self._queue.append(checked)
 
     def populate_space(self, trial_id: str) -> Record:
         queued = self._next_queued()
@@ -60,15 +62,23 @@ class QueuedOracle(StoredOracle):
         """The values of the next configuration of the queue that was not tried."""
         while self._queue:
             given = self._queue.pop(0)
-            found = keras_tuner.HyperParameters()
-            for hp in self.hyperparameters.space:
-                # `is_active` asks the values of parents, which come first in a space.
-                found.merge([hp])
-                if found.is_active(hp):
-                    found.values[hp.name] = given.get(hp.name, hp.default)
-            if not self._duplicate(found.values):
-                return found.values
+            active = self._active(given)
+            values = {name: given.get(name, hp.default) for name, hp in active.items()}
+            if not self._duplicate(values):
+                return values
         return None
+
+    def _active(self, values: Mapping[str, Value]) -> dict[str, kinds.HyperParameter]:
+        """From names to hyperparameters, those that such a configuration has."""
+        found = keras_tuner.HyperParameters()
+        active = {}
+        for hp in self.hyperparameters.space:
+            # `is_active` asks the values of parents, which come first in a space.
+            found.merge([hp])
+            if found.is_active(hp):
+                active[hp.name] = hp
+                found.values[hp.name] = values.get(hp.name, hp.default)
+        return active
 
     def get_state(self) -> Record:
         return {**super().get_state(), "queue": self._queue}
@@ -78,12 +88,17 @@ class QueuedOracle(StoredOracle):
         self._queue = state.get("queue", [])
 
 
-def _check_value(hp: kinds.HyperParameter, value: Value) -> None:
+def _checked_value(hp: kinds.HyperParameter, value: Value) -> Value:
+    """A value that a hyperparameter can have, as the file of a trial can hold it."""
     if isinstance(hp, kinds.Boolean):
-        flag(value, hp.name)
-    elif isinstance(hp, kinds.Choice):
-        require(value in hp.values, hp.name, value, f"one of {list(hp.values)}")
-    elif isinstance(hp, kinds.Fixed):
-        require(value == hp.value, hp.name, value, str(hp.value))
-    else:
-        number(value, hp.name, low=hp.min_value, high=hp.max_value)
+        return bool(flag(value, hp.name))
+    if isinstance(hp, kinds.Choice | kinds.Fixed):
+        is_fixed = isinstance(hp, kinds.Fixed)
+        options: list[Value] = [hp.value] if is_fixed else list(hp.values)
+        rule = str(hp.value) if is_fixed else f"one of {options}"
+        require(value in options, hp.name, value, rule)
+        return options[options.index(value)]
+    low, high = hp.min_value, hp.max_value
+    if isinstance(hp, kinds.Int):
+        return int(integer(value, hp.name, low=low, high=high))
+    return float(number(value, hp.name, low=low, high=high))

@@ -1,6 +1,7 @@
 """Known configurations come first."""
 
 import keras_tuner
+import numpy as np
 import pytest
 
 import keras_ext as kx
@@ -64,6 +65,7 @@ def test_what_waits_survives(searching):
         ({"m": 1}, r"names among \['c', 'flag', 'kind', 'n', 'x'\]"),
         ({"kind": "c"}, r"`kind` must be one of \['a', 'b'\]"),
         ({"x": 2.0}, r"`x` must be a number in \[0, 1\]"),
+        ({"n": 2.5}, r"`n` must be an integer in \[1, 8\]"),
         ({"flag": 1}, "`flag` must be True or False"),
         ({"c": 4}, "`c` must be 3"),
         ([1], "`values` must be a dictionary"),
@@ -80,3 +82,25 @@ def test_where_there_is_no_room_it_says_so(searching, tuner):
     made = searching(getattr(kx.tuner, tuner), cost)(hyperparameters=space())
     with pytest.raises(ValueError, match="called on another kind of search"):
         made.oracle.enqueue({"n": 3})
+
+
+def test_numbers_of_numpy_are_those_that_a_file_can_hold(searching):
+    made = search(searching, "random search", 1)
+    given = {"kind": np.str_("b"), "x": np.float32(0.25), "n": np.int64(3)}
+    made.oracle.enqueue({**given, "flag": np.bool_(True), "c": np.int64(3)})
+    made.search(verbose=0)
+    values = made.oracle.trials["0"].hyperparameters.values
+    assert values == {"kind": "b", "x": 0.25, "n": 3, "flag": True, "c": 3}
+
+
+def test_of_a_name_with_two_ranges_the_active_one_counts():
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("kind", ["a", "b"])
+    for kind, units in (("a", [8, 16]), ("b", [32, 64])):
+        with hp.conditional_scope("kind", [kind]):
+            hp.Choice("units", units)
+    oracle = kx.tuner.RandomSearch(lambda hp: None, "loss", hyperparameters=hp).oracle
+    oracle.enqueue({"kind": "a", "units": 16})
+    oracle.enqueue({"kind": "b", "units": 64})
+    with pytest.raises(ValueError, match=r"`units` must be one of \[8, 16\]"):
+        oracle.enqueue({"kind": "a", "units": 64})
