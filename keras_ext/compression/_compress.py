@@ -24,6 +24,7 @@ from keras_ext.compression._pruned_weights import candidates
 from keras_ext.compression._pruning_report import PruningReport, report_on
 from keras_ext.compression._quantize_aware import quantize_aware, strip_quantization
 from keras_ext.compression._size_report import SizeReport, size_report
+from keras_ext.compression._slowed import slowed
 from keras_ext.compression._soft_targets import SoftTargets
 from keras_ext.compression._to_litert import MODES, LiteRTReport, to_litert
 
@@ -184,7 +185,10 @@ class _Work:
             f"written as {options['mode']}, {file.num_gzip_bytes:,} bytes in gzip"
         )
         x, y = rows
-        labels = y if np.issubdtype(y.dtype, np.integer) and y.ndim == 1 else None
+        shape = small.outputs[0].shape
+        classes = len(shape) == 2 and shape[1] > 1
+        are_labels = np.issubdtype(y.dtype, np.integer) and y.ndim == 1
+        labels = y if classes and are_labels else None
         files = {options["mode"]: self.path}
         sizes = size_report(small, before=self.model, files=files, x=x, y=labels)
         if options["verbose"]:
@@ -222,10 +226,7 @@ class _Work:
         self, student: keras.Model, epochs: int, rate: float, *callbacks: Callback
     ) -> None:
         config = keras.optimizers.serialize(self.model.optimizer)
-        optimizer = keras.optimizers.deserialize(config)
-        if rate != 1.0:
-            now = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-            optimizer.learning_rate = rate * float(now)
+        optimizer = keras.optimizers.deserialize(slowed(config, rate))
         student.compile(
             optimizer,
             self.model.loss,

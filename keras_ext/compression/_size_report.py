@@ -132,7 +132,8 @@ class SizeReport:
             lengths = [getattr(row, name) / 1000 for row in self.rows]
             bars = axes.barh(places + offset, lengths, 0.34, color=color, label=label)
             pairs = zip(self.rows, lengths, strict=True)
-            texts = [_beside(row, length) for row, length in pairs]
+            packed = name == "num_gzip_bytes"
+            texts = [_beside(row, length, packed) for row, length in pairs]
             axes.bar_label(bars, texts, padding=4, fontsize=8, color=INK)
         axes.set_yticks(places, [plain(row.name) for row in self.rows], fontsize=9)
         axes.invert_yaxis()
@@ -164,9 +165,8 @@ class SizeReport:
         write_page(path, title=title, facts=facts, sections=parts, footer=foot)
 
 
-def _beside(row: SizeRow, length: float) -> str:
+def _beside(row: SizeRow, length: float, packed: bool) -> str:
     # Both bars of a row come here, and the accuracy stands at that of gzip alone.
-    packed = length == row.num_gzip_bytes / 1000
     shown = f"{length:,.1f}"
     if not packed or row.accuracy is None:
         return shown
@@ -193,7 +193,8 @@ def size_report(
         files: From names to `.tflite` files, as `to_litert` writes them. None means
             none.
         x: Rows, to measure times and accuracies with; of one input. None means neither.
-        y: Their labels, integers, for the accuracies. None means without.
+        y: Their labels, integers, for the accuracies of models that give a number for
+            each of several classes. None means without.
         repeats: Integer >= 3, how many predictions of one row are timed. Defaults to
             `50`.
 
@@ -285,5 +286,11 @@ class _Measure:
         middle, spread = milliseconds(lambda: predict(row), self.repeats)
         right = None
         if self.y is not None:
-            right = float(np.mean(predict(self.x).argmax(-1) == self.y))
+            outputs = predict(self.x)
+            shape = getattr(outputs, "shape", ())
+            classes = len(shape) == 2 and shape[1] > 1
+            rule = "None for outputs that are not of the shape (rows, classes)"
+            # Of a single output the largest would always be the first.
+            require(classes, "y", self.y, rule)
+            right = float(np.mean(outputs.argmax(-1) == self.y))
         return SizeRow(name, size, packed, middle, spread, right)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_ext.compression import prune, size_report, to_litert
+from keras_ext.compression._size_report import SizeReport, SizeRow
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,19 @@ def test_compares_with_the_model_before(report):
 def test_without_rows_nothing_is_measured(report):
     sizes = size_report(report[1])
     assert str(sizes).splitlines()[1].split() == ["form", "bytes", "gzip"]
+
+
+def test_the_accuracy_stands_at_one_bar_of_sizes_that_are_equal():
+    row = SizeRow("same", 100, 100, 1.0, 0.0, 0.5)
+    (axes,) = SizeReport(1, 0, [row]).plot().axes
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["0.1", "0.1, 50.0% right"]
+
+
+def test_a_single_output_has_no_accuracy():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
+    with pytest.raises(ValueError, match="`y` must be None for outputs that are not"):
+        size_report(model, x=np.ones((3, 2)), y=np.ones(3, int), repeats=3)
 
 
 def test_rejects_labels_that_do_not_fit(report):
