@@ -171,10 +171,14 @@ class StochasticWeightAveraging(ScopedCallback):
         epoch, self._epoch = self._epoch, None
         if epoch is None or epoch < self.start_epoch:
             return
-        self._training = values_of(self._variables())
+        present = values_of(self._variables())
         if (epoch - self.start_epoch) % self.every_epochs == 0:
-            self._add(self._training)
-        _assign(self.model.trainable_variables, self._average or ())
+            self._add(present)
+        # With an `initial_epoch`, others may come before the first one of the mean.
+        if self._average is None:
+            return
+        self._training = present
+        _assign(self.model.trainable_variables, self._average)
         self._normalize()
 
     def _add(self, values: Sequence[np.ndarray]) -> None:

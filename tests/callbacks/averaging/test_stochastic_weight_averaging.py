@@ -197,3 +197,10 @@ def test_weights_that_are_averaged_already_are_refused_before_training(how):
     with pytest.raises(ValueError, match="It averages them itself"):
         fit(model, [swa, calibrate((X, Y)), *others])
     assert "_keras_ext_scope" not in vars(model)
+
+
+def test_begins_behind_its_first_epoch():
+    average = StochasticWeightAveraging(start_epoch=1, every_epochs=3)
+    model = make_model()
+    history = fit(model, [average], epochs=6, initial_epoch=2).history
+    assert history["averaged_models"] == [0, 0, 1, 1]
