@@ -129,10 +129,11 @@ class PrecheltEarlyStopping(StoppingCallback):
         self._ups = 0
 
     def measure(self, epoch: int, logs: Record) -> float | None:
-        keys = (self.monitor, self.train_monitor) if self.rule == "pq" else ()
-        for key in keys or (self.monitor,):
+        names = ("monitor", "train_monitor") if self.rule == "pq" else ("monitor",)
+        for name in names:
+            key = getattr(self, name)
             hint = "Give `fit` validation data." if key.startswith("val_") else ""
-            require(key in logs, "monitor", key, f"one of {sorted(logs)}", hint)
+            require(key in logs, name, key, f"one of {sorted(logs)}", hint)
         if not self.is_watched(epoch):
             # As in Keras, no epoch before can be the best; the first strip begins here.
             return None

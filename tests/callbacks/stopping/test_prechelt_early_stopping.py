@@ -168,6 +168,14 @@ def test_asks_for_validation_data():
         stop.on_epoch_end(0, {"loss": 1.0})
 
 
+def test_says_which_loss_is_missing():
+    stop = PrecheltEarlyStopping("pq", train_monitor="train_loss")
+    stop.set_model(Watched())
+    stop.on_train_begin()
+    with pytest.raises(ValueError, match="`train_monitor` must be one of"):
+        stop.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
