@@ -15,6 +15,7 @@ from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._learning_rate_gain import LearningRateGain
 from keras_ext._live._live_value import LiveValue
 from keras_ext.callbacks._announcement import tell, verbosity
+from keras_ext.callbacks._batches_done import batches_done
 from keras_ext.callbacks.batch_size._batch_size_actuator import BatchSizeActuator
 from keras_ext.callbacks.batch_size._first_batch import FirstBatch
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
@@ -294,8 +295,7 @@ class DynamicBatchSize(GradientCallback):
             return
         if batch == 0:
             self._before += self._batches
-        # Keras tells the number of the first batch of an execution.
-        self._batches = batch + self.model.steps_per_execution
+        self._batches = batches_done(self, batch)
         done = self._before + batch
         if done - self._decided >= self.every:
             self._decided = done

@@ -15,6 +15,7 @@ from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyper_variables import hyper_variables
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._hyper_variable import HyperVariable
+from keras_ext.callbacks._batches_done import batches_done
 
 # Keras keeps it where the running step reads it; a second owner would be in its way.
 _OF_RATE = (
@@ -77,7 +78,7 @@ class HyperparameterScheduler(ScopedCallback):
         0.25
     """
 
-    remembered: ClassVar[tuple[str, ...]] = ("_steps",)
+    remembered: ClassVar[tuple[str, ...]] = ("_before", "_batches")
 
     def __init__(
         self, schedules: Mapping[str, _Schedule], *, every: str = "epoch"
@@ -139,7 +140,8 @@ class HyperparameterScheduler(ScopedCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        self._steps = 0
+        # Batches before this epoch, and in this epoch.
+        self._before = self._batches = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if self.every == "epoch":
@@ -147,9 +149,10 @@ class HyperparameterScheduler(ScopedCallback):
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if self.every == "step":
-            self._assign(self._steps)
-            # With several steps per execution, batches are counted where they begin.
-            self._steps += self.model.steps_per_execution
+            if batch == 0:
+                self._before += self._batches
+            self._batches = batches_done(self, batch)
+            self._assign(self._before + batch)
 
     def _assign(self, count: int) -> None:
         for hyper, schedule in self._driven.values():

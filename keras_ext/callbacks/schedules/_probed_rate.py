@@ -9,6 +9,7 @@ from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import flag, integer
 from keras_ext._core._typing import Data, Logs, Tensor, Variable
 from keras_ext._fit._fit_scope import FitScope
+from keras_ext.callbacks._batches_done import batches_done
 from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
 from keras_ext.callbacks.schedules._rate_callback import RateCallback
 from keras_ext.signals import LossProbe
@@ -100,8 +101,7 @@ class ProbedRate(RateCallback):
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if batch == 0:
             self._before += self._batches
-        # Keras tells the number of the first batch of an execution.
-        self._batches = batch + self.model.steps_per_execution
+        self._batches = batches_done(self, batch)
         done = self._before + batch
         if done == 0 or done - self._decided >= self.every:
             self._decided = done
