@@ -1,5 +1,6 @@
 """The numbers in what `fit` and `run_trial` return."""
 
+import itertools
 import math
 from typing import TypeAlias
 
@@ -62,14 +63,23 @@ def best_of_history(
 ) -> tuple[dict[str, float], int]:
     """The metrics of the best epoch, and its number."""
     names = list(history.history)
+    # With `validation_freq`, some epochs lack some metrics.
     rows = [
-        dict(zip(names, row, strict=True))
-        for row in zip(*history.history.values(), strict=True)
+        {n: v for n, v in zip(names, row, strict=True) if v is not None}
+        for row in itertools.zip_longest(*history.history.values())
     ]
     if not rows:
         return {objective.name: math.nan}, 0
-    values = [float(objective.get_value(row)) for row in rows]
+    known = [objective.has_value(row) for row in rows]
+    # If all lack it, `get_value` says so.
+    values = [
+        float(objective.get_value(row)) if has or not any(known) else math.nan
+        for row, has in zip(rows, known, strict=True)
+    ]
     # `argmin` would take the first NaN.
     costs = [cost_of(objective, v) if math.isfinite(v) else math.inf for v in values]
     best = int(np.argmin(costs))
-    return {**rows[best], objective.name: values[best]}, best
+    # A trial that goes on from another one does not begin with epoch 0.
+    epochs = getattr(history, "epoch", [])
+    step = epochs[best] if len(epochs) == len(rows) else best
+    return {**rows[best], objective.name: values[best]}, int(step)

@@ -91,6 +91,8 @@ class TrialBackup(keras.callbacks.Callback):
         if isinstance(result, keras.callbacks.History) and self._fits <= 1:
             names = {name: None for logs in self.logs for name in logs}
             result.history = {n: [log.get(n) for log in self.logs] for n in names}
+            end = result.epoch[-1] + 1 if result.epoch else self.epoch
+            result.epoch = list(range(end - len(self.logs), end))
         self.results.append(result)
         self.epoch, self.logs, self._weights = 0, [], None
 
@@ -122,7 +124,9 @@ class TrialBackup(keras.callbacks.Callback):
 
     def _is_best(self, values: dict[str, float]) -> bool:
         if not self._objective.has_value(values):
-            return True  # as in KerasTuner: the objective is known after `fit` alone
+            # As in KerasTuner, if the objective is known after `fit` alone; with
+            # `validation_freq`, only the epochs that have it can be the best.
+            return self._best is None
         cost = cost_of(self._objective, self._objective.get_value(values))
         is_best = self._best is None or cost < self._best
         # A first NaN is saved, but nothing has to be less than it.

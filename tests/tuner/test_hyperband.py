@@ -25,6 +25,7 @@ def test_a_promoted_trial_goes_on_with_its_optimizer(build, data):
         steps = [o.step for o in trial.metrics.get_history("loss")]
         first, last = values["tuner/initial_epoch"], values["tuner/epochs"]
         assert steps == list(range(first, last))
+        assert trial.best_step in steps
         parent = search.oracle.trials[values["tuner/trial_id"]]
         assert parent.hyperparameters.get("rate") == trial.hyperparameters.get("rate")
     best = search.get_best_models()[0]

@@ -43,6 +43,13 @@ def test_epochs_that_are_not_finite_are_never_the_best():
     assert np.isnan(metrics_of(history(), OBJECTIVE)[0]["score"])
 
 
+@pytest.mark.parametrize("score", [[0.2, 0.3, 0.1], [None, 0.3, None]])
+def test_epochs_may_lack_the_objective_and_do_not_have_to_begin_with_0(score):
+    made = history(score=score, loss=[3.0, 2.0, 1.0])
+    made.epoch = [4, 5, 6]
+    assert metrics_of(made, OBJECTIVE) == ({"score": 0.3, "loss": 2.0}, 5)
+
+
 def test_a_dictionary_of_all_objectives_needs_no_sum():
     """On stock 1.4.8 it is an error that ends the search."""
     both = keras_tuner.src.engine.objective.MultiObjective(

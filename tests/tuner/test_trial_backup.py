@@ -7,6 +7,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
+import keras_ext as kx
 from keras_ext.tuner import _trial_backup
 from keras_ext.tuner._trial_backup import TrialBackup, last_weights, load_all
 
@@ -134,3 +135,24 @@ def test_where_there_are_no_links_files_are_copied(
         "best.weights.h5",
         "build_config.json",
     ]
+
+
+def test_epochs_without_validation_are_not_the_best(build, data, tmp_path):
+    x, y = data["x"], data["y"]
+    seen = []
+
+    class Biases(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            bias = float(self.model.layers[-1].bias[0])
+            seen.append((logs.get("val_loss", np.inf), epoch, bias))
+
+    search = kx.tuner.RandomSearch(build, "val_loss", 1, seed=0)
+    search._deepcopy_callbacks = list
+    validation = {"validation_data": (x, -y), "validation_freq": 2}
+    options = {"epochs": 5, "callbacks": [Biases()], "verbose": 0}
+    search.search(**data, **validation, **options)
+    (trial,) = search.oracle.trials.values()
+    loss, epoch, bias = min(seen)
+    assert (trial.status, trial.best_step) == ("COMPLETED", epoch)
+    assert trial.score == pytest.approx(loss)
+    assert float(search.get_best_models()[0].layers[-1].bias[0]) == bias
