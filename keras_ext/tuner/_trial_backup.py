@@ -91,7 +91,8 @@ class TrialBackup(keras.callbacks.Callback):
         if isinstance(result, keras.callbacks.History) and self._fits <= 1:
             names = {name: None for logs in self.logs for name in logs}
             result.history = {n: [log.get(n) for log in self.logs] for n in names}
-            end = result.epoch[-1] + 1 if result.epoch else self.epoch
+            seen = getattr(result, "epoch", [])
+            end = seen[-1] + 1 if seen else self.epoch
             result.epoch = list(range(end - len(self.logs), end))
         self.results.append(result)
         self.epoch, self.logs, self._weights = 0, [], None
