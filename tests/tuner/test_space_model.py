@@ -93,6 +93,22 @@ def test_statistics_are_not_of_rows_that_are_held_out(data):
     assert callback.train_data[0] is data["x"]
 
 
+def test_statistics_of_models_inside_move_and_those_of_frozen_layers_do_not(data):
+    from keras_ext.tuner._space_model import _recalibrated
+
+    norm = keras.layers.BatchNormalization()
+    inside = keras.Sequential([keras.Input((2,)), norm])
+    model = keras.Sequential([keras.Input((2,)), inside, keras.layers.Dense(1)])
+    model.compile(
+        kx.optimizers.Lookahead(keras.optimizers.SGD(0.1)), "mse", run_eagerly=True
+    )
+    (callback,) = _recalibrated(model, (), data)
+    model.fit(**data, callbacks=[callback], verbose=0)
+    np.testing.assert_allclose(norm.moving_mean, data["x"].mean(axis=0), rtol=1e-3)
+    norm.trainable = False
+    assert _recalibrated(model, (), data) == []
+
+
 def test_arguments_are_checked(data):
     network, optimization = spaces.mlp((2,), 1), spaces.optimization()
     with pytest.raises(ValueError, match=r"`optimization` must be what keras_ext.tun"):
