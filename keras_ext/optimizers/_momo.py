@@ -144,13 +144,16 @@ class Momo(MeasuredRule):
 
     def _count_in(self, name: str, value: Tensor) -> None:
         # Keras would add before it sums over the replicas.
-        _replica.native(self._losses[name]).assign_add(value)
+        total = _replica.native(self._losses[name])
+        total.assign_add(tf.cast(value, total.dtype))
 
     def coefficients(self, now: Now) -> Tensor:
         require(self._was_shown, "optimizer", self, _SEE, hint=_SCALED)
         # Averages begin at the first values, and not at zero. `decide` takes this out
         # again.
-        now.numbers["beta"] = ops.where(ops.equal(now.step, 1), 0.0, self.beta)
+        beta = ops.where(ops.equal(now.step, 1), 0.0, self.beta)
+        # With a floatx of float64, `where` makes a float64 of two Python numbers.
+        now.numbers["beta"] = ops.cast(beta, now.rate.dtype)
         return now
 
     def measure(self, part: Part, given: Now) -> tuple[Tensor, ...]:

@@ -107,3 +107,19 @@ def test_fit_shows_the_loss_of_the_whole_batch(replicas, strategies):
     model.fit(data, shuffle=False, verbose=0)
     # From (3 - w)**2 E with E the mean of x**2: Polyak's step goes half of the way.
     assert float(model.get_weights()[0][0, 0]) == pytest.approx(1.5, rel=1e-5)
+
+
+def test_where_all_is_float64():
+    before = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    try:
+        optimizer = Momo()
+        weight = keras.Variable([1.0, 2.0])
+        for _ in range(3):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(weight.value**2)
+                scaled = optimizer.scale_loss(loss)
+            optimizer.apply(tape.gradient(scaled, [weight.value]), [weight])
+    finally:
+        keras.config.set_floatx(before)
+    assert np.abs(keras.ops.convert_to_numpy(weight)).max() < 1.0
