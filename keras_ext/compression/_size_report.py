@@ -287,7 +287,7 @@ class _Measure:
         right = None
         if self.y is not None:
             outputs = predict(self.x)
-            shape = getattr(outputs, "shape", ())
+            shape: tuple[int, ...] = getattr(outputs, "shape", ())
             classes = len(shape) == 2 and shape[1] > 1
             rule = "None for outputs that are not of the shape (rows, classes)"
             # Of a single output the largest would always be the first.
