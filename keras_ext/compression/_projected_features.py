@@ -96,8 +96,9 @@ def shapes_of_layers(
         student.get_layer(loss.student_layer_name),
     )
     shapes = [getattr(layer.output, "shape", None) for layer in layers]
-    for layer, shape in zip(layers, shapes, strict=True):
-        require(shape is not None, "layer", layer.name, "a layer with one output")
+    names = ("teacher_layer_name", "student_layer_name")
+    for name, layer, shape in zip(names, layers, shapes, strict=True):
+        require(shape is not None, name, layer.name, "a layer with one output")
     known, learned = (tuple(shape or ()) for shape in shapes)
     rule = f"a layer whose output has {len(known)} axes, as that of the teacher"
     fits = len(known) == len(learned)

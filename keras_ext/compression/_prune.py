@@ -288,7 +288,8 @@ class Prune(ScopedCallback):
 
     def set_state(self, state: Record) -> None:
         super().set_state(state)
-        # The weights that the training goes on with have zeros.
-        self._masking.begin(self._updates + 1)
+        # First: where the schedule stands still, or lags, it renews no masks below.
         if self._goal is not None:
             self._goal.set_state(state["goal"])
+        # The weights that the training goes on with have zeros.
+        self._masking.begin(self._updates + 1)

@@ -87,7 +87,8 @@ def to_litert(
         (True, True)
     """
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    require(model.built, "model", model.name, "a built model")
+    known = model.built and bool(getattr(model, "inputs", None))
+    require(known, "model", model.name, "a built model with a known input shape")
     is_path = isinstance(path, str | Path) and str(path).endswith(".tflite")
     require(is_path, "path", path, "a path that ends with .tflite")
     choice(mode, "mode", MODES)

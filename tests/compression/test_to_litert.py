@@ -130,3 +130,14 @@ def test_rejects_bad_arguments(path, kwargs, message, tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4)])
     with pytest.raises(ValueError, match=message):
         to_litert(model, tmp_path / path, **kwargs)
+
+
+def test_a_model_that_declares_no_inputs_is_refused(tmp_path):
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    model = Own()
+    model(np.ones((1, 2)))
+    with pytest.raises(ValueError, match="`model` must be .* a known input shape"):
+        to_litert(model, tmp_path / "m.tflite")
