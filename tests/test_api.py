@@ -107,6 +107,7 @@ SAVED_NAMES = {
     "keras_ext>SOAP",
     "keras_ext>ScheduleFree",
     "keras_ext>ScheduledDropout",
+    "keras_ext>ShareOfSchedule",
     "keras_ext>Sequential",
     "keras_ext>Shampoo",
     "keras_ext>SimplexProjection",

@@ -55,8 +55,9 @@ class InputMoments:
         # Batch normalization in training moves its statistics, noise its seed.
         with kept_values(self._model.non_trainable_variables):
             for x, _, _ in batches:
-                batch = [tuple(map(np.asarray, m)) for m in self._of_batch(x)]
-                total = list(map(_joined, total, batch)) if total else batch
+                batch = self._of_batch(x)
+                joined = map(_joined, total, batch) if total else batch
+                total = [tuple(map(np.asarray, moments)) for moments in joined]
         return total
 
     def _moments(self, x: Data) -> list[Moments]:
