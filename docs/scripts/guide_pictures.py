@@ -1,7 +1,8 @@
 """Makes the pictures of guides: what the code of a page saves and the page shows.
 
 Run: `python -m docs.scripts.guide_pictures PAGE...`, such as
-`docs/pages/guides/adaptive_dropout.md`
+`docs/pages/guides/adaptive_dropout.md`, or with a picture that an example or a study
+has written, such as `explain_tabular.png`, to copy it
 
 The blocks of each page run as `tests/pages.py` runs them, in a folder of their own.
 Says where they print something else than the page shows.
@@ -29,10 +30,11 @@ def saved_by(page):
     return [name for block in blocks for name in SAVED.findall(block["code"])]
 
 
-def copy(name):
+def copy(path):
     """With a palette it takes a third of the bytes, and looks the same."""
-    image = Image.open(name).convert("RGB").quantize(_COLORS, dither=0)
-    image.save(IMAGES / name, optimize=True)
+    image = Image.open(path).convert("RGB").quantize(_COLORS, dither=0)
+    image.save(IMAGES / Path(path).name, optimize=True)
+    print(f"{path}: {(IMAGES / Path(path).name).stat().st_size / 1000:.0f} kB")
 
 
 def make(page):
@@ -41,13 +43,13 @@ def make(page):
         found = pages.differences(page)
         for name in saved_by(page):
             copy(name)
-            print(f"{name}: {(IMAGES / name).stat().st_size / 1000:.0f} kB")
     print(*found, sep="\n", end="")
 
 
 def main():
     if len(sys.argv) == 2:
-        make(Path(sys.argv[1]).resolve())
+        path = Path(sys.argv[1]).resolve()
+        copy(path) if path.suffix == ".png" else make(path)
         return
     for page in sys.argv[1:]:  # each in a fresh process, as a reader would
         module = "docs.scripts.guide_pictures"
