@@ -15,7 +15,7 @@ from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._learning_rate_gain import LearningRateGain
 from keras_ext._live._live_value import LiveValue
 from keras_ext.callbacks._announcement import tell, verbosity
-from keras_ext.callbacks._batches_done import batches_done
+from keras_ext.callbacks._batch_count import BatchCount
 from keras_ext.callbacks.batch_size._batch_size_actuator import BatchSizeActuator
 from keras_ext.callbacks.batch_size._first_batch import FirstBatch
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
@@ -139,9 +139,8 @@ class DynamicBatchSize(GradientCallback):
         "_policy",
         "_size",
         "_last_logs",
-        "_before",
+        "_count",
         "_decided",
-        "_batches",
         "_rate",
         "_said",
     )
@@ -276,8 +275,9 @@ class DynamicBatchSize(GradientCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        # Batches before this epoch, up to the last decision, and in this epoch.
-        self._before = self._decided = self._batches = 0
+        self._count = BatchCount()
+        # Batches up to the last decision.
+        self._decided = 0
         if self.every != "epoch":
             self._decide()
 
@@ -293,10 +293,7 @@ class DynamicBatchSize(GradientCallback):
             self._compare(is_only=False)
         if isinstance(self.every, str):
             return
-        if batch == 0:
-            self._before += self._batches
-        self._batches = batches_done(self, batch)
-        done = self._before + batch
+        done = self._count.before(self, batch)
         if done - self._decided >= self.every:
             self._decided = done
             if batch > 0:  # otherwise the logs of the last epoch are the latest

@@ -15,7 +15,7 @@ from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._live._find_hyper_variables import hyper_variables
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._hyper_variable import HyperVariable
-from keras_ext.callbacks._batches_done import batches_done
+from keras_ext.callbacks._batch_count import BatchCount
 
 # Keras keeps it where the running step reads it; a second owner would be in its way.
 _OF_RATE = (
@@ -78,7 +78,7 @@ class HyperparameterScheduler(ScopedCallback):
         0.25
     """
 
-    remembered: ClassVar[tuple[str, ...]] = ("_before", "_batches")
+    remembered: ClassVar[tuple[str, ...]] = ("_count",)
 
     def __init__(
         self, schedules: Mapping[str, _Schedule], *, every: str = "epoch"
@@ -140,8 +140,7 @@ class HyperparameterScheduler(ScopedCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        # Batches before this epoch, and in this epoch.
-        self._before = self._batches = 0
+        self._count = BatchCount()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if self.every == "epoch":
@@ -149,10 +148,7 @@ class HyperparameterScheduler(ScopedCallback):
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if self.every == "step":
-            if batch == 0:
-                self._before += self._batches
-            self._batches = batches_done(self, batch)
-            self._assign(self._before + batch)
+            self._assign(self._count.before(self, batch))
 
     def _assign(self, count: int) -> None:
         for hyper, schedule in self._driven.values():

@@ -9,7 +9,7 @@ from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import flag, integer
 from keras_ext._core._typing import Data, Logs, Tensor, Variable
 from keras_ext._fit._fit_scope import FitScope
-from keras_ext.callbacks._batches_done import batches_done
+from keras_ext.callbacks._batch_count import BatchCount
 from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
 from keras_ext.callbacks.schedules._rate_callback import RateCallback
 from keras_ext.signals import LossProbe
@@ -33,8 +33,7 @@ class ProbedRate(RateCallback):
 
     remembered: ClassVar[tuple[str, ...]] = (
         "_loss",
-        "_before",
-        "_batches",
+        "_count",
         "_decided",
         "rollbacks",
     )
@@ -93,16 +92,14 @@ class ProbedRate(RateCallback):
         if model.built:
             self._probe.prepare(model, name="train_data")
         self._loss = math.nan
-        self._before = self._batches = self._decided = 0
+        self._count = BatchCount()
+        self._decided = 0
         self.rollbacks = 0
         self._copy: list[tuple[Variable, Tensor]] = []
         self._last = 1.0
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        if batch == 0:
-            self._before += self._batches
-        self._batches = batches_done(self, batch)
-        done = self._before + batch
+        done = self._count.before(self, batch)
         if done == 0 or done - self._decided >= self.every:
             self._decided = done
             self._decide()
