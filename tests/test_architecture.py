@@ -47,6 +47,7 @@ PRIVATE_NAMES = {
     "_keras/_optimizer_slots.py": {
         "_distribution_strategy",
         "_get_variable_index",
+        "_iterations",
         "_trainable_variables",
         "_use_weight_decay",
         "_velocities",

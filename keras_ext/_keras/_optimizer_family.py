@@ -1,6 +1,9 @@
 """The optimizers that an optimizer is made of."""
 
+import math
+
 import keras
+from keras import ops
 
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Optimizer
@@ -33,3 +36,22 @@ def stepping_optimizer(optimizer: Optimizer) -> Optimizer:
     rule = "one with a single learning rate"
     require(len(stepping) == 1, "model.optimizer", names, rule)
     return stepping[0]
+
+
+def updates_so_far(optimizer: Optimizer) -> int:
+    """How often the weights were moved."""
+    return int(ops.convert_to_numpy(optimizer.iterations))
+
+
+def batches_per_update(optimizer: Optimizer) -> int:
+    """How many batches an update takes now.
+
+    Gradients may be accumulated in Keras's way or in that of `GradientPipeline`.
+    """
+    return math.prod(
+        int(getattr(member, name, None) or 1)
+        for member in optimizer_family(optimizer)
+        for name in ("gradient_accumulation_steps", "accumulation_steps")
+        # A wrapper answers with what the wrapped one has.
+        if name in vars(member)
+    )

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_ext._core._dtypes import wide_dtype
 from keras_ext._core._typing import Optimizer, Strategy, Tensor, Variable
 from keras_ext._keras import _replica
-from keras_ext._keras._optimizer_family import optimizer_family
+from keras_ext._keras._optimizer_family import optimizer_family, updates_so_far
 
 
 def adam_preconditioner(
@@ -25,9 +25,7 @@ def adam_preconditioner(
     for member in family:
         if isinstance(member, keras.optimizers.Adam) and member.built:
             moments = member._velocity_hats if member.amsgrad else member._velocities
-            unbiased = 1.0 - float(member.beta_2) ** int(
-                keras.ops.convert_to_numpy(member.iterations)
-            )
+            unbiased = 1.0 - float(member.beta_2) ** updates_so_far(member)
             roots = [
                 tf.sqrt(tf.cast(moments[member._get_variable_index(v)], tf.float32))
                 for v in variables

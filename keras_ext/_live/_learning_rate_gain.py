@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_ext._core._typing import Optimizer, Tensor
 from keras_ext._keras._learning_rate import READ, own_learning_rate
+from keras_ext._keras._optimizer_family import updates_so_far
 from keras_ext._live._hyper_variable import HyperVariable
 
 
@@ -34,15 +35,13 @@ class LearningRateGain:
             HyperVariable(value, name)
             for name, value in (("gain", 1.0), ("pace", 1.0), ("position", 0.0))
         ]
-        self._since = HyperVariable(self._iterations(), "since", dtype="int32")
-        self._numbers[2].assign(self._iterations())
+        made = updates_so_far(optimizer)
+        self._since = HyperVariable(made, "since", dtype="int32")
+        self._numbers[2].assign(made)
         if not self._is_number:
             for number in (*self._numbers, self._since):
                 number.build()
             object.__setattr__(optimizer, READ, self._multiplied)
-
-    def _iterations(self) -> int:
-        return int(ops.convert_to_numpy(self._optimizer.iterations))
 
     def _multiplied(self) -> Tensor:
         """The schedule at the position that stands for the iterations made."""
@@ -75,7 +74,7 @@ class LearningRateGain:
             self._optimizer.learning_rate.assign(rate * gain)
             return
         live_gain, live_pace, position = self._numbers
-        now = self._iterations()
+        now = updates_so_far(self._optimizer)
         moved = float(live_pace) * (now - int(self._since))
         position.assign(float(position) + moved)
         self._since.assign(now)

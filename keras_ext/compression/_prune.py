@@ -13,6 +13,7 @@ from keras_ext._core._typing import Data, Logs, Pattern, Record, Tensor, Variabl
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._fit._training_run import TrainingRun
+from keras_ext._keras._optimizer_family import updates_so_far
 from keras_ext._keras._optimizer_slots import updates_with_this
 from keras_ext.callbacks._announcement import tell
 from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
@@ -21,7 +22,7 @@ from keras_ext.compression._criterion import CRITERIA, Criterion
 from keras_ext.compression._input_norms import kernel_layers, reason_without_inputs
 from keras_ext.compression._mask_rule import SCOPES, checked_rule
 from keras_ext.compression._masking import Masking
-from keras_ext.compression._planned_updates import planned_updates, updates_so_far
+from keras_ext.compression._planned_updates import planned_updates
 from keras_ext.compression._pruned_weights import Candidate, candidates
 from keras_ext.compression._pruning_goal import PausedSchedule, PruningGoal
 from keras_ext.compression._pruning_report import PruningReport, report_on

@@ -1,8 +1,14 @@
 import keras
+import numpy as np
 import pytest
 
 import keras_ext as kx
-from keras_ext._keras._optimizer_family import optimizer_family, stepping_optimizer
+from keras_ext._keras._optimizer_family import (
+    batches_per_update,
+    optimizer_family,
+    stepping_optimizer,
+    updates_so_far,
+)
 
 
 def test_each_that_steps_or_delegates_is_found_once():
@@ -24,3 +30,30 @@ def test_the_one_that_steps_delegates_to_no_other():
     several = keras.optimizers.MultiOptimizer({"a": sgd, ".*": keras.optimizers.Adam()})
     with pytest.raises(ValueError, match="one with a single learning rate"):
         stepping_optimizer(several)
+
+
+@pytest.mark.parametrize(
+    ("make", "batches"),
+    [
+        (keras.optimizers.SGD, 1),
+        (lambda: keras.optimizers.SGD(gradient_accumulation_steps=3), 3),
+        (lambda: kx.optimizers.GradientPipeline("sgd", accumulation_steps=4), 4),
+        (
+            lambda: kx.optimizers.Lookahead(
+                kx.optimizers.GradientPipeline("sgd", accumulation_steps=4)
+            ),
+            4,
+        ),
+    ],
+    ids=["plain", "Keras", "pipeline", "wrapped"],
+)
+def test_updates_are_fewer_than_batches(make, batches):
+    weight = keras.Variable(np.zeros(2, "float32"))
+    optimizer = make()
+    assert batches_per_update(optimizer) == batches
+    moves = 0
+    for _ in range(12):
+        before = np.array(weight)
+        optimizer.apply([keras.ops.ones(2)], [weight])
+        moves += np.any(np.array(weight) != before)
+    assert updates_so_far(optimizer) == moves == 12 // batches

@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_ext._keras._optimizer_family import updates_so_far
 from keras_ext.compression import PolynomialDecay, Prune, RigL
-from keras_ext.compression._planned_updates import planned_updates, updates_so_far
+from keras_ext.compression._planned_updates import planned_updates
 from keras_ext.optimizers import GradientPipeline
 
 X = np.ones((40, 3), "float32")  # ten batches of four

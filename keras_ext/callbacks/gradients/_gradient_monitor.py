@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from keras import ops
 
 from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._paths import layer_path
 from keras_ext._core._typing import Figure, Logs, Record, Shape
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._engine._gradient_pipeline import GradientPipeline
+from keras_ext._keras._optimizer_family import updates_so_far
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.gradients._gradient_plot import draw
 from keras_ext.callbacks.gradients._gradient_records import (
@@ -194,7 +194,7 @@ class GradientMonitor(GradientCallback):
             self._writers = open_writers(self.path, self.tensorboard, self.append)
         self._seen = 0
         self._nonfinite = 0
-        self._next_look = self._num_updates() + 1
+        self._next_look = updates_so_far(self.pipeline) + 1
 
     def get_state(self) -> Record:
         rows = joined_rows(self._chunks) if self._chunks else None
@@ -207,13 +207,10 @@ class GradientMonitor(GradientCallback):
         for writer in self._writers if rows is not None else ():
             writer.restore(rows)
 
-    def _num_updates(self) -> int:
-        return int(ops.convert_to_numpy(self.pipeline.iterations))
-
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._epoch = epoch
         # Updates are counted on the host, as if each batch were one.
-        self._updates_before = self._num_updates()
+        self._updates_before = updates_so_far(self.pipeline)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
@@ -242,7 +239,7 @@ class GradientMonitor(GradientCallback):
         self._loss_is_scaled = self.pipeline.scaler is not None
         bad = rows["nonfinite"]
         if not len(rows["update"]) and bad[-1] > self._nonfinite:
-            rows = _row_of_nan(rows, self._num_updates())
+            rows = _row_of_nan(rows, updates_so_far(self.pipeline))
         if not len(rows["update"]):
             return
         self._seen = rows["samples"]

@@ -10,10 +10,15 @@ from keras import ops
 from keras_ext._anatomy._linked_method import link_method
 from keras_ext._core._checks import flag, integer, number, require
 from keras_ext._core._typing import Logs, Record, Tensor
+from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._keras._learning_rate import READ, own_learning_rate
-from keras_ext._keras._optimizer_family import optimizer_family, stepping_optimizer
+from keras_ext._keras._optimizer_family import (
+    batches_per_update,
+    stepping_optimizer,
+    updates_so_far,
+)
 from keras_ext._live._hyper_variable import HyperVariable
 from keras_ext.callbacks.schedules._moved_momentum import FIRST_MOMENT, MovedMomentum
 from keras_ext.schedules import OneCycle as OneCycleSchedule
@@ -166,18 +171,11 @@ class OneCycle(ScopedCallback):
 
     def _batches_per_update(self) -> int | None:
         """How many batches make an update; None if a callback may change that."""
-        count = 1
-        for member in optimizer_family(self.model.optimizer):
-            steps = vars(member).get("accumulation_steps")
-            if isinstance(steps, HyperVariable):
-                # Callbacks that accumulate widen the bounds of the pipeline that is put
-                # on.
-                is_put_on = member is self.scope.shared.get("optimizer")
-                if is_put_on and steps.bounds != (1, 1):
-                    return None
-                count *= int(steps)
-            count *= vars(member).get("gradient_accumulation_steps") or 1
-        return count
+        put_on = self.scope.shared.get("optimizer")
+        # Callbacks that accumulate widen the bounds of the pipeline that is put on.
+        if isinstance(put_on, GradientPipeline) and put_on.accumulates:
+            return None
+        return batches_per_update(self.model.optimizer)
 
     def _updates(self, epochs: int) -> int | None:
         batches = (self.params or {}).get("steps")
@@ -195,7 +193,7 @@ class OneCycle(ScopedCallback):
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if not self._is_placed:
             self._is_placed = True
-            made = int(ops.convert_to_numpy(self._optimizer.iterations))
+            made = updates_so_far(self._optimizer)
             # A `fit` with an `initial_epoch` goes on in the middle of the cycle.
             self._counts[0].assign(made - (self._updates(epoch) or 0))
 
