@@ -1,6 +1,5 @@
 """An optimizer that is another one to everyone outside."""
 
-import inspect
 import warnings
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
@@ -13,8 +12,8 @@ from keras.optimizers.schedules import LearningRateSchedule
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Config, Function, Optimizer, Tensor, Variable
 from keras_ext._keras._optimizer_family import optimizer_family
-from keras_ext._keras._optimizer_slots import built_variables
-from keras_ext._live._compiled_arguments import CompiledArguments
+from keras_ext._keras._optimizer_slots import built_variables, stepping_optimizer
+from keras_ext._live._compiled_arguments import CompiledArguments, compiled_arguments
 from keras_ext._live._live_attributes import LiveAttributes
 
 # What outsiders read from an optimizer, and find on the wrapped one.
@@ -154,20 +153,19 @@ class ForwardingOptimizer(
 
     def _is_inside(self, name: str) -> bool:
         """Whether an attribute is found here only because the wrapped one has it."""
+        kind: type = type(self)
         if (
             "loss_is_scaled" not in vars(self)
             or name.startswith("_")
             or name in vars(self)
-            or hasattr(type(self), name)
+            or hasattr(kind, name)
             # What a subclass is about to set in `__init__`.
-            or name in inspect.signature(type(self)).parameters
+            or name in compiled_arguments(kind)
         ):
             return False
         # Of others that wrap, nothing: parts of several wrappers have the same names.
-        stepping = self.inner_optimizer
-        while isinstance(stepping, ForwardingOptimizer):
-            stepping = stepping.inner_optimizer
-        return name in vars(stepping)
+        stepping = stepping_optimizer(self.inner_optimizer)
+        return stepping is not None and name in vars(stepping)
 
     # Keras finds and saves the wrapped optimizer as an attribute.
 
