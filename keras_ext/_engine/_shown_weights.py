@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_ext._anatomy._sublayers import sublayers
+from keras_ext._anatomy._moving_norms import moving_norms
 from keras_ext._core._typing import Optimizer, Record, Strategy, Variable
 from keras_ext._engine._update_wrapper import UpdateWrapper
 from keras_ext._keras import _replica
@@ -218,8 +218,7 @@ def _tell_of_statistics(
     held = held if isinstance(held, list | tuple) else [held]
     if any(getattr(c, "recalibrates", False) for c in held):
         return
-    kind = keras.layers.BatchNormalization
-    norms = [x.name for x in sublayers(model) if isinstance(x, kind) and x.trainable]
+    norms = [layer.name for layer in moving_norms(model)]
     if norms:
         warnings.warn(
             f"{type(found[0]).__name__} trains other weights than those that the model "

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import keras_tuner
 
-from keras_ext._anatomy._sublayers import sublayers
+from keras_ext._anatomy._moving_norms import moving_norms
 from keras_ext._core._checks import require
 from keras_ext._core._described import Described
 from keras_ext._core._typing import Data, Record
@@ -135,12 +135,7 @@ def _recalibrated(
 ) -> list[keras.callbacks.Callback]:
     """What statistics need that are not of the weights that are evaluated."""
     averages = isinstance(model.optimizer, Lookahead | ScheduleFree)
-    # Also within models inside; what is frozen keeps its statistics.
-    has_moving = any(
-        isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-        for layer in sublayers(model)
-    )
-    if not averages or not has_moving:
+    if not averages or not moving_norms(model):
         return []
     given = dict(zip(("x", "y"), args, strict=False)) | kwargs
     x, y, held_out = given.get("x"), given.get("y"), given.get("validation_split")

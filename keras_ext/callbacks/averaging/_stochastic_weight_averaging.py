@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._linked_method import Method, link_method
+from keras_ext._anatomy._moving_norms import moving_norms
 from keras_ext._core._checks import integer, require
 from keras_ext._core._typing import Data, Logs, Optimizer, Variable
 from keras_ext._engine._local_updates import LocalUpdates
@@ -18,7 +19,6 @@ from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import recalibrate
-from keras_ext.callbacks.schedules._frozen_statistics import statistical_layers
 
 
 class StochasticWeightAveraging(ScopedCallback):
@@ -127,7 +127,7 @@ class StochasticWeightAveraging(ScopedCallback):
         # Here: by now all others have put on the model what they need.
         _require_one_training(self.model.optimizer)
         self._batches = self._rows
-        if self._rows is None and statistical_layers(self.model):
+        if self._rows is None and moving_norms(self.model):
             self._batches = DataOfFit(self.model).training_rows()
         self.scope.on_close(self._resume)
         optimizer = self.model.optimizer
@@ -195,7 +195,7 @@ class StochasticWeightAveraging(ScopedCallback):
             mean += (w.astype(mean.dtype) - mean) / self.averaged_models
 
     def _normalize(self) -> None:
-        norms = statistical_layers(self.model)
+        norms = moving_norms(self.model)
         if not norms:
             return
         if self._statistics is None:
@@ -207,7 +207,7 @@ class StochasticWeightAveraging(ScopedCallback):
             _assign(self._moving(), self._statistics)
 
     def _moving(self) -> list[Variable]:
-        norms = statistical_layers(self.model)
+        norms = moving_norms(self.model)
         return [v for n in norms for v in (n.moving_mean, n.moving_variance)]
 
     def _variables(self) -> list[Variable]:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._moving_norms import moving_norms
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._checks import integer, require
 from keras_ext._core._typing import Data, Logs
@@ -101,12 +102,8 @@ class RecalibrateBatchNorm(CopyableCallback):
 
 
 def norms_of(model: keras.Model) -> list[keras.Layer]:
-    """The layers of batch normalization whose statistics move."""
-    found = [
-        layer
-        for layer in sublayers(model)
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-    ]
+    """The layers of batch normalization whose statistics move, at least one."""
+    found = moving_norms(model)
     names = [layer.name for layer in sublayers(model)]
     require(bool(found), "model", names, "one with a trainable BatchNormalization")
     return found

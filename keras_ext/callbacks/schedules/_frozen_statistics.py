@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_ext._anatomy._linked_method import Link, Method, link_method
-from keras_ext._anatomy._sublayers import sublayers
+from keras_ext._anatomy._moving_norms import moving_norms
 from keras_ext._core._typing import Layer, Tensor
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._live._hyper_variable import HyperVariable
@@ -30,7 +30,7 @@ class FrozenStatistics:
         self._thaws_in = thaws_in
         self._rests: dict[keras.Layer, HyperVariable] = {}
         with scope.model.distribute_strategy.scope():
-            for layer in statistical_layers(scope.model):
+            for layer in moving_norms(scope.model):
                 rests = self._rests[layer] = HyperVariable(0, "rests", dtype="int32")
                 rests.build()
                 scope.on_close(link_method(layer, "call", self._link(layer)))
@@ -72,12 +72,3 @@ class FrozenStatistics:
             variable.assign(ops.where(rests, value, variable))
         at_rest = call(inputs, training=False, **options)
         return ops.where(rests, at_rest, in_training)
-
-
-def statistical_layers(model: keras.Model) -> list[keras.Layer]:
-    """The layers whose moving statistics follow the batches."""
-    return [
-        layer
-        for layer in sublayers(model)
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-    ]

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 
 import keras
 
+from keras_ext._anatomy._moving_norms import moving_norms
 from keras_ext._core._checks import flag, is_integer, require
 from keras_ext._core._pattern import check_pattern, matches
 from keras_ext._core._typing import Logs, Pattern, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
-from keras_ext.callbacks.schedules._frozen_statistics import (
-    FrozenStatistics,
-    statistical_layers,
-)
+from keras_ext.callbacks.schedules._frozen_statistics import FrozenStatistics
 from keras_ext.gradients.scale._freeze import Freeze
 
 
@@ -106,7 +104,7 @@ class GradualUnfreezing(GradientCallback):
         if self.model.built:
             weights = list(self.model.trainable_variables)
             if self.freeze_statistics:
-                for layer in statistical_layers(self.model):
+                for layer in moving_norms(self.model):
                     weights += layer.non_trainable_variables
             idle = [
                 p for _, p in self.schedule if not any(matches(p, w) for w in weights)

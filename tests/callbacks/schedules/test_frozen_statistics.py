@@ -2,11 +2,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_ext._anatomy._moving_norms import moving_norms
 from keras_ext._fit._fit_scope import FitScope
-from keras_ext.callbacks.schedules._frozen_statistics import (
-    FrozenStatistics,
-    statistical_layers,
-)
+from keras_ext.callbacks.schedules._frozen_statistics import FrozenStatistics
 
 X = np.random.default_rng(0).normal(3.0, 2.0, size=(16, 4)).astype("float32")
 
@@ -28,15 +26,11 @@ def scope(model):
     scope.close()
 
 
-def test_those_that_follow_the_batches_are_found_in_models_within(model):
-    assert statistical_layers(model) == [model.layers[0].layers[0]]
-
-
 @pytest.mark.parametrize(
     ("epoch", "thaws_in", "rests"), [(0, 1, True), (1, 1, False), (9, None, False)]
 )
 def test_one_rests_until_its_epoch(model, scope, epoch, thaws_in, rests):
-    (layer,) = statistical_layers(model)
+    (layer,) = moving_norms(model)
     kept = [v.numpy().copy() for v in layer.non_trainable_variables]
     in_training = layer(X, training=True).numpy()
     moved = [v.numpy().copy() for v in layer.non_trainable_variables]
@@ -54,7 +48,7 @@ def test_one_rests_until_its_epoch(model, scope, epoch, thaws_in, rests):
 
 
 def test_what_is_left_is_the_layer_of_keras(model, scope):
-    (layer,) = statistical_layers(model)
+    (layer,) = moving_norms(model)
     FrozenStatistics(scope, lambda layer: 1)
     assert "call" in vars(layer)
     scope.close()
