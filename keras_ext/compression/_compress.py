@@ -23,7 +23,7 @@ from keras_ext.compression._prune import Prune
 from keras_ext.compression._pruned_weights import candidates
 from keras_ext.compression._pruning_report import PruningReport, report_on
 from keras_ext.compression._quantize_aware import quantize_aware, strip_quantization
-from keras_ext.compression._size_report import SizeReport, size_report
+from keras_ext.compression._size_report import SizeReport, gives_classes, size_report
 from keras_ext.compression._slowed import slowed
 from keras_ext.compression._soft_targets import SoftTargets
 from keras_ext.compression._to_litert import MODES, LiteRTReport, to_litert
@@ -185,8 +185,7 @@ class _Work:
             f"written as {options['mode']}, {file.num_gzip_bytes:,} bytes in gzip"
         )
         x, y = rows
-        shape = small.outputs[0].shape
-        classes = len(shape) == 2 and shape[1] > 1
+        classes = gives_classes(small.outputs[0].shape)
         are_labels = np.issubdtype(y.dtype, np.integer) and y.ndim == 1
         labels = y if classes and are_labels else None
         files = {options["mode"]: self.path}

@@ -14,7 +14,7 @@ from keras_ext._core._figures import BAR, INK, NEUTRAL, new_figure, plain
 from keras_ext._core._pages import picture, require_page, section, table, write_page
 from keras_ext._core._tables import html_table
 from keras_ext._core._timing import milliseconds
-from keras_ext._core._typing import Data, Figure
+from keras_ext._core._typing import Data, Figure, Shape
 from keras_ext.compression._litert_file import LiteRTFile
 
 
@@ -248,6 +248,12 @@ def size_report(
     return SizeReport(size, zeros, rows, flops(model))
 
 
+def gives_classes(shape: Shape) -> bool:
+    """Whether outputs of this shape are a number for each of several classes."""
+    # Of a single output the largest would always be the first.
+    return len(shape) == 2 and (shape[1] or 0) > 1
+
+
 def _require_built(model: keras.Model, name: str) -> None:
     require(isinstance(model, keras.Model), name, model, "a keras.Model")
     require(model.built, name, model.name, "a built model")
@@ -287,10 +293,7 @@ class _Measure:
         right = None
         if self.y is not None:
             outputs = predict(self.x)
-            shape: tuple[int, ...] = getattr(outputs, "shape", ())
-            classes = len(shape) == 2 and shape[1] > 1
             rule = "None for outputs that are not of the shape (rows, classes)"
-            # Of a single output the largest would always be the first.
-            require(classes, "y", self.y, rule)
+            require(gives_classes(getattr(outputs, "shape", ())), "y", self.y, rule)
             right = float(np.mean(outputs.argmax(-1) == self.y))
         return SizeRow(name, size, packed, middle, spread, right)

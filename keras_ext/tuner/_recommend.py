@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import keras_tuner
 import numpy as np
+from keras_tuner.engine import hyperparameters as kinds
 
 from keras_ext._core._checks import integer, require
 from keras_ext.tuner.spaces._optimization import Optimization, optimization
@@ -91,27 +92,34 @@ def recommend(
     rule = "what keras_ext.tuner.spaces.optimization returns"
     require(isinstance(space, Optimization), "space", space, rule)
     past = past_trials()
-    inside = [i for i, values in enumerate(past.values) if _lies_in(space, values)]
+    searched = _searched(space)
+    inside = [
+        i for i, values in enumerate(past.values) if _lies_in(space, searched, values)
+    ]
     rule = f"at most {len(inside)}, since so many that were tried lie in `space`"
     require(count <= len(inside), "count", count, rule)
     past = PastTrials(
         [past.values[i] for i in inside], past.tasks, past.regrets[:, inside]
     )
     chosen = portfolio(past, np.log(list(sizes.values())), count)
-    searched = {hp.name for hp in _declared(space).space}
     return [
         {name: v for name, v in past.values[i].items() if name in searched}
         for i in chosen
     ]
 
 
-def _declared(space: Optimization) -> keras_tuner.HyperParameters:
+def _searched(space: Optimization) -> dict[str, kinds.HyperParameter]:
+    """The hyperparameters that a space declares, by name."""
     declared = keras_tuner.HyperParameters()
     space.declare(declared)
-    return declared
+    return {hp.name: hp for hp in declared.space}
 
 
-def _lies_in(space: Optimization, values: Mapping[str, float | str]) -> bool:
+def _lies_in(
+    space: Optimization,
+    searched: Mapping[str, kinds.HyperParameter],
+    values: Mapping[str, float | str],
+) -> bool:
     """Whether a space has a configuration, also where it searches nothing."""
     for name, options in (
         ("direction", space.directions),
@@ -121,11 +129,10 @@ def _lies_in(space: Optimization, values: Mapping[str, float | str]) -> bool:
     ):
         if values[f"{space.name}/{name}"] not in options:
             return False
-    numbers = {hp.name: hp for hp in _declared(space).space if hasattr(hp, "min_value")}
     return all(
-        numbers[name].min_value <= value <= numbers[name].max_value
+        searched[name].min_value <= value <= searched[name].max_value
         for name, value in values.items()
-        if name in numbers
+        if hasattr(searched.get(name), "min_value")
     )
 
 

@@ -32,10 +32,9 @@ def write_report(
     max_trials = integer(max_trials, "max_trials", low=1)
     oracle = tuner.oracle
     records = records_of(oracle)
-    scored = [record for record in records if record.score is not None]
-    require(len(scored) > 0, "report", len(scored), "called when a trial has completed")
+    best = _best_of(records, "report")
     importances = importances_of(oracle)
-    parts = [_best(scored[0], oracle.objective)]
+    parts = [_best(best, oracle.objective)]
     parts += _front(oracle, records)
     parts += _curves(tuner, records)
     parts += _importances(importances)
@@ -54,8 +53,7 @@ def draw(tuner: keras_tuner.Tuner) -> Figure:
     """Returns the figure of `Tuner.plot`: the first of the report that there is."""
     oracle = tuner.oracle
     records = records_of(oracle)
-    scored = [record for record in records if record.score is not None]
-    require(len(scored) > 0, "plot", len(scored), "called when a trial has completed")
+    _best_of(records, "plot")
     names = [objective.name for objective in parts_of(oracle.objective)]
     if len(names) > 1:
         front = [trial.trial_id for trial in oracle.pareto_trials()]
@@ -63,6 +61,17 @@ def draw(tuner: keras_tuner.Tuner) -> Figure:
     if longest(records, tuner) > 1:
         return figures.draw_curves(records, oracle.objective)
     return figures.draw_progress(records, oracle.objective, "trials")
+
+
+def _best_of(records: Sequence[Record], caller: str) -> Record:
+    """The first that has a score.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    scored = [record for record in records if record.score is not None]
+    require(len(scored) > 0, caller, len(scored), "called when a trial has completed")
+    return scored[0]
 
 
 def _facts(tuner: keras_tuner.Tuner, records: list[Record]) -> Iterator[str]:
