@@ -24,14 +24,19 @@ def optimizer_family(optimizer: Optimizer) -> list[Optimizer]:
     return list(found.values())
 
 
+def innermost_optimizers(optimizer: Optimizer) -> list[Optimizer]:
+    """Those of a family that delegate to no other, and so move the weights."""
+    family = optimizer_family(optimizer)
+    return [member for member in family if len(optimizer_family(member)) == 1]
+
+
 def stepping_optimizer(optimizer: Optimizer) -> Optimizer:
     """The one optimizer of a family that delegates to no other.
 
     Raises:
         ValueError: If there are several, as in a `MultiOptimizer`.
     """
-    family = optimizer_family(optimizer)
-    stepping = [member for member in family if len(optimizer_family(member)) == 1]
+    stepping = innermost_optimizers(optimizer)
     names = [type(member).__name__ for member in stepping]
     rule = "one with a single learning rate"
     require(len(stepping) == 1, "model.optimizer", names, rule)

@@ -8,7 +8,11 @@ import tensorflow as tf
 from keras_ext._core._dtypes import wide_dtype
 from keras_ext._core._typing import Optimizer, Strategy, Tensor, Variable
 from keras_ext._keras import _replica
-from keras_ext._keras._optimizer_family import optimizer_family, updates_so_far
+from keras_ext._keras._optimizer_family import (
+    innermost_optimizers,
+    optimizer_family,
+    updates_so_far,
+)
 
 
 def adam_preconditioner(
@@ -54,8 +58,7 @@ def diagonal_steps(
 
 def stepping_optimizer(optimizer: Optimizer) -> Optimizer | None:
     """The innermost one, which moves the weights; None if there are several."""
-    family = optimizer_family(optimizer)
-    innermost = [m for m in family if len(optimizer_family(m)) == 1]
+    innermost = innermost_optimizers(optimizer)
     return innermost[0] if len(innermost) == 1 else None
 
 
@@ -94,7 +97,5 @@ def updates_with_this(optimizer: Optimizer) -> Tensor:
 
     Private name: `_iterations`, which counts calls, and is raised after constraints.
     """
-    # The one that wraps no other moves the weights.
-    family = optimizer_family(optimizer)
-    inner = next(x for x in family if len(optimizer_family(x)) == 1)
+    inner = innermost_optimizers(optimizer)[0]
     return (inner._iterations.value + 1) // (inner.gradient_accumulation_steps or 1)

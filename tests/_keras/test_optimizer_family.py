@@ -5,6 +5,7 @@ import pytest
 import keras_ext as kx
 from keras_ext._keras._optimizer_family import (
     batches_per_update,
+    innermost_optimizers,
     optimizer_family,
     stepping_optimizer,
     updates_so_far,
@@ -27,7 +28,9 @@ def test_the_one_that_steps_delegates_to_no_other():
     scaling = keras.optimizers.LossScaleOptimizer(sgd)
     assert stepping_optimizer(kx.optimizers.GradientPipeline(scaling)) is sgd
     assert stepping_optimizer(sgd) is sgd
-    several = keras.optimizers.MultiOptimizer({"a": sgd, ".*": keras.optimizers.Adam()})
+    adam = keras.optimizers.Adam()
+    several = keras.optimizers.MultiOptimizer({"a": sgd, ".*": adam})
+    assert {id(x) for x in innermost_optimizers(several)} == {id(sgd), id(adam)}
     with pytest.raises(ValueError, match="one with a single learning rate"):
         stepping_optimizer(several)
 
