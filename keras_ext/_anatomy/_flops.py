@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_ext._anatomy._input_rows import as_model_takes
 from keras_ext._anatomy._unrolled import unrolled
-from keras_ext._core._typing import Data, Tensor
+from keras_ext._core._typing import Tensor
 
 
 def flops(model: keras.Model) -> int | None:
@@ -34,7 +35,9 @@ def flops(model: keras.Model) -> int | None:
     if not inputs or any(n is None for x in inputs for n in x.shape[1:]):
         return None
     specs = [tf.TensorSpec((1, *x.shape[1:]), x.dtype) for x in inputs]
-    function = tf.function(lambda *rows: model(_packed(rows), training=False))
+    function = tf.function(
+        lambda *rows: model(as_model_takes(model, rows), training=False)
+    )
     with unrolled(model):
         graph = function.get_concrete_function(*specs).graph
     library = graph.as_graph_def(add_shapes=True).library
@@ -55,10 +58,6 @@ def _of_operation(op: tf.Operation, inner: dict[str, Any]) -> int:
             sizes = [axis.size for axis in kernel.dim]
             total += 2 * _size(op.outputs[0]) * math.prod(sizes[:-1])
     return total
-
-
-def _packed(rows: tuple[Data, ...]) -> Data:
-    return rows[0] if len(rows) == 1 else list(rows)
 
 
 def _size(tensor: Tensor) -> int:

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ext._core._checks import is_number, number, require
+from keras_ext._anatomy._input_rows import input_rows
+from keras_ext._core._checks import integer, is_number, number, require
 from keras_ext._core._typing import Config, Data, Tensor
 from keras_ext._keras._functional import is_functional
 from keras_ext.compression._class_scores import ends_of
@@ -188,16 +189,21 @@ class EarlyExit(keras.Model):
         left: this is what makes it fast.
 
         Args:
-            x: An array, or a list of arrays for a model with several inputs.
-            batch_size: How many rows begin together. Defaults to `32`.
+            x: An array; for a model with several inputs a list of arrays, or a
+                dictionary from their names.
+            batch_size: Integer >= 1, how many rows begin together. Defaults to `32`.
         """
-        arrays = [np.asarray(rows) for rows in keras.tree.flatten(x)]
+        size = integer(batch_size, "batch_size", low=1)
+        arrays = input_rows(self.whole, x, "x")
         count = len(arrays[0])
+        if not count:
+            # Of a row of zeros nothing is kept but the shapes.
+            arrays = [np.zeros((1, *a.shape[1:]), a.dtype) for a in arrays]
         parts = [
-            self._early([rows[i : i + batch_size] for rows in arrays])
-            for i in range(0, count, batch_size)
+            self._early([rows[i : i + size] for rows in arrays])
+            for i in range(0, len(arrays[0]), size)
         ]
-        outputs, exits = (np.concatenate(p) for p in zip(*parts, strict=True))
+        outputs, exits = (np.concatenate(p)[:count] for p in zip(*parts, strict=True))
         return outputs, exits
 
     def _early(self, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

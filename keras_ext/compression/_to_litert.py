@@ -1,5 +1,6 @@
 """Writes models for phones and microcontrollers, and checks the files."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,17 +10,28 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ext._anatomy._in_float32 import in_float32
+from keras_ext._anatomy._input_rows import (
+    as_model_takes,
+    has_shape,
+    input_names,
+    input_rows,
+)
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._anatomy._unrolled import unrolled
 from keras_ext._core._checks import choice, require
 from keras_ext._core._typing import Config, Data
+from keras_ext._keras._functional import is_functional
 from keras_ext.compression._litert_file import LiteRTFile
+from keras_ext.compression._litert_order import write_order
 from keras_ext.compression._quantization_range import QuantizationRange
 
 MODES = ("float32", "float16", "dynamic", "int8", "int16x8")
 # How many rows an interpreter sees before it fixes ranges, and how many are compared.
 _MOST_ROWS = 200
 _CHECKED_ROWS = 64
+# What TensorFlow takes as the name of an operation.
+_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,9 @@ def to_litert(
     trusted. Only operations that LiteRT itself has are used, so the file runs where no
     TensorFlow is. Recurrent layers are unrolled in the file, not in the model: rolled
     ones do not run there, and end the process when the ranges of 8 bits are found.
+    Layers of other policies, such as `"mixed_float16"`, compute in float32 in the file.
+    The file names inputs as the model does, and outputs if the model gives a
+    dictionary.
 
     Args:
         model: A built model with a known input shape.
@@ -58,8 +73,9 @@ def to_litert(
             weights, activations, inputs and outputs of 8 bits. `"int16x8"`: activations
             of 16 bits and weights of 8. Defaults to `"float32"`.
         representative_data: Some hundred rows as the model takes them, from which the
-            ranges of `"int8"` and `"int16x8"` are found; a model that `quantize_aware`
-            has made needs none, since it has learned them. None means none.
+            ranges of `"int8"` and `"int16x8"` are found; for several inputs in a list
+            or a dictionary. A model that `quantize_aware` has made needs none, since it
+            has learned them. None means none.
 
     Returns:
         What was written, with these attributes: the `path` and the `mode`; the size as
@@ -71,7 +87,8 @@ def to_litert(
     Raises:
         ValueError: If an argument is not of this form; if the model has a recurrent
             layer and no fixed length of its sequences, or was quantized by
-            `model.quantize`: of these the converter makes files that do not run.
+            `model.quantize`: of these the converter makes files that do not run; or if
+            an input has a name with spaces, or outputs are nested.
 
     Examples:
         >>> import pathlib, tempfile
@@ -88,7 +105,9 @@ def to_litert(
     """
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     known = model.built and bool(getattr(model, "inputs", None))
-    require(known, "model", model.name, "a built model with a known input shape")
+    rule = "a built model with a known input shape"
+    hint = "For one with a `call` of its own: keras.Model(x, model(x)), x an Input."
+    require(known, "model", model.name, rule, hint)
     is_path = isinstance(path, str | Path) and str(path).endswith(".tflite")
     require(is_path, "path", path, "a path that ends with .tflite")
     choice(mode, "mode", MODES)
@@ -98,8 +117,13 @@ def to_litert(
     with warnings.catch_warnings():
         # TensorFlow 2.20 says that it uses the ranges that are in the model.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")
-        with unrolled(model):
+        # The converter uses its own, to find ranges by the names of inputs.
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is")
+        with unrolled(model), in_float32(model):
             model.export(str(path), format="litert", verbose=False, **options)
+    names = input_names(model)
+    if len(names) > 1:
+        write_order(path, names)
     return _checked(model, path, mode, [x[:_CHECKED_ROWS] for x in rows])
 
 
@@ -118,16 +142,34 @@ def _require_convertible(model: keras.Model) -> None:
     hint = "Convert the float model: LiteRT has a quantization of its own."
     rule = f"one without layers of model.quantize, as {quantized[:3]}"
     require(not quantized, "model", model.name, rule, hint)
+    _require_names(model)
+
+
+def _require_names(model: keras.Model) -> None:
+    """Raises for inputs and outputs that a file cannot name."""
+    names = input_names(model)
+    # TensorFlow makes arguments of a function of them.
+    arguments = {re.sub(r"\W", "_", name) for name in names}
+    fits = len(arguments) == len(names) and all(map(_NAME.fullmatch, names))
+    rule = f"one whose inputs have names of letters, digits and _, not {names}"
+    hint = "Say Input(..., name=...), each its own."
+    require(fits, "model", model.name, rule, hint)
+    outputs = model.output if is_functional(model) else model.outputs
+    parts = outputs.values() if isinstance(outputs, dict) else outputs
+    parts = [parts] if isinstance(parts, keras.KerasTensor) else parts
+    flat = all(isinstance(part, keras.KerasTensor) for part in parts)
+    rule = "one that gives a tensor, a list of them or a dictionary, not nested ones"
+    require(flat, "model", model.name, rule)
 
 
 def _rows(model: keras.Model, data: Data) -> list[np.ndarray]:
     """The data, or random rows of the shapes and dtypes of the inputs."""
-    inputs = keras.tree.flatten(model.inputs)
+    inputs = model.inputs
     if data is not None:
-        rows = [np.asarray(x) for x in keras.tree.flatten(data)]
-        rule = f"{len(inputs)} arrays with rows, one for each input"
-        axes = [len(i.shape) for i in inputs]
-        valid = [x.ndim for x in rows] == axes and all(len(x) > 0 for x in rows)
+        rows = input_rows(model, data, "representative_data")
+        shapes = [(None, *i.shape[1:]) for i in inputs]
+        valid = all(map(has_shape, rows, shapes)) and len(rows[0]) > 0
+        rule = f"{len(inputs)} arrays with rows, of the shapes {shapes}"
         require(valid, "representative_data", data, rule)
         pairs = zip(rows, inputs, strict=True)
         return [x[:_MOST_ROWS].astype(i.dtype) for x, i in pairs]
@@ -158,9 +200,11 @@ def _options(
     fits = given or (learned and mode == "int8")
     require(fits, "representative_data", None, rule, hint)
 
-    def representative() -> Iterator[list[np.ndarray]]:
+    def representative() -> Iterator[dict[str, np.ndarray]]:
+        # By name: the file has the inputs in an order of its own.
+        names = input_names(model)
         for i in range(len(rows[0])):
-            yield [x[i : i + 1] for x in rows]
+            yield {n: x[i : i + 1] for n, x in zip(names, rows, strict=True)}
 
     data: Config = {} if learned else {"representative_dataset": representative}
     if mode == "int16x8":
@@ -176,12 +220,10 @@ def _checked(
     model: keras.Model, path: str | Path, mode: str, rows: list[np.ndarray]
 ) -> LiteRTReport:
     file = LiteRTFile(path)
-    given: np.ndarray | list[np.ndarray] = rows[0] if len(rows) == 1 else rows
+    given = dict(zip(input_names(model), rows, strict=True))
     actual = keras.tree.flatten(file.predict(given))
-    expected = [
-        keras.ops.convert_to_numpy(y)
-        for y in keras.tree.flatten(model(given, training=False))
-    ]
+    outputs = model(as_model_takes(model, rows), training=False)
+    expected = [keras.ops.convert_to_numpy(y) for y in keras.tree.flatten(outputs)]
     pairs = list(zip(actual, expected, strict=True))
     agreement = None
     if len(pairs) == 1 and expected[0].shape[-1] > 1:
@@ -193,6 +235,11 @@ def _checked(
         file.num_bytes,
         file.num_gzip_bytes,
         file.num_int8_tensors,
-        max(float(np.max(np.abs(a - b))) for a, b in pairs),
+        max(_difference(a, b) for a, b in pairs),
         agreement,
     )
+
+
+def _difference(actual: np.ndarray, expected: np.ndarray) -> float:
+    # Not of booleans or of whole numbers without a sign.
+    return float(np.max(np.abs(actual.astype("float64") - expected.astype("float64"))))

@@ -51,6 +51,24 @@ def test_each_row_leaves_at_the_first_head_that_is_sure(exits):
     assert exit_of_it == left_at[5]
 
 
+def test_no_rows_give_no_rows(exits):
+    outputs, left_at = exits.predict_early(X[:0])
+    assert (outputs.shape, outputs.dtype) == ((0, 2), "float32")
+    assert left_at.shape == (0,)
+
+
+def test_rows_of_several_inputs_go_by_their_names():
+    a, b = keras.Input((3,), name="z"), keras.Input((3,), name="a")
+    cut = layers.Subtract(name="cut")([a, b])
+    made = early_exit(keras.Model([a, b], layers.Dense(2)(cut)), ["cut"])
+    made.threshold = 0.0
+    x = RNG.normal(size=(2, 5, 3)).astype("float32")
+    expected, _ = made.predict_early(list(x))
+    np.testing.assert_allclose(expected, made(list(x)), atol=1e-6)
+    found, _ = made.predict_early({"z": x[0], "a": x[1]})
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_stage_computes_only_what_is_left(exits, monkeypatch):
     seen = []
     for stage in exits.stages:

@@ -122,7 +122,7 @@ def test_what_keras_has_quantized_is_refused(tmp_path):
         (
             "m.tflite",
             {"representative_data": np.ones(3)},
-            r"`representative_data` must be 1 arrays with rows",
+            r"`representative_data` must be 1 arrays with rows, of the shapes",
         ),
     ],
 )
@@ -141,3 +141,45 @@ def test_a_model_that_declares_no_inputs_is_refused(tmp_path):
     model(np.ones((1, 2)))
     with pytest.raises(ValueError, match="`model` must be .* a known input shape"):
         to_litert(model, tmp_path / "m.tflite")
+
+
+@pytest.mark.thorough(LONG)
+@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("mode", ["float32", "int8"])
+def test_other_policies_compute_in_float32_in_the_file(policy, mode, tmp_path):
+    keras.utils.set_random_seed(0)
+    own = {"dtype": policy}
+    stack = [layers.Conv2D(4, 3, **own), layers.BatchNormalization(**own)]
+    stack += [layers.ReLU(**own), layers.Flatten(**own), layers.Dense(3, **own)]
+    model = keras.Sequential([keras.Input((6, 6, 2)), *stack])
+    x = np.random.default_rng(0).normal(size=(64, 6, 6, 2)).astype("float32")
+    data = x if mode == "int8" else None
+    path = tmp_path / "m.tflite"
+    report = to_litert(model, path, mode=mode, representative_data=data)
+    rounding = {"mixed_float16": 5e-3, "bfloat16": 0.05, "float64": 1e-5}[policy]
+    rounding += 0.1 if mode == "int8" else 0.0
+    assert report.max_difference < rounding
+    assert model(x[:1]).dtype.name == model.layers[-1].compute_dtype != "float32"
+
+
+def test_a_mixed_policy_computes_in_float32_in_the_file(tmp_path):
+    keras.utils.set_random_seed(0)
+    dense = layers.Dense(3, dtype="mixed_float16")
+    model = keras.Sequential([keras.Input((4,)), dense])
+    path = tmp_path / "m.tflite"
+    assert to_litert(model, path).max_difference < 5e-3
+    x = np.random.default_rng(0).normal(size=(9, 4)).astype("float32")
+    expected = x @ keras.ops.convert_to_numpy(dense.kernel)
+    np.testing.assert_allclose(LiteRTFile(path).predict(x), expected, rtol=1e-5)
+    assert dense.compute_dtype == "float16"
+
+
+def test_names_and_nested_outputs_that_a_file_cannot_have_are_refused(tmp_path):
+    inputs = keras.Input((4,), name="my input")
+    output = layers.ReLU()(inputs)
+    with pytest.raises(ValueError, match=r"names of letters, digits and _, not \['my"):
+        to_litert(keras.Model(inputs, output), tmp_path / "m.tflite")
+    inputs = keras.Input((4,), name="mine")
+    nested = keras.Model(inputs, [inputs, {"x": layers.ReLU()(inputs)}])
+    with pytest.raises(ValueError, match="a list of them or a dictionary, not nested"):
+        to_litert(nested, tmp_path / "m.tflite")
