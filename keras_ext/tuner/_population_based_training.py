@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import keras_tuner
 from keras_tuner.engine.trial import Trial
+from keras_tuner.engine.tuner import maybe_distribute
 from keras_tuner.src.engine.tuner_utils import TunerCallback
 
 from keras_ext._core._checks import integer, require
@@ -22,6 +23,15 @@ from keras_ext.tuner._random_search import RandomSearchOracle
 from keras_ext.tuner._roles import is_chief, is_worker
 from keras_ext.tuner._trial_backup import load_all
 from keras_ext.tuner._tuner import Tuner
+
+# Arguments of tuners that would change nothing here, and what they usually are.
+_OF_SINGLE_TRAININGS = {
+    "scheduler": None,
+    "executions_per_trial": 1,
+    "cross_validation": None,
+    "max_retries_per_trial": 0,
+    "backup": True,
+}
 
 
 class PopulationBasedTraining(Tuner):
@@ -131,9 +141,10 @@ class PopulationBasedTraining(Tuner):
             "resample_probability": resample_probability,
         }
         PopulationBased([{"a": 1.0}, {"a": 1.0}], **self._options)  # checks them
-        for name in ("scheduler", "executions_per_trial"):
-            fits = kwargs.get(name) in (None, 1)
-            require(fits, name, kwargs.get(name), "left out: a population has none")
+        for name, usual in _OF_SINGLE_TRAININGS.items():
+            given = kwargs.get(name, usual)
+            rule = f"left out, or {usual}: a population takes no other"
+            require(given is None or given == usual, name, given, rule)
         of_oracle, of_tuner = split(kwargs)
         single = require_single(objective)
         require(single is not None, "objective", single, "the name of what is logged")
@@ -174,7 +185,8 @@ class PopulationBasedTraining(Tuner):
     ) -> None:
         first = next(iter(trials.values()))
         model = self._try_build(first.hyperparameters)
-        settings = LiveSettings(model, self.oracle.get_space().space, self.live)
+        with maybe_distribute(self.distribution_strategy):
+            settings = LiveSettings(model, self.oracle.get_space().space, self.live)
         state = self._state(trials, model, settings)
         begin = min(member.epoch for member in state.members)
         while begin < self.max_epochs and not self._is_late():
@@ -235,7 +247,9 @@ class PopulationBasedTraining(Tuner):
     def _build_and_save(self, model: keras.Model, path: str, trial: Trial) -> None:
         rule = "one that builds a model whose input shape is known"
         require(model.built, "hypermodel", type(model).__name__, rule)
-        model.optimizer.build(model.trainable_variables)
+        # The variables of an optimizer are made where those of the model are.
+        with maybe_distribute(self.distribution_strategy):
+            model.optimizer.build(model.trainable_variables)
         model.save_weights(path)
         build = model.get_build_config()
         write_json(self._get_build_config_fname(trial.trial_id), build)
@@ -257,6 +271,8 @@ class _Interval(keras.callbacks.Callback):
         self._member, self._state = member, state
         self._settings = state.population.settings[number]
         self._checkpoint = tuner._get_checkpoint_fname(trial.trial_id)
+        self._is_reported = False
+        self._last_epoch = -1
 
     def run(
         self,
@@ -270,21 +286,44 @@ class _Interval(keras.callbacks.Callback):
         end = min(begin + tuner.interval_epochs, tuner.max_epochs)
         tuner.oracle.rewind(self._trial.trial_id, begin)
         build = tuner._get_build_config_fname(self._trial.trial_id)
-        load_all(model, member.weights, build)
+        with maybe_distribute(tuner.distribution_strategy):
+            load_all(model, member.weights, build)
         settings.assign(self._settings)
         given = tuner._deepcopy_callbacks(kwargs.get("callbacks") or [])
         tuner._configure_tensorboard_dir(given, self._trial)
         callbacks = [*given, TunerCallback(tuner, self._trial), self]
         span = {"initial_epoch": begin, "epochs": end, "callbacks": callbacks}
         hp = self._trial.hyperparameters
+        member.score = None
         tuner.hypermodel.fit(hp, model, *args, **{**kwargs, **span})
+        self._require_objective(end)
         member.epoch = end
         member.weights = self._state.file_of(member.trial_id, end)
         _save_to(member.weights, model)
         self._state.save()
 
+    def _require_objective(self, end: int) -> None:
+        """Raises if there is nothing to compare the members by."""
+        # What was stopped before, as by a loss that is NaN, is the worst.
+        was_stopped = self._last_epoch + 1 < end
+        is_compared = end < self._tuner.max_epochs or self._member.best is None
+        name = self._tuner.oracle.objective.name
+        require(
+            self._is_reported or was_stopped or not is_compared,
+            "objective",
+            name,
+            f"logged in each interval of {self._tuner.interval_epochs} epochs",
+            "Data for validation have the word `val_`; a `validation_freq` above "
+            "`interval_epochs` leaves intervals out.",
+        )
+
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        self._last_epoch = epoch
         objective = self._tuner.oracle.objective
+        # With `validation_freq`, some epochs lack it; the last that has it counts.
+        if not objective.has_value(logs or {}):
+            return
+        self._is_reported = True
         value = float(objective.get_value(dict(logs or {})))
         self._member.score = value if math.isfinite(value) else None
         cost = cost_of(objective, value)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_ext as kx
-from tests.thorough import thorough_but
+from tests.thorough import MATRIX, thorough_but
 
 X = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
 Y = X @ np.array([[1.0], [-2.0]], "float32")
@@ -178,6 +178,53 @@ def test_goes_on_where_it_was_killed(epoch, member, whole):
     assert histories(again) == histories(whole)
 
 
+def validated(freq, **kwargs):
+    made = kx.tuner.PopulationBasedTraining(
+        eager, "val_loss", interval_epochs=2, seed=3, **{**SMALL, **kwargs}
+    )
+    data = {"validation_data": (X, Y), "validation_freq": freq}
+    made.search(X, Y, batch_size=8, verbose=0, **data)
+    return made
+
+
+def test_epochs_without_the_objective_are_not_compared():
+    found = validated(2)
+    trials = found.oracle.trials.values()
+    seen = [trial.metrics.get_history("val_loss") for trial in trials]
+    assert [[o.step for o in history] for history in seen] == [[1, 3]] * 3
+    # Compared by the last epoch that has it: that of the end of the interval.
+    values = [history[0].value[0] for history in seen]
+    assert [row["score"] for row in found.lineage] == values
+    best = found.oracle.get_best_trials()[0]
+    loss = found.get_best_models()[0].evaluate(X, Y, verbose=0)
+    assert best.score == pytest.approx(loss)
+
+
+def test_an_interval_without_the_objective_is_an_error():
+    with pytest.raises(ValueError, match="`objective` must be logged in each interv"):
+        validated(3, project_name="seldom")
+    # Nothing is compared at the end.
+    validated(2, max_epochs=3, project_name="end")
+
+
+@pytest.mark.thorough(MATRIX)
+def test_two_replicas_are_as_one(strategies):
+    def plain(hp):
+        return build(hp)
+
+    scores = []
+    for replicas in (1, 2):
+        made = search(
+            plain,
+            distribution_strategy=strategies(replicas),
+            directory=str(replicas),
+            **SMALL,
+        )
+        made.search(X, Y, batch_size=8, verbose=0)
+        scores.append([trial.score for trial in made.oracle.trials.values()])
+    np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
 def test_what_cannot_be_moved_is_refused():
     def with_units(hp):
         hp.Int("units", 1, 4)
@@ -208,7 +255,11 @@ def test_arguments_are_checked():
     for name, value, rule in (
         ("population", 1, "an integer >= 2"),
         ("truncation", 0.6, r"a number in \(0, 0.5\]"),
-        ("scheduler", kx.tuner.ASHA(), "left out: a population has none"),
+        ("scheduler", kx.tuner.ASHA(), "left out, or None: a population takes no"),
+        ("executions_per_trial", 2, "left out, or 1: a population takes no other"),
+        ("cross_validation", 2, "left out, or None: a population takes no other"),
+        ("max_retries_per_trial", 1, "left out, or 0: a population takes no other"),
+        ("backup", False, "left out, or True: a population takes no other"),
         ("live", ["learning_rate"], "a dictionary or None"),
     ):
         with pytest.raises(ValueError, match=f"`{name}` must be {rule}"):
