@@ -147,8 +147,20 @@ def dropped(x: keras.KerasTensor, values: Record) -> keras.KerasTensor:
     return layer(rate)(x)
 
 
-def around(x: keras.KerasTensor, values: Record) -> keras.KerasTensor:
+def dropped_beside(x: keras.KerasTensor, values: Record, how: str) -> keras.KerasTensor:
+    """The same, but a whole layer is only dropped where a way leads past it.
+
+    Args:
+        x: The output of the layer.
+        values: What `Blocks.ask` found.
+        how: How the input of the layer is added to it, `"none"` if it is not.
+    """
+    alone = how == "none" and values["dropout"] == "drop_path"
+    return x if alone else dropped(x, values)
+
+
+def around(x: keras.KerasTensor, values: Record, how: str) -> keras.KerasTensor:
     """Normalized, activated and dropped: what comes after a layer."""
     x = normalized(x, values["normalization"])
     x = keras.layers.Activation(values["activation"])(x)
-    return dropped(x, values)
+    return dropped_beside(x, values, how)

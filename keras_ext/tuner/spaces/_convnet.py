@@ -206,9 +206,10 @@ class Convnet(LayeredNetwork):
             if stage:
                 x = getattr(keras.layers, f"MaxPooling{ndim}D")(2)(x)
             for _ in range(values["blocks"]):
-                y = around(_convolved(x, width, values, ndim), values)
+                skip = next(how)
+                y = around(_convolved(x, width, values, ndim), values, skip)
                 linear = _layer("Conv", ndim)(width, 1, use_bias=False)
-                x = added(x, y, next(how), linear)
+                x = added(x, y, skip, linear)
         x = getattr(keras.layers, f"GlobalAveragePooling{ndim}D")()(x)
         outputs = keras.layers.Dense(self.outputs, self.output_activation)(x)
         return keras.Model(inputs, outputs, name=self.name)

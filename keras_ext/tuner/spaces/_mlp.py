@@ -98,7 +98,8 @@ def mlp(  # noqa: PLR0913 - what a network can be
             widths differ. Defaults to `False`.
         dropout: One or several of `"none"`, `"plain"`, `"gaussian"`, `"alpha"`,
             `"uniform"` (`keras_ext.layers.UniformOut`) and, with `residual=True`,
-            `"drop_path"`. Defaults to `("none", "plain")`.
+            `"drop_path"` of layers whose input is added. Defaults to
+            `("none", "plain")`.
         dropout_rate: Number in (0, 0.9] or a pair. Defaults to `(0.05, 0.5)`.
         output_activation: The activation of the outputs. None means none: logits.
 
@@ -177,6 +178,6 @@ class MLP(LayeredNetwork):
         for width, skip in zip(widths, self._skips(values), strict=True):
             y = keras.layers.Dense(width, kernel_initializer=kernel)(x)
             linear = keras.layers.Dense(width, use_bias=False)
-            x = added(x, around(y, values), skip, linear)
+            x = added(x, around(y, values, skip), skip, linear)
         outputs = keras.layers.Dense(self.outputs, self.output_activation)(x)
         return keras.Model(inputs, outputs, name=self.name)

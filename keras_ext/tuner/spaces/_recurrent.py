@@ -21,7 +21,7 @@ from keras_ext.tuner.spaces._asked import (
 from keras_ext.tuner.spaces._blocks import (
     Blocks,
     checked_activation,
-    dropped,
+    dropped_beside,
     normalized,
     num_normalization,
 )
@@ -192,7 +192,8 @@ class Recurrent(LayeredNetwork):
             wide = 2 * width if values["bidirectional"] else width
             if values["bidirectional"]:
                 cell = keras.layers.Bidirectional(cell)
-            y = dropped(normalized(cell(x), values["normalization"]), values)
+            y = normalized(cell(x), values["normalization"])
+            y = dropped_beside(y, values, skip)
             x = added(x, y, skip, keras.layers.Dense(wide, use_bias=False))
         if values["pooling"] != "last":
             x = _POOLED[values["pooling"]]()(x)

@@ -1,9 +1,11 @@
 """What stands between layers."""
 
 import keras
+import keras_tuner
 import pytest
 
 from keras_ext import layers
+from keras_ext.tuner.spaces import convnet, mlp, recurrent
 from keras_ext.tuner.spaces._blocks import (
     CONVOLUTIONAL,
     DROPOUTS,
@@ -36,6 +38,27 @@ def test_dropout_of_each_kind_has_the_rate(kind):
     config = layer.get_config()
     assert config.get("rate", config.get("beta")) == 0.25
     assert set(DROPOUTS) < set(CONVOLUTIONAL)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "least"),
+    [
+        (mlp, (2,), {"depth": 1}),
+        (convnet, (4, 4, 1), {"stages": 1, "blocks": 1}),
+        (recurrent, (2, 3), {"depth": 1, "cell": "gru", "bidirectional": False}),
+    ],
+)
+def test_no_layer_is_dropped_that_has_no_way_past_it(make, shape, least):
+    given = {"normalization": "none", "dropout": "drop_path", "dropout_rate": 0.5}
+    space = make(shape, 1, width=8, residual=True, **given, **least)
+    kinds = [type(layer) for layer in space(keras_tuner.HyperParameters()).layers]
+    assert layers.DropPath not in kinds
+    deeper = {name: 2 if name == "depth" else value for name, value in least.items()}
+    deeper |= {"blocks": 2} if make is convnet else {}
+    deeper |= {"pooling": "mean"} if make is recurrent else {}
+    space = make(shape, 1, width=8, residual=True, **given, **deeper)
+    kinds = [type(layer) for layer in space(keras_tuner.HyperParameters()).layers]
+    assert kinds.count(layers.DropPath) == kinds.count(keras.layers.Add) == 1
 
 
 @pytest.mark.parametrize("kind", ["none", "batch", "layer", "rms"])
