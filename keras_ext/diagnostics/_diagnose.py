@@ -253,7 +253,9 @@ def _vanishing(history: Record) -> list[Finding]:
 
 def _is_dead(history: Record) -> np.ndarray:
     """Which layers had no gradient, of their biases neither."""
-    return (_late(history["per_layer"]["gradient_norm"]) == 0).all(axis=0)
+    late = _late(history["per_layer"]["gradient_norm"])
+    # Where no update was measured, as of gradients that are all NaN, nothing is known.
+    return (late == 0).all(axis=0) & (len(late) > 0)
 
 
 def _dead_layers(history: Record) -> list[Finding]:

@@ -66,10 +66,10 @@ def mc_predict(
     are drawn within one compiled step, in the memory of one.
 
     Only what drops is active: `Dropout`, `SpatialDropout`, `GaussianDropout` and
-    `AlphaDropout` of Keras, also in attention layers, dropout in `LSTM`, `GRU` and
-    `SimpleRNN`, and the layers of `keras_ext.layers`. Everything else, such as batch
-    normalization, stays in inference mode, and the model is left as it was, but for the
-    state of its random numbers.
+    `AlphaDropout` of Keras, also in attention layers, dropout in `LSTM`, `GRU`,
+    `SimpleRNN` and the cells of an `RNN`, and the layers of `keras_ext.layers`.
+    Everything else, such as batch normalization, stays in inference mode, and the model
+    is left as it was, but for the state of its random numbers.
 
     Args:
         model: A built model.
@@ -308,7 +308,9 @@ def _drawing(model: keras.Model, statistics: Function) -> Iterator[None]:
 def _drops(layer: Layer) -> bool:
     kinds = (layers.Dropout, layers.GaussianDropout, layers.AlphaDropout, NoiseLayer)
     if isinstance(layer, layers.RNN):
-        return hasattr(layer.cell, "get_dropout_mask")
+        cells = getattr(layer.cell, "cells", [layer.cell])
+        names = ("dropout", "recurrent_dropout")
+        return any(getattr(cell, name, 0) > 0 for cell in cells for name in names)
     if isinstance(layer, layers.Attention):
         # It has no layer for its dropout; an AdditiveAttention is one as well.
         return layer.dropout > 0

@@ -214,6 +214,12 @@ def nonfinite_finding(activation):
     return finding
 
 
+def test_layers_of_which_nothing_was_measured_are_not_dead():
+    x = np.full_like(X, np.nan)
+    (finding,) = diagnose(train([keras.layers.Dense(10)], "sgd", x=x))
+    assert finding.kind == "nonfinite"
+
+
 def hide_nan(x):
     """As ReLU is on processors where it is computed together with its layer."""
     return keras.ops.where(keras.ops.isnan(x), 0.0, x)

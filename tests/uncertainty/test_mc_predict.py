@@ -124,11 +124,23 @@ def test_only_dropout_is_active_and_the_model_is_left_alone():
 @pytest.mark.thorough(LONG)
 def test_recurrent_layers_drop(recurrent):
     x = RNG.normal(size=(3, 4, 2))
-    for kwargs in ({"dropout": 0.5}, {"recurrent_dropout": 0.5}, {}):
+    for kwargs in ({"dropout": 0.5}, {"recurrent_dropout": 0.5}):
         layer = getattr(layers, recurrent)(3, seed=1, **kwargs)
         model = keras.Sequential([keras.Input((4, 2)), layer])
-        varies = mc_predict(model, x, num_samples=20).variance > 0
-        assert np.all(varies == bool(kwargs))
+        assert np.all(mc_predict(model, x, num_samples=20).variance > 0)
+
+
+def test_stacked_cells_drop():
+    cells = [layers.GRUCell(3), layers.GRUCell(3, dropout=0.5)]
+    model = keras.Sequential([keras.Input((2, 2)), layers.RNN(cells)])
+    x = RNG.normal(size=(3, 2, 2))
+    assert np.all(mc_predict(model, x, num_samples=20).variance > 0)
+
+
+def test_a_recurrent_layer_without_dropout_is_refused():
+    model = keras.Sequential([keras.Input((4, 2)), layers.GRU(3)])
+    with pytest.raises(ValueError, match="`model` must be one with a layer that drop"):
+        mc_predict(model, np.ones((1, 4, 2)))
 
 
 def test_attention_and_nested_models_drop():
