@@ -33,7 +33,8 @@ def train(folder, epochs):
     x, y = load_digits(return_X_y=True)
     x, y = x[:1200].astype("float32") / 16, y[:1200]
     with kx.distribute.MultiWorker(seed=0):
-        hidden = [keras.layers.Dense(64, "relu") for _ in range(3)]
+        # Smooth: at the kink of a ReLU a rounding error turns a gradient on or off.
+        hidden = [keras.layers.Dense(64, "tanh") for _ in range(3)]
         model = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10)])
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss)
@@ -46,7 +47,7 @@ def train(folder, epochs):
 
 
 def trained(workers, epochs):
-    """Starts this file again, as so many workers, and returns what the chief has."""
+    """Starts this file again with this number of workers; returns the chief's result."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "trained.npz")
         command = [sys.executable]
@@ -75,8 +76,8 @@ def main():
     size = float(np.abs(alone).max())
     print(f"Largest weight {size:.2f}, largest difference of one {apart:.1e}.")
     same = apart < 1e-3 * size
-    kind = "the same model" if same else "ANOTHER model"
-    print(f"{options.workers} workers have trained {kind} as one process.")
+    kind = "the same model as" if same else "ANOTHER model than"
+    print(f"{options.workers} workers have trained {kind} one process.")
 
     from matplotlib.figure import Figure
 
