@@ -47,7 +47,7 @@ def train(folder, epochs):
 
 
 def trained(workers, epochs):
-    """Starts this file again with this number of workers; returns the chief's result."""
+    """Runs this file with this number of workers; returns the result of the chief."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "trained.npz")
         command = [sys.executable]
