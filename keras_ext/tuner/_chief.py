@@ -167,6 +167,9 @@ class Chief:
     def _on_alive(self) -> None:
         """The worker has nothing to say but that it is there."""
 
+    def _on_get_seed(self) -> int:
+        return self._oracle.seed
+
     def _on_get_space(self) -> Record:
         return dict(self._oracle.get_space().get_config())
 

@@ -36,8 +36,9 @@ class QueuedOracle(StoredOracle):
                 its default.
 
         Raises:
-            ValueError: If a name is not in the space, a value out of its range, or the
-                search is one through a grid or by brackets, which has no room.
+            ValueError: If a name is not in the space, a value out of its range or none
+                of its steps, or the search is one through a grid or by brackets, which
+                has no room.
         """
         kind = type(self).__name__
         require(self.takes_points, "enqueue", kind, "called on another kind of search")
@@ -100,5 +101,16 @@ def _checked_value(hp: kinds.HyperParameter, value: Value) -> Value:
         return options[options.index(value)]
     low, high = hp.min_value, hp.max_value
     if isinstance(hp, kinds.Int):
-        return int(integer(value, hp.name, low=low, high=high))
-    return float(number(value, hp.name, low=low, high=high))
+        return int(_on_step(hp, integer(value, hp.name, low=low, high=high)))
+    return float(_on_step(hp, number(value, hp.name, low=low, high=high)))
+
+
+def _on_step(hp: kinds.Int | kinds.Float, value: float) -> float:
+    """The step that a value is, but for rounding; the value if there are no steps."""
+    if hp.step is None:
+        return value
+    near = min(hp.values, key=lambda step: abs(step - value))
+    is_step = abs(near - value) <= 1e-9 * max(abs(hp.min_value), abs(hp.max_value))
+    rule = f"one of its steps; the nearest is {near:g}"
+    require(is_step, hp.name, value, rule)
+    return near

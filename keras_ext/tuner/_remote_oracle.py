@@ -30,7 +30,6 @@ _FROM_LOCAL = (
     "max_trials",
     "allow_new_entries",
     "tune_new_entries",
-    "seed",
 )
 
 
@@ -66,6 +65,7 @@ class RemoteOracle:
         self._run = secrets.token_hex(8)
         self._count = 0
         self._has_ended = self._has_run = False
+        self._seed: int | None = None
         self._lease = 0.0
         self._resting = threading.Event()
         self._heart: threading.Thread | None = None
@@ -82,6 +82,13 @@ class RemoteOracle:
             f"A worker has no `{name}`: ask the chief, or the search when it is opened "
             "again."
         )
+
+    @property
+    def seed(self) -> int:
+        """That of the chief, by which all workers split data into the same folds."""
+        if self._seed is None:
+            self._seed = int(self._ask("get_seed"))
+        return self._seed
 
     def get_space(self) -> HyperParameters:
         if self._has_ended:

@@ -2,14 +2,14 @@
 
 import itertools
 import math
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import keras
 import numpy as np
 from keras_tuner import Objective
 from keras_tuner.src.engine import tuner_utils
 
-from keras_ext.tuner._objectives import cost_of
+from keras_ext.tuner._objectives import cost_of, parts_of
 
 # What a training, or `run_trial`, gives back.
 Result: TypeAlias = float | dict[str, float] | keras.callbacks.History
@@ -71,9 +71,11 @@ def best_of_history(
     if not rows:
         return {objective.name: math.nan}, 0
     known = [objective.has_value(row) for row in rows]
-    # If all lack it, `get_value` says so.
+    # A loss that is NaN ends a training, maybe before its first validation.
+    if not any(known) and not math.isnan(rows[-1].get("loss", 0.0)):
+        _refuse(objective, names)
     values = [
-        float(objective.get_value(row)) if has or not any(known) else math.nan
+        float(objective.get_value(row)) if has else math.nan
         for row, has in zip(rows, known, strict=True)
     ]
     # `argmin` would take the first NaN.
@@ -83,3 +85,12 @@ def best_of_history(
     epochs = getattr(history, "epoch", [])
     step = epochs[best] if len(epochs) == len(rows) else best
     return {**rows[best], objective.name: values[best]}, int(step)
+
+
+def _refuse(objective: Objective, names: list[str]) -> NoReturn:
+    missing = [o.name for o in parts_of(objective) if o.name not in names]
+    raise ValueError(
+        f"`objective` must be among what `fit` logs: {names}. Received: objective="
+        f"{missing}. What begins with `val_` needs data for validation, and with "
+        "`validation_freq` so many epochs."
+    )

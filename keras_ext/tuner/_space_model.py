@@ -31,9 +31,10 @@ class SpaceModel(Described, keras_tuner.HyperModel):
         network: A space of `keras_ext.tuner.spaces` such as `mlp`, or a function of
             `hp` that returns a model that is not compiled.
         optimization: What `keras_ext.tuner.spaces.optimization` returns.
-        training: What `keras_ext.tuner.spaces.training` returns. None means that
-            `search` is given `batch_size` and `epochs`, and the optimization its
-            `total_steps`.
+        training: What `keras_ext.tuner.spaces.training` returns, with one number of
+            epochs for a search that says itself how long trials are, as `BOHB` and
+            `Hyperband`. None means that `search` is given `batch_size` and `epochs`,
+            and the optimization its `total_steps`.
         **options: Arguments of `compile`: `loss`, `metrics` and others. Each model gets
             copies of its own.
 
@@ -115,9 +116,7 @@ class SpaceModel(Described, keras_tuner.HyperModel):
         **kwargs: Any,
     ) -> keras.callbacks.History:
         if self.training is not None:
-            hint = "Leave it out, or make the model without `training`."
-            given = kwargs.get("batch_size")
-            require(given is None, "batch_size", given, "left to the space", hint)
+            self._require_room(kwargs)
             # What a search says of epochs, it knows better.
             kwargs = {**self.training(hp), **kwargs}
             kwargs["batch_size"] = self.training(hp)["batch_size"]
@@ -128,6 +127,21 @@ class SpaceModel(Described, keras_tuner.HyperModel):
             *kwargs.pop("callbacks", []),
         ]
         return super().fit(hp, model, *args, callbacks=callbacks, **kwargs)
+
+    def _require_room(self, kwargs: Record) -> None:
+        """Ends a search that says itself what the space says, or searches."""
+        hint = "Leave it out, or make the model without `training`."
+        low, high = self.training.epochs if self.training else (1, 1)
+        try:
+            given = kwargs.get("batch_size")
+            require(given is None, "batch_size", given, "left to the space", hint)
+            given = kwargs.get("epochs")
+            rule = f"left to the space, which searches {low} to {high}"
+            hint = "A search that says how long gets a space with one number."
+            require(given is None or low == high, "epochs", given, rule, hint)
+        except ValueError as error:
+            # All trials would fail alike.
+            raise keras_tuner.errors.FatalValueError(str(error)) from None
 
 
 def _recalibrated(

@@ -17,6 +17,8 @@ from keras_ext.tuner._project_files import read_json, write_json
 from keras_ext.tuner._results import Result, best_of_history
 
 _STATE, _BUILD = "state.json", "build_config.json"
+# Of the best epoch of an execution.
+_EPOCH, _METRICS = "epoch", "metrics"
 
 
 class TrialBackup(keras.callbacks.Callback):
@@ -59,7 +61,7 @@ class TrialBackup(keras.callbacks.Callback):
         self._best = saved.get("best")
         self.epoch = saved.get("epoch", 0)
         self.logs: list[dict[str, float]] = saved.get("logs", [])
-        self.results: list[Result] = saved.get("results", [])
+        self.results: list[Result] = [_read(r) for r in saved.get("results", [])]
 
     def restore(self, model: keras.Model) -> int:
         """Gives a model the state of the last epoch, and says which is the next."""
@@ -203,13 +205,25 @@ def _is_written(result: object) -> bool:
     return isinstance(result, dict | int | float | keras.callbacks.History)
 
 
-def _written(result: Result, objective: Objective) -> dict[str, float] | float:
+def _written(result: Result, objective: Objective) -> Record | float:
     """The result of an execution as numbers: of a history, its best epoch."""
     if isinstance(result, keras.callbacks.History):
-        result = best_of_history(result, objective)[0]
+        metrics, epoch = best_of_history(result, objective)
+        return {_EPOCH: epoch, _METRICS: metrics}
     if isinstance(result, dict):
         return {name: float(value) for name, value in result.items()}
     return float(result)
+
+
+def _read(written: Record | float) -> Result:
+    """What was written: of a history one with its best epoch alone."""
+    metrics = written.get(_METRICS) if isinstance(written, dict) else None
+    if not isinstance(metrics, dict):
+        return written
+    history = keras.callbacks.History()
+    history.history = {name: [value] for name, value in metrics.items()}
+    history.epoch = [written[_EPOCH]]
+    return history
 
 
 def _link(source: str, target: str) -> None:

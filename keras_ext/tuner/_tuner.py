@@ -23,7 +23,7 @@ from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._project_files import write_json
 from keras_ext.tuner._remote_oracle import RemoteOracle
 from keras_ext.tuner._results import Result, metrics_of
-from keras_ext.tuner._roles import chief_address, is_worker
+from keras_ext.tuner._roles import chief_address, is_chief, is_worker
 from keras_ext.tuner._tolerant_oracle import out_of_memory
 from keras_ext.tuner._trial_backup import TrialBackup, load_all, remove_backup
 
@@ -176,6 +176,12 @@ class Tuner(BuildingTuner):
         valid = valid or (given is None and own)
         expected = "a function of hp that returns a model, or a keras_tuner.HyperModel"
         require(valid, "hypermodel", given, expected)
+
+    def _run_search(self, *args: Data, **kwargs: Any) -> None:
+        if not is_chief():
+            # Said now: a trial would only have failed.
+            Folds.of(self.cross_validation, args, kwargs, seed=0)
+        super()._run_search(*args, **kwargs)
 
     def on_search_begin(self) -> None:
         # Without this file the project of a first trial that is killed is not found.

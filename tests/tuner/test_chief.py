@@ -98,6 +98,16 @@ def test_workers_share_the_trials_and_the_chief_ends_with_the_last(tmp_path):
     assert best.score == min(trial.score for trial in trials.values())
 
 
+def test_workers_have_the_seed_of_the_chief():
+    """By which they split data into the same folds."""
+    search = Search(an_oracle(1))
+    search.oracle.seed = 2**31 + 5
+    worker = search.worker("a")
+    assert worker.seed == 2**31 + 5
+    run_all(worker, "a")
+    search.ended()
+
+
 def test_a_worker_that_is_silent_loses_its_trial_to_one_that_waits():
     search = Search(an_oracle(1), lease=0.3)
     silent, other = search.worker("silent"), search.worker("other")

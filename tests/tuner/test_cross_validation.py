@@ -97,6 +97,13 @@ def test_arguments_of_the_tuner_are_checked(build, arguments, message):
         kx.tuner.RandomSearch(build, "loss", **arguments)
 
 
+def test_a_search_says_before_its_first_trial_that_data_cannot_be_split(build, data):
+    search = kx.tuner.RandomSearch(build, "val_loss", 1, cross_validation=2)
+    with pytest.raises(ValueError, match="`validation_data` must be None"):
+        search.search(data["x"], data["y"], validation_split=0.5, verbose=0)
+    assert search.oracle.trials == {}
+
+
 class Interrupt(keras.callbacks.Callback):
     seen = 0
 
@@ -131,3 +138,5 @@ def test_a_search_scores_by_the_mean_and_goes_on_within_a_fold(build, data):
     losses = [o.value for o in trial.metrics.get_history("val_loss")]
     assert [len(epoch) for epoch in losses] == [3, 3]
     assert scores == pytest.approx(np.min(losses, axis=0))
+    # Also of the fold before the interruption.
+    assert trial.best_step == int(np.mean(np.argmin(losses, axis=0)))

@@ -77,6 +77,23 @@ def test_what_is_not_in_the_space_is_refused(values, message):
         oracle.enqueue(values)
 
 
+def test_what_is_between_steps_is_refused(tmp_path):
+    """Optuna would be given the nearest step without a word."""
+    hp = keras_tuner.HyperParameters()
+    hp.Int("batch_size", 16, 256, step=2, sampling="log")
+    hp.Float("rate", 0.1, 0.7, step=0.2)
+    oracle = kx.tuner.OptunaOracle("loss", hyperparameters=hp)
+    oracle._set_project_dir(tmp_path, "project")
+    with pytest.raises(ValueError, match="`batch_size` must be one of its steps; the "):
+        oracle.enqueue({"batch_size": 100})
+    with pytest.raises(ValueError, match="steps; the nearest is 0.5. Received: rate=0"):
+        oracle.enqueue({"rate": 0.55})
+    oracle.enqueue({"batch_size": 64, "rate": 0.3})
+    assert oracle.create_trial("a").hyperparameters.values == pytest.approx(
+        {"batch_size": 64, "rate": 0.3}
+    )
+
+
 @pytest.mark.parametrize("tuner", ["GridSearch", "Hyperband"])
 def test_where_there_is_no_room_it_says_so(searching, tuner):
     made = searching(getattr(kx.tuner, tuner), cost)(hyperparameters=space())

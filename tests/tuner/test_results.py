@@ -50,6 +50,16 @@ def test_epochs_may_lack_the_objective_and_do_not_have_to_begin_with_0(score):
     assert metrics_of(made, OBJECTIVE) == ({"score": 0.3, "loss": 2.0}, 5)
 
 
+def test_a_training_that_never_logs_the_objective_says_what_it_logs():
+    with pytest.raises(
+        ValueError, match=r"`objective` must be among what `fit` logs: "
+    ):
+        metrics_of(history(loss=[3.0, 2.0]), OBJECTIVE)
+    # It has diverged before the first validation.
+    metrics, _ = metrics_of(history(loss=[3.0, np.nan]), OBJECTIVE)
+    assert np.isnan(metrics["score"])
+
+
 def test_a_dictionary_of_all_objectives_needs_no_sum():
     """On stock 1.4.8 it is an error that ends the search."""
     both = keras_tuner.src.engine.objective.MultiObjective(

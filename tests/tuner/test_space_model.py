@@ -121,5 +121,9 @@ def test_arguments_are_checked(data):
     hp = keras_tuner.HyperParameters()
     with pytest.raises(ValueError, match="`batch_size` must be left to the space"):
         model.fit(hp, model.build(hp), **data, batch_size=2)
+    searched = spaces.training(6, epochs=(2, 9))
+    model = kx.tuner.SpaceModel(network, optimization, searched, loss="mse")
+    with pytest.raises(ValueError, match="`epochs` must be left to the space, which"):
+        kx.tuner.BOHB(model, "loss", 1, max_epochs=3).search(**data, verbose=0)
     own = kx.tuner.SpaceModel(lambda hp: None, optimization)
     assert not own.is_declared

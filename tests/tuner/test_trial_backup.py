@@ -9,6 +9,7 @@ import pytest
 
 import keras_ext as kx
 from keras_ext.tuner import _trial_backup
+from keras_ext.tuner._results import metrics_of
 from keras_ext.tuner._trial_backup import TrialBackup, last_weights, load_all
 
 OBJECTIVE = keras_tuner.Objective("loss", "min")
@@ -95,15 +96,17 @@ def test_dying_between_any_two_files_leaves_one_epoch_whole(
 def test_results_of_earlier_executions_are_kept(model, backup):
     made = backup()
     made.on_train_begin()
-    made.on_epoch_end(0, {"loss": 3.0})
+    made.on_epoch_end(0, {"loss": 5.0})
+    made.on_epoch_end(1, {"loss": 3.0})
     first = keras.callbacks.History()
     made.end_execution(first)
-    assert first.history == {"loss": [3.0]}  # whole, whatever `fit` has seen
+    assert first.history == {"loss": [5.0, 3.0]}  # whole, whatever `fit` has seen
     made.begin_execution()
     made.on_train_begin()
     made.on_epoch_end(0, {"loss": 4.0})
     again = backup()
-    assert again.results == [{"loss": 3.0}]
+    # Of the first execution the best epoch, which was its second.
+    assert metrics_of(again.results, OBJECTIVE) == ({"loss": 3.0}, 1)
     assert (again.epoch, again.logs) == (1, [{"loss": 4.0}])
 
 

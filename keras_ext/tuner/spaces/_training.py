@@ -26,8 +26,9 @@ def training(
             validation not counted: from it follows the number of updates.
         batch_size: Integer >= 1 or a pair, of which `low`, twice that, and so on up to
             `high` are searched. Defaults to `(16, 256)`.
-        epochs: Integer >= 1 or a pair. Give the same number as `max_epochs` to a search
-            that stops trials. Defaults to `27`.
+        epochs: Integer >= 1 or a pair. A search that says itself how long trials are,
+            such as `BOHB`, needs one number, the same as its `max_epochs`. Defaults to
+            `27`.
         accumulation: Integer >= 1 or a pair, of which `low`, twice that, and so on are
             searched: of how many batches an update is the mean. Defaults to `1`.
 
