@@ -5,12 +5,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 from keras.callbacks import Callback
 
+from keras_ext._anatomy._input_rows import as_model_takes, input_rows
 from keras_ext._core._checks import choice, integer, number, require
 from keras_ext._core._lines import say
 from keras_ext._core._typing import Data, Pattern
@@ -27,6 +28,9 @@ from keras_ext.compression._size_report import SizeReport, gives_classes, size_r
 from keras_ext.compression._slowed import slowed
 from keras_ext.compression._soft_targets import SoftTargets
 from keras_ext.compression._to_litert import MODES, LiteRTReport, to_litert
+
+# The rows of each input, and the labels.
+_Rows: TypeAlias = tuple[list[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,11 @@ def compress(  # noqa: PLR0913
     `distill`, `cluster`, `quantize_aware` and `to_litert`, of which this is made.
 
     Args:
-        model: A trained, compiled `Sequential` or functional model with one input and
-            one output. Its optimizer, loss and metrics are used, the optimizer from its
+        model: A trained, compiled `Sequential` or functional model with one output. Its
+            optimizer, loss and metrics are used, the optimizer from its
             beginning.
         path: The file to write; it ends with `.tflite`.
-        x: The data to train with, an array.
+        x: The data to train with, an array; for several inputs a list or a dictionary.
         y: The labels, an array.
         validation_data: `(x, y)` to measure accuracies with. None means the first rows
             that are trained with.
@@ -140,7 +144,7 @@ def compress(  # noqa: PLR0913
         verbose=integer(verbose, "verbose", low=0, high=1),
     )
     _require_path(path)
-    rows = _validation_rows(validation_data, work.data)
+    rows = _validation_rows(model, validation_data, work.data)
     if mode == "int8":
         # It refuses what it does not know, before anything is trained.
         quantize_aware(model)
@@ -155,7 +159,7 @@ class _Work:
     ) -> None:
         self.model = model
         self.path = path
-        self.data = _checked_data(*data)
+        self.data = _checked_data(model, *data)
         self.options = options
         found = candidates(model, None, options["exclude"], lambda v: None)
         self.chosen = [c.path for c in found if c.reason is None]
@@ -163,7 +167,7 @@ class _Work:
         self.included = [rf"(^|/){re.escape(path)}$" for path in self.chosen]
         self.begun = time.perf_counter()
 
-    def done(self, rows: tuple[np.ndarray, np.ndarray]) -> Compressed:
+    def done(self, rows: _Rows) -> Compressed:
         """Makes all the steps."""
         small = keras.models.clone_model(self.model)
         small.set_weights(self.model.get_weights())
@@ -209,9 +213,9 @@ class _Work:
         return []
 
     def _prune(self) -> Prune:
-        x, _ = self.data
+        _, y = self.data
         epochs, size = self.options["epochs"], self.options["batch_size"]
-        steps = -(-len(x) // size)
+        steps = -(-len(y) // size)
         end = steps * (2 * epochs // 3)
         every = max(1, min(steps, end // 20))
         schedule = PolynomialDecay(
@@ -236,7 +240,7 @@ class _Work:
         distill(
             self.model,
             student,
-            x=x,
+            x=as_model_takes(self.model, x),
             y=y,
             losses=_what_to_learn(self.model),
             label_weight=self.options["label_weight"],
@@ -268,9 +272,9 @@ def _what_to_learn(model: keras.Model) -> keras.distillation.DistillationLoss:
 
 def _require_model(model: keras.Model) -> None:
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    fits = model.built and len(getattr(model, "inputs", None) or []) == 1
+    fits = model.built and bool(getattr(model, "inputs", None))
     fits = fits and len(model.outputs) == 1
-    rule = "a built model with one input and one output"
+    rule = "a built model with known inputs and one output"
     require(fits, "model", model.name, rule)
     compiled = model.compiled and model.loss is not None
     hint = "Its optimizer and loss are used."
@@ -282,20 +286,23 @@ def _require_path(path: object) -> None:
     require(is_path, "path", path, "a path that ends with .tflite")
 
 
-def _checked_data(x: Data, y: Data) -> tuple[np.ndarray, np.ndarray]:
-    for name, value in (("x", x), ("y", y)):
-        is_array = bool(getattr(value, "shape", ())) and len(value) > 0
-        require(is_array, name, value, "an array with rows")
-    require(len(x) == len(y), "y", y, f"an array with {len(x)} rows, as `x`")
-    return np.asarray(x), np.asarray(y)
+def _checked_data(
+    model: keras.Model, x: Data, y: Data, names: Sequence[str] = ("x", "y")
+) -> _Rows:
+    rows = input_rows(model, x, names[0])
+    require(len(rows[0]) > 0, names[0], x, "an array with rows")
+    is_array = bool(getattr(y, "shape", ()))
+    rule = f"an array with {len(rows[0])} rows, as `x`"
+    require(is_array and len(y) == len(rows[0]), names[1], y, rule)
+    return rows, np.asarray(y)
 
 
-def _validation_rows(
-    data: Data, trained: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def _validation_rows(model: keras.Model, data: Data, trained: _Rows) -> _Rows:
     if data is None:
-        return trained[0][:1000], trained[1][:1000]
+        rows, labels = trained
+        return [x[:1000] for x in rows], labels[:1000]
+    name = "validation_data"
     is_pair = isinstance(data, tuple | list) and len(data) == 2
-    is_pair = is_pair and all(bool(getattr(a, "shape", ())) for a in data)
-    require(is_pair, "validation_data", data, "two arrays, (x, y), or None")
-    return np.asarray(data[0]), np.asarray(data[1])
+    require(is_pair, name, data, "two arrays, (x, y), or None")
+    x, y = data
+    return _checked_data(model, x, y, (name, name))

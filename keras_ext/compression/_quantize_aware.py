@@ -1,9 +1,14 @@
 """Models that train with the rounding that they will be run with."""
 
-import keras
+from typing import Any
 
+import keras
+import numpy as np
+
+from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._anatomy._topology import consumers
 from keras_ext._core._checks import flag, integer, require
+from keras_ext._core._paths import unique_path
 from keras_ext._core._typing import Layer, Record, Tensor, Variable
 from keras_ext._keras._functional import is_functional
 from keras_ext.compression._quantization_range import QuantizationRange
@@ -12,47 +17,73 @@ from keras_ext.compression._quantized_layers import (
     KernelStep,
     RoundedKernel,
 )
+from keras_ext.compression._quantized_normalization import QuantizedNormalization
+from keras_ext.compression._quantized_separable import SEPARABLE, RoundedKernels
 
 _L = keras.layers
-_KERNELS = tuple(QUANTIZED)
-# Their outputs are inputs, or zeros, so they are in the same range.
+_ROUNDED_KINDS: dict[Any, Any] = {**QUANTIZED, **SEPARABLE}
+_KERNELS = tuple(_ROUNDED_KINDS)
+# Layers within others that say how these round.
+_ROUNDING = (KernelStep, QuantizationRange)
+_TRANSPOSED = (_L.Conv1DTranspose, _L.Conv2DTranspose)
+# Layers whose outputs are inputs, means of some of them, or zeros, so that they are in
+# the same range: LiteRT has one scale for both.
 _PASSING = (
+    _L.ActivityRegularization,
+    _L.AlphaDropout,
+    _L.AveragePooling1D,
+    _L.AveragePooling2D,
+    _L.CenterCrop,
     _L.Cropping1D,
     _L.Cropping2D,
     _L.Dropout,
     _L.Flatten,
-    _L.MaxPooling1D,
-    _L.MaxPooling2D,
+    _L.GaussianDropout,
+    _L.GaussianNoise,
     _L.GlobalMaxPooling1D,
     _L.GlobalMaxPooling2D,
     _L.Identity,
+    _L.MaxPooling1D,
+    _L.MaxPooling2D,
     _L.Permute,
+    _L.RandomBrightness,
+    _L.RandomContrast,
+    _L.RandomFlip,
+    _L.RandomRotation,
+    _L.RandomTranslation,
+    _L.RandomZoom,
+    _L.RepeatVector,
     _L.Reshape,
+    _L.Resizing,
     _L.SpatialDropout1D,
     _L.SpatialDropout2D,
+    _L.UpSampling1D,
+    _L.UpSampling2D,
     _L.ZeroPadding1D,
     _L.ZeroPadding2D,
-    _L.AveragePooling2D,
 )
 _OTHERS = (
     _L.Activation,
     _L.Add,
     _L.Average,
-    _L.AveragePooling1D,
     _L.BatchNormalization,
     _L.Concatenate,
+    _L.ELU,
     _L.GlobalAveragePooling1D,
     _L.GlobalAveragePooling2D,
+    _L.GroupNormalization,
     _L.LeakyReLU,
     _L.Maximum,
     _L.Minimum,
     _L.Multiply,
+    _L.Normalization,
     _L.PReLU,
     _L.ReLU,
+    _L.RMSNormalization,
+    _L.Rescaling,
     _L.Softmax,
     _L.Subtract,
-    _L.UpSampling1D,
-    _L.UpSampling2D,
+    _L.UnitNormalization,
 )
 # What LiteRT computes within the layer before it.
 _FUSED_ACTIVATIONS = ("linear", "relu", "relu6")
@@ -70,13 +101,19 @@ def quantize_aware(
     epochs with a small learning rate, before it is evaluated. `to_litert(mode="int8")`
     then needs no representative data. `KeepZeros` keeps the zeros of a pruned model.
 
+    What LiteRT has in floats alone, it computes so between two roundings: group, RMS
+    and unit normalization, `Normalization`, ELU, Mish, Softplus and the like. Where a
+    file must have whole numbers only, see that `LiteRTFile(path).num_float_tensors` is
+    0, and replace what is not.
+
     The names of layers with weights are those in the model, and the weights are copied.
     Later, `strip_quantization` brings the trained ones back.
 
     Args:
         model: A built `Sequential` or functional model, without other models in it, of
-            `Dense`, `Conv1D`, `Conv2D` and `DepthwiseConv2D` layers, batch
-            normalization, activations, pooling, sums and the like.
+            `Dense` layers, convolutions over one axis or two, also depthwise, separable
+            and transposed ones, batch normalization, activations, pooling, sums and the
+            like.
         bits: Integer in [2, 8], the number of bits. LiteRT has 8; fewer are for
             studies. Defaults to `8`.
         learned_steps: Whether the ranges of kernels and of what layers give are weights
@@ -121,7 +158,7 @@ def quantize_aware(
     )
     _take_over(made, model)
     for layer in made.layers:
-        if isinstance(layer, RoundedKernel):
+        if isinstance(layer, RoundedKernel | RoundedKernels):
             # Again: only now it has the weights of the model.
             layer.start_steps()
     return made
@@ -173,8 +210,8 @@ def _take_over(target: keras.Model, source: keras.Model) -> None:
 
 def _of_keras(layer: Layer) -> list[Variable]:
     """The weights of a layer without those of its rounding."""
-    step = getattr(layer, "step", None)
-    own = {id(v) for v in step.weights} if isinstance(step, KernelStep) else set()
+    inner = (x for x in sublayers(layer)[1:] if isinstance(x, _ROUNDING))
+    own = {id(v) for x in inner for v in x.weights}
     return [v for v in layer.weights if id(v) not in own]
 
 
@@ -184,13 +221,22 @@ def _require_known(model: keras.Model) -> None:
     rule = "a built Sequential or functional model"
     require(model.built and is_graph, "model", model.name, rule)
     known = (*_KERNELS, *_PASSING, *_OTHERS, _L.InputLayer)
-    strange = {
+    strange = sorted(
         f"{layer.name}: {type(layer).__name__}"
         for layer in model.layers
         if type(layer) not in known
-    }
-    rule = f"one without layers that are not known here, {sorted(strange)[:5]}"
+    )
+    rule = f"one without layers that are not known here, {strange[:5]}"
     require(not strange, "model", model.name, rule)
+    first = [
+        f"{layer.name}: {type(layer).__name__}"
+        for layer in model.layers
+        if getattr(layer, "data_format", "") == "channels_first"
+        and type(layer) in _KERNELS
+        and type(layer) not in (_L.Conv2D, _L.DepthwiseConv2D, _L.Conv2DTranspose)
+    ]
+    rule = f"one with the channels last in {first[:5]}"
+    require(not first, "model", model.name, rule)
 
 
 class _Maker:
@@ -209,27 +255,31 @@ class _Maker:
         self._consumers = consumers(graph)
         self._activations: Record = {}
         self._known: dict[int, Tensor] = {}
+        self._taken = dict.fromkeys(self._layers)
 
     def copied(self, layer: Layer) -> Layer:
         config = layer.get_config()
-        if type(layer) not in QUANTIZED:
-            return type(layer).from_config(config)
-        if _name(layer) not in _FUSED_ACTIVATIONS:
+        kind: type[keras.Layer] = type(layer)
+        if kind is _L.BatchNormalization and not self._is_folded(layer):
+            return QuantizedNormalization.from_config(config)
+        if kind not in _KERNELS:
+            return kind.from_config(config)
+        if _name(layer) not in _FUSED_ACTIVATIONS[: None if _folds(layer) else 1]:
             # What it takes is rounded, too.
             self._activations[layer.name] = layer.activation
             config["activation"] = "linear"
-        kind: type[keras.Layer] = QUANTIZED[type(layer)]
         own = {"bits": self.bits, "learned_steps": self.learned_steps}
-        return kind.from_config({**config, **own})
+        return _ROUNDED_KINDS[kind].from_config({**config, **own})
 
     def called(self, layer: Layer, *args: object, **kwargs: object) -> Tensor:
         args = keras.tree.map_structure(self._rounded_input, args)
-        output = layer(*args, **kwargs)
         name = layer.name
+        output = self._output(layer, *args, **kwargs)
         if name in self._activations:
             output = self._rounded(output, f"{name}_range")
             activation = self._activations[name]
-            output = _L.Activation(activation, name=f"{name}_activation")(output)
+            own_name = self._free(f"{name}_activation")
+            output = _L.Activation(activation, name=own_name)(output)
             if _has_fixed_range(activation):
                 return self._noted(output)
             return self._rounded(output, f"{name}_activation_range")
@@ -237,23 +287,63 @@ class _Maker:
             return self._noted(output)
         return self._rounded(output, f"{name}_range")
 
+    def _output(self, layer: Layer, *args: Any, **kwargs: object) -> Tensor:
+        """What a layer gives, computed by what LiteRT has for 8 bits."""
+        name, dtype = layer.name, layer.dtype_policy
+        if isinstance(layer, (_L.Add, _L.Multiply)):
+            return self._in_pairs(layer, args[0], layer)
+        if isinstance(layer, _L.Average):
+            share = _L.Rescaling(1.0 / len(args[0]), name=name, dtype=dtype)
+            total = self._in_pairs(layer, args[0], _L.Add(dtype=dtype))
+            return share(self._rounded(total, f"{name}_sum_range"))
+        if isinstance(layer, _L.Rescaling) and np.any(layer.offset):
+            first = _L.Rescaling(layer.scale, name=self._free(f"{name}_scale"))
+            output = self._rounded(first(*args), f"{name}_scale_range")
+            return _L.Rescaling(1.0, layer.offset, name=name, dtype=dtype)(output)
+        return layer(*args, **kwargs)
+
+    def _in_pairs(self, layer: Layer, tensors: list[Tensor], last: Layer) -> Tensor:
+        """The sum or product of several, two at a time, rounded in between."""
+        first, *others = tensors
+        for other in others[:-1]:
+            part = type(last)(dtype=layer.dtype_policy)([first, other])
+            first = self._rounded(part, f"{layer.name}_part_range")
+        return last([first, others[-1]])
+
     def _is_rounded_later(self, layer: Layer) -> bool:
         """Whether LiteRT does not round what a layer gives."""
         if isinstance(layer, _PASSING) or _has_fixed_range(
             getattr(layer, "activation", None), layer
         ):
             return True
-        consumers = self._consumers.get(layer.name, [])
-        # What others take as well is not folded into one of them.
-        if len(consumers) != 1:
-            return False
-        (following,) = (self._layers.get(name) for name in consumers)
-        # LiteRT folds the normalization and a ReLU into what comes before, and rounds
-        # once.
-        if isinstance(layer, _KERNELS) and _name(layer) == "linear":
-            return isinstance(following, _L.BatchNormalization) or _is_relu(following)
+        following = self._following(layer)
+        if isinstance(layer, _KERNELS):
+            is_linear = _name(layer) == "linear" and _folds(layer)
+            is_one = isinstance(following, _L.BatchNormalization)
+            folded = self._is_folded(following) if is_one else _is_relu(following)
+            return is_linear and folded
         return isinstance(layer, (_L.BatchNormalization, _L.Add)) and _is_relu(
             following
+        )
+
+    def _following(self, layer: Layer) -> Layer | None:
+        """The only layer that takes what another one gives."""
+        consumers = self._consumers.get(layer.name, [])
+        # What others take as well is not folded into one of them.
+        return self._layers.get(consumers[0]) if len(consumers) == 1 else None
+
+    def _is_folded(self, normalization: Layer) -> bool:
+        """Whether LiteRT folds a normalization into what comes before."""
+        name = normalization.name
+        before = [self._layers[n] for n, f in self._consumers.items() if name in f]
+        last = normalization.axis in (-1, normalization.input_spec.ndim - 1)
+        return last and all(
+            isinstance(x, _KERNELS)
+            # Into convolutions alone: it would leave those of `Dense` layers in floats.
+            and not isinstance(x, _L.Dense)
+            and (_name(x), _folds(x)) == ("linear", True)
+            and self._following(x) is normalization
+            for x in before
         )
 
     def _rounded_input(self, tensor: object) -> object:
@@ -267,8 +357,16 @@ class _Maker:
         return rounded
 
     def _rounded(self, tensor: Tensor, name: str) -> Tensor:
-        layer = QuantizationRange(bits=self.bits, learned=self.learned_steps, name=name)
+        layer = QuantizationRange(
+            bits=self.bits, learned=self.learned_steps, name=self._free(name)
+        )
         return self._noted(layer(tensor))
+
+    def _free(self, name: str) -> str:
+        """A name that no layer has: one that is called twice is rounded twice."""
+        name = unique_path(name, self._taken)
+        self._taken[name] = None
+        return name
 
     def _noted(self, tensor: Tensor) -> Tensor:
         self._known[id(tensor)] = tensor
@@ -279,15 +377,23 @@ def _name(layer: Layer) -> str:
     return getattr(getattr(layer, "activation", None), "__name__", "")
 
 
+def _folds(layer: Layer) -> bool:
+    """Whether LiteRT computes what follows within a layer with a kernel."""
+    # Around a convolution with gaps it moves rows to and fro.
+    gaps = max(getattr(layer, "dilation_rate", None) or [1]) > 1
+    return not gaps and not isinstance(layer, _TRANSPOSED)
+
+
 def _is_relu(layer: Layer | None) -> bool:
-    return isinstance(layer, _L.ReLU) or (
-        isinstance(layer, _L.Activation) and _name(layer) in ("relu", "relu6")
-    )
+    if isinstance(layer, _L.ReLU):
+        plain = not layer.negative_slope and not layer.threshold
+        return plain and layer.max_value in (None, 6)
+    return isinstance(layer, _L.Activation) and _name(layer) in ("relu", "relu6")
 
 
 def _has_fixed_range(activation: object, layer: Layer | None = None) -> bool:
     """Whether LiteRT knows the range of what an activation gives."""
-    names = ("softmax", "sigmoid", "tanh")
+    names = ("softmax", "sigmoid", "tanh", "log_softmax")
     return isinstance(layer, _L.Softmax) or (
         getattr(activation, "__name__", "") in names
     )

@@ -9,7 +9,7 @@ from keras import ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
 from keras_ext._core._checks import flag, integer
-from keras_ext._core._typing import Config, Shape, Tensor, Variable
+from keras_ext._core._typing import Config, Layer, Shape, Tensor, Variable
 from keras_ext.compression._learned_rounding import learned_rounding, scaled_gradient
 
 
@@ -166,10 +166,7 @@ class QuantizedConv1D(RoundedKernel, keras.layers.Conv1D):
             padding=padding,
             dilation_rate=(1, self.dilation_rate[0]),
         )
-        outputs = ops.squeeze(outputs, 1)
-        if self.use_bias:
-            outputs = ops.add(outputs, self.bias)
-        return outputs if self.activation is None else self.activation(outputs)
+        return finished(self, ops.squeeze(outputs, 1))
 
     def _as_matrix(self, kernel: Variable) -> Tensor:
         return ops.expand_dims(kernel, 0)
@@ -191,17 +188,11 @@ class QuantizedConv2D(RoundedKernel, keras.layers.Conv2D):
         return self._rounded()
 
 
-@keras.saving.register_keras_serializable(package="keras_ext")
-class QuantizedDepthwiseConv2D(RoundedKernel, keras.layers.DepthwiseConv2D):
-    """A `DepthwiseConv2D` layer with a scale for each filter."""
+class _HeldKernel(RoundedKernel):
+    """For layers of Keras that keep their kernel in an attribute."""
 
     def float_kernel(self) -> Variable:
         return self._float_kernel
-
-    def _as_matrix(self, kernel: Variable) -> Tensor:
-        # From (height, width, channels, multiplier): each pair of the last two is an
-        # output channel, and those have a scale in LiteRT.
-        return ops.reshape(kernel, (*kernel.shape[:2], -1))
 
     @property
     def kernel(self) -> Tensor:
@@ -213,9 +204,89 @@ class QuantizedDepthwiseConv2D(RoundedKernel, keras.layers.DepthwiseConv2D):
         self._float_kernel = variable
 
 
+@keras.saving.register_keras_serializable(package="keras_ext")
+class QuantizedDepthwiseConv2D(_HeldKernel, keras.layers.DepthwiseConv2D):
+    """A `DepthwiseConv2D` layer with a scale for each filter."""
+
+    def _as_matrix(self, kernel: Variable) -> Tensor:
+        # From (height, width, channels, multiplier): each pair of the last two is an
+        # output channel, and those have a scale in LiteRT.
+        return ops.reshape(kernel, (*kernel.shape[:2], -1))
+
+
+@keras.saving.register_keras_serializable(package="keras_ext")
+class QuantizedDepthwiseConv1D(_HeldKernel, keras.layers.DepthwiseConv1D):
+    """A `DepthwiseConv1D` layer with a scale for each filter, as an image of a row."""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        outputs = depthwise_row(self, inputs, self.kernel)
+        return finished(self, ops.squeeze(outputs, 1))
+
+    def _as_matrix(self, kernel: Variable) -> Tensor:
+        return ops.reshape(kernel, (1, kernel.shape[0], -1))
+
+    def _back(self, matrix: Tensor, shape: Shape) -> Tensor:
+        return ops.reshape(matrix, (1, *shape))
+
+
+@keras.saving.register_keras_serializable(package="keras_ext")
+class QuantizedConv2DTranspose(_HeldKernel, keras.layers.Conv2DTranspose):
+    """A `Conv2DTranspose` layer with one scale: the converter takes no more."""
+
+    per_channel = False
+
+
+@keras.saving.register_keras_serializable(package="keras_ext")
+class QuantizedConv1DTranspose(_HeldKernel, keras.layers.Conv1DTranspose):
+    """A `Conv1DTranspose` layer with one scale, as an image of a row."""
+
+    per_channel = False
+
+    def call(self, inputs: Tensor) -> Tensor:
+        more = self.output_padding
+        more = more[0] if isinstance(more, list | tuple) else more
+        outputs = ops.conv_transpose(
+            ops.expand_dims(inputs, 1),
+            self.kernel,
+            strides=(1, self.strides[0]),
+            padding=self.padding,
+            output_padding=None if more is None else (0, more),
+            dilation_rate=(1, self.dilation_rate[0]),
+        )
+        return finished(self, ops.squeeze(outputs, 1))
+
+    def _as_matrix(self, kernel: Variable) -> Tensor:
+        return ops.expand_dims(kernel, 0)
+
+    def _back(self, matrix: Tensor, shape: Shape) -> Tensor:
+        return matrix
+
+
+def depthwise_row(layer: Layer, inputs: Tensor, kernel: Tensor) -> Tensor:
+    """A sequence and a kernel as images of a row, the one convolved with the other."""
+    # With a row of one a stride of rows does nothing, and TensorFlow wants it equal.
+    return ops.depthwise_conv(
+        ops.expand_dims(inputs, 1),
+        kernel,
+        strides=layer.strides[0],
+        padding=layer.padding,
+        dilation_rate=(1, layer.dilation_rate[0]),
+    )
+
+
+def finished(layer: Layer, outputs: Tensor) -> Tensor:
+    """What a layer gives, from its products: with its bias and its activation."""
+    if layer.use_bias:
+        outputs = ops.add(outputs, layer.bias)
+    return outputs if layer.activation is None else layer.activation(outputs)
+
+
 QUANTIZED = {
     keras.layers.Dense: QuantizedDense,
     keras.layers.Conv1D: QuantizedConv1D,
     keras.layers.Conv2D: QuantizedConv2D,
+    keras.layers.DepthwiseConv1D: QuantizedDepthwiseConv1D,
     keras.layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
+    keras.layers.Conv1DTranspose: QuantizedConv1DTranspose,
+    keras.layers.Conv2DTranspose: QuantizedConv2DTranspose,
 }

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_ext._anatomy._flops import flops
+from keras_ext._anatomy._input_rows import as_model_takes, input_rows
 from keras_ext._core._checks import integer, require
 from keras_ext._core._figures import BAR, INK, NEUTRAL, new_figure, plain
 from keras_ext._core._pages import picture, require_page, section, table, write_page
@@ -192,7 +193,8 @@ def size_report(
         before: The model that it was made from, to compare with. None means without.
         files: From names to `.tflite` files, as `to_litert` writes them. None means
             none.
-        x: Rows, to measure times and accuracies with; of one input. None means neither.
+        x: Rows, to measure times and accuracies with; for several inputs a list or a
+            dictionary of arrays. None means neither.
         y: Their labels, integers, for the accuracies of models that give a number for
             each of several classes. None means without.
         repeats: Integer >= 3, how many predictions of one row are timed. Defaults to
@@ -224,13 +226,9 @@ def size_report(
     valid = valid and all(isinstance(path, str | Path) for path in files.values())
     require(valid, "files", files, "a dictionary of paths, or None")
     repeats = integer(repeats, "repeats", low=3)
-    rows_of_x = None if x is None else np.asarray(x)
-    fits = rows_of_x is None or (rows_of_x.ndim > 1 and len(rows_of_x) > 0)
-    require(fits, "x", x, "an array with rows, or None")
+    rows_of_x, count = _rows(x)
     labels = None if y is None else np.asarray(y)
-    fits = labels is None or (
-        rows_of_x is not None and labels.shape == rows_of_x.shape[:1]
-    )
+    fits = labels is None or (x is not None and labels.shape == (count,))
     require(fits, "y", y, "a vector with an integer for each row of `x`, or None")
     measure = _Measure(rows_of_x, labels, repeats)
     rows = []
@@ -254,6 +252,23 @@ def gives_classes(shape: Shape) -> bool:
     return len(shape) == 2 and (shape[1] or 0) > 1
 
 
+def _rows(x: Data) -> tuple[Data, int]:
+    """Arrays in the structure that they are given in, and how many rows they have."""
+    if x is None:
+        return None, 0
+    leaves = keras.tree.flatten(x)
+    several = not hasattr(x, "shape") and all(hasattr(a, "shape") for a in leaves)
+    # A list of numbers is an array, too.
+    arrays = keras.tree.map_structure(np.asarray, x) if several else np.asarray(x)
+    leaves = keras.tree.flatten(arrays)
+    least = 0 if len(leaves) > 1 else 1
+    fits = bool(leaves) and all(a.ndim > least for a in leaves)
+    fits = fits and len({len(a) for a in leaves}) == 1 and len(leaves[0]) > 0
+    rule = "an array with rows, several of them with as many each, or None"
+    require(fits, "x", x, rule)
+    return arrays, len(leaves[0])
+
+
 def _require_built(model: keras.Model, name: str) -> None:
     require(isinstance(model, keras.Model), name, model, "a keras.Model")
     require(model.built, name, model.name, "a built model")
@@ -263,9 +278,11 @@ def _row_of_model(measure: "_Measure", model: keras.Model, name: str) -> SizeRow
     weights = [keras.ops.convert_to_numpy(w) for w in model.weights]
     content = b"".join(w.tobytes() for w in weights)
 
-    def in_keras(batch: np.ndarray) -> np.ndarray:
+    def in_keras(batch: Data) -> Data:
+        if getattr(model, "inputs", None):
+            batch = as_model_takes(model, input_rows(model, batch, "x"))
         outputs = model(batch, training=False)
-        return np.asarray(keras.ops.convert_to_numpy(outputs))
+        return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
 
     packed = len(gzip.compress(content, 9, mtime=0))
     return measure.row(name, len(content), packed, in_keras)
@@ -275,7 +292,7 @@ def _row_of_model(measure: "_Measure", model: keras.Model, name: str) -> SizeRow
 class _Measure:
     """Measures a function from rows to outputs."""
 
-    x: np.ndarray | None
+    x: Data
     y: np.ndarray | None
     repeats: int
 
@@ -284,11 +301,11 @@ class _Measure:
         name: str,
         size: int,
         packed: int,
-        predict: Callable[[np.ndarray], Data],
+        predict: Callable[[Data], Data],
     ) -> SizeRow:
         if self.x is None:
             return SizeRow(name, size, packed, None, None, None)
-        row = self.x[:1]
+        row = keras.tree.map_structure(lambda rows: rows[:1], self.x)
         middle, spread = milliseconds(lambda: predict(row), self.repeats)
         right = None
         if self.y is not None:

@@ -75,8 +75,32 @@ def test_learns_numbers_and_writes_floats(tmp_path):
     assert small.sizes.rows[0].accuracy is None
 
 
+@pytest.mark.thorough(TRAININGS)
+def test_several_inputs_go_by_their_names(tmp_path):
+    keras.utils.set_random_seed(0)
+    # Of one shape: only the names tell them apart.
+    a, b = keras.Input((6,), name="z"), keras.Input((6,), name="a")
+    hidden = keras.layers.Dense(16, "relu")(keras.layers.Subtract()([a, b]))
+    end = keras.layers.Dense(3, "softmax", name="last")(hidden)
+    model = keras.Model({"a": b, "z": a}, end)
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)
+    x = {"z": X[:, :6], "a": 5 * X[:, 6:]}
+    y = np.argmax((x["z"] - x["a"])[:, :3], axis=1)
+    model.fit(x, y, epochs=20, verbose=0)
+    path = tmp_path / "m.tflite"
+    small = compress(
+        model, path, x=x, y=y, validation_data=(x, y), sparsity=0.3, epochs=3, verbose=0
+    )
+    before, plain, file = small.sizes.rows
+    assert before.accuracy > 0.85
+    assert plain.accuracy > before.accuracy - 0.05
+    assert file.accuracy == pytest.approx(plain.accuracy, abs=0.02)
+    assert small.file.agreement > 0.95
+
+
 def test_refuses_before_it_trains(tmp_path):
-    model = keras.Sequential([keras.Input((9, 2)), keras.layers.Conv1DTranspose(2, 3)])
+    model = keras.Sequential([keras.Input((9, 2)), keras.layers.LSTM(2)])
     path = tmp_path / "m.tflite"
     data = {"x": np.ones((8, 9, 2)), "y": np.ones(8)}
     with pytest.raises(ValueError, match="`model` must be a compiled model with a"):

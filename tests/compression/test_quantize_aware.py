@@ -10,7 +10,7 @@ from keras_ext.compression import (
     strip_quantization,
     to_litert,
 )
-from tests.thorough import LONG, TRAININGS
+from tests.thorough import LONG, MATRIX, TRAININGS, thorough_but
 
 layers = keras.layers
 
@@ -142,12 +142,174 @@ def test_a_sequential_model_with_other_activations():
     assert 0 < np.abs(rounded - model(x)).max() < 0.05 * np.ptp(rounded)
 
 
+def stack(*items, shape=(8, 8, 4)):
+    return keras.Sequential([keras.Input(shape), *items])
+
+
+def sequence(*items):
+    return stack(*items, shape=(8, 4))
+
+
+def normed(*items):
+    return stack(*items, layers.BatchNormalization(), layers.ReLU())
+
+
+def two_ways(merge):
+    """A model of two convolutions of the same images, one of which is above zero."""
+    inputs = keras.Input((8, 8, 4))
+    a = layers.Conv2D(4, 3, padding="same")(inputs)
+    b = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    return keras.Model(inputs, merge(a, b))
+
+
+def siamese():
+    inputs = keras.Input((8, 4))
+    shared = layers.Dense(4, activation="silu", name="shared")
+    norm = layers.BatchNormalization()
+    other = layers.Multiply()([inputs, inputs])
+    both = [norm(shared(inputs)), norm(shared(other))]
+    return keras.Model(inputs, layers.Subtract()(both))
+
+
+# Each gives in 8 bits what its copy gives, but for roundings that fall elsewhere.
+EXACT = {
+    "average of a sequence": lambda: sequence(layers.AveragePooling1D(2)),
+    "average of images": lambda: stack(layers.AveragePooling2D(2)),
+    "bilinear": lambda: stack(layers.UpSampling2D(2, interpolation="bilinear")),
+    "nearest": lambda: sequence(layers.UpSampling1D(2)),
+    "resizing": lambda: stack(layers.Resizing(5, 5)),
+    "crop": lambda: stack(layers.CenterCrop(4, 4)),
+    "noise": lambda: stack(layers.GaussianNoise(0.1), layers.AlphaDropout(0.1)),
+    "augmented": lambda: stack(layers.RandomFlip(), layers.Conv2D(3, 3)),
+    "repeated": lambda: sequence(layers.Flatten(), layers.RepeatVector(2)),
+    "normalization alone": lambda: sequence(layers.BatchNormalization()),
+    "normalization of images": lambda: normed(layers.MaxPooling2D()),
+    "of a dense layer": lambda: normed(layers.Flatten(), layers.Dense(8)),
+    "of channels": lambda: normed(layers.Dense(8)),
+    "of an activation": lambda: normed(layers.Conv2D(4, 3, activation="relu")),
+    "of a dilated one": lambda: normed(layers.Conv2D(4, 3, dilation_rate=2)),
+    "of a transposed one": lambda: normed(layers.Conv2DTranspose(4, 3, strides=2)),
+    "of a separable one": lambda: normed(layers.SeparableConv2D(4, 3)),
+    "dilated": lambda: sequence(
+        layers.Conv1D(4, 3, padding="causal", dilation_rate=2, activation="relu")
+    ),
+    "depthwise": lambda: sequence(
+        layers.DepthwiseConv1D(3, strides=2, depth_multiplier=2, activation="relu")
+    ),
+    "separable": lambda: stack(
+        layers.SeparableConv2D(4, 3, strides=2, padding="same", depth_multiplier=2)
+    ),
+    "separable sequence": lambda: sequence(
+        layers.SeparableConv1D(4, 3, activation="silu")
+    ),
+    "transposed": lambda: sequence(
+        layers.Conv1DTranspose(3, 3, strides=2, padding="same", activation="relu")
+    ),
+    "transposed images": lambda: stack(layers.Conv2DTranspose(3, 3, strides=2)),
+    "leaky": lambda: stack(layers.Conv2D(4, 3), layers.ReLU(negative_slope=0.2)),
+    "log_softmax": lambda: sequence(layers.Activation("log_softmax")),
+    "scaled": lambda: sequence(layers.Rescaling(2.0, -1.0)),
+    "three added": lambda: two_ways(lambda a, b: layers.Add()([a, b, a])),
+    "three multiplied": lambda: two_ways(lambda a, b: layers.Multiply()([a, b, a])),
+    "averaged": lambda: two_ways(lambda a, b: layers.Average()([a, b, a])),
+    "joined": lambda: two_ways(lambda a, b: layers.Concatenate()([a, b])),
+    "the larger": lambda: two_ways(lambda a, b: layers.Maximum()([a, b])),
+    "shared": siamese,
+}
+# The same, in parts that LiteRT computes in floats.
+IN_FLOATS = {
+    "groups": lambda: sequence(layers.GroupNormalization(2)),
+    "rms": lambda: sequence(layers.RMSNormalization()),
+    "unit": lambda: sequence(layers.UnitNormalization()),
+    "adapted": lambda: sequence(layers.Normalization(mean=1.0, variance=2.0)),
+    "elu": lambda: sequence(layers.ELU()),
+    "up to 3": lambda: stack(layers.Conv2D(4, 3), layers.ReLU(3.0)),
+}
+
+
+@pytest.mark.parametrize(
+    "kind", thorough_but(["average of a sequence"], [*EXACT, *IN_FLOATS])
+)
+def test_a_file_of_8_bits_gives_what_the_copy_gives(kind, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = (EXACT | IN_FLOATS)[kind]()
+    x = np.random.default_rng(0).normal(size=(64, *model.input_shape[1:]))
+    x = x.astype("float32")
+    copy = quantize_aware(model)
+    copy(x, training=True)
+    to_litert(copy, tmp_path / "m.tflite", mode="int8")
+    file = LiteRTFile(tmp_path / "m.tflite")
+    expected = np.array(copy(x, training=False))
+    found = file.predict(x)
+    # In steps between two levels. What is rounded in the file alone is half a step
+    # away, and roundings that fall elsewhere are a step or two.
+    steps = np.abs(found - expected) / np.diff(np.unique(found)).min()
+    assert steps.max() < 3.5
+    assert np.mean(steps > 0.6) < 0.35
+    assert (file.num_float_tensors > 0) == (kind in IN_FLOATS)
+    # The copy is about the model, too. Kinds with statistics had one batch of them.
+    if not any(isinstance(layer, layers.BatchNormalization) for layer in model.layers):
+        plain = np.array(model(x, training=False))
+        assert np.abs(expected - plain).max() < 0.05 * np.ptp(plain)
+
+
+@pytest.mark.thorough(MATRIX)
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16", "float64"])
+def test_other_policies_are_rounded_too(policy, tmp_path):
+    keras.utils.set_random_seed(0)
+    own = {"dtype": policy}
+    model = stack(
+        layers.SeparableConv2D(4, 3, activation="relu", **own),
+        layers.BatchNormalization(**own),
+        layers.GlobalAveragePooling2D(**own),
+        layers.Dense(3, activation="softmax", **own),
+    )
+    x = np.random.default_rng(0).normal(size=(64, 8, 8, 4)).astype("float32")
+    copy = quantize_aware(model)
+    copy(x, training=True)
+    report = to_litert(copy, tmp_path / "m.tflite", mode="int8")
+    assert report.max_difference < 0.02
+
+
+@pytest.mark.thorough(LONG)
+def test_separable_layers_and_normalizations_train_save_and_come_back(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = sequence(
+        layers.SeparableConv1D(4, 3, activation="relu", name="separable"),
+        layers.BatchNormalization(name="norm"),
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(2, name="dense"),
+    )
+    copy = quantize_aware(model, learned_steps=True)
+    copy.compile(keras.optimizers.Adam(1e-2), "mse", jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(64, 8, 4)).astype("float32")
+    before = [np.array(v) for v in copy.trainable_variables]
+    history = copy.fit(x, x[:, 0, :2], epochs=4, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    for variable, old in zip(copy.trainable_variables, before, strict=True):
+        assert np.any(np.array(variable) != old), variable.path
+    copy.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(loaded(x[:9]), copy(x[:9]))
+    plain = strip_quantization(copy, model)
+    for name in ("separable", "norm", "dense"):
+        own = plain.get_layer(name).get_weights()
+        for found, expected in zip(own, copy.get_layer(name).weights, strict=False):
+            np.testing.assert_array_equal(found, expected)
+
+
 def test_what_is_not_known_is_refused():
     inner = keras.Sequential([keras.Input((4,)), layers.Dense(4)], name="inner")
     model = keras.Sequential([keras.Input((4,)), inner, layers.LayerNormalization()])
     message = r"not known here, \['inner: Sequential', 'layer_norm.*LayerNorm"
     with pytest.raises(ValueError, match=message):
         quantize_aware(model)
+
+
+def test_sequences_with_their_channels_first_are_refused():
+    first = layers.Conv1D(2, 3, data_format="channels_first", name="first")
+    with pytest.raises(ValueError, match=r"channels last in \['first: Conv1D'\]"):
+        quantize_aware(sequence(first))
 
 
 def test_models_with_other_layers_are_not_mixed_up(aware):

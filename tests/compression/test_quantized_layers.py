@@ -6,11 +6,15 @@ from keras_ext.compression._quantized_layers import QUANTIZED
 
 ARGUMENTS = {
     "Conv1D": (3, 2),
+    "Conv1DTranspose": (3, 2),
+    "Conv2DTranspose": (3, 2),
+    "DepthwiseConv1D": (2,),
     "Conv2D": (3, 2),
     "Dense": (3,),
     "DepthwiseConv2D": (2,),
 }
-SHAPES = {"Dense": (1, 4), "Conv1D": (1, 5, 4)}
+SEQUENCES = ("Conv1D", "Conv1DTranspose", "DepthwiseConv1D")
+SHAPES = {"Dense": (1, 4), **dict.fromkeys(SEQUENCES, (1, 5, 4))}
 
 
 @pytest.mark.parametrize("plain", QUANTIZED, ids=lambda kind: kind.__name__)
@@ -22,8 +26,8 @@ def test_kernels_are_rounded_by_their_largest_entries(plain, bits):
     layer.build(shape)
     (kernel,) = layer.trainable_variables[:1]
     values = np.array(kernel)
-    if plain is keras.layers.DepthwiseConv2D:
-        values = values.reshape(*values.shape[:2], -1)
+    if "Depthwise" in plain.__name__:
+        values = values.reshape(*values.shape[:-2], -1)
     axes = tuple(range(values.ndim - 1)) if kind.per_channel else None
     step = np.abs(values).max(axes) / (2 ** (bits - 1) - 1)
     expected = np.round(values / step) * step
@@ -72,3 +76,25 @@ def test_a_sequence_is_convolved_as_in_keras(padding):
     layer.bias.assign([0.1, 0.2, 0.3])
     np.testing.assert_allclose(layer(x), plain(x), atol=1e-5)
     assert layer.compute_output_shape(x.shape) == plain.compute_output_shape(x.shape)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("plain", "arguments", "options"),
+    [
+        (keras.layers.DepthwiseConv1D, (3,), {"strides": 2, "depth_multiplier": 2}),
+        (keras.layers.DepthwiseConv1D, (3,), {"dilation_rate": 2}),
+        (keras.layers.Conv1DTranspose, (3, 2), {"strides": 2}),
+        (keras.layers.Conv1DTranspose, (3, 4), {"strides": 2, "output_padding": 1}),
+    ],
+)
+def test_other_sequences_are_convolved_as_in_keras(plain, arguments, options, padding):
+    options = {**options, "padding": padding, "activation": "relu"}
+    layer, own = QUANTIZED[plain](*arguments, **options), plain(*arguments, **options)
+    x = np.random.default_rng(0).normal(size=(2, 7, 4)).astype("float32")
+    layer.build(x.shape), own.build(x.shape)
+    own.kernel.assign(np.array(layer.kernel)[0])
+    own.bias.assign(np.linspace(0.1, 0.3, own.bias.shape[0]))
+    layer.bias.assign(own.bias)
+    np.testing.assert_allclose(layer(x), own(x), atol=1e-5)
+    assert layer.compute_output_shape(x.shape) == own.compute_output_shape(x.shape)

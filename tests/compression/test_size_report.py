@@ -64,6 +64,24 @@ def test_compares_with_the_model_before(report):
     assert compared.num_parameters == sizes.num_parameters
 
 
+@pytest.mark.parametrize("form", [list, dict])
+def test_several_inputs_and_outputs_are_measured(form, tmp_path):
+    a, b = keras.Input((3,), name="z"), keras.Input((3,), name="a")
+    end = keras.layers.Dense(2, name="end")(keras.layers.Subtract()([a, b]))
+    inputs = {"z": a, "a": b} if form is dict else [a, b]
+    model = keras.Model(inputs, end)
+    x = np.random.default_rng(0).normal(size=(2, 9, 3)).astype("float32")
+    rows = {"z": x[0], "a": x[1]} if form is dict else list(x)
+    y = keras.ops.convert_to_numpy(model(rows)).argmax(-1)
+    path = tmp_path / "m.tflite"
+    to_litert(model, path)
+    sizes = size_report(model, files={"file": path}, x=rows, y=y, repeats=3)
+    assert [row.accuracy for row in sizes.rows] == [1.0, 1.0]
+    assert sizes.num_flops == 2 * 3 * 2
+    two = keras.Model(inputs, {"end": end, "sum": keras.layers.Add()([a, b])})
+    assert size_report(two, x=rows, repeats=3).rows[0].milliseconds > 0
+
+
 def test_without_rows_nothing_is_measured(report):
     sizes = size_report(report[1])
     assert str(sizes).splitlines()[1].split() == ["form", "bytes", "gzip"]
@@ -80,6 +98,11 @@ def test_a_single_output_has_no_accuracy():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
     with pytest.raises(ValueError, match="`y` must be None for outputs that are not"):
         size_report(model, x=np.ones((3, 2)), y=np.ones(3, int), repeats=3)
+
+
+def test_rejects_rows_that_do_not_fit(report):
+    with pytest.raises(ValueError, match=r"`x` must be an array with rows, several"):
+        size_report(report[1], x=[np.ones((3, 8)), np.ones((2, 8))])
 
 
 def test_rejects_labels_that_do_not_fit(report):
