@@ -1,5 +1,6 @@
 """The code of every page runs, and the reference has every public name."""
 
+import contextlib
 import inspect
 import operator
 import os
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 import keras_ext
 from tests import pages, thorough
+from tests.forks import Forks
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "pages"
@@ -63,17 +65,21 @@ def test_blocks_of_a_page_print_what_it_shows(page, strategies, tmp_path, monkey
     assert pages.differences(page) == []
 
 
-@pytest.mark.thorough(thorough.PAGES)
-@pytest.mark.parametrize("page", pages_with_code(), ids=lambda page: page.stem)
-def test_page_runs_as_pasted(page, tmp_path):
-    """In its own process, and from the wheel if `WHEEL` is where it is unpacked."""
+@pytest.fixture(scope="module")
+def forks():
+    """Fresh processes with the package, from the wheel if `WHEEL` is its folder."""
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     if "WHEEL" in os.environ:
         environment["PYTHONPATH"] = os.environ["WHEEL"]
-    command = [sys.executable, ROOT / "tests" / "pages.py", page]
-    run = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
-    done = subprocess.run(command, check=False, **run)
-    assert done.returncode == 0, done.stderr[-3000:]
+    with contextlib.closing(Forks(environment)) as forks:
+        yield forks
+
+
+@pytest.mark.thorough(thorough.PAGES)
+@pytest.mark.parametrize("page", pages_with_code(), ids=lambda page: page.stem)
+def test_page_runs_as_pasted(page, forks, tmp_path):
+    status, printed = forks.run(ROOT / "tests" / "pages.py", page, folder=tmp_path)
+    assert status == 0, printed[-3000:]
 
 
 def rows_of_six_lines(path):

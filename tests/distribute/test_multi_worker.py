@@ -61,7 +61,7 @@ def workers(folder, request):
 
 
 def launch(folder, names):
-    command = [sys.executable, LAUNCH, "--workers", "2", "--timeout", "240"]
+    command = [sys.executable, LAUNCH, "--workers", "2", "--timeout", "480"]
     subprocess.run(
         [*command, trainings.__file__, folder, *names],
         check=True,
