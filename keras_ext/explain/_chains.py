@@ -41,8 +41,26 @@ class Chains:
         self.x = take(rows.parts, chosen)
         self.which = rows.which[chosen]
         changed = problem.players.changed(self.x, problem.background, problem.inputs)
-        self._find_steps(changed, both)
         self._ends = rows.explained[chosen], rows.explained_background[chosen]
+        self._shape = (*changed.shape[:2], self._replicates, self._players)
+        self._is_full = bool(changed.all())
+        if self._is_full:
+            self._take_every_step()
+        else:
+            self._find_steps(changed, both)
+        self.behind = self.order // (2 * self._replicates)
+
+    def _take_every_step(self) -> None:
+        """Lists the places if every player changes something in every chain.
+
+        So it is with continuous data, where the lists cost as much as small models.
+        """
+        rows, orders, places = len(self.which), len(self.ranks), self._players - 1
+        grid = np.ogrid[:rows, :orders, :places]
+        self.row, self.order, self.place = (
+            np.broadcast_to(index.astype("int32"), (rows, orders, places)).ravel()
+            for index in grid
+        )
 
     def _find_steps(self, changed: np.ndarray, orders: np.ndarray) -> None:
         """Lists the places at which something changes, chain after chain."""
@@ -61,8 +79,6 @@ class Chains:
         self.row, self.order, self.place = (
             index[inner].astype("int32") for index in (row, order, place)
         )
-        self.behind = self.order // (2 * self._replicates)
-        self._shape = (count, n, self._replicates, players)
 
     def contributions(self, outputs: np.ndarray) -> np.ndarray:
         """What each player has brought, of the outputs at the places to evaluate.
@@ -73,6 +89,22 @@ class Chains:
         Returns:
             `(rows, N, replicates, players, k)`, means of both directions.
         """
+        gains = self._all_gains if self._is_full else self._some_gains
+        return gains(outputs).reshape(*self._shape, -1)
+
+    def _all_gains(self, outputs: np.ndarray) -> np.ndarray:
+        ends, starts = self._ends
+        inner = outputs.reshape(len(ends), len(self.ranks), self._players - 1, -1)
+        # In float64: gains are small differences of outputs.
+        on_the_way = np.empty((*inner.shape[:2], self._players + 1, inner.shape[3]))
+        on_the_way[:, :, 1:-1] = inner
+        on_the_way[:, :, -1] = ends[:, None]
+        on_the_way[:, :, 0] = np.repeat(starts, 2 * self._replicates, axis=1)
+        gains = np.diff(on_the_way, axis=2)
+        gains = np.take_along_axis(gains, self.ranks[None, :, :, None], axis=2)
+        return (gains[:, ::2] + gains[:, 1::2]) / 2
+
+    def _some_gains(self, outputs: np.ndarray) -> np.ndarray:
         ends, starts = self._ends
         behind = self._all_orders // (2 * self._replicates)
         after = ends[self._all_rows].astype("float64")
@@ -85,9 +117,9 @@ class Chains:
         pair = self._all_rows * (len(self.ranks) // 2) + self._all_orders // 2
         place = pair * self._players + self._player
         size = int(np.prod(self._shape))
-        # In float64, as `bincount` adds: gains are small differences of outputs.
+        # `bincount` adds in float64.
         sums = [np.bincount(place, column, size) for column in gains.T]
-        return np.stack(sums, axis=-1).reshape(*self._shape, -1)
+        return np.stack(sums, axis=-1)
 
 
 class Tally:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from keras_ext.explain._chains import Chains, Tally
 from tests.explain.models import Formula
@@ -6,6 +7,8 @@ from tests.explain.problems import brought, game, problem_of, rows_of
 
 BACKGROUND = np.array([[0.0, 1.0, -1.0], [2.0, 3.0, 1.0]])
 X = np.array([[3.0, 2.0, -2.0], [2.0, 5.0, 4.0]])
+# Nothing in common with the background: lists and sums are then made in another way.
+ALL_ELSE = np.array([[3.0, 2.0, -2.0], [2.5, 5.0, 4.0]])
 ORDERS = np.array([[[0, 1, 2]], [[2, 0, 1]]])
 
 
@@ -13,24 +16,25 @@ def formula(a, b, c):
     return a * b + b * c * c
 
 
-def chains():
+def chains(x=X):
     problem = problem_of(Formula(formula), BACKGROUND)
-    return Chains(problem, rows_of(problem, X), np.array([1, 0]), ORDERS)
+    return Chains(problem, rows_of(problem, x), np.array([1, 0]), ORDERS)
 
 
-def test_players_bring_what_walking_along_each_order_shows():
-    found = chains()
+@pytest.mark.parametrize("x", [X, ALL_ELSE], ids=["some change", "all change"])
+def test_players_bring_what_walking_along_each_order_shows(x):
+    found = chains(x)
     outputs = []
     for row, behind, order, place in zip(
         found.row, found.behind, found.order, found.place, strict=True
     ):
         come = found.ranks[order] <= place
-        outputs.append([formula(*np.where(come, X[::-1][row], BACKGROUND[behind]))])
+        outputs.append([formula(*np.where(come, x[::-1][row], BACKGROUND[behind]))])
     gains = found.contributions(np.array(outputs))
     assert gains.shape == (2, 2, 1, 3, 1)
-    for i, x in enumerate(X[::-1]):
+    for i, explained in enumerate(x[::-1]):
         for j, (order,) in enumerate(ORDERS):
-            value = game(formula, x, BACKGROUND[j : j + 1])
+            value = game(formula, explained, BACKGROUND[j : j + 1])
             both = brought(value, order), brought(value, order[::-1])
             np.testing.assert_allclose(gains[i, j, 0, :, 0], np.mean(both, axis=0))
 
