@@ -33,6 +33,7 @@ PRIVATE_NAMES = {
         "_dropout",
         "_dropout_layer",
     },
+    "_keras/_frozen_weights.py": {"_trainable_variables"},
     "_keras/_functional.py": {"Functional"},
     "_keras/_learning_rate.py": {"_get_current_learning_rate", "_learning_rate"},
     "_keras/_loss_weights.py": {

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_ext._anatomy._unit_axes import unit_axes
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Record, Tensor, Variable
+from keras_ext._core._typing import Logs, Record, Tensor, Variable
 from keras_ext._engine._batch_weight import BatchWeight
 from keras_ext._engine._fail_if_unused import fail_if_unused
 from keras_ext._engine._gradient_pipeline import GradientPipeline
@@ -132,6 +132,14 @@ class AttachedPipeline(GradientPipeline):
         if model.built and not self.built:
             with model.distribute_strategy.scope():
                 self.build(model.trainable_variables)
+
+    def begin_epoch(self) -> None:
+        """Is called before the first batch of an epoch, maybe by several."""
+        self._rollback.begin_epoch()
+
+    def correct(self, logs: Logs) -> None:
+        """See `Rollback`."""
+        self._rollback.correct(logs)
 
     def build(self, variables: Sequence[Variable]) -> None:
         model = self._scope.model

@@ -9,9 +9,17 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._core._checks import require
-from keras_ext._core._typing import Function, Record, Strategy, Tensor, Variable
+from keras_ext._core._typing import (
+    Function,
+    Logs,
+    Record,
+    Strategy,
+    Tensor,
+    Variable,
+)
 from keras_ext._engine._fail_if_unused import fail_if_unused
 from keras_ext._engine._forwarding_optimizer import ForwardingOptimizer
+from keras_ext._engine._rollback import Rollback
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._values import assign_values, values_of
 from keras_ext._keras import _reduction, _replica
@@ -57,7 +65,8 @@ class LocalUpdates(ForwardingOptimizer):
     the gradients are averaged instead, which is ordinary synchronous training.
 
     A step in which a gradient is not finite is left out, by all replicas of the
-    process. It counts in `iterations`, which are therefore the same everywhere.
+    process, with what it has written to statistics and metrics. It counts in
+    `iterations`, which are therefore the same everywhere.
 
     Args:
         scope: The scope of the `fit`.
@@ -76,6 +85,7 @@ class LocalUpdates(ForwardingOptimizer):
         self.was_applied = False
         # How many want to see the weights that the training stands for.
         self._lookers = 0
+        self._rollback = Rollback(scope, self)
 
     def attach(self) -> None:
         """Puts it on the model, until the scope is closed."""
@@ -87,6 +97,19 @@ class LocalUpdates(ForwardingOptimizer):
             scope.link(name, self._showing)
         # The first thing to be undone: the methods and the optimizer are still there.
         scope.on_close(self._finish_if_used)
+
+    # What a step may ask while it is traced.
+
+    # Whether an update may be one of several batches.
+    accumulates = False
+
+    def begins_update(self) -> Tensor:
+        """Whether the present batch is the first of its update: each one is."""
+        return tf.constant(True)
+
+    def num_left_out(self) -> Tensor:
+        """How many steps were left out so far, on a replica."""
+        return tf.identity(_replica.native(self._state.left_out))
 
     # Building.
 
@@ -122,6 +145,7 @@ class LocalUpdates(ForwardingOptimizer):
         state = self._state
         state.owned += [state.since, state.apart, state.synchronizations, left_out]
         state.owned.append(self.sync_every.build())
+        self._rollback.build()
 
     def begin(self) -> None:
         """Builds everything, when the training begins."""
@@ -135,6 +159,14 @@ class LocalUpdates(ForwardingOptimizer):
         )
         with model.distribute_strategy.scope():
             self.build(model.trainable_variables)
+
+    def begin_epoch(self) -> None:
+        """Is called when an epoch begins."""
+        self._rollback.begin_epoch()
+
+    def correct(self, logs: Logs) -> None:
+        """See `Rollback`."""
+        self._rollback.correct(logs)
 
     # Applying. `apply` runs on every replica, and what comes after once for all.
 

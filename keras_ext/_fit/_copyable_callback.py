@@ -8,7 +8,7 @@ import keras
 
 from keras_ext._core._checks import require
 from keras_ext._core._panels import Curve, draw_panels
-from keras_ext._core._typing import Figure, Record
+from keras_ext._core._typing import Figure, Logs, Record
 from keras_ext._fit._memory import memory_of, recall
 from keras_ext._live._live_attributes import LiveAttributes
 
@@ -51,11 +51,12 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
         """
         recall(self, state)
 
-    def before_epoch_end(self, epoch: int) -> None:
+    def before_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Is called before any callback of the list is told that an epoch has ended.
 
         Args:
             epoch: Its number, from 0.
+            logs: What all of them will be told.
         """
 
     def marks(self) -> dict[str, int]:

@@ -176,8 +176,6 @@ class TrainingRun:
     def ending(self, epoch: int) -> Iterator[None]:
         """The time in which the callbacks are told that an epoch has ended."""
         self.epoch = epoch + 1
-        for callback in self.callbacks:
-            callback.before_epoch_end(epoch)
         with ExitStack() as stack:
             self._lines = []
             stack.callback(self._say_lines)
@@ -231,6 +229,8 @@ class TrainingRun:
     def _noting(self, on_epoch_end: Method) -> Method:
         def note(epoch: int, logs: Logs = None) -> None:
             self._logs = logs
+            for callback in self.callbacks:
+                callback.before_epoch_end(epoch, logs)
             on_epoch_end(epoch, logs)
 
         return note

@@ -92,6 +92,77 @@ def test_with_accumulation_the_whole_update_is_taken_back():
         np.testing.assert_allclose(a, e, atol=1e-6)
 
 
+def grow():
+    """Updates of four batches, of which an epoch of 96 rows has one and a half."""
+    return kx.callbacks.DynamicBatchSize([(0, 4)], batch_size=16)
+
+
+def test_an_update_that_is_never_complete_leaves_nothing_broken():
+    model = make_model()
+    x = X.copy()
+    x[90] = np.nan  # in the second of two batches that wait for others in the end
+    history = fit(model, x, grow())
+    assert np.isfinite(history["loss"]).all()
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_metrics_do_not_go_back_to_another_epoch():
+    # The update that begins with the last two batches of the first epoch is left out
+    # in the second one, of which the other four batches are left.
+    x, y = np.tile(X, (2, 1)), np.concatenate([Y, 3 * Y])
+    x[90] = np.nan
+    losses = []
+    for rows, callbacks, options in (
+        (slice(None), [grow()], {"epochs": 2, "steps_per_epoch": 6}),
+        (slice(128, None), [], {}),
+    ):
+        model = make_model()
+        model.get_layer("dropout").rate = 0.0
+        model.optimizer.learning_rate = 0.0
+        data = tf.data.Dataset.from_tensor_slices((x[rows], y[rows])).batch(16)
+        options |= {"shuffle": False, "callbacks": callbacks, "verbose": 0}
+        losses.append(model.fit(data, **options).history["loss"][-1])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "callback", [kx.callbacks.LayerwiseDecay, kx.callbacks.LocalSGD]
+)
+def test_an_epoch_of_which_nothing_is_left_has_no_loss(callback):
+    seen = []
+    model = make_model()
+    first = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(dict(logs))
+    )
+    history = fit(model, X * np.nan, first, callback())
+    assert np.isnan([seen[0]["loss"], seen[0]["mae"]]).all()
+    assert np.isnan([history["loss"][0], history["mae"][0]]).all()
+    assert history["nonfinite_steps"] == [6]
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_replicas_that_step_alone_take_it_back_too(strategies, replicas):
+    results = []
+    for x, rows in ((bad(), slice(None)), (X, GOOD)):
+        with strategies(replicas).scope():
+            model = make_model()
+            model.get_layer("dropout").rate = 0.0
+        history = fit(model, x, kx.callbacks.LocalSGD(1), rows=rows)
+        results.append([*model.get_weights(), history["loss"], history["mae"]])
+    for a, e in zip(*results, strict=True):
+        np.testing.assert_allclose(a, e, atol=1e-6)
+
+
+def test_frozen_weights_are_not_copied_in_every_step():
+    model = make_model()
+    for layer in model.layers:
+        layer.trainable = False
+    names = {v.name for v in written_by_batches(model)}
+    assert {"moving_mean", "moving_variance"} <= names
+    assert not names & {"kernel", "bias", "gamma", "beta"}
+
+
 @pytest.mark.thorough(LONG)
 def test_a_gate_that_refuses_takes_it_back_too():
     class Never(kx.gradients.UpdateGate):

@@ -126,7 +126,7 @@ class SnapshotEnsemble(ScopedCallback):
             0.5 * self._rate * (1 + math.cos(math.pi * t))
         )
 
-    def before_epoch_end(self, epoch: int) -> None:
+    def before_epoch_end(self, epoch: int, logs: Logs) -> None:
         self._end_epoch()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:

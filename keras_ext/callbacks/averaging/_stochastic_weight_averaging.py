@@ -148,7 +148,7 @@ class StochasticWeightAveraging(ScopedCallback):
         # The validation in `fit` comes before the end of the epoch.
         self._end_epoch()
 
-    def before_epoch_end(self, epoch: int) -> None:
+    def before_epoch_end(self, epoch: int, logs: Logs) -> None:
         self._end_epoch()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:

@@ -19,7 +19,8 @@ class GradientCallback(ScopedCallback):
     hooks if it overrides them.
 
     Logs `nonfinite_steps`, the number of updates that were left out so far; a line says
-    so when there were new ones, unless `fit` is told `verbose=0`.
+    so when there were new ones, unless `fit` is told `verbose=0`. Loss and metrics are
+    those of the other updates, and NaN in an epoch without any.
 
     Args:
         nonfinite: What to do about an update whose gradient is NaN or infinite:
@@ -65,10 +66,15 @@ class GradientCallback(ScopedCallback):
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if batch == 0:
             self._checked = 0
+            self.pipeline.begin_epoch()
         # With `steps_per_execution` not every number comes up.
         if batch - self._checked >= _BATCHES_BETWEEN_CHECKS:
             self.pipeline.check()
             self._checked = batch
+
+    def before_epoch_end(self, epoch: int, logs: Logs) -> None:
+        super().before_epoch_end(epoch, logs)
+        self.pipeline.correct(logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:

@@ -45,6 +45,11 @@ class LocalTraining(ScopedCallback):
         if self._is_shown:
             self._updates.hide()
         self._is_shown = False
+        self._updates.begin_epoch()
+
+    def before_epoch_end(self, epoch: int, logs: Logs) -> None:
+        super().before_epoch_end(epoch, logs)
+        self._updates.correct(logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._updates.show()

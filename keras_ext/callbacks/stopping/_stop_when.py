@@ -143,6 +143,11 @@ class StopWhen(CopyableCallback):
         self._begin()
         self._tell("on_train_begin", logs)
 
+    def before_epoch_end(self, epoch: int, logs: Logs) -> None:
+        for member in self.callbacks:
+            if isinstance(member, CopyableCallback):
+                member.before_epoch_end(epoch, logs)
+
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._tell("on_epoch_end", epoch, logs)
         for i, member in enumerate(self.callbacks):

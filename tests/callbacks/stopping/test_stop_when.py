@@ -304,3 +304,10 @@ def test_evaluate_and_predict_call_the_members():
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         StopWhen(**{"rule": "any", "callbacks": [Scripted("0")], **arguments})
+
+
+def test_members_correct_the_loss_of_an_epoch_that_was_left_out():
+    model = make_model()
+    stop = StopWhen("any", [GradientNormEarlyStopping(verbose=0)], verbose=0)
+    history = model.fit(X * np.nan, X, callbacks=[stop], verbose=0).history
+    assert np.isnan(history["loss"]).all()
