@@ -18,6 +18,7 @@ from keras_ext._engine._recovery import Recovery
 from keras_ext._engine._rollback import Rollback
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._memory import memory_of, recall
 from keras_ext._fit._values import assign_values, values_of
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -136,6 +137,8 @@ class AttachedPipeline(GradientPipeline):
     def begin_epoch(self) -> None:
         """Is called before the first batch of an epoch, maybe by several."""
         self._rollback.begin_epoch()
+        if self._recovery is not None and self.built:
+            self._recovery.begin()
 
     def correct(self, logs: Logs) -> None:
         """See `Rollback`."""
@@ -146,6 +149,8 @@ class AttachedPipeline(GradientPipeline):
         self.unit_axes = unit_axes(model)
         super().build(variables)
         self._rollback.build()
+        if self._recovery is not None:
+            self._recovery.build()
 
     def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
         # Keras calls this after the last epoch and before `on_train_end` of anybody:
@@ -157,13 +162,18 @@ class AttachedPipeline(GradientPipeline):
 
     def get_state(self) -> Record:
         """What it has accumulated, and what its transforms and signals remember."""
-        return {name: values_of(parts) for name, parts in self._parts().items()}
+        state: Record = {name: values_of(v) for name, v in self._parts().items()}
+        if self._recovery is not None:
+            state["recovery"] = memory_of(self._recovery)
+        return state
 
     def set_state(self, state: Record) -> None:
         """Goes on with what another one of the same parts has returned."""
         for name, parts in self._parts().items():
             assign_values(parts, state[name], f"the {name} of the callbacks")
         self._counted = self.nonfinite_steps
+        if self._recovery is not None:
+            recall(self._recovery, state.get("recovery", {}))
 
     def _parts(self) -> dict[str, list[Variable]]:
         if not self.built:

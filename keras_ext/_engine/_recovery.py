@@ -1,18 +1,20 @@
 """Going back to weights that were good when updates come to nothing."""
 
 import warnings
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_ext._anatomy._linked_method import Method, link_method
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._engine._forwarding_optimizer import ForwardingOptimizer
 from keras_ext._engine._rollback import written_by_batches
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._fit._fit_scope import FitScope
-from keras_ext._keras._learning_rate import own_learning_rate
-from keras_ext._live._learning_rate_gain import LearningRateGain
+from keras_ext._keras._learning_rate import READ, own_learning_rate
+from keras_ext._live._hyper_variable import HyperVariable
 
 # More left out in a row are not bad data: the weights themselves lead to NaN.
 _MAX_CONSECUTIVE = 10
@@ -25,8 +27,8 @@ _MAX_RECOVERIES = 5
 class Recovery:
     """Restores weights, optimizer and statistics when training has run into NaN.
 
-    At each look at which the last update was made, it keeps a copy of all of them on
-    the device. When more than ten updates in a row were left out, it goes back to the
+    At each look at which the last update was made, and before the first update, it
+    keeps a copy of all of them on the device. When more than ten updates in a row were left out, it goes back to the
     last copy, and to the one before if that leads there again, halves the learning
     rate, and says so in a warning.
 
@@ -35,25 +37,46 @@ class Recovery:
         optimizer: What the callbacks have wrapped the optimizer of the model with.
     """
 
+    remembered: ClassVar[tuple[str, ...]] = ("_count", "_factor")
+
     def __init__(self, scope: FitScope, optimizer: ForwardingOptimizer) -> None:
         self._scope = scope
         self._optimizer = optimizer
         self.gate = SkipNonFinite(max_consecutive=_MAX_CONSECUTIVE)
         self._copies: list[list[tuple[Variable, Tensor]]] = []
-        self._gain: LearningRateGain | None = None
+        # What a learning rate that is no plain number, such as a schedule, is multiplied
+        # by, for the time of this `fit`.
+        self._factor = HyperVariable(1.0, "factor")
         self._count = 0
+
+    def build(self) -> None:
+        """Is called when the optimizer is built, and its step not traced yet."""
+        inner = self._optimizer.inner_optimizer
+        is_number = isinstance(own_learning_rate(inner), keras.Variable)
+        # A callback may let the step read another one than the optimizer has.
+        if READ in vars(inner) or not is_number:
+            self._factor.build()
+            self._scope.on_close(link_method(inner, READ, self._multiplying))
+
+    def _multiplying(self, read: Method) -> Method:
+        return lambda: self._factor.value * ops.cast(read(), "float32")
+
+    def begin(self) -> None:
+        """Keeps what the training begins with, if there is no copy yet."""
+        if not self._copies:
+            self._copies = [self._copied()]
 
     def look(self) -> None:
         """Keeps a copy, or goes back; on the host.
 
         Raises:
-            FloatingPointError: If it has gone back too often, or there is no copy.
+            FloatingPointError: If it has gone back too often.
         """
         if not self.gate.has_failed:
             if self.gate.in_a_row == 0:
                 self._copies = [*self._copies[-1:], self._copied()]
             return
-        if self._count >= _MAX_RECOVERIES or not self._copies:
+        if self._count >= _MAX_RECOVERIES:
             self.gate.check()
         self._go_back()
 
@@ -85,12 +108,7 @@ class Recovery:
         )
 
     def _lower(self, rate: float) -> None:
-        inner = self._optimizer.inner_optimizer
-        if isinstance(own_learning_rate(inner), keras.Variable):
-            inner.learning_rate = rate * _FACTOR
-            return
-        # A schedule is multiplied, for the time of this `fit`.
-        if self._gain is None:
-            self._gain = LearningRateGain(inner)
-            self._scope.on_close(self._gain.release)
-        self._gain.assign(self._gain.gain * _FACTOR)
+        if self._factor.built:
+            self._factor.assign(float(self._factor) * _FACTOR)
+        else:
+            self._optimizer.inner_optimizer.learning_rate = rate * _FACTOR

@@ -77,6 +77,79 @@ def test_goes_back_halves_the_rate_and_goes_on(strategies, replicas):
     assert np.isfinite(model.predict(X[:8], verbose=0)).all()
 
 
+class Moves(keras.callbacks.Callback):
+    """Notes a weight before each batch."""
+
+    def on_train_begin(self, logs=None):
+        self.seen = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.seen.append(self.model.get_weights()[0].item())
+
+
+def line(rate):
+    """A weight that moves by the learning rate in every update."""
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((1,)), layer])
+    model.compile(keras.optimizers.SGD(rate), keras.losses.MeanAbsoluteError())
+    return model
+
+
+def fit_line(model, bad, *callbacks, rows=60, **options):
+    """Trains on one row after the other, of which some are NaN."""
+    x, y = np.ones((rows, 1)), np.full((rows, 1), 1e6)
+    x[bad] = np.nan
+    options = {"batch_size": 1, "shuffle": False, "verbose": 0, **options}
+    moves = Moves()
+    model.fit(x, y, callbacks=[*callbacks, moves], **options)
+    return moves.seen
+
+
+CONSTANT = {"cycle_momentum": False, "div_factor": 1, "final_div_factor": 1}
+
+
+def recover():
+    return kx.callbacks.LayerwiseDecay(1.0, nonfinite="recover")
+
+
+@pytest.mark.parametrize(
+    ("rate", "others"),
+    [
+        (keras.optimizers.schedules.PolynomialDecay(0.25, 9, 0.25), []),
+        (0.25, []),
+        (1.0, [kx.callbacks.OneCycle(0.25, **CONSTANT)]),
+    ],
+)
+def test_the_step_that_runs_has_half_the_rate(rate, others):
+    model = line(rate)
+    with pytest.warns(UserWarning, match="learning rate is 0.125"):
+        seen = fit_line(model, slice(10, 50), recover(), *others)
+    # At the look at batch 50 it is back at the beginning.
+    assert np.diff(seen[:11]).tolist() == [0.25] * 10
+    assert seen[50] == 0.0
+    assert np.diff(seen[50:]).tolist() == [0.125] * 9
+
+
+def test_a_training_that_goes_on_has_the_rate_and_the_count(tmp_path):
+    schedule = keras.optimizers.schedules.PolynomialDecay(0.25, 9, 0.25)
+    pipelines = []
+
+    class Look(kx.callbacks.LayerwiseDecay):
+        def on_epoch_begin(self, epoch, logs=None):
+            pipelines.append(self.pipeline)
+
+    model = line(schedule)
+    path = tmp_path / "model.keras"
+    save = keras.callbacks.ModelCheckpoint(path)
+    with pytest.warns(UserWarning, match="learning rate is 0.125"):
+        fit_line(model, slice(10, 30), Look(1.0, nonfinite="recover"), save, rows=30)
+    resumed = keras.saving.load_model(path)
+    options = {"initial_epoch": 1, "epochs": 2, "rows": 9}
+    seen = fit_line(resumed, [], Look(1.0, nonfinite="recover"), **options)
+    assert np.diff(seen).tolist() == [0.125] * 8
+    assert [p.get_state()["recovery"]["_count"] for p in pipelines] == [1, 1]
+
+
 @pytest.mark.thorough(LONG)
 def test_a_schedule_is_halved_for_the_time_of_the_fit():
     schedule = keras.optimizers.schedules.InverseTimeDecay(0.01, 100, 1.0)

@@ -28,8 +28,8 @@ class GradientCallback(ScopedCallback):
             (every 50 batches and at the end of the epoch), and says which weight it
             began with, see `SkipNonFinite`; `"recover"` leaves it out and, if more than
             ten in a row were, takes weights, optimizer and statistics of layers back to
-            the last look at which all was well, halves the learning rate, warns, and
-            goes on, up to five times. Defaults to `"skip"`.
+            the last look at which all was well, or to where `fit` began, halves the
+            learning rate, warns, and goes on, up to five times. Defaults to `"skip"`.
 
     Raises:
         ValueError: If `nonfinite` is none of these, or, when training begins, if the
