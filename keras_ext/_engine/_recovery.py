@@ -28,9 +28,9 @@ class Recovery:
     """Restores weights, optimizer and statistics when training has run into NaN.
 
     At each look at which the last update was made, and before the first update, it
-    keeps a copy of all of them on the device. When more than ten updates in a row were left out, it goes back to the
-    last copy, and to the one before if that leads there again, halves the learning
-    rate, and says so in a warning.
+    keeps a copy of all of them on the device. When more than ten updates in a row were
+    left out, it goes back to the last copy, and to the one before if that leads there
+    again, halves the learning rate, and says so in a warning.
 
     Args:
         scope: The scope of the `fit`.
@@ -44,8 +44,8 @@ class Recovery:
         self._optimizer = optimizer
         self.gate = SkipNonFinite(max_consecutive=_MAX_CONSECUTIVE)
         self._copies: list[list[tuple[Variable, Tensor]]] = []
-        # What a learning rate that is no plain number, such as a schedule, is multiplied
-        # by, for the time of this `fit`.
+        # What a learning rate that is no number, such as a schedule, is multiplied by,
+        # for the time of this `fit`.
         self._factor = HyperVariable(1.0, "factor")
         self._count = 0
 

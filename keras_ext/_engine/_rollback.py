@@ -86,7 +86,10 @@ class Rollback:
         Args:
             values: The logs of the epoch, as Keras has made them.
         """
-        if values and self._counts and not int(ops.convert_to_numpy(self._kept)):
+        # Asked only then: it is read from the device.
+        if not self._counts or 0 not in (values or {}).values():
+            return
+        if not int(ops.convert_to_numpy(self._kept)):
             measured = self._model.get_metrics_result()
             values.update(dict.fromkeys(values.keys() & measured.keys(), math.nan))
 

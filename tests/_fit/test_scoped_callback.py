@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_ext import callbacks as kc
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 
@@ -26,3 +27,37 @@ def test_a_subclass_says_what_it_needs():
     with pytest.raises(NotImplementedError, match=r"ScopedCallback must override att"):
         ScopedCallback().set_model(model)
     assert FitScope.present(model) is None
+
+
+DATA = np.ones((4, 1), "float32"), np.ones((4, 1), "float32")
+
+
+@pytest.mark.parametrize(
+    ("callback", "name", "value"),
+    [
+        (kc.AdaptiveDropout(DATA, DATA), "target_gap", 0.5),
+        (kc.AdaptiveDropout(DATA, DATA), "max_rate", 0.5),
+        (kc.AdaptiveDropout(DATA, DATA), "min_progress", 0.5),
+        (kc.AdaptiveRegularization(DATA, DATA), "target_gap", 0.5),
+        (kc.AdaptiveRegularization(DATA, DATA), "span", 1.0),
+        (kc.AdaptiveRegularization(DATA, DATA), "rule", "gap"),
+        (kc.FreezeConverged(), "include", "dense"),
+        (kc.GradientMonitor(), "path", "rows.csv"),
+        (kc.LayerwiseAdaptiveClipping(), "exclude", "bias"),
+        (kc.LayerwiseDecay(), "layers", ["dense"]),
+        (kc.LocalSGD(), "average_state", True),
+    ],
+)
+def test_what_is_not_looked_at_again_cannot_be_set(callback, name, value):
+    model = keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dropout(0.1), keras.layers.Dense(1)]
+    )
+    model.compile("sgd", "mse")
+    before = getattr(callback, name)
+    callbacks = keras.callbacks.CallbackList([callback], model=model, epochs=1)
+    callbacks.on_train_begin()
+    with pytest.raises(ValueError, match=f"`{name}` must be left at .*before `fit`"):
+        setattr(callback, name, value)
+    assert getattr(callback, name) == before
+    callbacks.on_train_end()
+    setattr(callback, name, value)

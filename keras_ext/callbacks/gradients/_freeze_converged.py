@@ -85,6 +85,7 @@ class FreezeConverged(StoppingCallback, GradientCallback):
     """
 
     criterion = "frozen_fraction"
+    compiled = frozenset({"include", "exclude"})
 
     def __init__(
         self,

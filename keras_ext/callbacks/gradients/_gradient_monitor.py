@@ -120,7 +120,9 @@ class GradientMonitor(GradientCallback):
         (3, 2)
     """
 
-    compiled = frozenset({"every", "histograms", "moments"})
+    compiled = frozenset(
+        {"every", "path", "tensorboard", "histograms", "moments", "append"}
+    )
     remembered: ClassVar[tuple[str, ...]] = (
         "_layers",
         "_seen",

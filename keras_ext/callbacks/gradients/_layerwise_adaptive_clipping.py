@@ -112,7 +112,9 @@ class LayerwiseAdaptiveClipping(GradientCallback):
           the other rules see their classes
     """
 
-    compiled = frozenset({"epsilon", "rule", "per", "exclude_head"})
+    compiled = frozenset(
+        {"epsilon", "include", "exclude", "rule", "per", "exclude_head"}
+    )
 
     def __init__(  # noqa: PLR0913
         self,

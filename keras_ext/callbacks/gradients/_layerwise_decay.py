@@ -54,7 +54,7 @@ class LayerwiseDecay(GradientCallback):
         - [Clark et al., 2020](https://arxiv.org/abs/2003.10555)
     """
 
-    compiled = frozenset({"decay"})
+    compiled = frozenset({"decay", "layers"})
 
     def __init__(
         self,

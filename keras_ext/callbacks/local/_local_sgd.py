@@ -69,6 +69,8 @@ class LocalSGD(LocalTraining):
         - [Stich, 2019](https://arxiv.org/abs/1805.09767)
     """
 
+    compiled = frozenset({"average_state"})
+
     def __init__(self, sync_every: int = 8, *, average_state: bool = False) -> None:
         super().__init__()
         self.sync_every = steps_between(sync_every)

@@ -132,6 +132,17 @@ class AdaptiveDropout(ScopedCallback):
         True
     """
 
+    compiled = frozenset(
+        {
+            "target_gap",
+            "max_rate",
+            "controller",
+            "include",
+            "exclude",
+            "min_progress",
+            "max_damage",
+        }
+    )
     remembered: ClassVar[tuple[str, ...]] = (
         "decisions",
         "_gap",
@@ -141,6 +152,7 @@ class AdaptiveDropout(ScopedCallback):
         "_positions",
         "_highest",
         "_first_rate",
+        "_epochs",
     )
 
     def __init__(  # noqa: PLR0913
@@ -227,6 +239,7 @@ class AdaptiveDropout(ScopedCallback):
         self._controller = deepcopy(self.controller) or PI(self.target_gap)
         self._guards = OverfitGuards(self.min_progress, self.max_damage)
         self.decisions = []
+        self._epochs = 0
         self._first_rate = self._mean_rate()
         self._positions = [_logit(max(_SMALLEST_RATE, float(x))) for x in self._rates]
         # A rate that starts above the largest one may stay there.
@@ -244,6 +257,7 @@ class AdaptiveDropout(ScopedCallback):
         validation_loss = self._validation_loss(logs or {})
         if validation_loss is not None:
             self._adapt(epoch, validation_loss)
+        self._epochs += 1
         if logs is not None:
             logs["overfit_gap"] = self._last_gap
             logs["dropout_rate"] = self._mean_rate()
@@ -327,8 +341,9 @@ class AdaptiveDropout(ScopedCallback):
         if warming_up:
             return 0.0, "warm-up"
         if self.freeze_after is not None:
-            epochs = self.params.get("epochs") or math.inf
-            if epoch + 1 > self.freeze_after * epochs:
+            # Of this `fit` alone: it may begin at an `initial_epoch`.
+            epochs = (self.params.get("epochs") or math.inf) - (epoch - self._epochs)
+            if self._epochs + 1 > self.freeze_after * epochs:
                 return 0.0, "frozen"
         return (guarded, reason or "gap") if self.guards else (change, "gap")
 

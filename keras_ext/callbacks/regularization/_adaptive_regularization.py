@@ -147,6 +147,20 @@ class AdaptiveRegularization(ScopedCallback):
         epoch 0: gap ...; warm-up; strength +0.00
     """
 
+    compiled = frozenset(
+        {
+            "train_data",
+            "validation_data",
+            "include",
+            "exclude",
+            "target_gap",
+            "span",
+            "rule",
+            "controller",
+            "members",
+            "seed",
+        }
+    )
     remembered: ClassVar[tuple[str, ...]] = (
         "decisions",
         "_gap",
@@ -275,9 +289,11 @@ class AdaptiveRegularization(ScopedCallback):
     def _measure(self) -> tuple[float, float]:
         """The losses on training and validation data, without regularization."""
         with_penalties = self._knobs.values()
-        self._knobs.take_out_of_the_loss()
-        training, validation = (probe.measure(self.model) for probe in self._probes)
-        self._knobs.assign(with_penalties)
+        try:
+            self._knobs.take_out_of_the_loss()
+            training, validation = (probe.measure(self.model) for probe in self._probes)
+        finally:
+            self._knobs.assign(with_penalties)
         return training, validation
 
     def on_train_end(self, logs: Logs = None) -> None:

@@ -12,6 +12,7 @@ from keras import ops
 from keras_ext._anatomy._kept_values import kept_values
 from keras_ext._anatomy._linked_method import Link, Method, linked_calls
 from keras_ext._anatomy._trial import called
+from keras_ext._core._dtypes import wide_dtype
 from keras_ext._core._typing import Data, Layer, Record, Tensor
 
 # Of each channel: how many values, their mean and their variance.
@@ -104,17 +105,18 @@ def _of_tensors(records: Sequence[_Given]) -> Any:
     """The moments of all inputs of one layer in one batch."""
     moments = None
     for inputs, mask, axis in records:
-        inputs = ops.cast(inputs, "float32")
+        dtype = wide_dtype(inputs.dtype)
+        inputs = ops.cast(inputs, dtype)
         axes = [i for i in range(len(inputs.shape)) if i != axis % len(inputs.shape)]
         weight = ops.ones_like(inputs)
         if mask is not None:
-            weight = weight * ops.cast(ops.expand_dims(mask, -1), "float32")
+            weight = weight * ops.cast(ops.expand_dims(mask, -1), dtype)
         count = ops.sum(weight, axes)
         # All rows may be masked: then nothing is 0, and not NaN.
         divisor = ops.maximum(count, 1.0)
         mean = ops.sum(weight * inputs, axes) / divisor
-        # Around the mean: in float32, the mean of squares minus the square of the mean
-        # may leave nothing of a small variance.
+        # Around the mean: the mean of squares minus the square of the mean may leave
+        # nothing of a small variance.
         around = inputs - ops.reshape(mean, _spread(mean, inputs, axis))
         new = (count, mean, ops.sum(weight * ops.square(around), axes) / divisor)
         moments = new if moments is None else _joined(moments, new)

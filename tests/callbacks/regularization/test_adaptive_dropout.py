@@ -378,6 +378,15 @@ def test_warms_up_and_freezes():
     assert [row["change"] == 0 for row in rows] == [r != "gap" for r in expected]
 
 
+def test_freezes_after_a_share_of_the_epochs_that_are_made():
+    model = make_model(keras.layers.Dropout(0.2))
+    callback = AdaptiveDropout(
+        TRAIN, VALIDATION, warmup_epochs=0, guards=False, freeze_after=0.5
+    )
+    fit(model, callback, initial_epoch=10, epochs=12)
+    assert [row["reason"] for row in callback.decisions] == ["gap", "frozen"]
+
+
 def test_a_frozen_rate_stays():
     model = make_model(keras.layers.Dropout(0.2))
     callback = AdaptiveDropout(

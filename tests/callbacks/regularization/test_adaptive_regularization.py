@@ -137,6 +137,27 @@ def test_losses_are_measured_without_what_regularization_adds():
     assert callback.decisions[0]["validation_loss"] == pytest.approx(validation, 1e-4)
 
 
+def test_what_was_taken_out_of_the_loss_comes_back_when_measuring_fails():
+    class Fails(keras.utils.PyDataset):
+        asked = 0
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            Fails.asked += 1
+            if Fails.asked > 1:
+                raise OSError("The disk is gone.")
+            return VALIDATION
+
+    model = make_model(l2=0.5, smoothing=0.25)
+    callback = AdaptiveRegularization(TRAIN, Fails(), rule="gap", target_gap=0.0)
+    with pytest.raises(OSError, match="disk is gone"):
+        fit(model, callback)
+    assert model.get_layer("hidden").kernel_regularizer.l2 == 0.5
+    assert model.loss.label_smoothing == 0.25
+
+
 @pytest.mark.thorough(LONG)
 def test_measuring_changes_nothing_about_the_training():
     weights = []

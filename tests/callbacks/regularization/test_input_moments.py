@@ -19,6 +19,17 @@ def model():
     return keras.Sequential([keras.Input((3,)), *norms])
 
 
+def test_what_is_float64_is_measured_so():
+    x = 1e6 + 0.01 * RNG.normal(size=(50, 1))
+    norm = keras.layers.BatchNormalization(dtype="float64")
+    model = keras.Sequential([keras.Input((1,), dtype="float64"), norm])
+    ((_, mean, variance),) = InputMoments(model, [norm]).measure(
+        (part, None, None) for part in (x[:20], x[20:])
+    )
+    np.testing.assert_allclose(mean, x.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(variance, x.var(0), rtol=1e-5)
+
+
 @pytest.mark.parametrize("in_training", [(), ("a",), ("b",)])
 def test_only_the_layers_that_are_named_run_as_in_training(model, in_training):
     first, second = model.layers
