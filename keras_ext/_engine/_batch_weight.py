@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_ext._anatomy._batch_length import batch_length
 from keras_ext._core._typing import Data, Function, Record, Tensor
 from keras_ext._fit._fit_scope import FitScope
+from keras_ext._keras import _replica
 from keras_ext._keras._masks import mask_of
 
 
@@ -18,7 +19,8 @@ class BatchWeight:
     So several give the gradient of one large batch: a mean over samples counts by
     their number, one over the steps that a mask leaves by theirs, one by sample weights
     (`reduction="mean_with_sample_weight"`) by their sum, and sums (`reduction="sum"`)
-    are added. With several outputs, each micro-batch counts by its samples.
+    are added, with the penalties of the first alone. With several outputs, each
+    micro-batch counts by its samples.
 
     It notes what `train_step` and `compute_loss` are given, and multiplies the loss
     when the step asks the optimizer to scale it, as that of Keras does: the loss, and
@@ -34,6 +36,9 @@ class BatchWeight:
         self._model = scope.model
         self._unit = unit
         self._reduction = _reduction_of(scope.model)
+        # Of a `compute_loss` of somebody's own nobody knows what it does with them.
+        own = type(scope.model).compute_loss
+        self._adds_penalties = own is keras.Model.compute_loss
         # Every replica has a thread: what is noted while one is traced is its own.
         self._batch = threading.local()
         # Outermost, to count what `fit` delivers.
@@ -57,7 +62,10 @@ class BatchWeight:
             divisor = self._divisor(mask, given.get("sample_weight"))
             if divisor is not None:
                 self._batch.divisor = divisor
-            return compute(*args, **kwargs)
+            loss = compute(*args, **kwargs)
+            if self._adds_penalties:
+                self._batch.penalties = list(self._model.losses)
+            return loss
 
         return compute_loss
 
@@ -84,13 +92,19 @@ class BatchWeight:
             is_alone: Whether the batch is alone in its update, and so has no weight.
             is_first: Whether it is the first one of its update.
         """
-        divisor = vars(self._batch).pop("divisor", None)
+        noted = vars(self._batch)
+        divisor, penalties = noted.pop("divisor", None), noted.pop("penalties", [])
         if divisor is None:
             return loss
         if self._reduction == "sum":
-            # The sum of the losses, divided by 1 in all.
+            # The sum of the losses, divided by 1 in all; penalties count once.
             self._batch.weight = tf.ones(()), tf.where(is_first, 1.0, 0.0)
-            return loss
+            shares = [
+                tf.reduce_sum(tf.cast(x, loss.dtype)) / _replica.num_replicas()
+                for x in penalties
+            ]
+            again = tf.where(is_first, tf.zeros((), loss.dtype), 1)
+            return loss - again * tf.add_n(shares) if shares else loss
         weight = tf.where(is_alone, 1.0, tf.cast(divisor, "float32") / self._unit)
         self._batch.weight = weight, weight
         return loss * tf.cast(weight, loss.dtype)

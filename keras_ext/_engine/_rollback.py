@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -87,11 +88,10 @@ class Rollback:
             values: The logs of the epoch, as Keras has made them.
         """
         # Asked only then: it is read from the device.
-        if not self._counts or 0 not in (values or {}).values():
-            return
-        if not int(ops.convert_to_numpy(self._kept)):
+        zeros = [n for n, v in (values or {}).items() if np.ndim(v) == 0 and v == 0]
+        if zeros and self._counts and not int(ops.convert_to_numpy(self._kept)):
             measured = self._model.get_metrics_result()
-            values.update(dict.fromkeys(values.keys() & measured.keys(), math.nan))
+            values.update({name: math.nan for name in zeros if name in measured})
 
     def _restoring(self, step: Function) -> Function:
         def train_step(*args: object, **kwargs: object) -> Record:

@@ -76,6 +76,26 @@ def test_three_micro_batches_are_one_large_batch(loss, options):
         np.testing.assert_allclose(trained(size, Scaled(), **options), one, atol=2e-6)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_penalty_counts_once_beside_a_sum(strategies, replicas):
+    x, y = RNG.normal(size=(2, 12, 2)).astype("float32")
+    results = []
+    for size in (12, 4):
+        with strategies(replicas).scope():
+            layer = keras.layers.Dense(
+                2, kernel_initializer="ones", kernel_regularizer="l2"
+            )
+            model = keras.Sequential([keras.Input((2,)), layer])
+            loss = keras.losses.MeanSquaredError(reduction="sum")
+            model.compile(keras.optimizers.SGD(1e-3), loss)
+        batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(size)
+        grow = kx.callbacks.DynamicBatchSize([(0, 3)], batch_size=4)
+        callbacks = [grow] if size == 4 else []
+        model.fit(batches, shuffle=False, callbacks=callbacks, verbose=0)
+        results.append(np.concatenate([w.ravel() for w in model.get_weights()]))
+    np.testing.assert_allclose(*results, atol=1e-6)
+
+
 @pytest.mark.thorough(LONG)
 def test_a_compute_loss_of_ones_own():
     class Model(keras.Model):

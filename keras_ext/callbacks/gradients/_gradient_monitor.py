@@ -81,7 +81,8 @@ class GradientMonitor(GradientCallback):
             `keras_ext.signals.GradientMoments`, over up to 16 updates before each row.
             Defaults to `False`.
         append: Whether to add to files that exist, for a training that goes on, and
-            not to replace them. Defaults to `False`.
+            not to replace them. Rows of updates that are made again are replaced.
+            Defaults to `False`.
         nonfinite: `"skip"` to leave out updates whose gradient is NaN or infinite,
             `"raise"` to also end the training, `"recover"` to go back to good weights,
             see `GradientCallback`. Defaults to `"skip"`.
@@ -99,7 +100,8 @@ class GradientMonitor(GradientCallback):
 
     Raises:
         ValueError: If an argument is not of this form, or, when training begins, if the
-            model has no optimizer, does not use it, or it accumulates gradients.
+            model has no optimizer, does not use it, or it accumulates gradients, or if
+            a file to add to has other columns.
         ImportError: If `path` or `tensorboard` needs a package that is not installed.
         FloatingPointError: With `nonfinite="raise"`, if a gradient was not finite.
 
@@ -193,10 +195,16 @@ class GradientMonitor(GradientCallback):
         self._chunks = []
         self._writers: list[Writer] = []
         if is_chief():
-            self._writers = open_writers(self.path, self.tensorboard, self.append)
+            self._writers = open_writers(
+                self.path, self.tensorboard, self.append, self._quantities()
+            )
         self._seen = 0
         self._nonfinite = 0
         self._next_look = updates_so_far(self.pipeline) + 1
+
+    def _quantities(self) -> tuple[str, ...]:
+        """What is recorded of all layers together."""
+        return (*QUANTITIES, "vanishing_ratio", *(_MOMENTS if self.moments else ()))
 
     def get_state(self) -> Record:
         rows = joined_rows(self._chunks) if self._chunks else None
@@ -289,14 +297,14 @@ class GradientMonitor(GradientCallback):
     def history(self) -> Record:
         """What was recorded."""
         of_layers = (*QUANTITIES, *(_LAYER_MOMENTS if self.moments else ()))
-        of_all = (*QUANTITIES, "vanishing_ratio", *(_MOMENTS if self.moments else ()))
         num_layers = len(self._layers)
         history = {
             "layers": list(self._layers),
             "update": self._joined(lambda c: c["update"], (), int),
             "epoch": self._joined(lambda c: c["epoch"], (), int),
             "global": {
-                q: self._joined(lambda c, q=q: c["global"][q], ()) for q in of_all
+                q: self._joined(lambda c, q=q: c["global"][q], ())
+                for q in self._quantities()
             },
             "per_layer": {
                 q: self._joined(lambda c, q=q: c["per_layer"][q], (num_layers,))

@@ -10,12 +10,14 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._core._checks import cut
+from keras_ext._core._checks import cut, require
 from keras_ext._core._extras import import_extra
 from keras_ext._core._typing import Record
 from keras_ext.signals.gradients._layer_statistics import HISTOGRAM_EDGES
 
 EXTRA = "telemetry"
+# The first columns of a file.
+_HEAD = ("update", "epoch", "layer")
 
 
 class Writer(Protocol):
@@ -51,13 +53,24 @@ def joined_rows(chunks: Sequence[Record]) -> Record:
 
 
 def open_writers(
-    path: str | Path | None, tensorboard: str | Path | None, append: bool
+    path: str | Path | None,
+    tensorboard: str | Path | None,
+    append: bool,
+    quantities: Sequence[str],
 ) -> list[Writer]:
-    """Returns the writers that are asked for; what cannot be opened raises."""
+    """Returns the writers that are asked for; what cannot be opened raises.
+
+    Args:
+        path: A file for the rows, or None.
+        tensorboard: A folder, or None.
+        append: Whether to add to a file that exists.
+        quantities: What will be written of all layers together.
+    """
     writers: list[Writer] = []
     if path is not None:
+        columns = [*_HEAD, *quantities]
         kind = _Csv if Path(path).suffix == ".csv" else _Parquet
-        writers.append(_Enduring(kind(Path(path), append), path))
+        writers.append(_Enduring(kind(Path(path), append, columns), path))
     if tensorboard is not None:
         writers.append(_Enduring(_TensorBoard(str(tensorboard)), tensorboard))
     return writers
@@ -131,26 +144,67 @@ def _decimal(value: np.floating) -> float:
     return float(str(value))
 
 
+def _require_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raises if a file that is to be added to has other columns."""
+    require(
+        set(found) == set(wanted),
+        "append",
+        True,
+        f"False for {str(path)!r}, which has other columns",
+        hint=f"They differ in {sorted(set(found) ^ set(wanted))[:6]}.",
+    )
+
+
+def _number_kept(updates: Sequence[object], rows: Record) -> int:
+    """How many lines of a file were written when a training that goes on was saved.
+
+    Those behind are of updates that will be made again.
+    """
+    last = rows["update"][-1]
+    places = [i for i, update in enumerate(updates) if int(str(update)) == last]
+    return places[-1] + 1 if places else 0
+
+
 class _Csv:
-    def __init__(self, path: Path, append: bool) -> None:
+    def __init__(self, path: Path, append: bool, columns: Sequence[str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._has_header = append and path.exists()
+        self._path = path
+        self._columns = columns
         self._appends = append
+        self._has_header = False
+        if append and path.exists():
+            with path.open("r", newline="") as file:
+                found = next(csv.reader(file), None)
+            if found is not None:
+                _require_columns(path, found, columns)
+                self._columns, self._has_header = found, True
         self._file = path.open("a" if append else "w", newline="")
 
     def write(self, rows: Record) -> None:
         writer = csv.writer(self._file)
+        if not self._has_header:
+            writer.writerow(self._columns)
+            self._has_header = True
         for line in _lines(rows):
-            if not self._has_header:
-                writer.writerow(line)
-                self._has_header = True
-            writer.writerow(line.values())
+            writer.writerow(line[name] for name in self._columns)
         self._file.flush()
 
     def restore(self, rows: Record) -> None:
-        # A file that is added to has them.
-        if not self._appends:
+        kept = self._cut(rows) if self._appends else 0
+        if not kept:
             self.write(rows)
+
+    def _cut(self, rows: Record) -> int:
+        """Takes off what will be written again; returns how many lines are left."""
+        with self._path.open("r", newline="") as file:
+            header, *lines = list(csv.reader(file)) or [[]]
+        place = self._columns.index("update")
+        kept = _number_kept([line[place] for line in lines], rows)
+        if kept and kept < len(lines):
+            self._file.close()
+            self._file = self._path.open("w", newline="")
+            csv.writer(self._file).writerows([header, *lines[:kept]])
+        return kept
 
     def flush(self) -> None:
         pass
@@ -162,21 +216,30 @@ class _Csv:
 class _Parquet:
     """Such a file can only be written as a whole."""
 
-    def __init__(self, path: Path, append: bool) -> None:
+    def __init__(self, path: Path, append: bool, columns: Sequence[str]) -> None:
         self._arrow = import_extra("pyarrow", EXTRA)
         self._parquet = import_extra("pyarrow.parquet", EXTRA)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
+        self._columns = list(columns)
         self._tables = []
         self._appends = append
         if append and path.exists():
-            self._tables.append(self._parquet.read_table(path))
+            table = self._parquet.read_table(path)
+            _require_columns(path, table.column_names, columns)
+            self._tables.append(table.select(columns))
 
     def write(self, rows: Record) -> None:
-        self._tables.append(self._arrow.Table.from_pylist(list(_lines(rows))))
+        table = self._arrow.Table.from_pylist(list(_lines(rows)))
+        self._tables.append(table.select(self._columns))
 
     def restore(self, rows: Record) -> None:
-        if not self._appends:
+        kept = 0
+        if self._appends and self._tables:
+            (table,) = self._tables
+            kept = _number_kept(table["update"].to_pylist(), rows)
+            self._tables = [table.slice(0, kept or len(table))]
+        if not kept:
             self.write(rows)
 
     def flush(self) -> None:
@@ -203,8 +266,7 @@ class _TensorBoard:
         with self._writer.as_default():
             for line in _lines(rows):
                 step, layer = line["update"], line["layer"] or "all"
-                # The first three are update, epoch and layer.
-                for quantity, value in list(line.items())[3:]:
+                for quantity, value in list(line.items())[len(_HEAD) :]:
                     if np.isfinite(value):
                         tf.summary.scalar(f"{quantity}/{layer}", value, step=step)
             for step, layers in zip(rows["update"], rows["histograms"], strict=True):
