@@ -91,7 +91,8 @@ class HypergradientLearningRate(GradientCallback):
     @property
     def multipliers(self) -> dict[str, float]:
         """What the learning rate is multiplied by, from layer to number."""
-        return self._part.gains
+        part = vars(self).get("_part")
+        return {} if part is None else part.gains
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:

@@ -10,6 +10,7 @@ from keras_ext._core._pattern import matches
 from keras_ext._core._typing import Logs, Pattern, Record, Variable
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._engine._clip_by_group_norm import ClipByGroupNorm
+from keras_ext._engine._gradient_signal import GradientSignal
 from keras_ext._engine._pipeline_part import PipelinePart
 from keras_ext.callbacks._announcement import tell, verbosity
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
@@ -232,8 +233,10 @@ class LayerwiseAdaptiveClipping(GradientCallback):
 
 
 def _is_fresh_transform(rule: object) -> bool:
-    # Its state is in a pipeline else, and cannot be copied.
-    return isinstance(rule, PipelinePart) and not rule.state
+    # What only measures would shape nothing. And its state is in a pipeline else, and
+    # cannot be copied.
+    shapes = isinstance(rule, PipelinePart) and not isinstance(rule, GradientSignal)
+    return shapes and not rule.state
 
 
 def _mean_threshold(per_weight: dict[str, dict[str, float]]) -> float:

@@ -127,13 +127,12 @@ class GradualUnfreezing(GradientCallback):
             self._statistics = FrozenStatistics(self.scope, self._thaws_in)
 
     def _thaws_in(self, layer: keras.Layer) -> int | None:
-        """The epoch in which the earliest pattern thaws something of a layer."""
-        epochs = [
-            epoch
-            for epoch, pattern in self.schedule
-            if any(matches(pattern, weight) for weight in layer.weights)
-        ]
-        return min(epochs, default=None)
+        """The epoch in which the last weight or statistic of a layer is thawed."""
+        thawed = []
+        for weight in layer.weights:
+            epochs = [e for e, pattern in self.schedule if matches(pattern, weight)]
+            thawed += [min(epochs)] if epochs else []
+        return max(thawed, default=None)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)

@@ -3,11 +3,12 @@
 import math
 from typing import ClassVar
 
+import numpy as np
 from keras import ops
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import flag, integer
-from keras_ext._core._typing import Data, Logs, Tensor, Variable
+from keras_ext._core._typing import Data, Logs, Record, Tensor, Variable
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext.callbacks._batch_count import BatchCount
 from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
@@ -35,6 +36,7 @@ class ProbedRate(RateCallback):
         "_loss",
         "_count",
         "_decided",
+        "_last",
         "rollbacks",
     )
 
@@ -97,6 +99,17 @@ class ProbedRate(RateCallback):
         self.rollbacks = 0
         self._copy: list[tuple[Variable, Tensor]] = []
         self._last = 1.0
+
+    def get_state(self) -> Record:
+        copy = [np.array(ops.convert_to_numpy(value)) for _, value in self._copy]
+        return {**super().get_state(), "copy": copy}
+
+    def set_state(self, state: Record) -> None:
+        super().set_state(state)
+        copy, variables = state.get("copy", []), self._written()
+        if [v.shape for v in copy] == [tuple(v.shape) for v in variables]:
+            tensors = map(ops.convert_to_tensor, copy)
+            self._copy = list(zip(variables, tensors, strict=True))
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         done = self._count.before(self, batch)

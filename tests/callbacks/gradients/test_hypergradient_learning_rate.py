@@ -66,3 +66,7 @@ def test_does_not_go_with_averages():
     model = make_model(keras.optimizers.SGD(0.1, use_ema=True))
     with pytest.raises(ValueError, match="use_ema"):
         fit(model, HypergradientLearningRate())
+
+
+def test_there_is_no_multiplier_before_a_fit():
+    assert HypergradientLearningRate().multipliers == {}

@@ -244,3 +244,8 @@ def test_says_once_that_most_is_clipped(capsys, clipping, verbose, said):
     assert len(lines) == said
     for line in lines:
         assert line.endswith("100% of the units were clipped: raise `clipping`.")
+
+
+def test_what_only_measures_is_no_rule():
+    with pytest.raises(ValueError, match=r"`rule` must be one of .* or a transform"):
+        LayerwiseAdaptiveClipping(rule=kx.signals.LayerStatistics())

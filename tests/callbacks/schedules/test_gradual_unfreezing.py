@@ -182,6 +182,21 @@ def test_batch_normalization_without_weights_and_one_trace():
     assert len(watch.traces) == 1
 
 
+def test_batch_normalization_rests_until_its_last_weight_is_thawed():
+    model = normalizing_model()
+    norm, seen = model.get_layer("norm"), []
+    note = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(norm.get_weights())
+    )
+    fit(model, GradualUnfreezing([(1, "gamma"), (2, "norm")]), note, epochs=3)
+    # Of gamma, beta, and the two statistics.
+    moved = [
+        [bool(np.any(a != b)) for a, b in zip(*pair, strict=True)]
+        for pair in zip(seen[:-1], seen[1:], strict=True)
+    ]
+    assert moved == [[True, False, False, False], 4 * [True]]
+
+
 def test_statistics_move_if_they_are_not_to_be_frozen():
     model = normalizing_model()
     thaw = GradualUnfreezing([(9, "norm")], freeze_statistics=False)

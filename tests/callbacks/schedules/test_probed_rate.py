@@ -44,3 +44,25 @@ def test_decides_every_so_many_batches_and_takes_back_what_burst():
     assert found[True][1] < found[True][0].told[0][1]
     assert found[False][0].rollbacks == 0
     assert not found[False][1] < 1e3
+
+
+def test_a_training_that_goes_on_takes_back_what_burst_before(tmp_path):
+    def fit(model, answers, *others, **options):
+        noted = Noted(answers, every=2, rollback=True)
+        options = {"batch_size": 8, "epochs": 2, "shuffle": False, **options}
+        callbacks = [noted, *others]
+        history = model.fit(X, X[:, :1], callbacks=callbacks, verbose=0, **options)
+        multiplier = history.history["learning_rate_multiplier"][-1]
+        return noted.rollbacks, multiplier, model.get_weights()
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.5), "mse")
+    save = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
+    # The second factor is too large, which is seen when the second epoch begins.
+    whole = fit(model, [2.0, 1e6, 1.0, 1.0], save)
+    resumed = keras.saving.load_model(tmp_path / "1.keras")
+    went_on = fit(resumed, [1.0, 1.0], initial_epoch=1)
+    assert went_on[:2] == whole[:2] == (1, 2.0)
+    for own, other in zip(went_on[2], whole[2], strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-6)
