@@ -87,8 +87,9 @@ class Rollback:
         Args:
             values: The logs of the epoch, as Keras has made them.
         """
+        values = {} if values is None else values
+        zeros = [n for n, v in values.items() if np.ndim(v) == 0 and v == 0]
         # Asked only then: it is read from the device.
-        zeros = [n for n, v in (values or {}).items() if np.ndim(v) == 0 and v == 0]
         if zeros and self._counts and not int(ops.convert_to_numpy(self._kept)):
             measured = self._model.get_metrics_result()
             values.update({name: math.nan for name in zeros if name in measured})

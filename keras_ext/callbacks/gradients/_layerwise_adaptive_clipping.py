@@ -233,10 +233,11 @@ class LayerwiseAdaptiveClipping(GradientCallback):
 
 
 def _is_fresh_transform(rule: object) -> bool:
-    # What only measures would shape nothing. And its state is in a pipeline else, and
-    # cannot be copied.
-    shapes = isinstance(rule, PipelinePart) and not isinstance(rule, GradientSignal)
-    return shapes and not rule.state
+    # What only measures would shape nothing.
+    if not isinstance(rule, PipelinePart) or isinstance(rule, GradientSignal):
+        return False
+    # Its state is in a pipeline else, and cannot be copied.
+    return not rule.state
 
 
 def _mean_threshold(per_weight: dict[str, dict[str, float]]) -> float:
