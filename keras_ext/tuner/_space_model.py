@@ -122,7 +122,7 @@ class SpaceModel(Described, keras_tuner.HyperModel):
             kwargs["batch_size"] = self.training(hp)["batch_size"]
         # Before those of the tuner, which save what the others know.
         callbacks = [
-            *self.optimization.callbacks(hp),
+            *self.optimization.callbacks(hp, kwargs.get("batch_size")),
             *_recalibrated(model, args, kwargs),
             *kwargs.pop("callbacks", []),
         ]

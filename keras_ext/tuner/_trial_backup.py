@@ -217,11 +217,10 @@ def _written(result: Result, objective: Objective) -> Record | float:
 
 def _read(written: Record | float) -> Result:
     """What was written: of a history one with its best epoch alone."""
-    metrics = written.get(_METRICS) if isinstance(written, dict) else None
-    if not isinstance(metrics, dict):
+    if not (isinstance(written, dict) and isinstance(written.get(_METRICS), dict)):
         return written
     history = keras.callbacks.History()
-    history.history = {name: [value] for name, value in metrics.items()}
+    history.history = {name: [v] for name, v in written[_METRICS].items()}
     history.epoch = [written[_EPOCH]]
     return history
 

@@ -79,6 +79,16 @@ _POLICIES = {
     "inner_product_test": policies.InnerProductTest,
     "gradient_diversity": policies.GradientDiversity,
 }
+
+
+class _Growing(policies.Staged):
+    """First a size that is fixed, then a policy, up to four times that size."""
+
+    @property
+    def largest_factor(self) -> float:
+        return 4.0
+
+
 _AVERAGING = ("none", "ema", "lookahead", "schedule_free")
 
 
@@ -142,7 +152,8 @@ def optimization(  # noqa: PLR0913 - what an optimizer can be
         A function of `hp`, and of `total_steps` unless it was given here, that returns
         an optimizer. Its `declare(hp)` declares all hyperparameters, whose names begin
         with `optimization/`, and its `callbacks(hp)` returns what `fit` has to be given
-        for the batch policy.
+        for the batch policy; it takes the `batch_size` of `fit`, too, which
+        `steps_per_execution` needs.
 
     Raises:
         ValueError: If an argument is out of range, or when an optimizer is made, if
@@ -230,13 +241,17 @@ class Optimization:
         )
 
     def callbacks(
-        self, hp: "keras_tuner.HyperParameters"
+        self, hp: "keras_tuner.HyperParameters", batch_size: int | None = None
     ) -> list[keras.callbacks.Callback]:
-        """Returns what `fit` has to be given for the batch policy, new each time."""
+        """Returns what `fit` has to be given for the batch policy, new each time.
+
+        With `steps_per_execution`, it has to know the batch size that `fit` is given.
+        """
         policy = self._read(hp)["batch_policy"]
         if policy == "constant":
             return []
-        return [DynamicBatchSize(policies.Staged([(0, 1), (1, _POLICIES[policy]())]))]
+        grows = _Growing([(0, 1), (1, _POLICIES[policy]())])
+        return [DynamicBatchSize(grows, batch_size=batch_size)]
 
     def _read(self, hp: "keras_tuner.HyperParameters") -> Record:
         with hp.name_scope(self.name):

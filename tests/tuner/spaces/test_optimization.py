@@ -102,6 +102,25 @@ def test_a_batch_policy_is_a_callback():
     assert isinstance(callback, kx.callbacks.DynamicBatchSize)
 
 
+def test_a_batch_grows_to_four_times_its_size(monkeypatch):
+    class Huge(kx.controllers.batch_size.NoiseScale):
+        needs = frozenset()
+
+        def update(self, measured):
+            return 1000.0
+
+    monkeypatch.setitem(_POLICIES, "noise_scale", Huge)
+    space = optimization(batch_policy="noise_scale", schedule="constant")
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", steps_per_execution=2)
+    x, hp = np.ones((16, 2)), of(space)
+    fit = {"batch_size": 2, "epochs": 2, "verbose": 0}
+    with pytest.raises(ValueError, match="`batch_size` must be given if `compile` has"):
+        model.fit(x, x[:, :1], callbacks=space.callbacks(hp), **fit)
+    history = model.fit(x, x[:, :1], callbacks=space.callbacks(hp, 2), **fit)
+    assert history.history["batch_size"] == [2, 8]
+
+
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="`averaging` must be another too"):
         optimization(directions="lion", averaging="schedule_free")
