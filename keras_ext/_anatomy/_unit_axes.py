@@ -63,10 +63,10 @@ def _axes_by_path(path: str, unit_axes: Mapping[str, Axes]) -> Axes | None:
 def unit_axes(model: keras.Model) -> dict[str, Axes]:
     """Returns, for every weight, the axes that are reduced for a per-unit norm.
 
-    A unit is what one output of a layer is computed from: a column of a `Dense`
-    kernel, one filter of a convolution, one row of an embedding, one head
-    dimension of an attention projection. Biases, scales and other weights of one
-    axis count as a single unit.
+    A unit is the group of weights behind one output of a layer: a column of a `Dense`
+    kernel, one filter of a convolution, one row of an embedding, one head dimension of
+    an attention projection. Biases, scales and other weights of one axis count as a
+    single unit.
 
     The axes depend on the layer: a transposed convolution keeps its outputs in the
     last axis but one, a depthwise convolution has one filter per channel, an

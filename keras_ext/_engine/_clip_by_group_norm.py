@@ -12,10 +12,10 @@ from keras_ext._engine._gradient_transform import Clipping, GradientTransform
 
 
 class ClipByGroupNorm(GradientTransform):
-    """Scales gradients down whose norm is above a limit.
+    """Scales down gradients whose norm is above a limit.
 
-    A subclass overrides `limits`: the largest norms allowed, from the norms that there
-    are. Every group of weights with a norm above its limit is multiplied by
+    A subclass overrides `limits`, which computes the largest norms allowed from the
+    present norms. Every group of weights with a norm above its limit is multiplied by
     `limit / norm`; its direction is kept. Norms are taken in float32.
 
     Args:

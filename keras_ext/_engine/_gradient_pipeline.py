@@ -67,25 +67,24 @@ class GradientPipeline(ForwardingOptimizer):
     the gradient of the whole batch, so that the same data gives the same weights on
     any number of replicas, also for the `clipnorm` of the wrapped optimizer.
 
-    To everyone outside it behaves as the wrapped optimizer: `learning_rate`,
-    `iterations` (which counts updates, not micro-batches), `scale_loss`, weight decay
-    and exponential averages are the wrapped one's. An update whose gradient is not
-    finite (or so large that its squared norm overflows) is skipped as a whole, and
-    counted in `nonfinite_steps`.
+    From outside it behaves like the wrapped optimizer: `learning_rate`, `iterations`
+    (which counts updates, not micro-batches), `scale_loss`, weight decay and
+    exponential averages are the wrapped one's. An update whose gradient is not finite
+    (or so large that its squared norm overflows) is skipped as a whole, and counted in
+    `nonfinite_steps`.
 
-    Sparse gradients, those of `Embedding`, stay so on their way to the optimizer,
-    unless they are accumulated, scaled, or of several replicas, or a transform or
-    signal needs all rows: those that clip by value, or by a norm that is not
-    `per="unit"`, do not.
-    Of Keras's optimizers, `SGD` without momentum then touches these rows alone.
+    Sparse gradients, as from `Embedding`, stay sparse on their way to the optimizer,
+    unless they are accumulated, scaled, or summed over replicas, or a transform or
+    signal needs all rows. (Clipping by value, or by a norm other than `per="unit"`,
+    does not.) `SGD` without momentum then updates only these rows.
 
-    Accumulated micro-batches all count the same, however many samples they have: an
-    optimizer is not told. A last one of 3 samples, after three of 32, counts as much as
-    they do. `keras_ext.callbacks.DynamicBatchSize` weighs them by their samples; here,
-    take batches of one size (`drop_remainder=True` in a dataset).
+    Accumulated micro-batches all count the same, however many samples they have, since
+    an optimizer does not know their sizes: a last one of 3 samples counts as much as
+    one of 32. `keras_ext.callbacks.DynamicBatchSize` weights them by their samples;
+    here, use batches of one size (`drop_remainder=True` in a dataset).
 
-    In an existing training loop the callbacks of `keras_ext.callbacks` put a pipeline
-    in place and take it off again.
+    In an existing training loop, the callbacks of `keras_ext.callbacks` install a
+    pipeline and remove it again.
 
     Args:
         optimizer: The optimizer to wrap, also a `LossScaleOptimizer`. It may not have

@@ -42,8 +42,8 @@ class GradientSignal(PipelinePart):
     """Measures something about gradients, on the device, without the host.
 
     `GradientPipeline` calls it while the step is traced. To write one, make the state
-    in `build` with `add_state`, write it in `before_update` or `after_update`, and read
-    it on the host when asked for.
+    in `build` with `add_state`, write it in `before_update` or `after_update`, and
+    read it on the host.
     """
 
     # The shapes of what `measure_locally` returns; known once it is built. Without

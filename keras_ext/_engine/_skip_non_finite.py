@@ -20,18 +20,17 @@ _SEEN, _SKIPPED, _IN_A_ROW, _FIRST, _FAILED = range(5)
 
 @keras.saving.register_keras_serializable(package="keras_ext")
 class SkipNonFinite(UpdateGate):
-    """Ends the training when updates are NaN or infinite time after time.
+    """Ends the training when too many updates in a row are NaN or infinite.
 
-    `GradientPipeline` leaves out every update whose gradient is not finite. One bad
-    batch does no harm so; but when the weights themselves, or all of the data, are
-    broken, training would go on for hours and change nothing. With this transform, more
-    than `max_consecutive` such updates in a row are an error that says in which update
-    it began and in which weight.
+    `GradientPipeline` skips every update whose gradient is not finite. So a single bad
+    batch does no harm. But if the weights themselves, or all of the data, are broken,
+    training would go on for hours and change nothing. With this transform, more than
+    `max_consecutive` such updates in a row raise an error that names the first of them
+    and the weight where it began.
 
-    A bad value spreads from a layer to those nearer to the input, which the backward
-    pass comes to later. So of the weights whose gradient was bad in that first update,
-    the last one in the order of the model is named. If it is in the last layer, suspect
-    the loss or the data first.
+    A bad value spreads towards the input, as the backward pass does. So the error names
+    the last weight, in the order of the model, whose gradient was bad in that first
+    update. If it is in the last layer, suspect the loss or the data first.
 
     `check` raises the error. The callbacks of this library call it every 50 batches and
     after each epoch, and `fit` does at its end. In a step that is not compiled by XLA,
@@ -39,7 +38,7 @@ class SkipNonFinite(UpdateGate):
     that a callback has put in place it need not.
 
     With `mixed_float16`, `compile` puts a `LossScaleOptimizer` around the pipeline,
-    which keeps such updates to itself. To have them counted here, give it a pipeline
+    which skips such updates itself. To count them here, pass `compile` a pipeline
     around a `LossScaleOptimizer`, and `auto_scale_loss=False`.
 
     Args:

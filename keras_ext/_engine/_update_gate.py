@@ -9,9 +9,9 @@ from keras_ext._engine._pipeline_part import PipelinePart
 class UpdateGate(PipelinePart):
     """Decides whether an update is made at all.
 
-    To write one, override `admits`. An update that is left out changes nothing: not
-    the weights, not the optimizer, and with the callbacks of this library not the
-    statistics of layers and metrics either.
+    To write one, override `admits`. A skipped update changes neither the weights nor
+    the optimizer; with the callbacks of this library it does not change the statistics
+    of layers and metrics either.
 
     Args:
         include: Which variables are looked at: a regular expression that is searched

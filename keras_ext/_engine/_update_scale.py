@@ -12,9 +12,9 @@ from keras_ext._keras import _replica
 class UpdateScale(PipelinePart):
     """Scales what the optimizer did to a weight, its weight decay included.
 
-    To write one, override `factor`. It works with any optimizer, also with Adam, to
+    To write one, override `factor`. It works with any optimizer, even with Adam, for
     which a scaled gradient makes no difference. It cannot be combined with the
-    `use_ema` of the optimizer, which would average updates that are not scaled.
+    optimizer's `use_ema`, which would average unscaled updates.
 
     Args:
         include: Which variables are scaled: a regular expression that is searched in

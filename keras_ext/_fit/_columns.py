@@ -18,10 +18,10 @@ _SHOWN: dict[str, bool | Pattern] = {"columns": True}
 def show_in_progress_bar(columns: bool | Pattern = True) -> None:
     """Chooses which columns of this library's callbacks `fit` prints.
 
-    A few callbacks log a dozen numbers, and the loss is hard to find between them. What
-    is not shown is logged nevertheless: `history` has it, and so has every callback
-    that reads the logs, such as `CSVLogger`, `TensorBoard` or `EarlyStopping`. What
-    Keras and others log is always shown. It holds for the whole process.
+    A few callbacks together log a dozen numbers, and hide the loss among them. Hidden
+    columns are still logged: `history` has them, and so does every callback that reads
+    the logs, such as `CSVLogger`, `TensorBoard` or `EarlyStopping`. Columns of Keras
+    and of other libraries are always shown. The choice holds for the whole process.
 
     Args:
         columns: `True` to show all, `False` to show none, or the ones to show: a

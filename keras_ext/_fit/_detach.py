@@ -8,13 +8,12 @@ from keras_ext._fit._training_run import close_run
 
 
 def detach(model: keras.Model) -> None:
-    """Takes everything off a model that callbacks of this library have put on it.
+    """Removes everything that callbacks of this library have installed on a model.
 
-    `fit` does so by itself, in whatever way it ends. Call this after a training loop
-    without `fit` that was interrupted before `on_train_end`; the next callback of this
-    library that gets the model does so as well. On a model that nothing was left on, it
-    does nothing. Batches that were accumulated for an update that did not come are
-    dropped.
+    `fit` does so itself, however it ends. Call this after a training loop without `fit`
+    that was interrupted before `on_train_end`; the next callback of this library that
+    gets the model does the same. On a clean model it does nothing. Gradients
+    accumulated for an incomplete update are dropped.
 
     Args:
         model: The model.

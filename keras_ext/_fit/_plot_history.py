@@ -22,8 +22,8 @@ def plot_history(
 ) -> Figure:
     """Draws what `fit` returns: a panel for each quantity, epoch by epoch.
 
-    A quantity and the same one on validation data are in one panel, the latter dashed.
-    Several trainings are drawn over one another.
+    A quantity and its validation counterpart share a panel; the latter is dashed.
+    Several trainings are drawn on top of each other.
 
     Args:
         history: What `fit` returns, its `history`, or a dictionary from the name of a

@@ -17,9 +17,9 @@ HUNG = "_keras_ext_hung"
 def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
     """Lists the live hyperparameters of a model, by path.
 
-    Those of its layers and their regularizers are found, and those of its optimizer
-    and gradient transforms; also what `make_live` has made live, and those of
-    objectives in a `fit`. A shared one is listed once.
+    This finds those of its layers, their regularizers, its optimizer and gradient
+    transforms, everything that `make_live` has made live, and, during `fit`, those of
+    objectives. A shared one is listed once.
 
     Args:
         model: The model, compiled or not.

@@ -12,13 +12,13 @@ from keras_ext._live._hyper_variable import HyperVariable
 def make_live(
     model: keras.Model, *, include: Pattern = None, exclude: Pattern = None
 ) -> dict[str, HyperVariable]:
-    """Makes the hyperparameters of a model that exists changeable while it trains.
+    """Lets the hyperparameters of an existing model change during training.
 
-    Keras compiles them into the training step as constants. This puts a
-    `HyperVariable` behind each of them, without rebuilding the model: assign one in a
-    callback, and the next step of a running `fit` uses it, without a retrace, with
-    `jit_compile=True`, and on all replicas. `layer.rate = 0.5` does the same from then
-    on. Found are, also in models inside the model:
+    Keras compiles them into the training step as constants. This puts a `HyperVariable`
+    behind each of them, without rebuilding the model: assign one in a callback, and the
+    next step of a running `fit` uses it, without a retrace, with `jit_compile=True`,
+    and on all replicas. From then on, `layer.rate = 0.5` does the same. It finds, also
+    in nested models:
 
     - the rates of `Dropout`, `SpatialDropout`, `GaussianDropout`, `AlphaDropout`, the
       deviation of `GaussianNoise`, and dropout in attention and recurrent layers, also
@@ -30,13 +30,13 @@ def make_live(
       Keras's optimizers. (The learning rate is a variable already.)
     - `label_smoothing` of loss objects, and `loss_weights`, if `compile` was given any.
 
-    Nothing else changes: a run whose values are changed goes on as one that was built
-    with them. Keras's layers still drop the same places on all replicas of a
-    distribution strategy; those of `keras_ext.layers` do not.
+    Nothing else changes: after a change, training continues as if the model had been
+    built with the new values. Keras's layers still drop the same places on all replicas
+    of a distribution strategy; those of `keras_ext.layers` do not.
 
-    What is saved or cloned, and `get_config`, is the plain model with the present
-    values. Call it after `compile`, for the optimizer and the losses to be found, and
-    after the model is built. Calling it again gives the same variables.
+    Saving, cloning and `get_config` give the plain model with the present values. Call
+    this after the model is built, and after `compile`, so that it finds the optimizer
+    and the losses. Calling it again returns the same variables.
 
     Args:
         model: The model.

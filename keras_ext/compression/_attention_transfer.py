@@ -11,12 +11,12 @@ from keras_ext.compression._projected_features import check_names, shapes_of_lay
 
 @keras.saving.register_keras_serializable(package="keras_ext")
 class AttentionTransfer(Described, keras.distillation.DistillationLoss):
-    """Lets a layer of a student be active in the places where one of a teacher is.
+    """Makes a student's layer active in the places where a teacher's layer is.
 
-    For each place the power of what the channels give is averaged, so layers may have
-    any number of channels; these maps, each divided by its norm, are compared by the
-    mean of squared differences. A map that is larger by a whole factor is averaged down
-    to the smaller one. The loss is small: give it a weight of about 1000, as its
+    For each place, a power of the activations is averaged over the channels, so layers
+    may have any number of channels. These maps, each divided by its norm, are compared
+    by the mean squared difference. A map that is larger by a whole factor is averaged
+    down to the smaller one. The loss is small: give it a weight of about 1000, as its
     authors do. Use it in `distill`, or in Keras's own `Distiller`.
 
     Args:

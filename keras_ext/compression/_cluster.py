@@ -25,9 +25,9 @@ def cluster(
 ) -> PruningReport:
     """Replaces the entries of each weight by `k` values, the means of clusters.
 
-    A file of such a model is compressed well by gzip, and 16 values need 4 bits each.
-    Fine-tune it afterwards with `KeepClusters`, which moves the values and keeps what
-    is equal equal. Each weight is clustered on its own, by k-means.
+    gzip compresses a file of such a model well, and 16 values need 4 bits each.
+    Fine-tune it afterwards with `KeepClusters`, which moves the values and keeps equal
+    entries equal. Each weight is clustered on its own, by k-means.
 
     Args:
         model: A built model; its weights are changed.

@@ -68,12 +68,12 @@ def compress(  # noqa: PLR0913
 ) -> Compressed:
     """Prunes, distills, quantizes and writes a trained model, and says what it gained.
 
-    A copy of the model is pruned while it learns from the labels and from the model as
-    it was; its weights get few values, if that is wanted; with `mode="int8"` it goes on
-    with the rounding of 8 bits, at a tenth of the learning rate, and keeps its zeros
-    and values; and it is written as a `.tflite` file, which is run and compared. A line
-    tells of each step. The model stays as it is. To have more to say, use `Prune`,
-    `distill`, `cluster`, `quantize_aware` and `to_litert`, of which this is made.
+    A copy of the model is pruned while it learns from the labels and from the original.
+    On request, its weights are clustered. With `mode="int8"` it then trains with the
+    rounding of 8 bits, at a tenth of the learning rate, and keeps its zeros and
+    clusters. Finally it is written as a `.tflite` file, which is run and compared. A
+    line reports each step. The original stays as it is. For more control use `Prune`,
+    `distill`, `cluster`, `quantize_aware` and `to_litert`, which this combines.
 
     Args:
         model: A trained, compiled `Sequential` or functional model with one output. Its

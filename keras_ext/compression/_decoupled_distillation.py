@@ -16,12 +16,12 @@ _OUT = 1e9
 
 @keras.saving.register_keras_serializable(package="keras_ext")
 class DecoupledDistillation(Described, keras.distillation.DistillationLoss):
-    """Lets a student learn what a teacher says of wrong classes, however sure it is.
+    """Teaches a student what a teacher knows of wrong classes, however sure it is.
 
-    The divergence of `SoftTargets` has two parts: that of the share of the right class,
-    and that among the other classes, which it weighs by what the teacher leaves to
-    them. So a sure teacher hardly teaches what it knows of the others. Here both parts
-    have weights of their own. Use it in `distill`, which knows the labels.
+    The divergence of `SoftTargets` has two parts: one for the probability of the right
+    class, and one among the other classes, weighted by the probability that the teacher
+    leaves them. So a sure teacher hardly teaches what it knows of the other classes.
+    Here each part has its own weight. Use it in `distill`, which knows the labels.
 
     Args:
         temperature: Number > 0 that logits are divided by. Defaults to `4.0`.

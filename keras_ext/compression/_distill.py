@@ -42,13 +42,13 @@ def distill(
     generations: int = 1,
     **fit: object,
 ) -> Distillation:
-    """Trains a student with labels and with what a teacher says.
+    """Trains a student with labels and with the predictions of a teacher.
 
-    It is a `fit` of Keras's `Distiller`, which is compiled as the student is, and in
-    which the student runs once a step, its regularizers count, and validation leaves it
-    as it is. The teacher does not change, and in the end its layers are trainable
-    again, or not, as they were. Callbacks see the distiller, whose `student` is the
-    student; those that prune or keep zeros work on its weights.
+    This is a `fit` of Keras's `Distiller`, compiled like the student. The student runs
+    once per step, its regularizers count, and validation does not change it. The
+    teacher does not change; at the end its layers are trainable or not, as before.
+    Callbacks see the distiller, whose `student` is the student; callbacks that prune or
+    keep zeros work on the student's weights.
 
     Args:
         teacher: A trained model.

@@ -23,14 +23,14 @@ def early_exit(
     threshold: float | Sequence[float] = 0.3,
     loss_weight: float = 0.5,
 ) -> "EarlyExit":
-    """Returns a model that gives an answer behind one of several of its layers.
+    """Returns a model that can answer after any of several of its layers.
 
-    Behind each of these layers a head is put: the mean over all places, and a `Dense`
-    layer with the classes. A row leaves at the first head that is sure, the entropy of
-    whose shares is below a threshold; only the others go on. All heads learn together,
-    with the weights of the model, so fit what is returned; it shares its layers with
-    the model. Each row of a batch leaves by itself: what a row gets does not depend on
-    those beside it.
+    Each of these layers gets a head: the mean over all places, and a `Dense` layer with
+    the classes. A row leaves at the first head that is sure, that is, whose entropy is
+    below a threshold; only the other rows continue. All heads learn together with the
+    weights of the model, so fit the returned model; it shares its layers with the
+    original. Each row of a batch leaves separately: its answer does not depend on the
+    other rows.
 
     Args:
         model: A built functional or `Sequential` model that ends with classes, as
@@ -74,10 +74,10 @@ def early_exit(
 class EarlyExit(keras.Model):
     """A model with several outputs of which each row takes the first that is sure.
 
-    `early_exit` makes it. In training it gives the last output, and the losses of all
-    are added up. Else, as in `predict` and `evaluate`, it gives for each row what the
-    head gives at which it leaves; all rows are computed to the end there, since a graph
-    has no rows that stop. `predict_early` stops.
+    `early_exit` makes it. In training it returns the last output, and the losses of all
+    heads are added up. Otherwise, as in `predict` and `evaluate`, it returns for each
+    row the output of the head at which the row leaves. There all rows are computed to
+    the end, since a graph cannot stop single rows; `predict_early` does stop.
 
     Args:
         model: See `early_exit`.

@@ -19,14 +19,13 @@ _MOST_VALUES = 256
 
 
 class KeepClusters(ScopedCallback):
-    """Trains the common values of clustered weights, and keeps what is equal equal.
+    """Trains the common values of clustered weights, and keeps equal entries equal.
 
-    A clustered model is a plain one: if it is trained further, equal entries become
-    different with the first update. With this callback each update moves all entries of
-    a cluster together, by the mean of what it would have done to them, and entries that
-    are zero stay so. It happens inside the compiled step, after the model's own
-    constraints. Optimizers like Adam move entries by similar amounts, so use a small
-    learning rate.
+    A clustered model is a plain model: in further training, equal entries differ after
+    the first update. With this callback, each update moves all entries of a cluster
+    together, by the mean of their separate moves, and zeros stay zero. This happens
+    inside the compiled step, after the model's own constraints. Optimizers like Adam
+    move entries by similar amounts, so use a small learning rate.
 
     Args:
         include: Which weights: a regular expression that is searched in the path, a

@@ -13,9 +13,9 @@ from keras_ext.compression._pruning_report import PruningReport, report_on
 class KeepZeros(ScopedCallback):
     """Keeps weights at zero that are zero when training begins.
 
-    A pruned model is a plain one: if it is trained further, its zeros are gone after
-    the first update. With this callback they stay, for example when it is fine-tuned,
-    or made aware of quantization.
+    A pruned model is a plain model: in further training, its zeros are gone after the
+    first update. With this callback they stay, for example during fine-tuning or
+    quantization-aware training.
 
     Logs `sparsity`, the share of the entries that are kept at zero.
 

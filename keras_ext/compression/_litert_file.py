@@ -23,9 +23,9 @@ _FLOATS = (np.float16, np.float32, np.float64)
 class LiteRTFile(Described):
     """A `.tflite` file, as an interpreter runs it on this machine.
 
-    What the file takes and gives in integers is taken and given as floats here. It is
-    run by ai-edge-litert (`pip install "keras-ext[compression]"`) if that is installed,
-    and by the interpreter in TensorFlow if not.
+    Integer inputs and outputs of the file are floats here. The interpreter is
+    ai-edge-litert (`pip install "keras-ext[compression]"`) if that is installed, and
+    otherwise that of TensorFlow.
 
     Args:
         path: The file.

@@ -24,14 +24,14 @@ def low_rank(
 ) -> tuple[keras.Model, dict[str, int | tuple[int, ...] | str]]:
     """Returns a copy of a model with fewer parameters, by singular values.
 
-    The kernel of a `Dense` layer is replaced by the product of two thin ones, the best
-    of their rank: a layer with as many units as the rank, and one with the units of the
-    old one, its bias and its activation. Of a convolution the first has the window, and
-    the second a window of one. The rank is the smallest that leaves a share of the
+    The kernel of a `Dense` layer is replaced by the best product of two thin kernels of
+    a given rank: a layer with as many units as the rank, and one with the old layer's
+    units, bias and activation. For a convolution, the first layer has the window, and
+    the second a window of one. The rank is the smallest that keeps a share of the
     energy, the sum of the squared singular values. A layer stays as it is if that would
-    take as many parameters.
+    not save parameters.
 
-    The copy computes faster everywhere, not only where zeros are known about. Fine-tune
+    The copy is faster on any hardware, not only where zeros are exploited. Fine-tune
     it; its regularizers are then those of both thin kernels.
 
     Args:

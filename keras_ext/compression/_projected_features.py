@@ -9,12 +9,12 @@ from keras_ext._core._typing import Config, Data, Function, Shape, Tensor
 
 @keras.saving.register_keras_serializable(package="keras_ext")
 class ProjectedFeatures(Described, keras.distillation.FeatureDistillation):
-    """Lets a layer of a student learn what a layer of a teacher gives.
+    """Makes a student's layer learn the output of a teacher's layer.
 
-    It is `keras.distillation.FeatureDistillation`, which needs layers of the same
-    width. If they are not, a linear map of the channels, which is trained along and
-    then dropped, makes those of the student as many as those of the teacher. Use it in
-    `distill`, which trains the map.
+    This is `keras.distillation.FeatureDistillation`, which needs layers of the same
+    width. If the widths differ, a linear map brings the student's channels to the
+    teacher's number; it is trained along and then dropped. Use it in `distill`, which
+    trains the map.
 
     Args:
         teacher_layer_name: The layer of the teacher.

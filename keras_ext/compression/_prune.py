@@ -32,25 +32,25 @@ from keras_ext.compression._sparsity_schedule import SparsitySchedule
 class Prune(ScopedCallback):
     """Makes weights zero, step by step, while the model trains, and keeps them so.
 
-    The weights that matter least are set to zero as a schedule says, and the others
-    learn to do without. Everything happens inside the compiled step, at the end of an
-    update, after the model's own constraints: masks are renewed before the very step
+    A schedule says when the weights that matter least are set to zero; the others learn
+    to do without them. Everything happens inside the compiled step, at the end of an
+    update, after the model's own constraints: masks are renewed exactly before the step
     that the schedule names, whatever `steps_per_execution`, accumulation, precision or
     number of replicas. A pruned weight may come back when masks are renewed, if its
-    next update would have moved it far enough. The trained model is a plain one, whose
-    weights have zeros; the files do not differ but in how well they are compressed.
+    next update would have moved it far enough. The trained model is a plain model whose
+    weights have zeros; its files differ only in how well they compress.
 
     Masks and steps are those of `prune_low_magnitude` of tensorflow-model-optimization,
     except that there a pruned weight has no chance to come back at the end of an epoch.
 
-    Kernels and embeddings are pruned, in nested and subclassed models too. `report`
-    lists every weight with the reason if it is not. A schedule that cannot end in the
-    planned updates is an error; a training that stops before the schedule has ended
-    warns. Where weights are restored at the end, as by `EarlyStopping`, the masks are
-    applied to what is restored. To go on later and keep the zeros, use `KeepZeros`.
+    Kernels and embeddings are pruned, also in nested and subclassed models. `report`
+    lists every weight, with the reason if it is not pruned. A schedule that cannot end
+    within the planned updates is an error; a training that stops before the schedule
+    has ended warns. If weights are restored at the end, as by `EarlyStopping`, the
+    masks are applied to them. To train further and keep the zeros, use `KeepZeros`.
 
-    Unstructured zeros make a compressed file small. They do not make a model faster,
-    unless what runs it knows about them.
+    Unstructured zeros make a compressed file small. They make a model faster only if
+    the interpreter makes use of them.
 
     Logs `sparsity`, the share of the entries that are pruned, and with a target
     `error_rise`, by how much the error may have risen.

@@ -29,8 +29,8 @@ def prune(  # noqa: PLR0913
 ) -> PruningReport:
     """Sets the weights of a model that matter least to zero, at once.
 
-    Without training a model bears some 50 % of zeros. For more, prune while it trains,
-    with `Prune`, or fine-tune afterwards with `KeepZeros`.
+    Without training, a model tolerates about 50 % zeros. For more, prune during
+    training with `Prune`, or fine-tune afterwards with `KeepZeros`.
 
     Args:
         model: A built model; its weights are changed.

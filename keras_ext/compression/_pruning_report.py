@@ -28,8 +28,7 @@ class WeightSparsity:
 class PruningReport:
     """Every weight with two axes or more, pruned or skipped, with the reason.
 
-    Printed, it is a table. `Prune`, `cluster` and the like make it; there is no need to
-    do so.
+    It prints as a table. `Prune`, `cluster` and the like make it; you need not.
 
     Args:
         rows: For each weight its `path`, `shape`, `size`, `zeros`, the number of

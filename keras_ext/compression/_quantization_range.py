@@ -13,12 +13,12 @@ from keras_ext.compression._learned_rounding import learned_rounding, scaled_gra
 
 @keras.saving.register_keras_serializable(package="keras_ext")
 class QuantizationRange(keras.layers.Layer):
-    """Rounds what comes through to so many bits, in the range that was seen.
+    """Rounds its input to a number of bits, within the range seen in training.
 
-    `quantize_aware` puts it behind the layers of a model. In training the ends of the
+    `quantize_aware` puts it after the layers of a model. In training, the ends of the
     range follow those of the batches, as moving averages that begin with the first
-    batch; the gradient goes through as if nothing was rounded, but not where the range
-    was exceeded. LiteRT takes over the range.
+    batch. The gradient passes as if nothing was rounded, except where the range was
+    exceeded. LiteRT takes over the range.
 
     Args:
         bits: Integer in [2, 8], the number of bits. Defaults to `8`.

@@ -94,20 +94,21 @@ def quantize_aware(
 ) -> keras.Model:
     """Returns a copy of a model that trains as it will run in 8 bits.
 
-    Kernels are rounded when they are used, and what layers give is rounded to a range
-    that follows the data, so that the model learns to do with it. Rounding stands where
-    LiteRT rounds: batch normalization and ReLU become part of the layer before them and
-    are not rounded in between. The ranges are found in training, so fit the copy, some
-    epochs with a small learning rate, before it is evaluated. `to_litert(mode="int8")`
-    then needs no representative data. `KeepZeros` keeps the zeros of a pruned model.
+    Kernels are rounded when they are used, and the outputs of layers are rounded to a
+    range that follows the data, so the model learns to cope with it. Rounding happens
+    where LiteRT rounds: batch normalization and ReLU become part of the layer before
+    them, without rounding in between. Training finds the ranges, so fit the copy for
+    some epochs with a small learning rate before you evaluate it.
+    `to_litert(mode="int8")` then needs no representative data. `KeepZeros` keeps the
+    zeros of a pruned model.
 
-    What LiteRT has in floats alone, it computes so between two roundings: group, RMS
-    and unit normalization, `Normalization`, ELU, Mish, Softplus and the like. Where a
-    file must have whole numbers only, see that `LiteRTFile(path).num_float_tensors` is
-    0, and replace what is not.
+    LiteRT computes some layers only in floats, between two roundings: group, RMS and
+    unit normalization, `Normalization`, ELU, Mish, Softplus and the like. If a file
+    must contain only integers, check that `LiteRTFile(path).num_float_tensors` is 0,
+    and replace such layers.
 
-    The names of layers with weights are those in the model, and the weights are copied.
-    Later, `strip_quantization` brings the trained ones back.
+    Layers with weights keep their names, and the weights are copied. Later,
+    `strip_quantization` brings the trained weights back.
 
     Args:
         model: A built `Sequential` or functional model, without other models in it, of

@@ -27,16 +27,15 @@ from keras_ext.compression._saliency import Saliency
 class RigL(ScopedCallback):
     """Keeps a model sparse from its first step, and rewires it while it trains.
 
-    The model begins with connections drawn at random. Every so often a share of those
-    with the smallest weights is dropped, and as many are grown where the gradient is
-    largest, with weights that begin at zero. The share falls like a cosine, to nothing
-    at `end_step`. A model that is trained so is often better than one that is pruned
-    as far afterwards in the same time, but needs longer to train than a dense one.
+    The model begins with connections drawn at random. At intervals, a share of those
+    with the smallest weights is dropped, and the same number is grown where the
+    gradient is largest, with weights that begin at zero. The share falls like a cosine,
+    to nothing at `end_step`. A model trained like this is often better than one pruned
+    as far afterwards in the same time, but takes longer to train than a dense one.
 
-    All that is said of `Prune` about ways to run holds here, too. The gradients of what
-    is masked are those of the dense model, and the averages of an optimizer go on for
-    them. A weight that has zeros when the training begins, and enough of them, keeps
-    these connections: so a second `fit` goes on.
+    It runs in all the ways that `Prune` does. The gradients of masked weights are those
+    of the dense model, and the optimizer keeps averaging them. A weight with enough
+    zeros when training begins keeps its connections, so a second `fit` continues.
 
     Logs `sparsity`, the share of the entries that are zero.
 

@@ -31,11 +31,11 @@ def run_tfmot(
 ) -> keras.Model:
     """Lets a function work on a model with tensorflow-model-optimization.
 
-    Importing tfmot changes what `tf.keras` is, and it takes only models of tf_keras. So
-    another process is started: there the model is one of tf_keras, the function does
-    what it likes with it, and the weights of what it returns come back. In this process
-    nothing changes. It is for what there is only in tfmot, such as fewer than 8 bits,
-    or pruning for XNNPACK; use `Prune`, `cluster` and `quantize_aware` for the rest.
+    Importing tfmot changes what `tf.keras` is, and tfmot takes only tf_keras models. So
+    this starts another process, converts the model to tf_keras there, applies the
+    function, and brings the weights of the returned model back. In this process nothing
+    changes. Use it for features that only tfmot has, such as fewer than 8 bits or
+    pruning for XNNPACK, and `Prune`, `cluster` and `quantize_aware` for the rest.
 
     Args:
         model: A built `Sequential` or functional model that `to_tf_keras` can convert;

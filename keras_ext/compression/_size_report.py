@@ -42,9 +42,9 @@ class SizeRow:
 
 @dataclass(frozen=True)
 class SizeReport:
-    """How large a model and its files are, how fast and how right.
+    """How large a model and its files are, how fast and how accurate.
 
-    Printed, it is a table. `size_report` makes it; there is no need to do so.
+    It prints as a table. `size_report` makes it; you need not.
 
     Args:
         num_parameters: How many numbers the weights of the model are.
@@ -183,7 +183,7 @@ def size_report(
     y: Data = None,
     repeats: int = 50,
 ) -> SizeReport:
-    """Measures what a model and the files made of it take.
+    """Measures the size and speed of a model and of its files.
 
     Sizes are those of the weights alone, in floats and without the optimizer, and of
     whole files; gzip shows what zeros and few values are worth in a download.

@@ -13,13 +13,13 @@ from keras_ext.compression._class_scores import ClassScores
 
 @keras.saving.register_keras_serializable(package="keras_ext")
 class SoftTargets(Described, keras.distillation.LogitsDistillation):
-    """Lets a student learn the shares that a teacher gives to all the classes.
+    """Teaches a student the probabilities that a teacher gives to all classes.
 
-    It is `keras.distillation.LogitsDistillation`, the divergence of both shares at a
-    temperature times its square, and knows how models end: Keras takes the softmax of
-    a softmax where a model ends with one, without a word, and gives zero for a single
-    sigmoid. By default it takes no softmax at all, in Keras 3.15. Use it in `distill`,
-    or, without a schedule, in Keras's own `Distiller`.
+    This is `keras.distillation.LogitsDistillation` (the divergence of both
+    distributions at a temperature, times its square), but it knows how models end. If a
+    model ends with a softmax, Keras silently takes the softmax of a softmax; for a
+    single sigmoid it gives zero; and by default, in Keras 3.15, it takes no softmax at
+    all. Use it in `distill` or, without a schedule, in Keras's own `Distiller`.
 
     Args:
         temperature: Number > 0 that logits are divided by, or a schedule of it by the

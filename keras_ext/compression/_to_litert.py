@@ -54,16 +54,15 @@ def to_litert(
     mode: str = "float32",
     representative_data: Data = None,
 ) -> LiteRTReport:
-    """Writes a model as a `.tflite` file, and runs it to see that it is the same.
+    """Writes a model as a `.tflite` file, and runs it to check that it is the same.
 
-    The file is run and compared with the model in Keras, on the representative data if
-    they are given and on random rows if not: what the converter makes of a model is not
-    trusted. Only operations that LiteRT itself has are used, so the file runs where no
-    TensorFlow is. Recurrent layers are unrolled in the file, not in the model: rolled
-    ones do not run there, and end the process when the ranges of 8 bits are found.
-    Layers of other policies, such as `"mixed_float16"`, compute in float32 in the file.
-    The file names inputs as the model does, and outputs if the model gives a
-    dictionary.
+    The file is run and compared with the Keras model, on the representative data or,
+    without any, on random rows: the converter is not trusted. The file uses only
+    operations of LiteRT itself, so it runs without TensorFlow. Recurrent layers are
+    unrolled in the file, not in the model: rolled layers do not run there, and crash
+    the process during 8-bit calibration. Layers of other policies, such as
+    `"mixed_float16"`, compute in float32 in the file. The file names inputs as the
+    model does, and outputs if the model gives a dictionary.
 
     Args:
         model: A built model with a known input shape.

@@ -13,14 +13,14 @@ from keras_ext.compression._tf_keras_layers import LayerMaker
 
 
 def to_tf_keras(model: keras.Model) -> Any:
-    """Returns the same model as one of tf_keras, which tfmot takes.
+    """Returns the same model as a tf_keras model, which tfmot takes.
 
-    Layers, connections and weights are taken over; nothing of the optimizer is. What
+    Layers, connections and weights are converted, but not the optimizer. Things that
     Keras 2 computes differently under the same name, such as the activation
-    `hard_sigmoid`, is computed as in Keras 3. Operations of `keras.ops` become `Lambda`
-    layers. What tf_keras does not have is an error. Here tf_keras is imported, but not
-    tensorflow-model-optimization, which changes what `tf.keras` is: use it in another
-    process, by `run_tfmot`.
+    `hard_sigmoid`, are computed as in Keras 3. Operations of `keras.ops` become
+    `Lambda` layers. Layers that tf_keras does not have are an error. This imports
+    tf_keras, but not tensorflow-model-optimization, which changes what `tf.keras` is:
+    use that in another process, by `run_tfmot`.
 
     Args:
         model: A built `Sequential` or functional model, also with others inside.

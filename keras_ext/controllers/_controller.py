@@ -11,9 +11,9 @@ class Controller(Protocol):
     """Takes in one measurement after the other, and says what to do about it.
 
     Anything with such an `update` is a controller; nothing needs to be derived from
-    this. What is measured, and what the answer means, is up to whoever asks: the
-    callbacks that take a `controller` say so. It is copied before each `fit`, so that
-    every training begins with it as it was given.
+    this. The caller decides what is measured and what the answer means: see the
+    callbacks that take a `controller`. They copy it before each `fit`, so that every
+    training begins with a fresh one.
 
     Examples:
         >>> import keras_ext as kx

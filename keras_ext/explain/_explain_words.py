@@ -38,12 +38,12 @@ def explain_words(  # noqa: PLR0913
     seed: int = 0,
     show_progress: bool = True,
 ) -> Explanation:
-    """Explains texts by their words, for a model that takes them as texts.
+    """Explains texts by their words, for a model that takes raw texts.
 
-    The value of a word says how much its being there, and not hidden, has changed the
-    output: its Shapley value among the words of its text. The base value is the output
-    for a text of which all words are hidden. For a model that takes tokens as numbers,
-    `Explainer` does the same.
+    The value of a word says how much the output changes because the word is there and
+    not hidden: its Shapley value among the words of its text. The base value is the
+    output for a text of which all words are hidden. For a model that takes tokens as
+    numbers, `Explainer` does the same.
 
     Args:
         model: A Keras model with one input of texts, such as one that begins with

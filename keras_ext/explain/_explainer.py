@@ -35,12 +35,12 @@ from keras_ext.explain._trust import (
 
 
 class Explainer:
-    """Explains what a model says of single rows, as a `shap.Explanation`.
+    """Explains the outputs of a model for single rows, as a `shap.Explanation`.
 
-    The value of a player, a feature or a group of them, says how much its being as it
-    is in the row, and not as in the background, has changed the output. The values of a
-    row and the base value, which is the mean output over the background, add up to the
-    output. All of `shap.plots` can draw the result.
+    Each *player*, a feature or a group of features, gets a value: how much the output
+    changes because the player has this row's value instead of a background value. The
+    values of a row and the base value, which is the mean output over the background,
+    add up to the output. Everything in `shap.plots` can draw the result.
 
     The methods:
 

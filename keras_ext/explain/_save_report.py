@@ -32,10 +32,10 @@ def save_report(
 ) -> None:
     """Writes an explanation as one HTML file, with everything in it.
 
-    Which features matter over all rows, in bars, dots and numbers, and how the outputs
-    of the first rows came about. Images are drawn as by `plots.image_grid`, sequences
-    as by `plots.sequence`, and where there are `tokens` texts as by `plots.text_html`.
-    The file needs no scripts and nothing from elsewhere.
+    It shows which features matter over all rows, in bars, dots and numbers, and how the
+    outputs of the first rows came about. Images are drawn as by `plots.image_grid`,
+    sequences as by `plots.sequence`, and where there are `tokens` texts as by
+    `plots.text_html`. The file needs no scripts and nothing from elsewhere.
 
     Args:
         explanation: A `shap.Explanation` of several rows.

@@ -10,11 +10,11 @@ from keras_ext._keras._functional import is_functional
 def split_at(
     model: keras.Model, layer: keras.Layer | str
 ) -> tuple[keras.Model, keras.Model]:
-    """Splits a model behind a hidden layer, to explain outputs by its activations.
+    """Splits a model after a hidden layer, to explain outputs by its activations.
 
-    All that explains models then explains by neurons, channels or concepts instead of
-    inputs: give it the second part, and what the first part makes of the rows and of
-    the background.
+    Any explainer can then explain by neurons, channels or concepts instead of inputs:
+    give it the second part, and the first part's outputs for the rows and the
+    background.
 
     Args:
         model: A functional or `Sequential` model.

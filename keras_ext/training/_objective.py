@@ -55,7 +55,7 @@ class Objective(ScopedCallback):
     def build(self) -> None:
         """Makes variables, before the step is traced, in the strategy of the model.
 
-        The model may have no weights yet, if nobody gave it an input shape.
+        The model may have no weights yet, if it has no input shape.
         """
 
     def transform_batch(

@@ -24,26 +24,24 @@ from keras_ext.callbacks.regularization._recalibrate_batch_norm import recalibra
 class StochasticWeightAveraging(ScopedCallback):
     """Averages the weights of the last epochs, and leaves the mean on the model.
 
-    The mean lies in the middle of the region that the last epochs move around in, where
-    the loss is flatter and the probabilities less sure of themselves. Use it for the
+    The mean lies in the middle of the region where the last epochs move around; there
+    the loss is flatter and the probabilities are less overconfident. Use it for the
     last quarter of a training whose learning rate stays high there, constant or
-    cyclical; with a rate that has decayed to 0 all the weights are the same, and the
-    mean is one more of them. On 1,500 images of MNIST it made the loss on images that
-    were shifted and noisy smaller by 10 %, and did nothing for others of the same kind
-    (2 ± 5 %), nor for the accuracy of either.
+    cyclical. With a rate that has decayed to 0, all the weights are the same, and the
+    mean adds nothing. On 1,500 images of MNIST it made the loss on images that were
+    shifted and noisy smaller by 10 %, and did nothing for others of the same kind (2
+    ± 5 %), nor for the accuracy of either.
 
-    From the end of the first epoch that is averaged on, the model has the mean
-    *between* epochs: it is validated with it, and whoever saves or remembers the
-    weights then, `ModelCheckpoint` or `EarlyStopping`, saves and remembers the mean,
-    wherever it is in the list. Before the next epoch begins, the training goes on with
-    its own weights, which all this leaves as they are, to the last bit.
+    From the end of the first averaged epoch on, the model holds the mean *between*
+    epochs: validation uses it, and `ModelCheckpoint` and `EarlyStopping` save or
+    remember it, wherever they are in the list. Before the next epoch begins, the model
+    gets its training weights back, to the last bit.
 
-    The statistics of `BatchNormalization` are no average of the weights' own: each time
-    they are measured anew, in inference mode on `train_data`, as
-    `RecalibrateBatchNorm` does.
+    The statistics of `BatchNormalization` are not averaged: each time they are measured
+    again, in inference mode on `train_data`, as `RecalibrateBatchNorm` does.
 
-    What it remembers is saved with the model while it trains. Such a file has the mean
-    for its weights; a training that goes on from it goes on with its own.
+    Its state is saved with the model during training. Such a file has the mean as its
+    weights; a training that resumes from it continues with the training weights.
 
     Logs `averaged_models`, the number of epochs in the mean so far.
 

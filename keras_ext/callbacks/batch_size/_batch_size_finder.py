@@ -13,9 +13,9 @@ from keras_ext.diagnostics._find_batch_size import BatchSizes, find_batch_size
 class BatchSizeFinder(CopyableCallback):
     """Chooses the batch size when `fit` begins: the fastest, or the largest that fits.
 
-    A few steps are run with each size, and the model is then as it was before, see
-    `find_batch_size`. It takes some seconds, at the beginning of each `fit`. The
-    learning rate is left alone.
+    It runs a few steps with each size and leaves the model as it was, see
+    `find_batch_size`. This takes some seconds at the beginning of each `fit`. The
+    learning rate stays as it is.
 
     Logs `batch_size`.
 

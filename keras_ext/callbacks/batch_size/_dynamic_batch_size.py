@@ -43,27 +43,28 @@ _Policy = Sequence[tuple[int, int | BatchSizePolicy]] | str | BatchSizePolicy
 class DynamicBatchSize(GradientCallback):
     """Grows the batch in the middle of `fit`.
 
-    A policy of `keras_ext.controllers.batch_size` says how many samples an update of
-    the weights should be made of; `mode` says how.
+    A policy of `keras_ext.controllers.batch_size` chooses the number of samples per
+    update; `mode` says how to get there.
 
     - `"accumulate"`: `fit` keeps delivering batches of the same size, from whatever
       source, and one update is made of the mean gradient of several of them. Shapes
       stay static and nothing is retraced; the samples per second stay the same, and
       the updates become fewer. Batch normalization still sees the small batches.
-    - `"rebatch"`: the batches themselves grow, which is really faster. They have to
-      come from `data`, the `keras_ext.data.DynamicBatches` that `fit` is given too.
+    - `"rebatch"`: the batches themselves grow, which also makes an epoch faster. They
+      must come from `data`, the `keras_ext.data.DynamicBatches` that you also pass to
+      `fit`.
     - `"auto"`: the batches grow up to `max_device_batch`; beyond it they accumulate.
 
-    Accumulated batches count by their numbers of samples, so that a last one with fewer
-    does no harm; all count the same if the model has a `train_step` of its own that
-    does not call `optimizer.scale_loss`. Batches that are left at the end of an epoch
-    count towards the next update; at the end of training they make a last, smaller one.
+    Accumulated batches count by their numbers of samples, so a smaller last batch does
+    no harm. (All count the same if the model has its own `train_step` that does not
+    call `optimizer.scale_loss`.) Batches left over at the end of an epoch count towards
+    the next update; at the end of training they make a last, smaller one.
 
     `optimizer.iterations`, and with it a learning-rate schedule, counts updates. The
-    learning rate is left alone, unless the policy says otherwise (`AdaBatch` and
-    `DontDecayLearningRate` do) or `learning_rate_scaling` does. A schedule is then read
-    at the number of updates that there would have been with the initial batch size.
-    The optimizer gets its own learning rate back at the end of training.
+    learning rate stays as it is, unless the policy (`AdaBatch` or
+    `DontDecayLearningRate`) or `learning_rate_scaling` changes it. A schedule is then
+    read at the number of updates that the initial batch size would have made. The
+    optimizer gets its own learning rate back at the end of training.
 
     Logs `batch_size`; `gradient_noise_scale`, in samples (NaN while unknown), if it is
     measured; `learning_rate_gain`, if the learning rate is multiplied; and
@@ -71,7 +72,7 @@ class DynamicBatchSize(GradientCallback):
 
     Args:
         policy: List of pairs `(epoch, factor)`: from this epoch on, counted from 0, an
-            update takes so many times the samples. Or `"noise_scale"`: double when the
+            update takes `factor` times the samples. Or `"noise_scale"`: double when the
             gradient noise scale has grown to twice the batch. Or a `BatchSizePolicy`.
         batch_size: Integer >= 1, the batch size that `fit` is given, over all replicas.
             It is compared with what the first batch has. None means that of `data`,
@@ -92,7 +93,7 @@ class DynamicBatchSize(GradientCallback):
             larger batch lowers the noise of the gradient, measured, between 1 and `c`.
             Defaults to `"none"`.
         every: `"epoch"`, to decide at the beginning of each epoch, or an integer >= 1,
-            to decide after so many batches. Defaults to `"epoch"`.
+            to decide after that many batches. Defaults to `"epoch"`.
         remainder: `"keep"`, or `"flush"` to make an update of the batches that are left
             at the end of every epoch. Defaults to `"keep"`.
         adjust_batch_norm: Whether to raise the momentum of batch normalization to the

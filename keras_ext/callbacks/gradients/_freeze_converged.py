@@ -19,22 +19,21 @@ _SHARE = 0.1
 class FreezeConverged(StoppingCallback, GradientCallback):
     """Freezes each weight when its gradient has become small, and stops with the last.
 
-    The parts of a model do not converge at the same time, least of all when a
-    pretrained one is adapted. In the first part of training, the grace period, nothing
-    is frozen. Then, at the end of each epoch, every weight is frozen whose gradient
-    norm is below a threshold; when all are, training stops. Without `threshold`, that
-    of a weight is a tenth of the median of its norms at the ends of the epochs of the
-    grace period.
+    The parts of a model do not converge at the same time, especially in fine-tuning. In
+    the first part of training, the grace period, nothing is frozen. Then, at the end of
+    each epoch, every weight is frozen whose gradient norm is below a threshold. When
+    all are frozen, training stops. By default the threshold of a weight is a tenth of
+    the median of its norms at the ends of the epochs of the grace period.
 
-    A frozen weight is kept by `keras_ext.gradients.Freeze`, with every bit; it is not
-    thawed again in the same `fit`. The gradients of frozen weights are still computed,
-    so a step takes as long as before; what is saved is the training that is not needed.
-    Norms are smoothed over some ten updates. The noise of small batches keeps norms
-    from becoming small, see `GradientNormEarlyStopping`.
+    `keras_ext.gradients.Freeze` keeps a frozen weight, with every bit; it is not thawed
+    again in the same `fit`. The gradients of frozen weights are still computed, so a
+    step takes as long as before; only needless epochs are saved. Norms are smoothed
+    over about ten updates. The noise of small batches keeps norms from becoming small,
+    see `GradientNormEarlyStopping`.
 
-    The method is that of GradES, with these differences: there the size of a gradient
-    is the sum of its absolute values (or of their changes), the threshold is one number
-    for all matrices that is tuned to the task, and each step is looked at.
+    The method is that of GradES, with these differences: GradES measures a gradient by
+    the sum of its absolute values (or of their changes), uses one tuned threshold for
+    all matrices, and checks every step.
 
     Logs `frozen_fraction`, the share of all numbers in the weights that is frozen, and
     `nonfinite_steps`, the updates left out so far.

@@ -11,16 +11,16 @@ _BATCHES_BETWEEN_CHECKS = 50
 
 
 class GradientCallback(ScopedCallback):
-    """Puts a `GradientPipeline` around the optimizer of the model while it trains.
+    """Puts a `GradientPipeline` around the optimizer of the model during `fit`.
 
-    It is shared with the other callbacks of this kind. When training ends, in whatever
-    way, the model has the optimizer that it was compiled with, its state advanced. A
-    subclass overrides `install`, to add its transforms and signals, and calls these
-    hooks if it overrides them.
+    Callbacks of this kind share one pipeline. When training ends, in whatever way, the
+    model has the optimizer that it was compiled with, with its state advanced. A
+    subclass overrides `install` to add its transforms and signals, and calls the hooks
+    of this class if it overrides them.
 
-    Logs `nonfinite_steps`, the number of updates that were left out so far; a line says
-    so when there were new ones, unless `fit` is told `verbose=0`. Loss and metrics are
-    those of the other updates, and NaN in an epoch without any.
+    Logs `nonfinite_steps`, the number of updates skipped so far; a line reports new
+    ones, unless `fit` gets `verbose=0`. Loss and metrics are those of the other
+    updates, and NaN in an epoch without any.
 
     Args:
         nonfinite: What to do about an update whose gradient is NaN or infinite:

@@ -52,11 +52,11 @@ _LARGEST_WINDOW = 16
 class GradientMonitor(GradientCallback):
     """Records what the gradients of each layer do, and draws it.
 
-    At the first update and then every `every` updates one row of numbers for each
-    layer, and for all layers together, is measured on the device and fetched in one
-    transfer: those of `keras_ext.signals.LayerStatistics`, which says what they are. A
-    layer is what has weights whose paths differ in the last part only. They are about
-    the gradient of the whole batch, summed over the replicas, before any clipping.
+    At the first update and then every `every` updates, it measures one row of numbers
+    on the device, for each layer and for all layers together, and fetches it in one
+    transfer. `keras_ext.signals.LayerStatistics` describes these numbers. Weights whose
+    paths differ only in the last part form a layer. The numbers describe the gradient
+    of the whole batch, summed over the replicas, before any clipping.
     `keras_ext.diagnostics.diagnose` says in words what is wrong with them.
 
     Logs of the last row: `gradient_norm`, `update_ratio`, `dead_fraction`,
@@ -65,8 +65,9 @@ class GradientMonitor(GradientCallback):
     `nonfinite_steps`, the updates left out so far. With `moments=True` also
     `gradient_snr`, `gradient_gsnr`, `gradient_diversity` and `gradient_noise_scale`.
 
-    What a `GradientPipeline` that is given to `compile` clips is not seen, and it may
-    not accumulate: `LayerStatistics` can be one of its own `signals`.
+    It does not see the clipping of a `GradientPipeline` that was passed to `compile`,
+    which also must not accumulate: pass `LayerStatistics` as one of the `signals` of
+    that pipeline instead.
 
     Args:
         every: Integer >= 1, the updates between two rows. Defaults to `50`.

@@ -14,19 +14,19 @@ class HypergradientLearningRate(GradientCallback):
     """Moves the learning rate, in every update, by the gradient of the loss for it.
 
     That gradient is the product of the present gradient with the last move of the
-    weights: if the way down from here points where the last step went, the step was too
-    short, and if it points back, too long. Only the angle counts here: the rate is
-    multiplied by `1 + step * cosine`, so that no unit matters (the multiplicative rule
-    of the paper). It works with any optimizer, whose moves it scales, and on top of a
-    schedule.
+    weights. If the way down from here points where the last step went, the step was too
+    short; if it points back, the step was too long. Only the angle counts here: the
+    rate is multiplied by `1 + step * cosine`, so that scales do not matter (the
+    multiplicative rule of the paper). It scales the moves of any optimizer, also on top
+    of a schedule.
 
-    It gets a training out of a rate that is some orders of magnitude too small. It
-    looks one step ahead: where a large rate first pays in the long run, it keeps the
-    rate too small.
+    It rescues a training from a rate that is orders of magnitude too small. It looks
+    only one step ahead: if a large rate pays only in the long run, it keeps the rate
+    too small.
 
-    The moves of the optimizer, with its weight decay, are scaled for the time of the
-    `fit`; afterwards it has its own learning rate again. One number is kept for every
-    number in the weights.
+    It scales the moves of the optimizer, including weight decay, for the duration of
+    `fit`; afterwards the optimizer has its own learning rate again. It keeps one number
+    for every number in the weights.
 
     Logs `learning_rate_multiplier`, per layer their geometric mean, and
     `nonfinite_steps`, the updates left out so far.

@@ -39,19 +39,18 @@ _MOST = 0.5
 class LayerwiseAdaptiveClipping(GradientCallback):
     """Clips gradients by a rule that adapts, without touching `compile`.
 
-    While training, a transform of `keras_ext.gradients` stands between the gradient and
-    the optimizer of the model. If nothing else is said it is `AdaptiveClip`: the
-    gradient of each output unit is scaled down to `clipping` times the norm of its
-    weights if it is longer. It sees the gradient of the whole batch, summed over the
+    During training, a transform of `keras_ext.gradients` stands between the gradient
+    and the optimizer of the model. By default it is `AdaptiveClip`: if the gradient of
+    an output unit is longer than `clipping` times the norm of its weights, it is scaled
+    down to that length. It sees the gradient of the whole batch, summed over the
     replicas. At the end of `fit` the model has its own optimizer back, with its state
     advanced.
 
     Logs `clipped_fraction`, the share of units (or layers, see `per`) that were
-    clipped, smoothed over some twenty updates; `clip_threshold`, the mean of the norms
-    that were allowed in the last update (NaN while there is no limit); and
-    `nonfinite_steps`, the updates left out so far. The first two are left out for
-    a rule of your own that is no `ClipByGroupNorm`. When more than half was clipped in
-    an epoch, a line says so once.
+    clipped, smoothed over about twenty updates; `clip_threshold`, the mean limit in the
+    last update (NaN while there is no limit); and `nonfinite_steps`, the updates
+    skipped so far. The first two are missing for your own rule if it is not a
+    `ClipByGroupNorm`. If more than half was clipped in an epoch, a line says so once.
 
     Args:
         clipping: Number >= 0, for `rule="agc"` the largest ratio of gradient norm to

@@ -9,13 +9,14 @@ from keras_ext.gradients import LayerwiseScale
 
 
 class LayerwiseDecay(GradientCallback):
-    """Lets each layer learn more slowly than the one behind it (LLRD).
+    """Lets each layer learn more slowly than the one after it (LLRD).
 
     The last layer has the learning rate of the optimizer, a number or a schedule, and
     every layer before it `decay` times that of the next. Use it to fine-tune a
-    pretrained model: what lies near the input is most general and should move least. It
-    puts a `keras_ext.gradients.LayerwiseScale` around the optimizer for the time of the
-    `fit`, so that it works with any, also with Adam, and weight decay is scaled, too.
+    pretrained model: layers near the input are most general and should move least. For
+    the duration of `fit` it puts a `keras_ext.gradients.LayerwiseScale` around the
+    optimizer. So it works with any optimizer, including Adam, and scales weight decay,
+    too.
 
     Logs `nonfinite_steps`, the updates left out so far.
 

@@ -14,17 +14,17 @@ class ElasticAveraging(LocalTraining):
     Every replica has its own weights `x` and makes updates with the gradient of its own
     part of the batch. Every `sync_every` steps it is pulled towards the center `c`, and
     the center towards the replicas: with `R` replicas and `a = elasticity / R`, to
-    `x - a (x - c)` and `c + a * sum(x - c)`, just before the update. Other than with
-    `LocalSGD` the replicas stay apart, and explore. What is evaluated, saved and left
-    in the end is the center. It costs memory for one more copy of the weights.
+    `x - a (x - c)` and `c + a * sum(x - c)`, just before the update. Unlike with
+    `LocalSGD`, the replicas stay apart and explore. The center is evaluated, saved, and
+    left on the model at the end. It costs memory for one more copy of the weights.
 
     Epochs do not bring the replicas together: between them, and for `evaluate`,
     `predict`, `save`, `save_weights`, `export` and `get_weights` of the model, which
     all workers must call then, the center takes the place of the weights. A training
     that goes on from a file begins with all replicas at the center.
 
-    Logs `synchronizations` and `nonfinite_steps`, as `LocalSGD` does. All else is said
-    of `LocalSGD`, also what is not possible.
+    Logs `synchronizations` and `nonfinite_steps`, as `LocalSGD` does. See `LocalSGD`
+    for details and limitations, which apply here, too.
 
     Args:
         sync_every: Integer >= 1, the number of steps between two pulls. A

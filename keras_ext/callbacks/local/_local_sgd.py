@@ -8,35 +8,35 @@ from keras_ext.callbacks.local._local_training import LocalTraining
 
 
 class LocalSGD(LocalTraining):
-    """Lets every replica make updates of its own, and averages the weights at times.
+    """Lets every replica make its own updates, and averages the weights at intervals.
 
     In ordinary training the replicas sum their gradients at every step. With this
     callback each one applies the gradient of its own part of the batch to its own copy
-    of the weights, with the optimizer that the model was compiled with, and every
-    `sync_every` steps the copies are averaged: that many times fewer reductions. With 1
-    the gradients are averaged, which is ordinary training. Use it where communication
-    is slow, or to find out what it does to a model. On one replica it does nothing.
+    of the weights, with the optimizer that the model was compiled with. Every
+    `sync_every` steps the copies are averaged, so there are `sync_every` times fewer
+    reductions. With 1 the gradients are averaged, which is ordinary training. Use it if
+    communication is slow, or to study its effect on a model. On one replica it does
+    nothing.
 
     The learning rate means what it means for a batch of one replica, which is smaller
     than that of all together.
 
-    The weights are averaged too at the end of each epoch, whenever `evaluate`,
-    `predict`, `save`, `save_weights`, `export` or `get_weights` of the model is called,
-    which all workers must do then, and at the end of training. What the optimizer keeps
-    for the weights, its momentum for one, is averaged there as well, and so are the
-    statistics of batch normalization. A variable that is read in another way in the
-    middle of an epoch is that of the first replica.
+    The weights are also averaged at the end of each epoch, at the end of training, and
+    whenever `evaluate`, `predict`, `save`, `save_weights`, `export` or `get_weights` of
+    the model is called; all workers must call it then. The state of the optimizer, such
+    as momentum, and the statistics of batch normalization are averaged there as well.
+    If you read a variable in another way in the middle of an epoch, you get that of the
+    first replica.
 
-    A step in which a gradient is NaN or infinite is left out by all replicas of the
-    process.
+    All replicas of the process skip a step in which a gradient is NaN or infinite.
 
     Logs `synchronizations`, the number of reductions so far, and `nonfinite_steps`, the
-    number of steps that a replica left out, on the average.
+    mean number of steps that a replica skipped.
 
-    Not possible with it are: callbacks and transforms that need the gradient of the
-    whole batch, such as `GradientMonitor`; loss scaling (`mixed_float16`); `use_ema`
-    and `gradient_accumulation_steps` of the optimizer; and, with several replicas,
-    `jit_compile=True`. `clipnorm` and the like clip on each replica.
+    It cannot be combined with callbacks and transforms that need the gradient of the
+    whole batch, such as `GradientMonitor`; with loss scaling (`mixed_float16`); with
+    `use_ema` and `gradient_accumulation_steps` of the optimizer; or, on several
+    replicas, with `jit_compile=True`. `clipnorm` and the like clip on each replica.
 
     Args:
         sync_every: Integer >= 1, the number of steps between two averagings. A

@@ -16,12 +16,12 @@ class PostLocalSGD(LocalSGD):
 
     Until `start_epoch`, or until the learning rate is lowered for the first time, the
     gradients are averaged at every step, as in ordinary training. From then on the
-    replicas make updates of their own, and their weights are averaged every
-    `sync_every` steps. The authors found that this generalizes better than large
-    batches do; what was found here is in the guide.
+    replicas make their own updates, and their weights are averaged every `sync_every`
+    steps. The authors found that this generalizes better than large batches; the guide
+    has our findings.
 
-    Logs `sync_every`, and as `LocalSGD` does `synchronizations` and `nonfinite_steps`.
-    All else is said of `LocalSGD`.
+    Logs `sync_every`, and `synchronizations` and `nonfinite_steps` as `LocalSGD` does.
+    See `LocalSGD` for everything else.
 
     Args:
         sync_every: Integer >= 1, the number of steps between two averagings in the

@@ -47,22 +47,22 @@ class AdaptiveDropout(ScopedCallback):
     with `target_gap` and moves the rates of all chosen layers on the logit scale,
     between 0 and `max_rate`. The next step uses the new rates, without a retrace.
 
-    Without data of its own it goes by what `fit` has: by `val_loss`, in epochs that are
-    validated, and by up to 2048 rows that `fit` trains on, spread evenly over arrays,
-    or the first of a dataset.
+    Without its own data it uses that of `fit`: `val_loss`, in epochs with validation,
+    and up to 2048 of the training rows, spread evenly over arrays, or the first of a
+    dataset.
 
     A large gap alone does no harm: the training loss of a model that fits well goes to
-    0, and the gap to 1. Two guards look at the losses themselves. No rate is raised
-    while the validation loss falls. And when the training loss has risen above its best
-    by a share of the validation loss, so that dropout keeps the model from fitting, the
+    0, and the gap to 1. So two guards look at the losses themselves. No rate rises
+    while the validation loss falls. And if the training loss has risen above its best
+    by a share of the validation loss, dropout keeps the model from fitting, and the
     rates go down.
 
     It works on `keras_ext.layers.LiveDropout`, and on the `Dropout` and
-    `SpatialDropout` layers of models that already exist, also those at rate 0. The
-    model, saved at any time, is a plain one with the present rates. Dropout inside
-    attention and recurrent layers is left alone.
+    `SpatialDropout` layers of existing models, even at rate 0. A file saved at any time
+    holds a plain model with the present rates. Dropout inside attention and recurrent
+    layers is left alone.
 
-    The validation data steers the training here, also that of `fit`, and is no longer
+    The validation data, even those of `fit`, steer the training here and are no longer
     unseen: keep other data to judge the model. If no rate closes the gap, the rates
     stay at `max_rate`, and the logs show it.
 

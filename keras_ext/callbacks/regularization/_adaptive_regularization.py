@@ -39,20 +39,19 @@ RULES = ("hypergradient", "gap", "population")
 class AdaptiveRegularization(ScopedCallback):
     """Makes all regularization of a model stronger or weaker while it trains.
 
-    It finds what regularizes a model that exists: the rates of dropout layers, also in
-    attention and recurrent layers, the deviation of `GaussianNoise`, the strengths of
-    `L1`, `L2` and orthogonal regularizers, the weight decay of the optimizer, and the
-    label smoothing of the loss. Each is moved by an offset from its own first value on
-    its scale (the logarithm of strengths and the logit of rates). An offset of 1 is 2.7
-    times the weight decay, or 2.7 times the odds of dropping. What begins at 0 can be
-    raised too.
+    It finds whatever regularizes an existing model: the rates of dropout layers, also
+    in attention and recurrent layers, the deviation of `GaussianNoise`, the strengths
+    of `L1`, `L2` and orthogonal regularizers, the weight decay of the optimizer, and
+    the label smoothing of the loss. Each is moved by an offset from its own first value
+    on its scale (the logarithm of strengths and the logit of rates). An offset of 1 is
+    2.7 times the weight decay, or 2.7 times the odds of dropping. What begins at 0 can
+    be raised too.
 
     After each epoch the loss is measured on a fixed part of the training data and on
-    validation data, in inference mode, without the penalties and the label smoothing
-    that are moved, which would hide their own effect. Without data of its own it takes
-    what `fit` has: up to 2048 rows that `fit` trains on, and up to 2048 that it
-    validates with, spread evenly over arrays, or the first of a dataset. What is then
-    done is up to the `rule`:
+    validation data, in inference mode, without the moved penalties and label smoothing,
+    which would hide their own effect. Without its own data it uses that of `fit`: up to
+    2048 rows each of the training and validation data, spread evenly over arrays, or
+    the first of a dataset. The `rule` decides what happens then:
 
     - `"hypergradient"` moves each on its own, down the gradient of the validation loss
       after one more step of training, by `Hypergradient`: in closed form for penalties,
@@ -62,12 +61,12 @@ class AdaptiveRegularization(ScopedCallback):
       looks one step ahead only, at a step of SGD or of Adam as it is at that time; of
       other optimizers and of gradient transforms it knows nothing but the learning
       rate.
-    - `"gap"` moves all by one number, the strength, as a `controller` says that is told
-      the smoothed relative gap, `(validation - training) / validation`. It does so
-      within the guards of `AdaptiveDropout`: no increase while the validation loss
+    - `"gap"` moves all by one number, the strength, as a `controller` says that is
+      told the smoothed relative gap, `(validation - training) / validation`. It does
+      so within the guards of `AdaptiveDropout`: no increase while the validation loss
       falls, and a decrease when the training loss shows that the model is kept from
-      fitting. With the usual controller, a `PI` that brings the gap to `target_gap`, it
-      lost to doing nothing in the study, where a model overfitted.
+      fitting. With the default controller, a `PI` that brings the gap to
+      `target_gap`, it lost to doing nothing in the study where a model overfitted.
     - `"population"` trains `members` copies of the model, an epoch each in turn, that
       begin with the same weights and with different values. After each round the worst
       goes on with the weights and, changed a little, the values of the best, by
@@ -75,8 +74,8 @@ class AdaptiveRegularization(ScopedCallback):
       weights and optimizer state in memory. The best is left behind.
 
     The momentum of batch normalization is not moved: it has no influence on the
-    training, and `report` only names it. The validation data steers the training, also
-    that of `fit`, and is no longer unseen: keep other data to judge the model.
+    training, and `report` only names it. The validation data, even those of `fit`,
+    steer the training and are no longer unseen: keep other data to judge the model.
 
     Logs `overfit_gap`, `regularization_strength`, the mean offset, and each
     hyperparameter under its path, with the values that the next epoch trains with. At

@@ -26,18 +26,18 @@ _NOTHING = 1e-5
 class DropoutBatchNormBalance(CopyableCallback):
     """Measures the variance shift between dropout and `BatchNormalization`.
 
-    Dropout makes what comes after it more spread while training. In inference it is
-    off, but the moving variance of a `BatchNormalization` behind it still expects the
-    spread of training, so that its outputs are too small. This measures, for each pair
-    of a dropout layer and a normalization behind it, the ratio
+    During training, dropout increases the variance of its outputs. At inference it is
+    off, but the moving variance of a `BatchNormalization` after it still expects the
+    variance of training, so its outputs are too small. For each pair of a dropout layer
+    and a normalization after it, this measures the ratio
 
         variance of the input without dropout / variance of it with this dropout,
 
-    the geometric mean over channels, normalizing by the statistics of the batch in both
-    cases. 1 is no shift; far below, put the dropout after the last normalization, lower
-    its rate, or have the statistics estimated anew, which this does at the end of
-    training, as `RecalibrateBatchNorm`. While training goes on, validation is still
-    made with the statistics of training.
+    as the geometric mean over channels, normalizing by the statistics of the batch in
+    both cases. A ratio of 1 means no shift. If it is far below, put the dropout after
+    the last normalization, lower its rate, or re-estimate the statistics, which this
+    callback does at the end of training, as `RecalibrateBatchNorm` does. Until then,
+    validation uses the statistics of training.
 
     Logs `variance_ratio`, the smallest of all pairs, after each epoch.
 

@@ -17,11 +17,11 @@ from keras_ext.callbacks.regularization._input_moments import InputMoments
 class RecalibrateBatchNorm(CopyableCallback):
     """Estimates the moving statistics of `BatchNormalization` with the final weights.
 
-    While training, these statistics are a moving average over weights that change, and
-    over activations that dropout before them has made more spread. In inference mode
-    neither is so. This goes through `train_data` in inference mode once for each
-    `BatchNormalization`, from input to output, and sets its moving mean and variance to
-    those of what it really gets, over all rows. The weights stay as they are.
+    During training these statistics lag behind the changing weights, and include the
+    variance added by dropout. At inference neither applies. This goes through
+    `train_data` in inference mode once for each `BatchNormalization`, from input to
+    output, and sets its moving mean and variance to those of its inputs over all rows.
+    The weights stay as they are.
 
     Use it after training with dropout in front of normalization, with a momentum near 1
     in a short training, or after weights were averaged.

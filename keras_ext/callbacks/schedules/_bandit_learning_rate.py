@@ -19,14 +19,14 @@ _FEWEST, _MEMORY = 3, 20
 class BanditLearningRate(ProbedRate):
     """Tries factors on the learning rate, and prefers those that made the loss fall.
 
-    Every so many batches an arm of a bandit, a factor, multiplies the learning rate;
-    then the loss on fixed training data says what it has brought: by how much its
-    logarithm fell, measured in the usual size of such changes. If the loss doubled, or
-    is not finite any more, the weights and the state of the optimizer go back to where
-    they were before, and the rate too. So it finds out of a rate that is far too small.
-    Out of one that is far too large it may not, if the first steps spoil the weights;
-    and a well-tuned schedule it does not beat. It works with any optimizer, and on top
-    of a schedule. At the end of `fit` the optimizer has its own rate again.
+    Every `every` batches an arm of a bandit, a factor, multiplies the learning rate.
+    Then the loss on fixed training data gives the reward: by how much its logarithm
+    fell, relative to the usual size of such changes. If the loss doubled, or is no
+    longer finite, weights, optimizer state and rate go back to where they were. So it
+    recovers from a rate that is far too small. It may not recover from one that is far
+    too large, if the first steps ruin the weights, and it does not beat a well-tuned
+    schedule. It works with any optimizer, and on top of a schedule. At the end of `fit`
+    the optimizer has its own rate again.
 
     Logs `learning_rate_multiplier`.
 

@@ -18,17 +18,17 @@ from keras_ext.gradients.scale._freeze import Freeze
 class GradualUnfreezing(GradientCallback):
     """Freezes parts of a model and thaws them at given epochs, without recompiling.
 
-    What the schedule names is frozen when `fit` begins and keeps every bit, see
-    `keras_ext.gradients.Freeze`; from the epoch it is listed with, it is trained.
-    What it does not name is trained throughout. Use it to fine-tune a pretrained model:
-    the new head first, then the last layers, and those nearest to the input last. At
-    the end of `fit` the model has its own optimizer back, with its state advanced.
+    Weights named in the schedule are frozen when `fit` begins and keep every bit, see
+    `keras_ext.gradients.Freeze`; they are trained from the epoch listed with them. All
+    other weights are trained throughout. Use it to fine-tune a pretrained model: the
+    new head first, then the last layers, and those nearest to the input last. At the
+    end of `fit` the model has its own optimizer back, with its state advanced.
 
-    A `BatchNormalization` of which a weight or a moving statistic is frozen rests, as
-    with `trainable=False` in Keras: it normalizes by its moving statistics, and these
-    stay as they are.
+    A `BatchNormalization` with a frozen weight or moving statistic behaves as with
+    `trainable=False` in Keras: it normalizes by its moving statistics and leaves them
+    as they are.
 
-    It saves no time: the gradients of frozen weights are computed too.
+    It saves no time: the gradients of frozen weights are still computed.
 
     Logs `frozen_fraction`, the share of the numbers in the trainable weights that were
     frozen in the epoch, and `nonfinite_steps`, the updates left out so far.

@@ -30,11 +30,11 @@ _Schedule = Callable[[int], float | Tensor] | Sequence[tuple[int, float]]
 class HyperparameterScheduler(ScopedCallback):
     """Sets hyperparameters by schedules while a model trains.
 
-    What is scheduled may be anything that `keras_ext.make_live` finds in a model
-    that exists, such as the rates of its dropout layers, the strength of its
-    regularizers or the weight decay of its optimizer, and any `HyperVariable` in it.
-    The running step uses the new values without a retrace. At the end of `fit` the
-    model is a plain one again, with the last values.
+    It can schedule anything that `keras_ext.make_live` finds in an existing model, such
+    as the rates of its dropout layers, the strength of its regularizers or the weight
+    decay of its optimizer, and any `HyperVariable` in it. The running step uses the new
+    values without a retrace. At the end of `fit` the model is a plain one again, with
+    the last values.
 
     The learning rate is left to Keras, which has `LearningRateScheduler` for it, and
     schedules to give to the optimizer.

@@ -23,10 +23,10 @@ watch_runs_of_models()
 class LearningRateFinder(CopyableCallback):
     """Chooses the learning rate when `fit` begins, by a range test.
 
-    The model trains for some steps with rising rates on the data of `fit`, and is then
-    as it was before, see `keras_ext.diagnostics.find_learning_rate`. The optimizer gets
-    the rate that a rule suggests, and keeps it. A training that goes on after it was
-    killed goes on with the rate that it had.
+    The model trains for some steps with rising rates on the data of `fit` and is then
+    restored, see `keras_ext.diagnostics.find_learning_rate`. The optimizer gets the
+    rate that a rule suggests, and keeps it. A training that resumes after it was killed
+    keeps the rate that it had.
 
     Logs `learning_rate`.
 

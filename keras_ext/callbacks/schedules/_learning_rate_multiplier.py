@@ -14,12 +14,12 @@ from keras_ext.controllers._controller import check_controller
 class LearningRateMultiplier(RateCallback):
     """Multiplies the learning rate, also that of a schedule, as a controller says.
 
-    After each epoch the controller is given a value from the logs, and answers what to
-    multiply the learning rate by from then on: `keras_ext.controllers.Plateau`, if none
-    is given, halves it when the value has not improved for three epochs. The optimizer
-    may have a number or a schedule as learning rate; Keras's `ReduceLROnPlateau` takes
-    only a number. At the end of `fit` it has its own rate again, so that the next `fit`
-    begins with it.
+    After each epoch the controller gets a value from the logs and answers what to
+    multiply the learning rate by from then on. The default, a
+    `keras_ext.controllers.Plateau`, halves it when the value has not improved for three
+    epochs. The learning rate may be a number or a schedule; Keras's `ReduceLROnPlateau`
+    takes only a number. At the end of `fit` it has its own rate again, so that the next
+    `fit` begins with it.
 
     Logs `learning_rate_multiplier`.
 

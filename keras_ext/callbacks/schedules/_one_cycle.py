@@ -34,16 +34,16 @@ class OneCycle(ScopedCallback):
 
     Over one `fit` the learning rate rises to `max_learning_rate` and falls to almost
     nothing, as `keras_ext.schedules.OneCycle` says, while the momentum, or `beta_1`,
-    falls and rises again. The learning rate that the optimizer was made with, a number
-    or a schedule, is not used meanwhile, and back afterwards, as is the momentum.
+    falls and rises again. Afterwards the optimizer has its own learning rate, a number
+    or a schedule, and its own momentum again.
 
-    All it needs to be told is the largest learning rate: about the one that
+    It needs only the largest learning rate: about the one that
     `keras_ext.diagnostics.find_learning_rate` suggests. The length of the cycle is the
-    number of updates of the `fit`, which Keras knows before it begins, unless the data
-    are of unknown length. The running step computes both from the updates that were
-    made, so that it is right with accumulation and `steps_per_execution`, and on
-    several replicas. A training that goes on, with `initial_epoch` or by
-    `BackupAndRestore`, goes on with the cycle.
+    number of updates of the `fit`, which Keras knows in advance, unless the data have
+    unknown length. The running step computes both from the number of updates made, so
+    it is right with accumulation and `steps_per_execution`, and on several replicas. A
+    training that resumes, with `initial_epoch` or by `BackupAndRestore`, continues the
+    cycle.
 
     Logs `learning_rate` and `momentum`, what the next update will use.
 

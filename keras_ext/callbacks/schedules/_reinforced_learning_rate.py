@@ -18,23 +18,23 @@ _AFTER_BURST = 0.25
 
 
 class ReinforcedLearningRate(ProbedRate):
-    """Moves the learning rate as has paid in hundreds of small trainings.
+    """Moves the learning rate by a policy learned on hundreds of small trainings.
 
-    Every so many batches a small network looks at what the loss on fixed training data
-    has done: how far it fell lately, how evenly, how far from the best it is, and how
-    far the rate was moved already. It answers by how much to multiply the rate, by 2.7
-    or its inverse at most. The network is part of this library. It was trained by
-    evolution strategies on noisy quadratics, softmax regressions and perceptrons, with
-    SGD and with Adam, from rates of a hundredth to thirty times the best constant one.
-    If the loss doubled, or is not finite any more, the weights and the state of the
-    optimizer go back to where they were before, and the rate is quartered.
+    Every `every` batches a small network looks at the loss on fixed training data: how
+    far it fell lately, how evenly, how far from the best it is, and how far the rate
+    has moved already. It answers by how much to multiply the rate, by 2.7 or its
+    inverse at most. The network is part of this library. It was trained by evolution
+    strategies on noisy quadratics, softmax regressions and perceptrons, with SGD and
+    with Adam, from rates of a hundredth to thirty times the best constant one. If the
+    loss doubled, or is no longer finite, the weights and the state of the optimizer go
+    back to where they were, and the rate is quartered.
 
-    Use it where the order of magnitude of the rate is unknown, and rather too small
-    than too large: on real data it ended with 2.7 times the training loss of the best
-    constant rate from a hundredth of that rate, where the rate alone ended with 17
-    times as much, and with 11 times as much from thirty times that rate. It works with
-    any optimizer, and on top of a schedule; the loss has to be positive. At the end of
-    `fit` the optimizer has its own rate again.
+    Use it if the order of magnitude of the rate is unknown, and start too small rather
+    than too large. On real data, relative to the training loss at the best constant
+    rate, it ended with 2.7 times that loss from a hundredth of the rate, where the rate
+    alone ended with 17 times, and with 11 times from thirty times the rate. It works
+    with any optimizer, and on top of a schedule; the loss must be positive. At the end
+    of `fit` the optimizer has its own rate again.
 
     Logs `learning_rate_multiplier`.
 

@@ -14,21 +14,21 @@ from keras_ext.signals.gradients._gradient_moments import GradientMoments
 class EvidenceBasedEarlyStopping(StoppingCallback, GradientCallback):
     """Stops training when the mean gradient is within its sampling error.
 
-    Needs no validation data. The training data are a sample; were the gradient on all
-    possible data zero, their mean gradient would still not be. At the end of each epoch
-    every element of the mean gradient is compared with the error that its variance over
-    the batches makes: the criterion is one minus the mean of the squared ratios. It is
-    far below zero while there is something to learn, and rises above zero when what is
-    left in the gradient is as small as chance makes it. It is averaged over epochs, and
+    It needs no validation data. The training data are a sample: even if the gradient on
+    all possible data were zero, their mean gradient would not be. At the end of each
+    epoch, every element of the mean gradient is compared with its standard error, from
+    its variance over the batches. The criterion is one minus the mean of the squared
+    ratios. It is far below zero while there is something to learn, and rises above zero
+    when the gradient is as small as chance makes it. It is averaged over epochs, and
     training stops when it is positive.
 
     The variance is that within an epoch, of micro-batches when accumulating, of
     replicas when distributed, else of successive updates, by
-    `keras_ext.signals.GradientMoments`. The ratios of few batches are too large by
-    chance and are corrected for it; with fewer than six batches an epoch the sums of
-    squares are compared in place of the elements. It takes two at least. Elements
-    without variance, as those of dead units, are left out. Penalties of regularizers
-    are part of the gradient.
+    `keras_ext.signals.GradientMoments`. With few batches the ratios are biased upwards;
+    this is corrected. With fewer than six batches per epoch, the sums of squares are
+    compared instead of the elements. It takes at least two batches. Elements without
+    variance, as in dead units, are ignored. Penalties of regularizers are part of the
+    gradient.
 
     Logs `gradient_evidence`, the averaged criterion, and `nonfinite_steps`, the updates
     left out so far.

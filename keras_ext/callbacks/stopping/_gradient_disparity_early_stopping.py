@@ -18,10 +18,10 @@ from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 class GradientDisparityEarlyStopping(StoppingCallback):
     """Stops training when the gradients of different training batches drift apart.
 
-    Needs no validation data. The gradient disparity is the distance between the
-    gradients of two batches at the same weights: what a step on the one costs the other
-    is bounded by it. It rises when a model begins to fit what is particular to each
-    batch. At the end of each epoch it is measured on the first `batches` batches of
+    It needs no validation data. The gradient disparity is the distance between the
+    gradients of two batches at the same weights. It bounds what a step on one batch
+    costs the other, and rises when a model begins to fit the particulars of each batch.
+    At the end of each epoch it is measured on the first `batches` batches of
     `train_data`, always the same ones, and averaged over all pairs. The loss of each
     batch is divided by the standard deviation of the losses in it, so that the distance
     does not shrink merely because the losses do.

@@ -22,18 +22,18 @@ _NO_TREND = 0.3
 class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
     """Stops training when the gradient norm has fallen below a threshold.
 
-    Needs no validation data. The norm is that of the gradient of the whole batch, over
-    all weights and replicas, before any clipping, smoothed over some twenty updates.
-    With `relative=True` it is compared with `threshold` times its largest value at the
-    end of an epoch so far. With `trend`, it is compared with none: what stops training
-    is that the norm no longer falls.
+    It needs no validation data. The norm is that of the gradient of the whole batch,
+    over all weights and replicas, before any clipping, smoothed over about twenty
+    updates. With `relative=True` it is compared with `threshold` times its largest
+    value so far at the end of an epoch. With `trend`, there is no threshold: training
+    stops when the norm no longer falls.
 
-    A gradient of a batch of `B` samples is noisy, and its norm does not fall below the
-    square root of the noise divided by `B`: with small batches a small threshold is
-    never reached. Watch `mean_gradient_norm` in the logs of a run to choose it, or
-    measure with `debias=True`: then the norm is that of the mean gradient of an epoch,
-    less what the noise adds to it, by `keras_ext.signals.GradientMoments`; 0 if
-    nothing is left. It takes at least two updates, or micro-batches, an epoch.
+    The gradient of a batch of `B` samples is noisy, and its norm does not fall below
+    about the square root of `variance / B`: with small batches a small threshold is
+    never reached. Watch `mean_gradient_norm` in the logs of a run to choose the
+    threshold, or set `debias=True`. Then the norm is that of the mean gradient of an
+    epoch without the contribution of the noise, by `keras_ext.signals.GradientMoments`;
+    0 if nothing is left. This takes at least two updates, or micro-batches, per epoch.
 
     Logs `mean_gradient_norm`, and `nonfinite_steps`, the updates left out so far.
 

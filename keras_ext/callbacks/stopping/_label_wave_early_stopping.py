@@ -18,16 +18,16 @@ from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 class LabelWaveEarlyStopping(StoppingCallback):
     """Stops a classifier before it fits wrong labels, without validation data.
 
-    At the end of each epoch the training data are classified, in inference mode, and
-    the rows are counted whose class is another one than an epoch before. While a model
-    learns what is common to the data, the predictions settle; when it begins to fit
-    labels that are wrong, they waver again. Training stops at the first minimum of the
-    moving average of this number. It is meant for data with many wrong labels; with
-    clean ones there may be no minimum, or one without a meaning.
+    At the end of each epoch it classifies the training data in inference mode and
+    counts the rows whose class has changed since the epoch before. While a model learns
+    what the data have in common, the predictions settle; when it begins to fit wrong
+    labels, they waver again. Training stops at the first minimum of the moving average
+    of this count. Use it for data with many wrong labels; with clean labels there may
+    be no minimum, or a meaningless one.
 
-    The paper counts the predictions that the training steps make on their way, with
-    dropout on; here all are made with the weights at the end of the epoch, which costs
-    a forward pass over `train_data`.
+    The paper counts the predictions made during the training steps, with dropout on.
+    Here all predictions use the weights at the end of the epoch, which costs a forward
+    pass over `train_data`.
 
     Logs `label_changes`, the moving average of the share of rows; NaN at first.
 

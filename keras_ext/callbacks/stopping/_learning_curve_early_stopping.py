@@ -15,13 +15,13 @@ _FEWEST = 6
 class LearningCurveEarlyStopping(StoppingCallback):
     """Stops training when the curve so far makes a better result improbable.
 
-    The losses of the epochs so far are extrapolated to the last one: many shapes of
-    falling curves, with and without a rise as of overfitting, are fitted, each counts
-    as well as it explains them, and together they say how probable it is that some
-    later epoch is better than the best so far. Where patience asks whether the loss has
-    improved lately, this asks whether it still will before the end of the `fit`: it
-    waits through a plateau that falls slowly, and stops a hopeless training early. Use
-    it to end the bad ones of many trainings.
+    It extrapolates the losses so far to the last epoch. It fits many shapes of falling
+    curves, with and without a final rise from overfitting, and weights each by how well
+    it explains the losses. Together they give the probability that some later epoch is
+    better than the best so far. Patience asks whether the loss has improved lately;
+    this asks whether it still will before the end of `fit`. So it waits through a
+    slowly falling plateau and stops a hopeless training early. Use it to end the bad
+    ones among many trainings.
 
     Logs `improvement_probability`, NaN before the sixth epoch.
 

@@ -24,17 +24,17 @@ class StopWhen(CopyableCallback):
     """Stops training when any, all, or most of some callbacks want to stop it.
 
     The members are callbacks of this library or others, such as
-    `keras.callbacks.EarlyStopping`, that set `model.stop_training`. Each goes on as if
-    it were alone; that it wants to stop is noted, and the combination decides. A wish
-    holds, also through epochs in which its member has nothing to decide, until it is
-    taken back: by a callback of this library, with a check that speaks for going on; by
-    one that counts in `wait` up to its `patience`, as those of Keras do, when it begins
-    to count anew. Of others it is not taken back.
+    `keras.callbacks.EarlyStopping`, that set `model.stop_training`. Each runs as if it
+    were alone; its vote to stop is noted, and the combination decides. A vote holds,
+    also through epochs in which its member has nothing to decide, until the member
+    withdraws it. A callback of this library does so when a check speaks for going on;
+    one that counts in `wait` up to its `patience`, as those of Keras do, when the
+    counter starts over. Other callbacks do not withdraw votes.
 
-    Give the members to `StopWhen` only, not to `fit` as well. Members that restore the
-    best weights do not do so by themselves: at the end of training the weights are
-    restored that the first member in the list wants which wanted to stop, or else, as
-    Keras does when no epochs are left, those of the first member that wants any.
+    Give the members to `StopWhen` only, not to `fit` as well. Members do not restore
+    weights themselves. At the end of training, `StopWhen` restores the weights
+    requested by the first member that voted to stop. If none voted, it restores those
+    of the first member that requested any, as Keras does when no epochs are left.
 
     Logs what the members log, and `stop_votes`, how many of them want to stop.
 

@@ -8,7 +8,7 @@ from keras_ext.controllers.batch_size._batch_size_policy import (
 
 
 class AdaBatch(BatchSizePolicy):
-    """Doubles the batch every so many epochs, and lowers the learning rate less.
+    """Doubles the batch at intervals of epochs, and lowers the learning rate less.
 
     Where the schedule of small batches would multiply the learning rate by `decay`,
     the batch is doubled and the learning rate multiplied by `2 * decay`: learning rate

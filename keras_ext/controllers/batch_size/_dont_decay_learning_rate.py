@@ -10,14 +10,14 @@ from keras_ext.controllers.batch_size._batch_size_policy import (
 class DontDecayLearningRate(BatchSizePolicy):
     """Turns the decay of the learning rate into growth of the batch.
 
-    The noise of SGD goes with learning rate over batch size. So where the optimizer's
-    own learning rate, whatever schedule it has, falls to a fraction of its peak, the
-    batch grows by the inverse, and the learning rate stays at its peak. When the batch
-    is at its largest, the learning rate falls instead. A warm-up remains one. Also the
-    decay of `ReduceLROnPlateau` is turned into growth.
+    The noise of SGD is proportional to the learning rate over the batch size. So when
+    the optimizer's own learning rate, whatever its schedule, falls to a fraction of its
+    peak, the batch grows by the inverse, and the learning rate stays at its peak. Once
+    the batch is at its largest, the learning rate falls instead. A warm-up stays a
+    warm-up. The decay of `ReduceLROnPlateau` also becomes growth.
 
-    A schedule is read at the number of updates that there would have been with the
-    initial batch size.
+    A schedule is read at the number of updates that the initial batch size would have
+    made.
 
     Examples:
         >>> import keras_ext as kx

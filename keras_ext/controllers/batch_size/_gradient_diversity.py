@@ -12,8 +12,8 @@ class GradientDiversity(BatchSizePolicy):
 
     Diversity is the sum of the squared norms of the sample gradients over the squared
     norm of their sum, here times the number of samples. As long as the batch is much
-    smaller, a step on a batch does as much as so many steps on single samples. It is
-    one more than the gradient noise scale.
+    smaller, a step on a batch does as much as one step on each of its samples. The
+    diversity is one more than the gradient noise scale.
 
     Args:
         fraction: Number > 0, the part of the diversity that is wanted as batch size.

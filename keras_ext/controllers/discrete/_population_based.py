@@ -11,15 +11,15 @@ from keras_ext._core._described import Described
 
 
 class PopulationBased(Described):
-    """Lets the worst of a population go on where the best are, with other settings.
+    """Lets the worst of a population continue from the best, with other settings.
 
     Several models are trained with different hyperparameters. After each round their
-    scores are compared: the worst `truncation` of them each take over the weights and
-    the settings of one of the best (exploit), and their settings are changed (explore):
-    each number is multiplied by one of `factors`, or drawn anew. So the settings follow
-    a schedule that nobody had to write, at the cost of training all members.
+    scores are compared. The worst `truncation` of them each take over the weights and
+    settings of one of the best (exploit), and their settings are changed (explore):
+    each number is multiplied by one of `factors`, or redrawn. So the settings follow a
+    schedule that you need not write, at the cost of training all members.
 
-    A value of 0 stays 0 when multiplied: draw it anew, or keep 0 out of the settings.
+    A value of 0 stays 0 when multiplied: redraw it, or keep 0 out of the settings.
 
     Args:
         settings: The settings of each member, two or more dictionaries with the same
