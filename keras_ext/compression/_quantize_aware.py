@@ -26,23 +26,29 @@ _KERNELS = tuple(_ROUNDED_KINDS)
 # Layers within others that say how these round.
 _ROUNDING = (KernelStep, QuantizationRange)
 _TRANSPOSED = (_L.Conv1DTranspose, _L.Conv2DTranspose)
+# Layers that do something only in training.
+_SILENT = (
+    _L.ActivityRegularization,
+    _L.AlphaDropout,
+    _L.Dropout,
+    _L.GaussianDropout,
+    _L.GaussianNoise,
+    _L.Identity,
+    _L.SpatialDropout1D,
+    _L.SpatialDropout2D,
+)
 # Layers whose outputs are inputs, means of some of them, or zeros, so that they are in
 # the same range: LiteRT has one scale for both.
 _PASSING = (
-    _L.ActivityRegularization,
-    _L.AlphaDropout,
+    *_SILENT,
     _L.AveragePooling1D,
     _L.AveragePooling2D,
     _L.CenterCrop,
     _L.Cropping1D,
     _L.Cropping2D,
-    _L.Dropout,
     _L.Flatten,
-    _L.GaussianDropout,
-    _L.GaussianNoise,
     _L.GlobalMaxPooling1D,
     _L.GlobalMaxPooling2D,
-    _L.Identity,
     _L.MaxPooling1D,
     _L.MaxPooling2D,
     _L.Permute,
@@ -55,8 +61,6 @@ _PASSING = (
     _L.RepeatVector,
     _L.Reshape,
     _L.Resizing,
-    _L.SpatialDropout1D,
-    _L.SpatialDropout2D,
     _L.UpSampling1D,
     _L.UpSampling2D,
     _L.ZeroPadding1D,
@@ -85,6 +89,29 @@ _OTHERS = (
     _L.Subtract,
     _L.UnitNormalization,
 )
+# The same of `keras.ops`, whose classes have no public names.
+_PASSING_OPERATIONS = ("ExpandDims", "GetItem", "Reshape", "Squeeze", "Transpose")
+_OTHER_OPERATIONS = (
+    "Add",
+    "Concatenate",
+    "Gelu",
+    "HardSilu",
+    "LeakyRelu",
+    "Maximum",
+    "Mean",
+    "Minimum",
+    "Multiply",
+    "Relu",
+    "Relu6",
+    "Sigmoid",
+    "Silu",
+    "Softmax",
+    "Subtract",
+    "Tanh",
+)
+# What a ReLU becomes part of, besides layers with a kernel.
+_FOLDING = (_L.Add, _L.BatchNormalization, _L.Multiply, _L.Subtract)
+_FOLDING_OPERATIONS = ("Add", "Multiply", "Subtract")
 # What LiteRT computes within the layer before it.
 _FUSED_ACTIVATIONS = ("linear", "relu", "relu6")
 
@@ -162,7 +189,20 @@ def quantize_aware(
         if isinstance(layer, RoundedKernel | RoundedKernels):
             # Again: only now it has the weights of the model.
             layer.start_steps()
-    return made
+    return _with_types(made, graph)
+
+
+def _with_types(made: keras.Model, graph: keras.Model) -> keras.Model:
+    """The copy with outputs of the types of the model; what rounds gives float32."""
+
+    def cast(output: Tensor, own: Tensor) -> Tensor:
+        if output.dtype == own.dtype:
+            return output
+        return _L.Identity(dtype=own.dtype)(output)
+
+    outputs = keras.tree.map_structure(cast, made.output, graph.output)
+    same = keras.tree.flatten(outputs) == keras.tree.flatten(made.output)
+    return made if same else keras.Model(made.input, outputs, name=made.name)
 
 
 def strip_quantization(quantized: keras.Model, model: keras.Model) -> keras.Model:
@@ -222,10 +262,12 @@ def _require_known(model: keras.Model) -> None:
     rule = "a built Sequential or functional model"
     require(model.built and is_graph, "model", model.name, rule)
     known = (*_KERNELS, *_PASSING, *_OTHERS, _L.InputLayer)
+    named = (*_PASSING_OPERATIONS, *_OTHER_OPERATIONS)
+    items = model.operations if is_functional(model) else model.layers
     strange = sorted(
-        f"{layer.name}: {type(layer).__name__}"
-        for layer in model.layers
-        if type(layer) not in known
+        f"{item.name}: {type(item).__name__}"
+        for item in items
+        if type(item) not in known and _operation(item) not in named
     )
     rule = f"one without layers that are not known here, {strange[:5]}"
     require(not strange, "model", model.name, rule)
@@ -252,8 +294,17 @@ class _Maker:
     def __init__(self, graph: keras.Model, bits: int, learned_steps: bool) -> None:
         self.bits = bits
         self.learned_steps = learned_steps
-        self._layers = {layer.name: layer for layer in graph.layers}
-        self._consumers = consumers(graph)
+        # With what `keras.ops` makes, which is no layer of the model.
+        self._layers = {item.name: item for item in graph.operations}
+        found = consumers(graph)
+        silent = [name for name, x in self._layers.items() if type(x) in _SILENT]
+        for name in silent:
+            # In a file they are not there.
+            behind = found.pop(name, [])
+            for names in found.values():
+                if name in names:
+                    names[:] = [n for n in names if n != name] + behind
+        self._consumers = found
         self._activations: Record = {}
         self._known: dict[int, Tensor] = {}
         self._taken = dict.fromkeys(self._layers)
@@ -290,17 +341,17 @@ class _Maker:
 
     def _output(self, layer: Layer, *args: Any, **kwargs: object) -> Tensor:
         """What a layer gives, computed by what LiteRT has for 8 bits."""
-        name, dtype = layer.name, layer.dtype_policy
         if isinstance(layer, (_L.Add, _L.Multiply)):
             return self._in_pairs(layer, args[0], layer)
+        own = {"name": layer.name, "dtype": getattr(layer, "dtype_policy", None)}
         if isinstance(layer, _L.Average):
-            share = _L.Rescaling(1.0 / len(args[0]), name=name, dtype=dtype)
-            total = self._in_pairs(layer, args[0], _L.Add(dtype=dtype))
-            return share(self._rounded(total, f"{name}_sum_range"))
+            total = self._in_pairs(layer, args[0], _L.Add(dtype=own["dtype"]))
+            total = self._rounded(total, f"{layer.name}_sum_range")
+            return _L.Rescaling(1.0 / len(args[0]), **own)(total)
         if isinstance(layer, _L.Rescaling) and np.any(layer.offset):
-            first = _L.Rescaling(layer.scale, name=self._free(f"{name}_scale"))
-            output = self._rounded(first(*args), f"{name}_scale_range")
-            return _L.Rescaling(1.0, layer.offset, name=name, dtype=dtype)(output)
+            first = _L.Rescaling(layer.scale, name=self._free(f"{layer.name}_scale"))
+            output = self._rounded(first(*args), f"{layer.name}_scale_range")
+            return _L.Rescaling(1.0, layer.offset, **own)(output)
         return layer(*args, **kwargs)
 
     def _in_pairs(self, layer: Layer, tensors: list[Tensor], last: Layer) -> Tensor:
@@ -313,9 +364,9 @@ class _Maker:
 
     def _is_rounded_later(self, layer: Layer) -> bool:
         """Whether LiteRT does not round what a layer gives."""
-        if isinstance(layer, _PASSING) or _has_fixed_range(
-            getattr(layer, "activation", None), layer
-        ):
+        if isinstance(layer, _PASSING) or _operation(layer) in _PASSING_OPERATIONS:
+            return True
+        if _has_fixed_range(getattr(layer, "activation", None), layer):
             return True
         following = self._following(layer)
         if isinstance(layer, _KERNELS):
@@ -323,9 +374,8 @@ class _Maker:
             is_one = isinstance(following, _L.BatchNormalization)
             folded = self._is_folded(following) if is_one else _is_relu(following)
             return is_linear and folded
-        return isinstance(layer, (_L.BatchNormalization, _L.Add)) and _is_relu(
-            following
-        )
+        folds = isinstance(layer, _FOLDING) or _operation(layer) in _FOLDING_OPERATIONS
+        return folds and _is_relu(following)
 
     def _following(self, layer: Layer) -> Layer | None:
         """The only layer that takes what another one gives."""
@@ -389,12 +439,19 @@ def _is_relu(layer: Layer | None) -> bool:
     if isinstance(layer, _L.ReLU):
         plain = not layer.negative_slope and not layer.threshold
         return plain and layer.max_value in (None, 6)
-    return isinstance(layer, _L.Activation) and _name(layer) in ("relu", "relu6")
+    name = _name(layer) if isinstance(layer, _L.Activation) else _operation(layer)
+    return name.lower() in ("relu", "relu6")
 
 
 def _has_fixed_range(activation: object, layer: Layer | None = None) -> bool:
     """Whether LiteRT knows the range of what an activation gives."""
     names = ("softmax", "sigmoid", "tanh", "log_softmax")
-    return isinstance(layer, _L.Softmax) or (
-        getattr(activation, "__name__", "") in names
-    )
+    if isinstance(layer, _L.Softmax) or _operation(layer).lower() in names:
+        return True
+    return getattr(activation, "__name__", "") in names
+
+
+def _operation(item: object) -> str:
+    """The name of a function of `keras.ops` in a graph; empty for a layer."""
+    is_one = isinstance(item, keras.Operation) and not isinstance(item, keras.Layer)
+    return type(item).__name__ if is_one else ""

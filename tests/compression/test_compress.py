@@ -99,6 +99,18 @@ def test_several_inputs_go_by_their_names(tmp_path):
     assert small.file.agreement > 0.95
 
 
+@pytest.mark.thorough(TRAININGS)
+def test_mixed_precision_is_compressed(tmp_path):
+    own = {"dtype": "mixed_float16"}
+    hidden = keras.layers.Dense(16, "relu", **own)
+    end = keras.layers.Dense(3, "softmax", **own)
+    model = keras.Sequential([keras.Input((12,)), hidden, end])
+    model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+    small = compress(model, tmp_path / "m.tflite", x=X, y=Y, epochs=3, verbose=0)
+    assert small.model.layers[-1].compute_dtype == "float16"
+    assert small.file.agreement > 0.95
+
+
 def test_refuses_before_it_trains(tmp_path):
     model = keras.Sequential([keras.Input((9, 2)), keras.layers.LSTM(2)])
     path = tmp_path / "m.tflite"

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_ext.compression import (
     KeepZeros,
@@ -215,6 +216,17 @@ EXACT = {
     "joined": lambda: two_ways(lambda a, b: layers.Concatenate()([a, b])),
     "the larger": lambda: two_ways(lambda a, b: layers.Maximum()([a, b])),
     "shared": siamese,
+    "an operator": lambda: two_ways(lambda a, b: layers.ReLU()(a + b)),
+    "functions": lambda: two_ways(
+        lambda a, b: ops.softmax(ops.mean(ops.relu(a - b) * ops.tanh(b), axis=1))
+    ),
+    "a part": lambda: two_ways(lambda a, b: layers.Conv2D(3, 3)(a[:, 1:])),
+    "difference above zero": lambda: two_ways(
+        lambda a, b: layers.ReLU()(layers.Subtract()([a, b]))
+    ),
+    "dropout before a ReLU": lambda: normed(
+        layers.Conv2D(4, 3), layers.Dropout(0.1), layers.ReLU()
+    ),
 }
 # The same, in parts that LiteRT computes in floats.
 IN_FLOATS = {
@@ -269,6 +281,7 @@ def test_other_policies_are_rounded_too(policy, tmp_path):
     copy(x, training=True)
     report = to_litert(copy, tmp_path / "m.tflite", mode="int8")
     assert report.max_difference < 0.02
+    assert copy(x).dtype == model(x).dtype == model.layers[-1].compute_dtype
 
 
 @pytest.mark.thorough(LONG)
@@ -304,6 +317,12 @@ def test_what_is_not_known_is_refused():
     message = r"not known here, \['inner: Sequential', 'layer_norm.*LayerNorm"
     with pytest.raises(ValueError, match=message):
         quantize_aware(model)
+
+
+def test_functions_that_are_not_known_are_refused():
+    inputs = keras.Input((4,))
+    with pytest.raises(ValueError, match=r"not known here, \['sin.*: Sin'\]"):
+        quantize_aware(keras.Model(inputs, ops.sin(inputs)))
 
 
 def test_sequences_with_their_channels_first_are_refused():
