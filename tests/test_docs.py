@@ -108,6 +108,10 @@ def test_links_of_the_readme_work_on_the_package_index():
     assert [link for link in links if not link.startswith("https://")] == []
 
 
+ADDRESS = re.compile(r"https://[\w./-]*keras-ext[\w./-]*")
+INDEXES = ("https://pypi.org/", "https://img.shields.io/")
+
+
 def test_links_into_the_repository_and_the_site_lead_somewhere():
     """All begin with the addresses in pyproject.toml, and their files are there."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -116,13 +120,16 @@ def test_links_into_the_repository_and_the_site_lead_somewhere():
     settings = (ROOT / "docs" / "mkdocs.yml").read_text()
     assert f"repo_url: {source}\n" in settings
     assert f"site_url: {site}\n" in settings
-    readme = (ROOT / "README.md").read_text()
-    for path in re.findall(rf"{source}/blob/main/([^)#]+)", readme):
-        assert (ROOT / path).exists(), path
-    for path in re.findall(rf"{raw}/main/([^)]+)", readme):
-        assert (ROOT / path).exists(), path
-    for path in re.findall(rf"{site}([^)#]*)", readme):
-        assert (PAGES / f"{path.rstrip('/') or 'index'}.md").exists(), path
+    assert f"repository-code: {source}\n" in (ROOT / "CITATION.cff").read_text()
+    texts = [*ROOT.glob("*.md"), *ROOT.glob(".github/**/*.yml"), *PAGES.rglob("*.md")]
+    links = {link for path in texts for link in ADDRESS.findall(path.read_text())}
+    ours = {link for link in links if not link.startswith(INDEXES)}
+    assert {link for link in ours if not link.startswith((source, site, raw))} == set()
+    for link in ours:
+        if path := re.fullmatch(rf"(?:{source}/blob|{raw})/main/(.+)", link):
+            assert (ROOT / path[1]).exists(), link
+        if path := re.fullmatch(rf"{site}(.*)", link):
+            assert (PAGES / f"{path[1].rstrip('/') or 'index'}.md").exists(), link
 
 
 IMAGE = re.compile(r"!\[([^]]*)\]\(\S*images/([\w.]+)\)")
