@@ -18,7 +18,7 @@ from keras_ext._engine._recovery import Recovery
 from keras_ext._engine._rollback import Rollback
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._fit._fit_scope import FitScope
-from keras_ext._fit._memory import memory_of, recall
+from keras_ext._fit._memory import memory_of, numbered, recall
 from keras_ext._fit._values import assign_values, values_of
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -169,21 +169,29 @@ class AttachedPipeline(GradientPipeline):
 
     def set_state(self, state: Record) -> None:
         """Goes on with what another one of the same parts has returned."""
-        for name, parts in self._parts().items():
-            assign_values(parts, state[name], f"the {name} of the callbacks")
+        for name, variables in self._parts().items():
+            # Of another one with other parts, those that there are here.
+            if name in state:
+                whose = f"{name.rpartition('_')[0]} in the callbacks"
+                assign_values(variables, state[name], whose)
         self._counted = self.nonfinite_steps
         if self._recovery is not None:
             recall(self._recovery, state.get("recovery", {}))
 
     def _parts(self) -> dict[str, list[Variable]]:
+        """The variables of each part, and its own, by name."""
         if not self.built:
-            return {"transforms": [], "signals": []}
-        signals = [
-            v
-            for signal in self.signals
-            for v in (*signal.state, *(h.build() for h in signal.hyper_variables))
-        ]
-        return {"transforms": self.own_variables, "signals": signals}
+            return {}
+        found = {name: list(part.state) for name, part in numbered(self.transforms)}
+        for name, signal in numbered(self.signals):
+            live = (hyper.build() for hyper in signal.hyper_variables)
+            found[name] = [*signal.state, *live]
+        of_parts = {id(v) for part in self.transforms for v in part.state}
+        own = [v for v in self.own_variables if id(v) not in of_parts]
+        counts, accumulation = own[:2], own[2:]
+        if self.accumulates:
+            found["Accumulation_1"] = accumulation
+        return {**found, "Counts_1": counts}
 
     # A file that is saved meanwhile holds the state of the wrapped optimizer where it
     # would be without the pipeline. (Its config is what `compile` was given.)

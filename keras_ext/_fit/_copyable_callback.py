@@ -8,7 +8,7 @@ import keras
 
 from keras_ext._core._checks import require
 from keras_ext._core._panels import Curve, draw_panels
-from keras_ext._core._typing import Figure, Logs, Record
+from keras_ext._core._typing import Data, Figure, Logs, Record
 from keras_ext._fit._memory import memory_of, recall
 from keras_ext._live._live_attributes import LiveAttributes
 
@@ -50,6 +50,14 @@ class CopyableCallback(LiveAttributes, keras.callbacks.Callback):
             state: The dictionary.
         """
         recall(self, state)
+
+    def kind_of_state(self) -> Data:
+        """Returns what has to be the same for a callback to go on with a state.
+
+        Returns:
+            Plain data, such as some arguments; None if any state will do.
+        """
+        return None
 
     def before_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Is called before any callback of the list is told that an epoch has ended.

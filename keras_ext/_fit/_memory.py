@@ -7,7 +7,7 @@ all its attributes that are plain data and no arguments of its constructor.
 
 import inspect
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -17,6 +17,15 @@ from keras_ext._core._typing import Record
 from keras_ext._live._hyper_variable import HyperVariable
 
 _PLAIN = (bool, int, float, str, type(None))
+
+
+def numbered(objects: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Objects by names that do not depend on what other kinds there are."""
+    counts: dict[str, int] = {}
+    for item in objects:
+        name = type(item).__name__
+        counts[name] = counts.get(name, 0) + 1
+        yield f"{name}_{counts[name]}", item
 
 
 def memory_of(holder: object) -> Record:

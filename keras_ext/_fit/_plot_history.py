@@ -122,7 +122,18 @@ def _curves(name: str, title: str, trainings: Sequence[_Training]) -> Iterator[C
         elif validates:
             label = None  # dashed, in the color of its training
         style = {"color": f"C{i}", "linestyle": "--" if validates else "-"}
-        # With `validation_freq` there are fewer: at the last epochs, evenly.
-        places = np.linspace(0, len(epochs), len(values) + 1)[1:] - 1
-        drawn = [epochs[int(p)] for p in np.maximum(np.ceil(places), 0)]
-        yield Curve(drawn, values, label, style)
+        yield Curve(_epochs_of(values, epochs), values, label, style)
+
+
+def _epochs_of(values: Sequence[float], epochs: Sequence[int]) -> list[int]:
+    """The epochs, from 1, that the values of a column are of.
+
+    With `validation_freq` there are fewer than epochs: those of its multiples.
+    """
+    for every in range(len(epochs) // max(len(values), 1), 0, -1):
+        found = [epoch for epoch in epochs if epoch % every == 0]
+        if len(found) == len(values):
+            return found
+    # At epochs of a list, which nobody knows: the last ones, evenly.
+    places = np.linspace(0, len(epochs), len(values) + 1)[1:] - 1
+    return [epochs[int(p)] for p in np.maximum(np.ceil(places), 0)]

@@ -10,12 +10,13 @@ import keras
 import numpy as np
 
 from keras_ext._anatomy._linked_method import Method, link_method
-from keras_ext._core._checks import require
+from keras_ext._core._checks import cut, require
 from keras_ext._core._lines import say
-from keras_ext._core._typing import Logs, Record
+from keras_ext._core._typing import Data, Logs, Record
 from keras_ext._fit._columns import Columns
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._memory import numbered
 from keras_ext._fit._packed import packed, unpacked
 from keras_ext._keras._model_runs import is_running
 from keras_ext._keras._tracked_along import track_along
@@ -127,16 +128,16 @@ class TrainingRun:
             "live": [[kind, float(live)] for kind, live in _live_values(model)],
             "shared": {name: part.get_state() for name, part in shared.items()},
             "callbacks": {name: c.get_state() for name, c in self._named()},
+            "kinds": {
+                **{name: type(part).__name__ for name, part in shared.items()},
+                **{name: c.kind_of_state() for name, c in self._named()},
+            },
             "logged": {name: dict(c.logged) for name, c in self._named()},
         }
 
     def _named(self) -> Iterator[tuple[str, CopyableCallback]]:
         """The callbacks by names that do not depend on who else is in the list."""
-        counts: dict[str, int] = {}
-        for callback in self.callbacks:
-            name = type(callback).__name__
-            counts[name] = counts.get(name, 0) + 1
-            yield f"{name}_{counts[name]}", callback
+        return numbered(self.callbacks)
 
     # Going on.
 
@@ -161,12 +162,15 @@ class TrainingRun:
         if [kind for kind, _ in live_values] == [kind for kind, _ in memory["live"]]:
             for (_, live), (_, value) in zip(live_values, memory["live"], strict=True):
                 live.assign(value)
+        kinds = memory.get("kinds", {})
         scope = FitScope.present(model)
         for name, part in scope.shared.items() if scope is not None else ():
-            if name in memory["shared"]:
+            kind = type(part).__name__
+            if name in memory["shared"] and kinds.get(name, kind) == kind:
                 part.set_state(memory["shared"][name])
         for name, callback in self._named():
-            if name in memory["callbacks"]:
+            kind = callback.kind_of_state()
+            if name in memory["callbacks"] and _fits(name, kinds.get(name, kind), kind):
                 callback.set_state(memory["callbacks"][name])
                 callback.logged = memory.get("logged", {}).get(name, {})
 
@@ -246,6 +250,19 @@ def _require_each_once(callbacks: Sequence[CopyableCallback]) -> None:
         again = any(callback is other for other in callbacks[:i])
         name = type(callback).__name__
         require(not again, "callbacks", f"{name} twice", "once in the list, each")
+
+
+def _fits(name: str, saved: Data, kind: Data) -> bool:
+    """Whether a callback can go on with what was saved; says so if not."""
+    if saved == kind:
+        return True
+    warnings.warn(
+        f"{name.rpartition('_')[0]} begins anew: what was saved for it is of "
+        f"{cut(str(saved), 150)}, and here is {cut(str(kind), 150)}. Give it the "
+        "arguments of the training that goes on.",
+        stacklevel=2,
+    )
+    return False
 
 
 def _live_values(model: keras.Model) -> Iterator[tuple[str, LiveValue]]:

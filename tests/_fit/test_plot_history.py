@@ -48,6 +48,12 @@ def test_validation_every_second_epoch():
     assert curves(figure.axes[0])["validation"] == [[4, 2.0], [6, 3.0]]
 
 
+def test_validation_of_epochs_that_are_no_multiple():
+    made = history(loss=[1.0] * 5, val_loss=[2.0, 3.0])
+    made.epoch = list(range(5))
+    assert curves(kx.plot_history(made).axes[0])["validation"] == [[2, 2.0], [4, 3.0]]
+
+
 def test_what_is_drawn_can_be_chosen():
     figure = kx.plot_history(COLUMNS, exclude=["batch", "^loss$"])
     assert [axes.get_title() for axes in figure.axes] == ["val_loss"]

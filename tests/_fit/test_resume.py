@@ -334,6 +334,66 @@ def test_a_process_that_is_killed(tmp_path):
     assert_same(whole, model, history, callback)
 
 
+def resumed(folder, first, second):
+    """A training of two epochs that goes on with other callbacks."""
+    path = folder / "model.keras"
+    model = make_model()
+    save = keras.callbacks.ModelCheckpoint(path)
+    model.fit(X, Y, epochs=2, callbacks=[*first, save], verbose=0)
+    model = keras.saving.load_model(path)
+    model.run_eagerly = True
+    return fit(model, second, initial_epoch=2)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (lambda: kc.LocalSGD(), lambda: kc.GradientMonitor()),
+        (lambda: kc.LayerwiseDecay(), lambda: kc.LocalSGD()),
+    ],
+)
+def test_what_is_of_another_kind_is_not_taken(first, second, tmp_path):
+    assert resumed(tmp_path, [first()], [second()]).epoch == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (
+            adaptive("population", members=2),
+            adaptive("population", members=3),
+            "AdaptiveRegularization begins anew: .*'members': 2.* here is .*: 3",
+        ),
+        (
+            kc.StopWhen("any", [kc.GradientNormEarlyStopping(1e-9)]),
+            kc.StopWhen(
+                "any",
+                [kc.GradientNormEarlyStopping(1e-9), keras.callbacks.TerminateOnNaN()],
+            ),
+            "StopWhen begins anew: what was saved for it is of .'GradientNorm",
+        ),
+        (
+            kc.GradientMonitor(1),
+            kc.GradientMonitor(1, histograms=True),
+            "GradientMonitor begins anew",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Skipping what was saved")
+def test_other_arguments_begin_anew_and_say_so(first, second, message, tmp_path):
+    with pytest.warns(UserWarning, match=message):
+        assert resumed(tmp_path, [first], [second]).epoch == [2, 3, 4]
+
+
+def test_each_part_goes_on_whoever_else_there_was(tmp_path):
+    # Two updates, and then two in each of three epochs.
+    monitor = kc.GradientMonitor(1, moments=True)
+    clip = kc.LayerwiseAdaptiveClipping(rule="autoclip", nonfinite="raise")
+    resumed(tmp_path, [clip, kc.GradientMonitor(1)], [monitor])
+    assert monitor.history["update"].tolist() == list(range(1, 9))
+    assert np.isnan(monitor.history["global"]["noise"]).tolist()[0]
+
+
 def test_every_callback_is_in_the_matrix():
     made = {name.partition(",")[0] for name in MAKE}
     # Its choice of a size is timed, and the base class has no use of its own.

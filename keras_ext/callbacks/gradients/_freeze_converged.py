@@ -1,5 +1,6 @@
 """Stops weights one by one when their gradients have become small."""
 
+import math
 import statistics
 
 from keras_ext._core._checks import number
@@ -128,9 +129,12 @@ class FreezeConverged(StoppingCallback, GradientCallback):
         norms = self._statistics.read()["per_weight"]
         # Of this `fit` alone: it may begin at an `initial_epoch`.
         epochs = self.params["epochs"] - (epoch - self._epochs)
-        if self._epochs < max(1, round(self.grace * epochs)):
+        is_unknown = self.threshold is None and not self._history
+        if is_unknown or self._epochs < max(1, round(self.grace * epochs)):
             for path, values in norms.items():
-                self._history.setdefault(path, []).append(values["gradient_norm"])
+                # Unknown while no update was made.
+                if not math.isnan(values["gradient_norm"]):
+                    self._history.setdefault(path, []).append(values["gradient_norm"])
         else:
             small = {
                 path

@@ -1,6 +1,6 @@
 """Shows what the gradients of each layer do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -207,6 +207,9 @@ class GradientMonitor(GradientCallback):
         """What is recorded of all layers together."""
         return (*QUANTITIES, "vanishing_ratio", *(_MOMENTS if self.moments else ()))
 
+    def kind_of_state(self) -> Record:
+        return {"every": self.every, "histograms": self.histograms}
+
     def get_state(self) -> Record:
         rows = joined_rows(self._chunks) if self._chunks else None
         return {**super().get_state(), "rows": rows}
@@ -214,6 +217,11 @@ class GradientMonitor(GradientCallback):
     def set_state(self, state: Record) -> None:
         super().set_state(state)
         rows = state["rows"]
+        if rows is not None:
+            # Moments that there were none of, or are none of any more.
+            names = (*QUANTITIES, *(_LAYER_MOMENTS if self.moments else ()))
+            rows["global"] = _with_all(rows["global"], self._quantities())
+            rows["per_layer"] = _with_all(rows["per_layer"], names)
         self._chunks = [] if rows is None else [rows]
         for writer in self._writers if rows is not None else ():
             writer.restore(rows)
@@ -343,6 +351,12 @@ class GradientMonitor(GradientCallback):
         if path is not None:
             figure.savefig(path)
         return figure
+
+
+def _with_all(rows: Record, names: Sequence[str]) -> Record:
+    """The columns of these names; NaN where there is none."""
+    nothing = np.full_like(rows["gradient_norm"], np.nan)
+    return {name: rows.get(name, nothing) for name in names}
 
 
 def _row_of_nan(rows: Record, update: int) -> Record:

@@ -253,6 +253,9 @@ class AdaptiveDropout(ScopedCallback):
         # Of each `fit` its own.
         self._training = self._train_probe or LossProbe(data.training_rows())
 
+    def kind_of_state(self) -> Record:
+        return {"layers": len(self._rates)}
+
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         validation_loss = self._validation_loss(logs or {})
         if validation_loss is not None:

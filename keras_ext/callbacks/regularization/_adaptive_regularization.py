@@ -253,6 +253,10 @@ class AdaptiveRegularization(ScopedCallback):
             )
         return ByGap(deepcopy(self.controller) or PI(self.target_gap))
 
+    def kind_of_state(self) -> Record:
+        kind: Record = {"rule": self.rule, "hyperparameters": len(self._knobs.live)}
+        return kind | ({"members": self.members} if self.rule == "population" else {})
+
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._rule.before_epoch()
 

@@ -104,8 +104,10 @@ class DropoutBatchNormBalance(CopyableCallback):
         self.every_epochs = integer(every_epochs, "every_epochs", low=1)
         self.recalibrate = flag(recalibrate, "recalibrate")
         self.ratios: dict[tuple[str, str], float] = {}
-        self._all_batches = FixedData(train_data, name="train_data")
-        self._batches = FixedData(train_data, max_rows, name="train_data")
+        self._fixed(max_rows)
+
+    def _fixed(self, rows: int | None = None) -> FixedData:
+        return FixedData(self.train_data, rows, name="train_data")
 
     def on_train_begin(self, logs: Logs = None) -> None:
         model = self.model
@@ -139,13 +141,13 @@ class DropoutBatchNormBalance(CopyableCallback):
                     self.ratios[self._paths[dropout], norm] = ratio
 
     def _variances(self, moments: InputMoments) -> Record:
-        measured = moments.measure(self._batches)
+        measured = moments.measure(self._fixed(self.max_rows))
         pairs = zip(moments.norms, measured, strict=True)
         return {self._paths[norm]: variance for norm, (_, _, variance) in pairs}
 
     def on_train_end(self, logs: Logs = None) -> None:
         if self.recalibrate:
-            recalibrate(self.model, self._norms, self._all_batches)
+            recalibrate(self.model, self._norms, self._fixed())
         worst, *rest = self.report().splitlines()
         tell(self, " ".join([worst, *rest[-1:]]).removesuffix("."))
 

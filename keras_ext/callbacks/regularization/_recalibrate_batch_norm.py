@@ -70,7 +70,10 @@ class RecalibrateBatchNorm(CopyableCallback):
         self.train_data = train_data
         self.every_epochs = integer(every_epochs, "every_epochs", low=1, optional=True)
         self.max_rows = max_rows
-        self._batches = FixedData(train_data, max_rows, name="train_data")
+        self._fixed()
+
+    def _fixed(self) -> FixedData:
+        return FixedData(self.train_data, self.max_rows, name="train_data")
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._norms = norms_of(self.model)
@@ -98,7 +101,8 @@ class RecalibrateBatchNorm(CopyableCallback):
 
     def _recalibrate(self) -> None:
         self._due = False
-        recalibrate(self.model, self._norms, self._batches)
+        # Of what is set by now.
+        recalibrate(self.model, self._norms, self._fixed())
 
 
 def norms_of(model: keras.Model) -> list[keras.Layer]:

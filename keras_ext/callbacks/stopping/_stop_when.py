@@ -112,6 +112,9 @@ class StopWhen(CopyableCallback):
         self._votes = [False] * len(self.callbacks)
         self._weights: list[list[np.ndarray] | None] = [None] * len(self.callbacks)
 
+    def kind_of_state(self) -> list[str]:
+        return [type(member).__name__ for member in self.callbacks]
+
     def get_state(self) -> Record:
         return {
             **super().get_state(),

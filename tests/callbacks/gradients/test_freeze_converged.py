@@ -87,6 +87,23 @@ def test_the_grace_period_counts_the_epochs_of_this_fit():
     assert stop.stopped_epoch == 8
 
 
+def test_an_epoch_without_an_update_is_no_measure():
+    model = make_model()
+    weight = model.layers[0].a
+
+    def break_once(epoch, logs):
+        weight.assign(
+            np.full(2, np.nan if epoch == 0 else 1.0) if epoch < 2 else weight
+        )
+
+    broken = keras.callbacks.LambdaCallback(on_epoch_begin=break_once)
+    stop = FreezeConverged(grace=0.01)
+    history = fit(model, broken, stop).history
+    assert history["nonfinite_steps"][-1] == 1
+    # A tenth of the norm of the second epoch, of which 0.9 is left in each.
+    assert 1 + 22 <= stop.stopped_epoch < 60
+
+
 @pytest.mark.thorough(LONG)
 def test_what_is_excluded_goes_on_and_is_not_waited_for():
     stop = FreezeConverged(0.05, grace=0.1, exclude="/b$")

@@ -194,3 +194,12 @@ def test_needs_batch_normalization():
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         RecalibrateBatchNorm(**{"train_data": (X, Y), **arguments})
+
+
+def test_data_that_are_set_later_are_used():
+    layer = norm()
+    model = make_model(layer)
+    callback = RecalibrateBatchNorm((X[:50], Y[:50]), max_rows=9)
+    callback.train_data, callback.max_rows = (X, Y), None
+    fit(model, callback, X[:50], Y[:50], epochs=1)
+    assert_calibrated(model, layer)
