@@ -26,6 +26,7 @@ PRIVATE_NAMES = {
     "_keras/_distiller.py": {
         "_compile_metrics",
         "_student_feature_extractor",
+        "_student_loss",
         "_user_metrics",
     },
     "_keras/_dropout_internals.py": {

@@ -3,11 +3,12 @@
 Keras runs a student a second time for the outputs of its layers, also with dropout and
 moving statistics while it validates; and leaves out the losses of regularizers.
 
-Private names: `_student_feature_extractor`, and of a compiled model the metrics that
-it was given, `_user_metrics` in `_compile_metrics`.
+Private names: `_student_feature_extractor`, `_student_loss`, and of a compiled model
+the metrics that it was given, `_user_metrics` in `_compile_metrics`.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -45,14 +46,18 @@ class OnePassDistiller(keras.distillation.Distiller):
     def compile_like(self, model: keras.Model) -> None:
         """Compiles it as a model is, with an optimizer of its own."""
         config = keras.optimizers.serialize(model.optimizer)
+        losses = _by_row(model.loss)
         self.compile(
             keras.optimizers.deserialize(config),
-            keras.tree.map_structure(_by_row, model.loss),
+            losses,
             metrics=_metrics_of(model),
             jit_compile=model.jit_compile,
             run_eagerly=model.run_eagerly,
             steps_per_execution=model.steps_per_execution,
         )
+        if isinstance(losses, dict | list):
+            # Past Keras's tracking, which makes another type of it than labels have.
+            object.__setattr__(self, "_student_loss", losses)
 
     def call(
         self, inputs: Data, training: bool | None = None, **kwargs: object
@@ -74,6 +79,8 @@ class OnePassDistiller(keras.distillation.Distiller):
         none = sample_weight is None
         require(none, "sample_weight", sample_weight, "None in distillation", hint)
         self._is_training = training
+        # `fit` makes a tuple of a list, and outputs are a list.
+        y = list(y) if isinstance(y, tuple) else y
         for loss in self.distillation_losses:
             if hasattr(loss, "see_batch"):
                 loss.see_batch(y, self.optimizer.iterations)
@@ -99,9 +106,19 @@ class OnePassDistiller(keras.distillation.Distiller):
         return self._student_feature_extractor(x, training=self._is_training)
 
 
-def _by_row(loss: keras.losses.Loss | Function | str) -> Function | str:
-    """A loss of each row, which Keras averages without a share for each replica."""
+def _by_row(loss: Any) -> Any:
+    """Losses of each row, which Keras averages without a share for each replica."""
+    if isinstance(loss, dict):
+        return {name: _mean_of(part) for name, part in loss.items()}
+    if isinstance(loss, list | tuple):
+        return [_mean_of(part) for part in loss]
     return loss.call if isinstance(loss, keras.losses.Loss) else loss
+
+
+def _mean_of(loss: keras.losses.Loss | Function | str) -> Function:
+    """The mean over rows: those of several outputs Keras adds up, rows and all."""
+    each = keras.losses.get(_by_row(loss))
+    return lambda y_true, y_pred: keras.ops.mean(each(y_true, y_pred))
 
 
 def _metrics_of(

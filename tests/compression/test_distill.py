@@ -177,3 +177,27 @@ def test_two_replicas_learn_what_one_does(data, strategies):
         found.append([*student.get_weights(), done.history["loss"][0]])
     for one, two in zip(*found, strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", [list, dict])
+def test_losses_of_several_outputs_are_added_up(form):
+    def two():
+        inputs = keras.Input((3,))
+        ends = {
+            n: keras.layers.Dense(k, name=n)(inputs) for n, k in (("b", 2), ("a", 4))
+        }
+        return keras.Model(inputs, ends if form is dict else list(ends.values()))
+
+    rng = np.random.default_rng(0)
+    x, b, a = (rng.normal(size=(8, n)).astype("float32") for n in (3, 2, 4))
+    student = two()
+    y, losses = [b, a], ["mse", keras.losses.MeanAbsoluteError()]
+    if form is dict:
+        y, losses = ({"b": first, "a": second} for first, second in (y, losses))
+    student.compile(keras.optimizers.SGD(0.0), losses, jit_compile=False)
+    outputs = student(x)
+    first, second = (outputs["b"], outputs["a"]) if form is dict else outputs
+    kept = {"label_weight": 0.5, "batch_size": 8, "verbose": 0}
+    found = distill(two(), student, x=x, y=y, losses=SoftTargets(), **kept)
+    expected = np.mean((first - b) ** 2) + np.mean(np.abs(second - a))
+    assert found.history["student_loss"] == [pytest.approx(expected, rel=1e-5)]
