@@ -52,11 +52,11 @@ class DynamicBatches(Described, FitData):
     have their own. `evaluate` and `predict` accept it, too; for `predict` use
     `shuffle=False`.
 
-    With a `seed`, the order depends on nothing but the number of the epoch: a `fit`
-    that goes on, by `initial_epoch` or `BackupAndRestore`, has the samples in the order
-    that they would have had without the interruption. It can be pickled if it holds
-    arrays; a deep copy is the same object, so that a copied callback moves the batches
-    that `fit` has.
+    With a `seed`, the order depends only on the number of the epoch: a `fit` that
+    resumes, by `initial_epoch` or `BackupAndRestore`, has the samples in the order that
+    they would have had without the interruption. It can be pickled if it holds arrays.
+    A deep copy is the same object, so that a copied callback moves the batches of
+    `fit`.
 
     Args:
         x: Arrays, alone or in dictionaries, tuples and lists; or a `tf.data.Dataset` of

@@ -71,7 +71,7 @@ class Findings(list[Finding]):
 def diagnose(history: keras.callbacks.Callback | Record) -> list[Finding]:
     """Says what is wrong with the gradients of a training, and what to try.
 
-    It knows these illnesses, and reports each with the numbers that show it:
+    It knows these problems, and reports each with the numbers that show it:
 
     - *nonfinite*: gradients that were NaN or infinite; with loss scaling, which makes
       some, more than 1 % of the updates. Named are the layers whose gradients it shows

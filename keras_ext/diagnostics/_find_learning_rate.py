@@ -101,7 +101,7 @@ def find_learning_rate(  # noqa: PLR0913
     smoothing: float = 0.98,
     show_progress: bool = True,
 ) -> LearningRates:
-    """Trains with a rising learning rate: where does the loss fall, and where burst?
+    """Trains with a rising learning rate: where does the loss fall, and where explode?
 
     The training step of the model runs with rates that rise from `low` to `high`, each
     by the same factor above the one before, until the smoothed loss is four times its
@@ -120,8 +120,8 @@ def find_learning_rate(  # noqa: PLR0913
       the maximum of `OneCycle`.
     - `"slide"`: where, coming from the right, the loss stops to change its slope.
 
-    A rate that is right for the first steps may be too large later, and the other way
-    round: it is a place to begin with.
+    A rate that is right for the first steps may be too large later, or too small: it is
+    a starting point.
 
     Args:
         model: A compiled model.

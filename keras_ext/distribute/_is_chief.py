@@ -8,9 +8,9 @@ from keras_ext.distribute._cluster import cluster_of
 def is_chief() -> bool:
     """Whether this process is the first of the workers, or the only one.
 
-    Use it for what is to be done once: printing, writing files, uploading. Do not let
-    the chief alone do anything that all workers take part in: `fit`, `evaluate`,
-    `predict`, saving, and reading metrics. It would wait for the others.
+    Use it for things to do once: printing, writing files, uploading. Do not let the
+    chief alone do anything that needs all workers: `fit`, `evaluate`, `predict`,
+    saving, and reading metrics. It would wait for the others.
 
     Within the scope of a strategy it asks the strategy, and elsewhere TF_CONFIG and
     the SLURM variables.

@@ -43,13 +43,13 @@ def fit_lbfgs(  # noqa: PLR0913
 ) -> keras.callbacks.History:
     """Trains a model on all of its data at once, by L-BFGS with a strong Wolfe search.
 
-    For small problems that are to be solved to the end: a logistic regression, a
-    network for a differential equation, the last layer of a network that is frozen.
-    There it needs no learning rate, and arrives: a logistic regression on digits took
-    51 passes through the data to come within 0.1 % of the minimum and 153 until no
-    entry of the gradient was above 1e-6; Adam on all data took 103 and 556, at the best
-    of five rates. It does not generalize better than SGD, and is no good where a part
-    of the data is enough to make a step.
+    Use it to solve small problems to the end: a logistic regression, a network for a
+    differential equation, the last layer of a frozen network. There it needs no
+    learning rate and reaches the minimum: a logistic regression on digits took 51
+    passes through the data to come within 0.1 % of the minimum and 153 until no entry
+    of the gradient was above 1e-6; Adam on all data took 103 and 556, at the best of
+    five rates. It does not generalize better than SGD, and is wasteful if a part of the
+    data is enough for a step.
 
     The objective is the compiled loss with sample weights, `add_loss` and regularizers,
     averaged over all rows. Dropout is off and `BatchNormalization` uses the statistics

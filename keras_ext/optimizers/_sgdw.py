@@ -23,9 +23,10 @@ from keras_ext._engine._rule_optimizer import (
 class SGDW(RuleOptimizer):
     """SGD with momentum, and weight decay that is tuned apart from the learning rate.
 
-    Keras multiplies `weight_decay` by the learning rate: who changes one changes both.
-    Here it is the share itself that an update takes off. A schedule weakens it, in
-    proportion: it is multiplied by the learning rate over the largest one so far.
+    Keras multiplies `weight_decay` by the learning rate, so changing one changes both.
+    Here `weight_decay` itself is the share that an update takes off. A schedule weakens
+    it, in proportion: it is multiplied by the learning rate over the largest one so
+    far.
 
     Args:
         learning_rate: A number >= 0, a `LearningRateSchedule`, or a function without

@@ -20,9 +20,9 @@ from keras_ext._keras._whole_update import WholeUpdate
 
 @dataclass(frozen=True)
 class OptimizerSummary:
-    """What an optimizer keeps of each weight, and what it does in which order.
+    """What an optimizer stores for each weight, and what it does in which order.
 
-    Printed, it is a list and a table. `summary` makes it; there is no need to do so.
+    It prints as a list and a table. `summary` makes it; you need not.
 
     Args:
         steps: What an update does, in the order in which it is done.
@@ -104,7 +104,7 @@ class OptimizerSummary:
 
 
 def summary(model: keras.Model) -> OptimizerSummary:
-    """Tells what the optimizer of a model keeps, and what it does in which order.
+    """Reports what a model's optimizer stores, and what it does in which order.
 
     Args:
         model: A built and compiled model. Its optimizer is built for its weights, if

@@ -17,11 +17,10 @@ def attach(
 ) -> list[str]:
     """Gives weights of an existing model a regularizer.
 
-    The losses of the model contain its penalty from then on; the next `fit` traces its
-    step anew. It takes the place of a regularizer that a weight has. One that is live,
-    such as `keras_ext.regularizers.L2`, or that is made live by
-    `keras_ext.make_live`, can be changed afterwards; all weights it is attached to
-    share its strengths.
+    From then on the losses of the model contain its penalty; the next `fit` traces a
+    new step. It replaces any regularizer that a weight has. A live one, such as
+    `keras_ext.regularizers.L2`, or one made live by `keras_ext.make_live`, can change
+    afterwards; all weights that it is attached to share its strengths.
 
     It is saved and cloned with the model where the layer has an argument for it, such
     as `kernel_regularizer`. Weights of layers inside attention layers, and weights of

@@ -19,8 +19,8 @@ RULES = ("linear", "geometric")
 class DepthwiseStrengths(Described):
     """Regularizes each layer of a model with a strength that follows from its depth.
 
-    One rule for the whole model in the place of a number for every layer: stronger near
-    the output, where features are specific to the training data, or near the input.
+    One rule for the whole model replaces a number for every layer: stronger near the
+    output, where features are specific to the training data, or near the input.
 
     Args:
         first: Number >= 0, the strength at the layer nearest to the input.

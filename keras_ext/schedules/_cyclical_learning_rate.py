@@ -14,12 +14,12 @@ _POLICIES = ("triangular", "triangular2", "exp_range")
 
 @keras.saving.register_keras_serializable(package="keras_ext")
 class CyclicalLearningRate(Schedule):
-    """Lets the learning rate go to and fro between two values, again and again.
+    """Moves the learning rate back and forth between two values.
 
-    It rises over `step_size` updates and falls over as many. Use it if you do not know
-    how long you will train, or to get out of poor minima: the author recommends a
-    `step_size` of two to eight epochs, and to stop at the end of a cycle. The bounds
-    can be read from `keras_ext.diagnostics.find_learning_rate`.
+    It rises over `step_size` updates and falls over the same number. Use it if you do
+    not know how long you will train, or to get out of poor minima: the author
+    recommends a `step_size` of two to eight epochs, and to stop at the end of a cycle.
+    The bounds can be read from `keras_ext.diagnostics.find_learning_rate`.
 
     `step_size`, `scale_fn`, `scale_mode` and `gamma`, and the two rates, are called as
     in TensorFlow Addons, whose values these are, and those of

@@ -17,8 +17,8 @@ class OneCycle(Schedule):
     share `pct_start` of the updates, and ends at the initial one divided by
     `final_div_factor`. Use it if you know how long you will train: such a cycle often
     ends at a better result than a constant rate in the same time. The momentum is then
-    cycled the other way; `keras_ext.callbacks.OneCycle` does both, and finds out the
-    number of updates by itself.
+    cycled the other way; `keras_ext.callbacks.OneCycle` does both, and gets the number
+    of updates from `fit`.
 
     Names, defaults and values are those of `torch.optim.lr_scheduler.OneCycleLR`. After
     the last update the rate stays.

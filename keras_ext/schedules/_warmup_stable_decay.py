@@ -13,10 +13,9 @@ from keras_ext.schedules._schedule import Schedule
 class WarmupStableDecay(Schedule):
     """Warms up, stays, and falls only at the end (WSD, also called trapezoidal).
 
-    Use it where the length of the training may change: what has been trained at the
-    stable rate can be taken up later and trained for longer, with one decay at the end
-    of it. Results are about those of a cosine over the same time, which has to know the
-    time at the beginning.
+    Use it if the length of the training may change: you can resume a model trained at
+    the stable rate, train it for longer, and decay once at the end. Results are about
+    those of a cosine over the same time, which must know the time at the beginning.
 
     The rate is linear in the warm-up, from 0. After the last update it stays.
 

@@ -23,9 +23,9 @@ _MOST = 2**31 - 1
 class Curvature(Objective):
     """Tells `keras_ext.optimizers.Sophia` the curvature of the loss while training.
 
-    Every so many updates, as the optimizer says, one more pass over the batch of the
-    step estimates the second derivatives of the loss, one for each weight. How is said
-    by the `estimator` of the optimizer:
+    Every `update_every` updates of the optimizer, one more pass over the batch of the
+    step estimates the second derivatives of the loss, one for each weight. The
+    `estimator` of the optimizer says how:
 
     - `"hutchinson"`: the loss with its penalties is derived twice, in the direction of
       random signs. Exact where the second derivatives of different weights are zero;

@@ -77,12 +77,11 @@ class BayesianOptimizationOracle(Oracle, KerasTunerOracle):
 class BayesianOptimization(Tuner, keras_tuner.BayesianOptimization):
     """Proposes by a Gaussian process: `keras_tuner.BayesianOptimization`, repaired.
 
-    It needs scikit-learn. A configuration that failed counts as the worst that was
-    seen, so that the search moves away from it; in KerasTuner an infinite objective
-    attracts. None is tried twice, and of few trials not all are random. A proposal
-    takes about two
-    seconds: `OptunaOracle` takes milliseconds. See `Tuner` and `Oracle` for what
-    differs otherwise.
+    It needs scikit-learn. A failed configuration counts as the worst seen so far, so
+    the search moves away from it; in KerasTuner an infinite objective attracts. No
+    configuration is tried twice, and even a short search has trials that are not
+    random. A proposal takes about two seconds; `OptunaOracle` takes milliseconds. See
+    `Tuner` and `Oracle` for other differences.
 
     Args:
         hypermodel: Function from `keras_tuner.HyperParameters` to a compiled model, or

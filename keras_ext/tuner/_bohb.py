@@ -17,12 +17,12 @@ _FEWEST = 9
 
 
 class BOHB(Tuner):
-    """Proposes by `OptunaOracle`, stops by `ASHA`: what to take unless you know better.
+    """Proposes by `OptunaOracle` and stops by `ASHA`: the search to begin with.
 
-    The idea of BOHB, with its parts as they are done today: multivariate TPE proposes,
-    asynchronous successive halving stops inside `fit`. The sampler is told of a stopped
-    trial by the best that it has reached. Trainings shorter than 9 epochs are not
-    stopped: there is little to save.
+    This is the idea of BOHB with modern parts: multivariate TPE proposes, and
+    asynchronous successive halving stops trials inside `fit`. The sampler gets the best
+    value of a stopped trial. Trainings shorter than 9 epochs are not stopped: there is
+    little to save.
 
     Args:
         hypermodel: Function from `keras_tuner.HyperParameters` to a compiled model, or

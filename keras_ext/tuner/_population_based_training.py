@@ -35,15 +35,15 @@ _OF_SINGLE_TRAININGS = {
 
 
 class PopulationBasedTraining(Tuner):
-    """Trains a population, whose worst go on as the best, with other hyperparameters.
+    """Trains a population whose worst members continue from the best.
 
     All members are trained for an interval, one after the other. Then each of the worst
     takes over the weights, the state of the optimizer and the hyperparameters of one of
     the best (exploit), and its hyperparameters are changed (explore): each one is
-    multiplied by one of `factors`, or drawn anew. So the hyperparameters follow a
-    schedule that nobody had to write, and no training begins again. What it finds is
-    the trained model, and the hyperparameters of its best interval: not ones to train
-    another model with.
+    multiplied by one of `factors`, or redrawn. So the hyperparameters follow a schedule
+    that you need not write, and no training starts over. The result is the trained
+    model and the hyperparameters of its best interval, not hyperparameters for training
+    another model.
 
     One model is built and traced once, and trains all members in turn: hyperparameters
     are live values of it, see `keras_ext.make_live`. So they have to be `hp.Float`s

@@ -45,11 +45,10 @@ def recommend(
 ) -> list[dict[str, float | str]]:
     """Configurations of `spaces.optimization` to begin a search with.
 
-    Chosen from a study in which the same configurations were tried on several data sets
-    and networks: those that together leave the least to be wished for on tasks of about
-    this size. The first is the best single guess; each further one is there for the
-    tasks that those before it do not suit. Hand them to `enqueue` of a tuner, and the
-    search begins with them.
+    A study tried the same configurations on several data sets and networks. This
+    chooses the set that did best there on tasks of about this size. The first is the
+    best single guess; each further one covers tasks that those before it do not suit.
+    Pass them to `enqueue` of a tuner, and the search begins with them.
 
     Args:
         num_rows: Integer >= 1, how many rows there are to train with.

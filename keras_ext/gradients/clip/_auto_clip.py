@@ -18,8 +18,8 @@ class AutoClip(ClipByGroupNorm):
     The limit is the percentile of the last `history` norms, the present one included,
     as `numpy.percentile` gives it; so there is no length to be tuned, and the first
     update is never clipped. With the default, nine updates in ten are clipped and all
-    have about the same length: the learning rate then sets it, and may have to be
-    tuned anew. A percentile of 90 and more only cuts the outliers off.
+    have about the same length: the learning rate then sets the step, and may need
+    retuning. A percentile of 90 or more only cuts off outliers.
 
     Norms of zero are left out of the history: a weight that had no gradient for a
     while is not held at zero when it gets one.

@@ -10,10 +10,10 @@ from keras_ext.gradients.clip._clip_by_norm import ClipByNorm
 class ClipByGlobalNorm(ClipByNorm):
     """Scales all gradients down together if their joint norm is too large.
 
-    The direction of the update as a whole is kept, in which it differs from clipping
-    each gradient for itself. It is the `global_clipnorm` of Keras optimizers for the
-    gradient of the whole batch, the usual choice for recurrent networks and
-    transformers. The norm is that of the chosen variables only.
+    Unlike clipping each gradient separately, this keeps the direction of the whole
+    update. It is the `global_clipnorm` of Keras optimizers for the gradient of the
+    whole batch, the usual choice for recurrent networks and transformers. The norm is
+    that of the chosen variables only.
 
     Args:
         max_norm: Number >= 0, the largest joint norm. A `HyperVariable` that may change

@@ -18,12 +18,11 @@ class SkipSpikes(SkipNonFinite):
     """Leaves out updates whose gradient norm is a spike.
 
     A spike is a norm, over all chosen weights, above both `mean + z_threshold * std`
-    and `smallest_ratio * mean`, with the mean and the standard deviation of the norms
-    before it, averaged with the weight `smoothing` for the past. The update is left
-    out as a whole, unlike with clipping: weights, optimizer and loss scale stay as
-    they are, as if the batch had not been there. Use it where single bad batches, of
-    broken data for example, throw the training back; where large gradients are the
-    rule, clip.
+    and `min_ratio * mean`, with the mean and the standard deviation of the norms
+    before it, averaged with the weight `smoothing` for the past. Unlike with clipping,
+    the whole update is skipped: weights, optimizer and loss scale stay as they are, as
+    if the batch had not been there. Use it if single bad batches, for example of broken
+    data, throw the training back; if large gradients are the rule, clip.
 
     In the first `warmup_steps` updates every finite norm is accepted, since at the
     start gradients change quickly and there is nothing to compare with. A norm that is

@@ -17,10 +17,10 @@ _SCALES = ("unit", "weight")
 
 @keras.saving.register_keras_serializable(package="keras_ext")
 class NormalizeByLayer(GradientTransform):
-    """Gives the gradient of every layer one length (block-normalized gradient).
+    """Gives every layer's gradient the same length (block-normalized gradient).
 
     The gradient `g` of a layer with weights `w` becomes `g / (|g| + epsilon)`, or, with
-    `scale="weight"`, that times `max(|w|, smallest_weight)`: then SGD moves every layer
+    `scale="weight"`, that times `max(|w|, min_weight_norm)`: then SGD moves every layer
     by the same fraction of its length, the learning rate, as in LARS. Only the
     direction of the gradient is left: layers with vanishing gradients learn as fast as
     the others. Published for deep networks, for SGD with momentum and for Adam. The

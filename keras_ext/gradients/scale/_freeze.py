@@ -19,21 +19,21 @@ from keras_ext._engine._update_scale import UpdateScale
 class Freeze(UpdateScale):
     """Keeps chosen weights as they are, until they are thawed.
 
-    What the optimizer does to a frozen weight is undone, the effect of momentum and of
-    weight decay included: the weight keeps every bit. `freeze` and `thaw` act while the
-    compiled step keeps running, from the next update on. Use it to train a new head on
-    a pretrained model first and the rest later; `GradualUnfreezing` does so in an
-    existing training loop.
+    Whatever the optimizer does to a frozen weight is undone, including the effect of
+    momentum and of weight decay: the weight keeps every bit. `freeze` and `thaw` act
+    while the compiled step keeps running, from the next update on. Use it to train a
+    new head on a pretrained model first and the rest later; `GradualUnfreezing` does so
+    in an existing training loop.
 
-    `layer.trainable = False`, with `compile` after it, is cheaper: no gradient is
-    computed then. Here it is, and the optimizer goes on with its averages of it: when a
-    weight is thawed, Adam knows the size of its gradient. With empty averages its first
-    steps would be as long as the learning rate, whatever the gradient; and momentum
-    pushes at once in the direction of the last gradients. What compares gradients of
-    several weights, as a global norm does, counts those of frozen ones.
+    `layer.trainable = False`, followed by `compile`, is cheaper: then no gradient is
+    computed. Here it is, and the optimizer keeps averaging it, so that Adam knows the
+    size of the gradient when a weight is thawed. (With empty averages, its first steps
+    would be as long as the learning rate, whatever the gradient.) Momentum pushes at
+    once in the direction of the last gradients. Rules that compare gradients of several
+    weights, such as a global norm, count those of frozen weights.
 
-    The moving statistics of `BatchNormalization` are no matter of the optimizer, and
-    move on. It cannot be combined with the `use_ema` of the optimizer.
+    The moving statistics of `BatchNormalization` do not belong to the optimizer and
+    keep moving. It cannot be combined with the optimizer's `use_ema`.
 
     Args:
         include: Which variables can be frozen: a regular expression that is searched

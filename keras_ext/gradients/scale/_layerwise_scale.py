@@ -20,10 +20,10 @@ class LayerwiseScale(UpdateScale):
     """Scales the learning rate layer by layer (discriminative learning rates).
 
     Each weight moves by its factor times what the optimizer would have done, weight
-    decay included: as if it had a learning rate of its own. It works with any
-    optimizer, also with Adam, to which a scaled gradient makes no difference. Use it to
-    fine-tune a pretrained model: the layers near the input, which hold the most general
-    features, get the smallest factors. A factor of 0 stops a weight; see also `Freeze`.
+    decay included, as if it had its own learning rate. It works with any optimizer,
+    even with Adam, for which a scaled gradient makes no difference. Use it to fine-tune
+    a pretrained model: the layers near the input, which hold the most general features,
+    get the smallest factors. A factor of 0 stops a weight; see also `Freeze`.
 
     `LayerwiseScale.by_depth(model, decay)` gives the last layer the factor 1 and every
     layer before it `decay` times that of the one behind it. It cannot be combined with

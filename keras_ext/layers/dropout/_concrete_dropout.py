@@ -28,8 +28,8 @@ class ConcreteDropout(NoiseLayer, keras.layers.Wrapper):
     The mask is relaxed to numbers between 0 and 1 (a concrete distribution), through
     which the gradient reaches the rate. A penalty on the weights and the rate, added to
     the loss, makes the network an approximation of a Gaussian process: its rates say
-    how uncertain the weights are, and fall as data is added. Take it when a rate per
-    layer is wanted without a search, or for `keras_ext.uncertainty.mc_predict`.
+    how uncertain the weights are, and fall as data is added. Use it to get a rate per
+    layer without a search, or for `keras_ext.uncertainty.mc_predict`.
 
     The penalty is `weight_penalty * sum(kernel**2) / (1 - rate)` less
     `dropout_penalty * features * entropy(rate)`. It contains L2 regularization: give

@@ -11,7 +11,7 @@ from keras_ext.layers.dropout._noise_layer import DroppingLayer
 
 @keras.saving.register_keras_serializable(package="keras_ext")
 class DropPath(DroppingLayer):
-    """Drops whole examples: a residual branch is left out for some of them.
+    """Drops whole examples: some of them skip a residual branch.
 
     Put it at the end of a residual branch, before the addition. While training, each
     example of the branch is set to zero with probability `rate`, and the others are

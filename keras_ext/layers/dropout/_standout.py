@@ -15,12 +15,12 @@ from keras_ext.layers.dropout._noise_layer import NoiseLayer
 class Standout(NoiseLayer):
     """An activation that keeps a unit with a probability that grows with its input.
 
-    Put it in the place of the activation, after a layer without one. An input `z`
-    becomes `activation(z)` with probability `sigmoid(alpha * z + beta)` while training,
-    and 0 otherwise; in inference, it becomes their product, the expected value. It
-    acts as the standout network of the paper whose weights are tied to those of the
-    layer before. `alpha` and `beta` are live: a larger `beta` keeps more, and with
-    `alpha` 0 it is dropout of one rate, without the division by `1 - rate`.
+    Use it in place of an activation, after a layer without one. An input `z` becomes
+    `activation(z)` with probability `sigmoid(alpha * z + beta)` while training, and 0
+    otherwise; in inference, it becomes their product, the expected value. It acts as
+    the standout network of the paper whose weights are tied to those of the layer
+    before. `alpha` and `beta` are live: a larger `beta` keeps more, and with `alpha` 0
+    it is dropout of one rate, without the division by `1 - rate`.
 
     Masking: the mask is passed on unchanged.
 

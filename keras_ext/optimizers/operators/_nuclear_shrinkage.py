@@ -17,7 +17,7 @@ class NuclearShrinkage(Operator):
     The operator of the penalty `strength * sum(singular_values)`, for kernels of low
     rank. A kernel with more than two axes counts as a matrix with its last axis for
     columns. A decomposition of each kernel is expensive: let
-    `keras_ext.optimizers.Proximal` do it only every so many updates.
+    `keras_ext.optimizers.Proximal` do it only at intervals, by `every`.
 
     Args:
         strength: Number >= 0, the initial strength; it is live. Defaults to `0.01`.

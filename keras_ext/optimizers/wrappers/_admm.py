@@ -33,8 +33,8 @@ class ADMM(ShownWeights):
     The weights `w` have copies `z` that obey the penalty, or lie in the set. The
     optimizer trains `w` on the loss plus `rho / 2 * norm(w - z + u)**2`. Every
     `sync_period` updates the operator makes `z` from `w + u`, and `u` adds up by how
-    much they differ, until they do not. Other than in `Proximal`, the step of the
-    operator is `1 / rho`, whatever the optimizer does: so it is right with Adam and any
+    much they differ, until they do not. Unlike in `Proximal`, the step of the operator
+    is `1 / rho`, whatever the optimizer does: so it is right with Adam and any
     operator, and for sets such as `operators.CardinalityProjection` it is the pruning
     of Zhang et al.
 

@@ -15,7 +15,7 @@ from keras_ext._keras import _replica
 
 @keras.saving.register_keras_serializable(package="keras_ext")
 class Mechanic(UpdateWrapper):
-    """Learns by which factor the updates of another optimizer are to be scaled.
+    """Learns a factor by which to scale the updates of another optimizer.
 
     The updates of the wrapped optimizer are summed, and the weights are where training
     began plus a factor times the sum. The factor starts tiny and grows as long as
@@ -24,8 +24,9 @@ class Mechanic(UpdateWrapper):
     or its default: what remains of it is its schedule, that is, its course relative to
     the largest value, which still matters.
 
-    Measured, it makes a bad rate harmless, and is not as good as a tuned one: see the
-    guide on wrapping optimizers. It needs some hundred updates to find the factor.
+    In measurements it makes a bad rate harmless, but is not as good as a tuned rate:
+    see the guide on wrapping optimizers. It needs about a hundred updates to find the
+    factor.
 
     It works with SGD, Adam, Lion and other first-order optimizers, not with those that
     normalize by the norm of weights, such as LAMB. Costs one number per weight.

@@ -22,7 +22,7 @@ class ScheduleFree(ShownWeights):
     by the update, and `x` averages all of `z`. The training can stop at any time, and
     is about as good as with a schedule that was made for that time.
 
-    The wrapped optimizer is to have no momentum, whose place `beta` takes:
+    The wrapped optimizer should have no momentum, since `beta` takes its place:
 
     - `keras.optimizers.SGD(1.0)`,
     - `keras.optimizers.AdamW(0.0025, beta_1=0.0)`, with `warmup_steps`,
@@ -37,8 +37,8 @@ class ScheduleFree(ShownWeights):
     at `y`. Costs one number per weight, `z`.
 
     Keras has a `ScheduleFreeAdamW`. On TensorFlow it computes `x` from a `z` that has
-    moved already, it has no way to get `x`, and it does not weigh the average by the
-    rate in a warm-up.
+    already moved, offers no way to get `x`, and does not weight the average by the rate
+    during a warm-up.
 
     Args:
         optimizer: The optimizer to wrap, its name or its config. It may have no

@@ -18,7 +18,7 @@ QUANTITIES = ("gradient_norm", "weight_norm", "update_ratio", "clipped_fraction"
 
 
 class GradientStatistics(GradientSignal):
-    """Keeps norms of gradients and weights on the device, per weight and in all.
+    """Keeps norms of gradients and weights on the device, per weight and in total.
 
     - `gradient_norm`: norm of the gradient that all replicas agreed on, before the
       transforms.

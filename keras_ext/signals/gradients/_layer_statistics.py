@@ -38,18 +38,17 @@ _NUM_STAMPS = 2
 class LayerStatistics(GradientSignal):
     """Keeps a row of numbers for each layer, and for all of them, on the device.
 
-    A layer is what has weights whose paths differ in the last part only, as a kernel
-    and its bias. The training is cut into intervals of `every` updates. At the last
+    Weights whose paths differ only in the last part, such as a kernel and its bias,
+    form a layer. The training is cut into intervals of `every` updates. At the last
     update of an interval, and at the very first update, these are measured:
 
     - `gradient_norm`: norm of the gradient that all replicas agreed on, before the
       transforms.
     - `weight_norm`: norm of the weights before the update.
     - `update_ratio`: norm of the update divided by that of the weights.
-    - `clipped_fraction`: share of what has a norm in the `ClipByGroupNorm` transforms
-      of the pipeline (units, weights or layers) that was above its limit. NaN without
-      any.
-    - `threshold`: the norm that these limits leave the layer at most, the root of the
+    - `clipped_fraction`: fraction of groups (units, weights or layers) clipped by the
+      `ClipByGroupNorm` transforms of the pipeline. NaN if there are none.
+    - `threshold`: the largest norm that these limits allow the layer, the root of the
       sum of their squares. A limit on the global norm has no part for a layer, and is
       NaN there.
 
