@@ -58,6 +58,7 @@ class LiteRTFile(Described):
     def __init__(self, path: str | Path) -> None:
         is_file = isinstance(path, str | Path) and Path(path).is_file()
         require(is_file, "path", path, "a .tflite file")
+        self.path = str(path)
         content = Path(path).read_bytes()
         self.num_bytes = len(content)
         self.num_gzip_bytes = len(gzip.compress(content, 9, mtime=0))

@@ -45,6 +45,7 @@ def difference(tmp_path_factory):
 def test_inputs_and_outputs_are_those_of_the_model_by_name(difference):
     file, _ = difference
     assert file.input_names == ["in_10", "in_2"]
+    assert "m.tflite" in repr(file)
     for x in (X, {"in_2": X[1], "in_10": X[0]}):
         found = file.predict(x)
         for k, y in enumerate(found, start=1):
