@@ -199,7 +199,8 @@ class PopulationBasedTraining(Tuner):
                     interval = _Interval(self, trial, member, state, i)
                     interval.run(model, settings, args, kwargs)
             begin = min(member.epoch for member in state.members)
-        for member in state.members:
+        # First those that have a score: failures alone would end the search.
+        for member in sorted(state.members, key=lambda member: member.best is None):
             if member.trial_id in trials:
                 trial = trials[member.trial_id]
                 trial.hyperparameters.values.update(member.best_settings or {})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_ext as kx
-from tests.thorough import MATRIX, thorough_but
+from tests.thorough import MATRIX, TRAININGS, thorough_but
 
 X = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
 Y = X @ np.array([[1.0], [-2.0]], "float32")
@@ -187,6 +187,7 @@ def validated(freq, **kwargs):
     return made
 
 
+@pytest.mark.thorough(TRAININGS)
 def test_epochs_without_the_objective_are_not_compared():
     found = validated(2)
     trials = found.oracle.trials.values()
@@ -198,13 +199,31 @@ def test_epochs_without_the_objective_are_not_compared():
     best = found.oracle.get_best_trials()[0]
     loss = found.get_best_models()[0].evaluate(X, Y, verbose=0)
     assert best.score == pytest.approx(loss)
+    # Nothing is compared at the end, which may lack it.
+    assert len(validated(2, max_epochs=3, project_name="end").lineage) == 3
+
+
+@pytest.mark.thorough(TRAININGS)
+def test_members_that_diverge_do_not_end_the_search_of_the_others():
+    """Whichever come first."""
+
+    def wild(hp):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        rate = hp.Float("learning_rate", 1e-3, 1e30, sampling="log")
+        model.compile(keras.optimizers.SGD(rate), "mse", run_eagerly=True)
+        return model
+
+    made = search(wild, population=4, max_epochs=1)
+    for rate in (1e30, 1e29, 1e28, 1e-2):
+        made.oracle.enqueue({"learning_rate": rate})
+    made.search(X, Y, batch_size=2, verbose=0)
+    statuses = [trial.status for trial in made.oracle.trials.values()]
+    assert statuses == ["FAILED"] * 3 + ["COMPLETED"]
 
 
 def test_an_interval_without_the_objective_is_an_error():
     with pytest.raises(ValueError, match="`objective` must be logged in each interv"):
-        validated(3, project_name="seldom")
-    # Nothing is compared at the end.
-    validated(2, max_epochs=3, project_name="end")
+        validated(3)
 
 
 @pytest.mark.thorough(MATRIX)
