@@ -240,6 +240,24 @@ def test_pages_have_none_of_the_tics(tic):
     assert found == [], f"write instead: {TICS[tic]}"
 
 
+@pytest.mark.parametrize("tic", TICS)
+def test_docstrings_have_none_of_the_tics(tic):
+    found = [
+        f"{name}: {line.strip()}"
+        for names in public_families().values()
+        for name in names
+        for line in text_of(name).splitlines()
+        if re.search(tic, line, re.IGNORECASE)
+    ]
+    assert found == [], f"write instead: {TICS[tic]}"
+
+
+def text_of(name):
+    """The docstring of a public name, without its examples."""
+    unit = operator.attrgetter(name.removeprefix("keras_ext."))(keras_ext)
+    return re.split(r"^Examples:", inspect.getdoc(unit) or "", flags=re.MULTILINE)[0]
+
+
 def test_no_paragraph_stands_twice():
     """On the pages of the site; the README, which stands alone, repeats the first."""
     seen = {}

@@ -19,7 +19,7 @@ def detach(model: keras.Model) -> None:
         model: The model.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a model.
 
     Examples:
         >>> import keras

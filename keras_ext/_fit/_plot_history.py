@@ -37,7 +37,7 @@ def plot_history(
         A figure of Matplotlib, which pyplot does not keep open.
 
     Raises:
-        ValueError: If `history` is none of these, or nothing is left to be drawn.
+        ValueError: If `history` is something else, or nothing is left to draw.
         ImportError: If Matplotlib is not installed.
 
     Examples:

@@ -29,7 +29,7 @@ def hyper_variables(model: keras.Model) -> dict[str, HyperVariable]:
         `"optimizer/adaptive_clip/clipping"`, to `HyperVariable`.
 
     Raises:
-        ValueError: If `model` is none.
+        ValueError: If `model` is not a model.
 
     Examples:
         >>> import keras

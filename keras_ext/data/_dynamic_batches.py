@@ -65,8 +65,8 @@ class DynamicBatches(Described, FitData):
         sample_weight: Weights of the samples, as `x`. None if `x` is a dataset.
         batch_size: Integer >= 1, the size to begin with, over all replicas.
             Defaults to `32`.
-        shuffle: Whether to shuffle, anew in each epoch. Of a dataset that is done in a
-            buffer of 10000 samples, or of so many as this integer says.
+        shuffle: Whether to shuffle again in each epoch. For a dataset, within a
+            buffer of 10000 samples, or of this integer if one is given.
             Defaults to `True`.
         seed: Integer from 0 to 2**31 - 1 for the order. None to draw one.
         drop_remainder: Whether all batches have one of `sizes`. Then what is left at

@@ -36,7 +36,7 @@ def strategy(
             of one process; `"one_device"`; `"tpu"`; or `"auto"`, which is
             `"multi_worker"` if `workers`, the variable TF_CONFIG or SLURM name several
             processes, else `"mirrored"` if there are several GPUs, and else the default
-            strategy, which is none. Defaults to `"auto"`.
+            strategy, which does nothing. Defaults to `"auto"`.
         devices: The devices of `"mirrored"` and `"one_device"`, such as `["GPU:0"]`.
             None means all GPUs, or the first, and without one the CPU.
         workers: The addresses of the workers, each `"host:port"`, the same list

@@ -83,7 +83,7 @@ def as_function(
         output_names: The names of all outputs. None takes them from the model.
         batch_size: How many rows the model gets at a time, or `"auto"` for a number
             that follows from the memory that a row takes. Defaults to `"auto"`.
-        jit: Whether to compile with XLA, anew for each number of rows. Defaults to
+        jit: Whether to compile with XLA, for each number of rows. Defaults to
             `False`.
 
     Returns:

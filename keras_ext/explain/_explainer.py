@@ -104,7 +104,7 @@ class Explainer:
 
     Raises:
         ValueError: If an argument is not of this form, or the method cannot explain
-            this model or so many players.
+            this model or this number of players.
         ImportError: If shap is not installed, when called.
 
     Examples:

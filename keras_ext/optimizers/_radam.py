@@ -30,7 +30,7 @@ class RAdam(AdaptiveRule):
     In the first updates the average of squares is that of few gradients, and a quotient
     by it has a large, even an infinite variance. Adam needs a warm-up of the learning
     rate for it. Here the step is multiplied by the rectification that the number of
-    updates allows, and until that exists (the first five or so with the default
+    updates allows; before there is one (the first five or so with the default
     `beta_2`) it is that of SGD with momentum. Later it is Adam.
 
     Args:

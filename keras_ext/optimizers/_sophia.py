@@ -65,8 +65,8 @@ class Sophia(RuleOptimizer):
             `loss_scale_factor`, `gradient_accumulation_steps` and `name`.
 
     Raises:
-        ValueError: If an argument is out of range, or, in the first update, if nobody
-            has told the curvature.
+        ValueError: If an argument is out of range, or, in the first update, if it
+            has no curvature.
 
     Examples:
         >>> import keras, numpy as np

@@ -39,7 +39,7 @@ def attach(
         The paths of the weights within the model.
 
     Raises:
-        ValueError: If the model is not built, or no weight is meant.
+        ValueError: If the model is not built, or no weight matches.
 
     Examples:
         >>> import keras

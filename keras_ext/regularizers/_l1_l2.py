@@ -22,7 +22,7 @@ class L1(LiveRegularizer):
     """Adds `l1 * sum(abs(x))` to the loss, with an `l1` that can change.
 
     As `keras.regularizers.L1`, but assigning `l1` takes effect in the next step of a
-    running `fit`. A model that exists needs no other regularizers for that:
+    running `fit`. An existing model needs no other regularizers for that:
     `keras_ext.make_live` makes those of Keras live.
 
     Args:
@@ -52,7 +52,7 @@ class L2(LiveRegularizer):
     """Adds `l2 * sum(square(x))` to the loss, with an `l2` that can change.
 
     As `keras.regularizers.L2`, but assigning `l2` takes effect in the next step of a
-    running `fit`. A model that exists needs no other regularizers for that:
+    running `fit`. An existing model needs no other regularizers for that:
     `keras_ext.make_live` makes those of Keras live.
 
     Args:

@@ -27,7 +27,7 @@ class Warmup(Schedule):
     Args:
         inner: Schedule, or number >= 0, the learning rate to be warmed up.
         steps: Integer >= 1, the updates of the warm-up.
-        start: Number in [0, 1], the first factor. With 0 the first update is none,
+        start: Number in [0, 1], the first factor. With 0 the first update does nothing,
             though Adam's averages take it in. Defaults to `0.0`.
         mode: `"linear"`, or `"exponential"`, in which equal numbers of updates multiply
             the factor by the same; it needs a `start` above 0. Defaults to `"linear"`.

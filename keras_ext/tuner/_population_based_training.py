@@ -69,7 +69,7 @@ class PopulationBasedTraining(Tuner):
         truncation: Number in (0, 0.5], the share of members that are replaced. Defaults
             to `0.2`.
         factors: What a hyperparameter may be multiplied with. Defaults to `(0.8, 1.2)`.
-        resample_probability: Number in [0, 1], how often one is drawn anew, and not
+        resample_probability: Number in [0, 1], how often one is redrawn, and not
             multiplied. Defaults to `0.25`.
         seed: Integer, the seed of all draws. None means random.
         **kwargs: Other arguments of `Oracle` and `Tuner`, such as `time_budget`,

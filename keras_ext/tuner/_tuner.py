@@ -42,7 +42,7 @@ class Tuner(BuildingTuner):
       that was killed goes on with the next epoch, also in the first trial; it has to be
       made as before, and `HyperModel.fit` has to take `initial_epoch`, as
       `fit(self, hp, model, *args, **kwargs)` does. One that trains several times begins
-      its trial anew.
+      its trial again.
     - Of a model that is loaded, the optimizer has its state, too.
     - Garbage is collected once per trial, and no model is built before the search if
       the oracle has all hyperparameters and `allow_new_entries=False`.
@@ -54,7 +54,7 @@ class Tuner(BuildingTuner):
         directory: The folder of projects. None means the present one.
         project_name: The folder of this search in it. None means
             `"untitled_project"`.
-        overwrite: Whether to begin anew if there is a search in it, and not to go on.
+        overwrite: Whether to start over if there is a search in it, and not resume it.
             Defaults to `False`.
         executions_per_trial: Integer >= 1, how often each configuration is trained.
             The score is the mean. Defaults to `1`.
@@ -69,7 +69,7 @@ class Tuner(BuildingTuner):
             Those of the worst are removed first, and those of the best never. None
             means no limit.
         backup: Whether trials are saved after each epoch. If not, weights are saved
-            only at epochs that are the best, and an interrupted trial begins anew.
+            only at epochs that are the best, and an interrupted trial starts over.
             Defaults to `True`.
         progress: Whether to show how far the search is, in place of what KerasTuner
             prints: lines that change in a terminal (by rich, where it is installed) or

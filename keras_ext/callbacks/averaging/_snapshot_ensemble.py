@@ -43,7 +43,7 @@ class SnapshotEnsemble(ScopedCallback):
         learning_rate: Number > 0, the rate that each cycle begins with. None means
             what the optimizer was compiled with; if that is a schedule, the schedule is
             left to move the rate, and should have cycles of this length.
-        max_snapshots: Integer >= 1; keep the last so many. None means all.
+        max_snapshots: Integer >= 1; how many of the last to keep. None means all.
 
     Attributes:
         snapshots: The weights of each model, as `model.get_weights()` gives them.

@@ -48,12 +48,12 @@ class StochasticWeightAveraging(ScopedCallback):
     Args:
         start_epoch: Integer >= 0; the first epoch, counted from 0 as `fit` does, whose
             final weights are averaged. Three quarters of the epochs are usual.
-        every_epochs: Integer >= 1; average the weights of every so many epochs; with a
+        every_epochs: Integer >= 1; average the weights at this epoch interval; with a
             cyclical learning rate, its period. Defaults to `1`.
         train_data: What the statistics of `BatchNormalization` are measured on:
             `(x, y)` of arrays, or a dataset that yields such batches. None means up to
             2,048 rows of what `fit` trains on. Not used if the model has none.
-        max_rows: Integer >= 1; use so many rows of the arrays in `train_data`, evenly
+        max_rows: Integer >= 1; rows of the arrays in `train_data` to use, evenly
             spaced. None means all.
         verbose: `1` to print a line at the end, unless `fit` is told `verbose=0`; `0`
             to be silent. Defaults to `1`.

@@ -32,7 +32,7 @@ class GradientCallback(ScopedCallback):
             learning rate, warns, and goes on, up to five times. Defaults to `"skip"`.
 
     Raises:
-        ValueError: If `nonfinite` is none of these, or, when training begins, if the
+        ValueError: If `nonfinite` is something else, or, when training begins, if the
             model has no optimizer or does not use it.
         FloatingPointError: With `"raise"`, if a gradient was not finite; with
             `"recover"`, if that did not help.

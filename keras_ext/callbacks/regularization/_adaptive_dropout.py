@@ -77,7 +77,7 @@ class AdaptiveDropout(ScopedCallback):
             `fit` has some, and evaluates it.
         target_gap: Number in [0, 1), the gap to aim at. Defaults to `0.3`.
         max_rate: Number in (0, 0.95], the largest rate. Defaults to `0.6`.
-        warmup_epochs: Integer >= 0; only measure in so many epochs first.
+        warmup_epochs: Integer >= 0; only measure in these first epochs.
             Defaults to `2`.
         controller: A `keras_ext.controllers.Controller`: an object with `update(gap)`
             that returns the change of the rates on the logit scale. It is not asked if
@@ -107,7 +107,7 @@ class AdaptiveDropout(ScopedCallback):
 
     Raises:
         ValueError: If an argument is out of range, or, when training begins, if the
-            model has no dropout layer that is meant, or if neither the callback nor
+            model has no dropout layer to move, or if neither the callback nor
             `fit` has validation data, or, at the end of an epoch, if the controller
             returns no finite number.
 

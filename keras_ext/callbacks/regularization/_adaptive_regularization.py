@@ -97,8 +97,8 @@ class AdaptiveRegularization(ScopedCallback):
         span: Number > 0; the offsets stay between minus this and this. Rates stay
             below 0.6, and label smoothing below 0.3, unless they began above.
             Defaults to `4.0`.
-        warmup_epochs: Integer >= 0; only measure in so many epochs first. In a
-            population each member has so many. Defaults to `2`.
+        warmup_epochs: Integer >= 0; only measure in these first epochs. In a
+            population they count for each member. Defaults to `2`.
         rule: `"hypergradient"`, `"gap"` or `"population"`. None means `"gap"` if there
             is a controller, else `"hypergradient"`.
         controller: For `"gap"`, a `keras_ext.controllers.Controller`: an object with
@@ -119,7 +119,7 @@ class AdaptiveRegularization(ScopedCallback):
 
     Raises:
         ValueError: If an argument is not of this form, or, when training begins, if
-            nothing that is meant regularizes the model, or if neither the callback nor
+            nothing to move regularizes the model, or if neither the callback nor
             `fit` has validation data, or, at the end of an epoch, if the controller
             returns no finite number.
 

@@ -44,11 +44,11 @@ class DropoutBatchNormBalance(CopyableCallback):
     Args:
         train_data: Training data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a
             dataset that yields batches of these. Only `x` is used.
-        max_rows: Integer >= 1; measure on so many rows of arrays, evenly spaced. The
+        max_rows: Integer >= 1; rows of arrays to measure on, evenly spaced. The
             statistics are estimated on all rows. Defaults to `512`.
         every_epochs: Integer >= 1; the epochs between two measurements; the logs in
             between repeat the last. Defaults to `1`.
-        recalibrate: Whether to estimate the statistics anew at the end of training.
+        recalibrate: Whether to re-estimate the statistics at the end of training.
             Defaults to `True`.
         verbose: `1` to print a line at the end with the worst pair, unless `fit` is
             told `verbose=0`; `0` to be silent. Defaults to `1`.

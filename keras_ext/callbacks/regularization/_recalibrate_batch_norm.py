@@ -29,10 +29,10 @@ class RecalibrateBatchNorm(CopyableCallback):
     Args:
         train_data: Training data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a
             dataset that yields batches of these. Only `x` is used, and all of it.
-        every_epochs: Integer >= 1; do it also after every so many epochs, before the
+        every_epochs: Integer >= 1; also do it at this epoch interval, before the
             validation of `fit` is made with the statistics. None means only at the end
             of training.
-        max_rows: Integer >= 1; use so many rows of arrays, evenly spaced. None means
+        max_rows: Integer >= 1; rows of arrays to use, evenly spaced. None means
             all.
 
     Raises:

@@ -35,7 +35,7 @@ class MomentumSchedule(ScopedCallback):
 
     Raises:
         ValueError: If an argument is not of this form, or, when training begins, if the
-            optimizer has no such number. (A momentum of 0 is none: Keras makes no room
+            optimizer has no such number. (0 does not count: Keras makes no room
             for it then.)
 
     Examples:

@@ -56,7 +56,7 @@ class GradientNormEarlyStopping(StoppingCallback, GradientCallback):
             see `GradientCallback`. Defaults to `"skip"`.
         debias: Whether to take what noise adds out of the norm. Keeps two copies of
             the gradient on the device. Defaults to `False`.
-        trend: Integer >= 4; stop when the norms of so many last epochs show no falling
+        trend: Integer >= 4; stop when the norms of this many epochs show no falling
             trend: in random order they would fall as much with a probability above
             0.3, by the test of Mann and Kendall. `threshold` is not used then. None
             means to compare with the threshold.

@@ -44,7 +44,7 @@ class LabelWaveEarlyStopping(StoppingCallback):
             epoch with the minimum. Defaults to `False`.
         verbose: `1` to print a line when training is stopped, `0` to be silent.
             Defaults to `1`.
-        max_rows: Integer >= 1; use so many rows of the arrays, evenly spaced. None
+        max_rows: Integer >= 1; rows of the arrays to use, evenly spaced. None
             means all.
         boundary: Number; with a single output, the second class is that above it: 0
             for logits. Defaults to `0.5`.

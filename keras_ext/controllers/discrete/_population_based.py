@@ -28,7 +28,7 @@ class PopulationBased(Described):
             best, at least one. Defaults to `0.2`.
         factors: What a number may be multiplied with. Defaults to `(0.8, 1.2)`.
         resample: Dictionary from name to a function that draws a value, given a
-            `numpy.random.Generator`. None means that nothing is drawn anew.
+            `numpy.random.Generator`. None means that nothing is redrawn.
         resample_probability: Number in [0, 1], how often a number in `resample` is
             drawn, and not multiplied. Defaults to `0.25`.
         bounds: Dictionary from name to a pair `(low, high)` to which the value is

@@ -37,7 +37,7 @@ def image_grid(
         images: What to show of the rows, if it is not what the model was given:
             `(rows, height, width)`, or with 1 or 3 channels. None shows the data.
         titles: What stands above the images, such as the true class.
-        max_rows: Integer >= 1; only so many rows are drawn. Defaults to `6`.
+        max_rows: Integer >= 1; the number of rows drawn at most. Defaults to `6`.
 
     Returns:
         A Matplotlib figure, which pyplot does not keep open.

@@ -31,7 +31,7 @@ def text_html(
         tokens: What to write for the tokens of each row; an empty string, such as for
             padding, is left out. None writes the data of the explanation.
         output: The number or name of an output. None where there is only one.
-        max_rows: Integer >= 1; only so many rows are written. Defaults to `10`.
+        max_rows: Integer >= 1; the number of rows written at most. Defaults to `10`.
 
     Returns:
         HTML, a `<div>`.

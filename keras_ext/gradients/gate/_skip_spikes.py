@@ -40,9 +40,9 @@ class SkipSpikes(SkipNonFinite):
             Defaults to `6.0`.
         smoothing: Number in [0, 1), the weight of the past in the averages.
             Defaults to `0.98`.
-        warmup_steps: Integer >= 1; so many updates are accepted at the start.
+        warmup_steps: Integer >= 1; updates to accept at the start.
             Defaults to `100`.
-        min_ratio: Number >= 1; a norm of less than so many times the mean is no
+        min_ratio: Number >= 1; a norm below this multiple of the mean is no
             spike, however small the standard deviation. A `HyperVariable`.
             Defaults to `2.0`.
         max_consecutive: Integer >= 0; more skipped updates in a row are an error. A

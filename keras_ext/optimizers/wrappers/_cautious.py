@@ -32,7 +32,7 @@ class Cautious(UpdateWrapper):
         name: Name of the optimizer. None means the name of the class.
 
     Raises:
-        ValueError: If `optimizer` is none, or accumulates.
+        ValueError: If `optimizer` is not one, or accumulates.
 
     Examples:
         >>> import keras

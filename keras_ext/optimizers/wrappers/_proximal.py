@@ -50,7 +50,7 @@ class Proximal(UpdateWrapper):
             in `variable.path`, a list of them, or a function from variable to bool.
             None means all. Defaults to `"kernel|embeddings"`.
         exclude: Which it is not applied to, in the same form. None means none.
-        every: Integer >= 1; do it only every so many updates, with a step as long as
+        every: Integer >= 1; do it at this interval of updates, with a step as long as
             they are together. For operators that are expensive. Defaults to `1`.
         metric: How steps are measured, `"optimizer"` or `"euclidean"`.
             Defaults to `"optimizer"`.

@@ -67,7 +67,7 @@ class GradientMoments(GradientSignal):
         window: Integer >= 2, how many samples to pool at least. None pools all since
             the last `read()`: called at the end of an epoch, those of the epoch.
             Defaults to `16`.
-        every: Integer >= 1; begin a window at one update in so many, or at the next
+        every: Integer >= 1; begin a window at this interval of updates, or at the next
             such update after the last window. Defaults to `1`.
 
     Raises:

@@ -38,11 +38,11 @@ class GradientNoiseScale(GradientSignal):
 
     Args:
         every: Integer >= 2; without accumulation and replicas, compare two successive
-            updates once in so many. Until there are `min_samples` comparisons, each
+            updates at this interval. Until there are `min_samples` comparisons, each
             update is compared with its neighbor. Defaults to `10`.
         smoothing: Number in [0, 1), the weight of the past in both averages.
             Defaults to `0.95`.
-        min_samples: Integer >= 1; before so many comparisons `read` returns NaN.
+        min_samples: Integer >= 1; before this many comparisons `read` returns NaN.
             Defaults to `10`.
 
     Raises:

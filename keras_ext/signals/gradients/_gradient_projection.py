@@ -26,11 +26,11 @@ class GradientProjection(GradientSignal):
     assign it the number of samples in a micro-batch to get that of a single sample.
 
     Args:
-        every: Integer >= 3; measure once in so many updates, and once in three until
+        every: Integer >= 3; measure at this update interval, and once in three until
             there are `min_samples` measurements. Defaults to `10`.
         smoothing: Number in [0, 1), the weight of the past in the averages.
             Defaults to `0.95`.
-        min_samples: Integer >= 1; before so many measurements `read` returns NaN.
+        min_samples: Integer >= 1; before this many measurements `read` returns NaN.
             Defaults to `10`.
 
     Raises:

@@ -35,7 +35,7 @@ class GradientStatistics(GradientSignal):
     Args:
         quantities: Which of these to measure. Defaults to
             `("gradient_norm", "weight_norm", "update_ratio", "clipped_fraction")`.
-        every: Integer >= 1; measure one update in so many. Defaults to `1`.
+        every: Integer >= 1; the interval of updates to measure. Defaults to `1`.
         smoothing: Number in [0, 1), the weight of the past in the average over
             measured updates. 0 keeps the last value. Defaults to `0.9`.
 

@@ -26,11 +26,11 @@ class LossProbe(Described):
         data: `(x, y)` or `(x, y, sample_weight)` of arrays, or of lists or
             dictionaries of arrays; or a `tf.data.Dataset` or `keras.utils.PyDataset`
             that yields batches of these.
-        max_rows: Integer >= 1; use so many rows of the arrays, evenly spaced. None
+        max_rows: Integer >= 1; rows of the arrays to use, evenly spaced. None
             means all.
 
     Raises:
-        ValueError: If `data` is none of these.
+        ValueError: If `data` is something else.
 
     Examples:
         >>> import keras, numpy as np

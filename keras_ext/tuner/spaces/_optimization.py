@@ -157,7 +157,7 @@ def optimization(  # noqa: PLR0913 - what an optimizer can be
 
     Raises:
         ValueError: If an argument is out of range, or when an optimizer is made, if
-            nobody says how many steps a schedule has.
+            a schedule has no number of steps.
 
     Examples:
         >>> import keras_tuner
