@@ -42,7 +42,8 @@ def weighted_for_replicas(batches: tf.data.Dataset, replicas: int) -> tf.data.Da
             return weight * tf.cast(tf.reshape(shares, shape), weight.dtype)
 
         if sample_weight is None:
-            return x, y, shares
+            is_wide = keras.config.floatx() == "float64"
+            return x, y, tf.cast(shares, "float64" if is_wide else "float32")
         return x, y, keras.tree.map_structure(scaled, sample_weight)
 
     return batches.map(weighted, num_parallel_calls=tf.data.AUTOTUNE)
@@ -53,6 +54,7 @@ def _shares(rows: Tensor, count: Tensor, replicas: int) -> Tensor:
     # As `split_for_replicas` cuts.
     ends = rows * tf.range(replicas + 1) // replicas
     sizes = ends[1:] - ends[:-1]
-    shares = tf.repeat(tf.cast(sizes, tf.float32), sizes)
-    shares = shares * (replicas / tf.maximum(tf.cast(count, tf.float32), 1.0))
-    return tf.where(tf.range(rows) < count, shares, 0.0)
+    # The product first: 41 * (1 / 41) is not 1.
+    shares = tf.cast(tf.repeat(sizes * replicas, sizes), tf.float64)
+    shares = shares / tf.cast(tf.maximum(count, 1), tf.float64)
+    return tf.where(tf.range(rows) < count, shares, tf.zeros_like(shares))

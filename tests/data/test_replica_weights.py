@@ -1,5 +1,6 @@
 """The weights that let the mean of the means of parts be that of a whole batch."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,6 +30,20 @@ def test_the_mean_of_means_is_the_mean(count):
     np.testing.assert_allclose(np.mean(means), VALUES[:count].mean(), rtol=1e-5)
     if count % REPLICAS == 0:
         assert all((weight == 1).all() for _, _, weight in parts)
+
+
+def test_weights_of_parts_that_are_equal_are_one_whatever_their_size():
+    """41 / 41 is 1, and 41 * (1 / 41) is less."""
+    batches = tf.data.Dataset.from_tensors((tf.zeros(82), tf.zeros(82)))
+    ((_, _, weight),) = weighted_for_replicas(batches, 2)
+    assert set(weight.numpy()) == {1.0}
+
+
+def test_weights_are_as_exact_as_the_model(monkeypatch):
+    monkeypatch.setattr(keras.config, "floatx", lambda: "float64")
+    batches = tf.data.Dataset.from_tensors((tf.zeros(5), tf.zeros(5)))
+    ((_, _, weight),) = weighted_for_replicas(batches, 2)
+    np.testing.assert_array_equal(weight, [0.8, 0.8, 1.2, 1.2, 1.2])
 
 
 @pytest.mark.parametrize("count", [1, 5, 6])
