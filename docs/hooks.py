@@ -16,6 +16,7 @@ PAGES = ROOT / "docs" / "pages"
 ENTRY = re.compile(r"^::: (\S+)\n((?: .*\n|\n(?= ))*)", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"(?<!\[)`(?:kx|keras_ext)((?:\.\w+)+)`")
+SCRIPT = re.compile(r"(?<!\[)`((?:examples|benchmarks|docs)/[\w/]+\.py)( [^`]*)?`")
 MOST_GUIDES = 4
 
 
@@ -180,7 +181,7 @@ def links_to_reference(markdown):
 
 
 def linked(markdown, up):
-    """The text with links at the public names that it says in full, outside of code."""
+    """The text with links at scripts and full public names, outside of code."""
 
     def link(match):
         name = "keras_ext" + match[1]
@@ -188,9 +189,12 @@ def linked(markdown, up):
             return match[0]
         return f"[{match[0]}]({up}{site.uri(name)})"
 
+    def replace(text):
+        return SCRIPT.sub(rf"[\g<0>]({site.source}\1)", NAME.sub(link, text))
+
     parts = []
     end = 0
     for fence in FENCE.finditer(markdown):
-        parts += [NAME.sub(link, markdown[end : fence.start()]), fence[0]]
+        parts += [replace(markdown[end : fence.start()]), fence[0]]
         end = fence.end()
-    return "".join(parts) + NAME.sub(link, markdown[end:])
+    return "".join(parts) + replace(markdown[end:])
