@@ -1,4 +1,3 @@
-import itertools
 import os
 import random
 import sys
@@ -69,7 +68,7 @@ def state(model):
 
 @pytest.mark.parametrize(
     ("replicas", "trained"),
-    list(itertools.product([1, 2], [False, True])),
+    [(1, False), (1, True), (2, True)],
 )
 @pytest.mark.thorough(LONG)
 def test_leaves_everything_as_it_was(strategies, replicas, trained):
