@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import keras
 import numpy as np
@@ -27,6 +28,7 @@ from keras_ext.explain._players import Groups, Players
 from keras_ext.explain._problem import Problem, Rows
 from keras_ext.explain._python_model import Estimator, PythonModel, as_model
 from keras_ext.explain._squares import squares_of
+from keras_ext.explain._stretched import stretched
 from keras_ext.explain._trust import (
     require_finite,
     warn_of_gap,
@@ -72,7 +74,9 @@ class Explainer:
         background: The rows that are compared with, as the model takes them: an array
             or list of rows; a list, tuple or dictionary of these; DataFrames, whose
             columns become names; or a `tf.data.Dataset` or `PyDataset`, which is read
-            as a whole. 50 to 200 rows of the training data are usual.
+            as a whole. 50 to 200 rows of the training data are usual. Where the model
+            takes sequences of any length, rows of a single step stand for as many equal
+            steps as the explained rows have.
         method: One of the above. Defaults to `"auto"`.
         outputs: Which outputs are explained: None for all; a number or name, or a list
             of these; `"top"` for the highest of each row, `("top", k)` for the `k`
@@ -144,6 +148,19 @@ class Explainer:
         jit: bool | str = "auto",
         seed: int = 0,
     ) -> None:
+        self._with_background = partial(
+            type(self),
+            model,
+            method=method,
+            outputs=outputs,
+            groups=groups,
+            feature_names=feature_names,
+            output_names=output_names,
+            link=link,
+            batch_size=batch_size,
+            jit=jit,
+            seed=seed,
+        )
         method = choice(method, "method", ("auto", *METHODS))
         size = number_or_auto(batch_size, "batch_size")
         seed = integer(seed, "seed", low=0)
@@ -180,6 +197,7 @@ class Explainer:
             self._evaluate.bytes_per_row,
         )
         self._explain = METHODS[self.method](self._problem)
+        self._of_lengths: dict[str, Explainer] = {}
 
     @property
     def expected_value(self) -> float | np.ndarray:
@@ -221,6 +239,8 @@ class Explainer:
             ValueError: If the rows are not in the form of the background, or the
                 outputs of some are infinite or NaN.
         """
+        if (other := self._for_steps_of(x)) is not self:
+            return other(x, budget, tolerance, show_progress)
         most = number_or_auto(budget, "budget")
         tolerance = number(tolerance, "tolerance", above=0, optional=True)
         flag(show_progress, "show_progress")
@@ -249,7 +269,7 @@ class Explainer:
             A `shap.Explanation` with values and data of the shape of the input; with
             several inputs a dictionary of such, by name.
         """
-        return spread_explanation(explanation, self._problem, x)
+        return spread_explanation(explanation, self._for_steps_of(x)._problem, x)
 
     def interactions(self, x: Data, *, show_progress: bool = True) -> Explanation:
         """Explains rows by pairs of players: what two have together beyond each alone.
@@ -283,6 +303,8 @@ class Explainer:
              [0. 0. 5.]]
         """
         flag(show_progress, "show_progress")
+        if (other := self._for_steps_of(x)) is not self:
+            return other.interactions(x, show_progress=show_progress)
         begin = time.perf_counter()
         rows, problem = self._rows(x), self._problem
         found = interaction_values(problem, rows, Progress(show_progress))
@@ -290,6 +312,17 @@ class Explainer:
 
     def __repr__(self) -> str:
         return f"Explainer(method={self.method!r}): {self.reason}"
+
+    def _for_steps_of(self, x: Data) -> "Explainer":
+        """This one, or one whose background has as many steps as the rows have."""
+        problem = self._problem
+        background = stretched(problem.inputs, problem.background, x)
+        if background is None:
+            return self
+        shapes = str(problem.inputs.row_shapes(x))
+        if shapes not in self._of_lengths:
+            self._of_lengths[shapes] = self._with_background(background)
+        return self._of_lengths[shapes]
 
     def _rows(self, x: Data) -> Rows:
         parts = self._problem.inputs.parts(x)

@@ -15,8 +15,8 @@ from keras_ext.explain._python_model import PythonModel
 
 # What is absent of a row is what the background has at the same place.
 _PAD = (
-    "Sequences are compared step by step: pad rows and background to one length, as "
-    "keras.utils.pad_sequences does, with what the model masks."
+    "Sequences are compared step by step. Pass a background of one step, which stands "
+    "for as many as the rows have, or pad both, as keras.utils.pad_sequences does."
 )
 
 
@@ -65,6 +65,18 @@ class Inputs:
         self.names = self._named(example)
 
     @property
+    def declared_steps(self) -> list[int | None]:
+        """The first axis of a row of each part as the model declares it.
+
+        None where it takes any length, 0 where it declares nothing.
+        """
+        if len(self._declared) != len(self.shapes):
+            return [0] * len(self.shapes)
+        return [
+            tensor.shape[1] if len(tensor.shape) > 1 else 0 for tensor in self._declared
+        ]
+
+    @property
     def is_single(self) -> bool:
         """Whether there is one input."""
         return len(self.sizes) == 1
@@ -79,6 +91,11 @@ class Inputs:
         # -1 is not possible for arrays of 0 rows, and the sizes are known.
         flat = (a.reshape(len(a), n) for a, n in zip(arrays, self.sizes, strict=True))
         return [_cast(a, d, name) for a, d in zip(flat, self.dtypes, strict=True)]
+
+    def row_shapes(self, x: Data, name: str = "x") -> list[tuple[int, ...]]:
+        """The shape of one row of each part of some rows."""
+        arrays = self._arrays(given_rows(x, name, self._pairing.declared), name)
+        return [a.shape[1:] for a in arrays]
 
     def assemble(self, parts: Sequence[Tensor]) -> Data:
         """Puts parts, tensors `(rows, elements)`, together to what the model takes."""
