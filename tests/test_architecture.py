@@ -102,7 +102,17 @@ NOT_UNDERSCORED = {"Functional", "reduce_per_replica"}
 # Private by spelling alone: of namedtuples, of `os`, of IPython, and what is put on
 # objects here.
 PUBLIC = {"_replace", "_asdict", "_exit", "_repr_png_"}
-ON_MODELS = ("along", "chains", "hung", "memory", "replaced", "run", "runs", "scope")
+ON_MODELS = (
+    "along",
+    "chains",
+    "hung",
+    "memory",
+    "replaced",
+    "rollbacks",
+    "run",
+    "runs",
+    "scope",
+)
 PUBLIC |= {f"_keras_ext_{name}" for name in (*ON_MODELS, "tracked")}
 # Methods of texts, whose arguments are no names.
 OF_TEXTS = {"endswith", "lstrip", "partition", "removesuffix", "replace", "strip"}

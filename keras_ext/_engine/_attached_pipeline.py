@@ -1,7 +1,7 @@
 """A pipeline that callbacks put around the optimizer of a model for one `fit`."""
 
 from collections.abc import MutableMapping, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import tensorflow as tf
@@ -34,12 +34,16 @@ class AttachedPipeline(GradientPipeline):
         scope: The scope of the `fit`.
     """
 
+    # The scope does.
+    undoes_batches: ClassVar[bool] = False
+
     def __init__(self, scope: FitScope) -> None:
         super().__init__(scope.optimizer)
         self._scope = scope
         self._forbids_nonfinite = False
         self._batch_weight: BatchWeight | None = None
-        self._rollback = Rollback(scope, self)
+        self._rollback = Rollback(scope.model, self)
+        scope.link("train_step", self._rollback.around)
         self._recovery: Recovery | None = None
         self._counted = 0
 

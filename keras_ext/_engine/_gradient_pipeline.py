@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import keras
 import tensorflow as tf
@@ -23,9 +23,11 @@ from keras_ext._engine._gradient_signal import GradientSignal, Update
 from keras_ext._engine._gradient_transform import Clipping, GradientTransform
 from keras_ext._engine._loss_scaling import adapt_loss_scale, unscaled
 from keras_ext._engine._pipeline_part import PipelinePart
+from keras_ext._engine._rollback import taking_back
 from keras_ext._engine._update_gate import UpdateGate
 from keras_ext._engine._update_scale import UpdateScale, remember_weights
 from keras_ext._keras import _reduction, _replica
+from keras_ext._keras._model_looks import surround_looks
 from keras_ext._keras._optimizer_slots import strategy_of
 from keras_ext._keras._replica import PerReplica
 from keras_ext._keras._sparse_gradient import dense, is_sparse, summed
@@ -71,7 +73,8 @@ class GradientPipeline(ForwardingOptimizer):
     (which counts updates, not micro-batches), `scale_loss`, weight decay and
     exponential averages are the wrapped one's. An update whose gradient is not finite
     (or so large that its squared norm overflows) is skipped as a whole, and counted in
-    `nonfinite_steps`.
+    `nonfinite_steps`; in `fit` and `train_on_batch`, its batches leave nothing behind
+    in layers and metrics either.
 
     Sparse gradients, as from `Embedding`, stay sparse on their way to the optimizer,
     unless they are accumulated, scaled, or summed over replicas, or a transform or
@@ -123,6 +126,9 @@ class GradientPipeline(ForwardingOptimizer):
         4
     """
 
+    # Whether a model that is compiled with it takes batches back, see `Rollback`.
+    undoes_batches: ClassVar[bool] = True
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -151,6 +157,7 @@ class GradientPipeline(ForwardingOptimizer):
         self.unit_axes = dict(unit_axes or {})
         # Set while tracing: whether the training step uses this optimizer at all.
         self.was_applied = False
+        surround_looks(taking_back)
 
     @property
     def own_variables(self) -> list[Variable]:

@@ -85,7 +85,8 @@ class LocalUpdates(ForwardingOptimizer):
         self.was_applied = False
         # How many want to see the weights that the training stands for.
         self._lookers = 0
-        self._rollback = Rollback(scope, self)
+        self._rollback = Rollback(scope.model, self)
+        scope.link("train_step", self._rollback.around)
 
     def attach(self) -> None:
         """Puts it on the model, until the scope is closed."""

@@ -1,7 +1,8 @@
 """Batches that are left out leave nothing behind in layers and metrics."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 import keras
@@ -9,12 +10,16 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_ext._anatomy._linked_method import link_method
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._typing import Function, Logs, Record, Tensor, Variable
-from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras import _replica
 from keras_ext._keras._frozen_weights import frozen_weights
+from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext._live._find_hyper_variables import hyper_variables
+
+# On a model, the rollbacks that its compiled step holds.
+_ROLLBACKS = "_keras_ext_rollbacks"
 
 
 class LeavesOut(Protocol):
@@ -43,23 +48,22 @@ class Rollback:
     of random number generators and live hyperparameters go on.
 
     Args:
-        scope: The scope of the `fit`.
+        model: The model.
         optimizer: What leaves updates out.
     """
 
-    def __init__(self, scope: FitScope, optimizer: LeavesOut) -> None:
-        self._model = scope.model
-        self._optimizer = optimizer
+    def __init__(self, model: keras.Model, optimizer: LeavesOut) -> None:
+        self._model = model
+        self.optimizer = optimizer
         self._copies: dict[int, Variable] = {}
         # How many batches of the epoch have left something, and whether a step counts.
         self._kept: Variable | None = None
         self._counts = False
-        scope.link("train_step", self._restoring)
 
     def build(self) -> None:
         """Makes room for what has to last over several micro-batches."""
         self._kept = _replica.counter("kept")
-        if self._optimizer.accumulates:
+        if self.optimizer.accumulates:
             self._copies = {
                 id(v): _replica.local_variable(
                     v.shape, v.dtype, "kept", "only_first_replica"
@@ -81,6 +85,15 @@ class Rollback:
             if id(variable) in self._copies:
                 self._copies[id(variable)].assign(variable)
 
+    def around_reset(self, reset: Function) -> Function:
+        """The link to put around `reset_metrics`, if nobody calls `begin_epoch`."""
+
+        def reset_metrics() -> None:
+            reset()
+            self.begin_epoch()
+
+        return reset_metrics
+
     def correct(self, values: Logs) -> None:
         """Makes NaN, and not 0, of metrics if all batches of an epoch were left out.
 
@@ -94,19 +107,21 @@ class Rollback:
             measured = self._model.get_metrics_result()
             values.update({name: math.nan for name in zeros if name in measured})
 
-    def _restoring(self, step: Function) -> Function:
+    def around(self, step: Function) -> Function:
+        """The link to put around the `train_step` of the model."""
+
         def train_step(*args: object, **kwargs: object) -> Record:
             variables = self._written()
             present = _values(variables)
             before = self._remembered(variables, present)
-            count = self._optimizer.num_left_out()
+            count = self.optimizer.num_left_out()
             result = step(*args, **kwargs)
-            fails = self._optimizer.num_left_out() > count
+            fails = self.optimizer.num_left_out() > count
             after = _values(variables)
             if self._kept is not None and variables[-1] is self._kept:
                 self._counts = True
                 after[-1] += 1
-            if self._copies:
+            if self.optimizer.accumulates:
                 after = _unless_broken(present, after)
             pairs = zip(before, after, strict=True)
             if variables:
@@ -120,7 +135,7 @@ class Rollback:
     ) -> list[Tensor]:
         """The values before the first batch of the update."""
         before = list(present)
-        is_first = self._optimizer.begins_update()
+        is_first = self.optimizer.begins_update()
         for i, variable in enumerate(variables):
             copy = self._copies.get(id(variable))
             if copy is not None:
@@ -157,3 +172,36 @@ def written_by_batches(model: keras.Model) -> list[Variable]:
         for v in {id(v): v for v in found}.values()
         if id(v) not in kept and v.name != "seed_generator_state"
     ]
+
+
+@contextmanager
+def taking_back(model: keras.Model, kind: str, arguments: Record) -> Iterator[None]:
+    """What is around methods of models that are compiled with pipelines."""
+    optimizer = getattr(model, "optimizer", None)
+    family = optimizer_family(optimizer) if kind == "train" and optimizer else []
+    pipelines = [m for m in family if getattr(m, "undoes_batches", False)]
+    with ExitStack() as stack:
+        for rollback in _of_compiled_step(model, pipelines) if pipelines else []:
+            stack.callback(link_method(model, "train_step", rollback.around))
+            reset = rollback.around_reset
+            stack.callback(link_method(model, "reset_metrics", reset))
+        yield
+
+
+def _of_compiled_step(
+    model: keras.Model, pipelines: Sequence[LeavesOut]
+) -> list[Rollback]:
+    """Those that the step of a model was traced with, or is going to be."""
+    present: list[Rollback] = vars(model).get(_ROLLBACKS, [])
+    is_traced = getattr(model, "train_function", None) is not None
+    if is_traced and [r.optimizer for r in present] == pipelines:
+        return present
+    model.train_function = None
+    made = [Rollback(model, pipeline) for pipeline in pipelines]
+    for rollback in made:
+        if model.built and rollback.optimizer.accumulates:
+            with model.distribute_strategy.scope():
+                rollback.build()
+    # Past Keras's attribute tracking.
+    object.__setattr__(model, _ROLLBACKS, made)
+    return made

@@ -68,6 +68,7 @@ class FitScope:
             scope = None
         if scope is None:
             scope = cls(model)
+            scope._require_traceable()
             # Past Keras's attribute tracking.
             object.__setattr__(model, _SCOPE, scope)
         scope._owners.append(owner)
@@ -87,6 +88,13 @@ class FitScope:
         name = type(owner).__name__
         twice = "once in the list, and in no other `fit` of the model while it trains"
         require(not is_running(self._model()), "callbacks", name, twice)
+
+    def _require_traceable(self) -> None:
+        """Raises if the step, traced anew, would give the optimizer unknown weights."""
+        optimizer = getattr(self.model, "optimizer", None)
+        is_own = type(self.model).train_step is not keras.Model.train_step
+        if isinstance(optimizer, keras.optimizers.Optimizer) and not is_own:
+            _require_built_for(self.model, optimizer)
 
     @property
     def model(self) -> keras.Model:

@@ -1,7 +1,8 @@
 """Being asked before and after methods of models that look at weights or set them.
 
 An optimizer that trains other weights than those that a model is to be judged by has to
-change them in time, and does not know its model. So these methods of `keras.Model` are
+change them in time, one that leaves out updates has to take back what their batches
+have left in layers, and neither knows its model. So these methods of `keras.Model` are
 wrapped, for the whole process, from the first time that somebody wants to know. For
 models whose optimizer is none of these the wrappers change nothing.
 """
@@ -9,7 +10,7 @@ models whose optimizer is none of these the wrappers change nothing.
 import functools
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 import keras
 
@@ -37,8 +38,9 @@ _KINDS = {
 Around = Callable[[keras.Model, str, Record], AbstractContextManager[None]]
 
 
-# The wrappers that were made.
+# The wrappers that were made, and what they surround the methods with.
 _made: set[Function] = set()
+_arounds: list[Around] = []
 
 
 def surround_looks(around: Around) -> None:
@@ -47,11 +49,13 @@ def surround_looks(around: Around) -> None:
     Called again, it wraps those methods that are no longer wrapped: who had put another
     one in place for a time, as tests do, has put back what was there before.
     """
+    if around not in _arounds:
+        _arounds.append(around)
     for kind, names in _KINDS.items():
         for name in names:
             method = getattr(keras.Model, name)
             if not _is_surrounded(method):
-                wrapper = _surrounded(method, kind, around)
+                wrapper = _surrounded(method, kind)
                 _made.add(wrapper)
                 setattr(keras.Model, name, wrapper)
 
@@ -62,7 +66,7 @@ def _is_surrounded(method: Function | None) -> bool:
     return method is not None
 
 
-def _surrounded(method: Function, kind: str, around: Around) -> Function:
+def _surrounded(method: Function, kind: str) -> Function:
     signature = inspect.signature(method)
 
     @functools.wraps(method)
@@ -72,7 +76,9 @@ def _surrounded(method: Function, kind: str, around: Around) -> Function:
         except TypeError:
             # The method says so better.
             return method(self, *args, **kwargs)
-        with around(self, kind, arguments):
+        with ExitStack() as stack:
+            for around in _arounds:
+                stack.enter_context(around(self, kind, arguments))
             return method(self, *args, **kwargs)
 
     return call

@@ -14,7 +14,7 @@ X = RNG.normal(size=(96, 6)).astype("float32")
 Y = RNG.normal(size=(96, 3)).astype("float32")
 
 
-def make_model(**options):
+def make_model(accumulation_steps=None, **options):
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -25,7 +25,12 @@ def make_model(**options):
             keras.layers.Dense(3),
         ]
     )
-    model.compile(keras.optimizers.SGD(0.1), "mse", metrics=["mae"], **options)
+    optimizer = keras.optimizers.SGD(0.1)
+    if accumulation_steps is not None:
+        optimizer = kx.optimizers.GradientPipeline(
+            optimizer, accumulation_steps=accumulation_steps
+        )
+    model.compile(optimizer, "mse", metrics=["mae"], **options)
     return model
 
 
@@ -106,21 +111,23 @@ def test_an_update_that_is_never_complete_leaves_nothing_broken():
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
-def test_metrics_do_not_go_back_to_another_epoch():
+@pytest.mark.parametrize(("steps", "callbacks"), [(None, [grow]), (4, [])])
+def test_metrics_do_not_go_back_to_another_epoch(steps, callbacks):
     # The update that begins with the last two batches of the first epoch is left out
     # in the second one, of which the other four batches are left.
     x, y = np.tile(X, (2, 1)), np.concatenate([Y, 3 * Y])
     x[90] = np.nan
     losses = []
-    for rows, callbacks, options in (
-        (slice(None), [grow()], {"epochs": 2, "steps_per_epoch": 6}),
-        (slice(128, None), [], {}),
+    for rows, accumulated, makers, options in (
+        (slice(None), steps, callbacks, {"epochs": 2, "steps_per_epoch": 6}),
+        (slice(128, None), None, [], {}),
     ):
-        model = make_model()
+        model = make_model(accumulated)
         model.get_layer("dropout").rate = 0.0
         model.optimizer.learning_rate = 0.0
         data = tf.data.Dataset.from_tensor_slices((x[rows], y[rows])).batch(16)
-        options |= {"shuffle": False, "callbacks": callbacks, "verbose": 0}
+        made = [make() for make in makers]
+        options |= {"shuffle": False, "callbacks": made, "verbose": 0}
         losses.append(model.fit(data, **options).history["loss"][-1])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
@@ -161,6 +168,31 @@ def test_frozen_weights_are_not_copied_in_every_step():
     names = {v.name for v in written_by_batches(model)}
     assert {"moving_mean", "moving_variance"} <= names
     assert not names & {"kernel", "bias", "gamma", "beta"}
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_pipeline_in_compile_takes_it_back_too(steps):
+    good = GOOD if steps == 1 else np.r_[0:32, 64:96]
+    results = []
+    for x, rows in ((bad(), slice(None)), (X, good)):
+        model = make_model(steps)
+        model.get_layer("dropout").rate = 0.0
+        losses = [fit(model, x, rows=rows)["loss"] for _ in range(2)]
+        results.append([*model.get_weights(), *losses])
+    for a, e in zip(*results, strict=True):
+        np.testing.assert_allclose(a, e, atol=1e-6)
+    assert "train_step" not in vars(model)
+
+
+@pytest.mark.thorough(LONG)
+def test_train_on_batch_takes_it_back_and_is_traced_once():
+    model = make_model(1)
+    model.train_on_batch(X[:16], Y[:16])
+    traced, before = model.train_function, model.get_weights()
+    model.train_on_batch(bad()[32:48], Y[32:48])
+    assert model.train_function is traced
+    for a, e in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, e)
 
 
 @pytest.mark.thorough(LONG)

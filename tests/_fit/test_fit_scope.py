@@ -42,7 +42,12 @@ def test_what_fails_while_joining_undoes_it(model):
     assert done == ["undone"]
 
 
-def test_an_optimizer_that_does_not_know_all_weights(model):
+def look_at_optimizer(scope):
+    return scope.optimizer
+
+
+@pytest.mark.parametrize("needs", [look_at_optimizer, FitScope.begin])
+def test_an_optimizer_that_does_not_know_all_weights(model, needs):
     """Found out before training, and a `fit` goes on as if nobody had asked."""
     model.get_layer("body").trainable = False
     model.compile(keras.optimizers.SGD(0.1), "mse")
@@ -52,7 +57,7 @@ def test_an_optimizer_that_does_not_know_all_weights(model):
 
     def ask():
         with FitScope.joining(model, "owner") as scope:
-            return scope.optimizer
+            needs(scope)
 
     with pytest.raises(ValueError, match=r"Call model\.compile.*body/kernel"):
         ask()
