@@ -1,5 +1,6 @@
 """A policy that says how to move a learning rate, learned on small tasks."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -78,12 +79,19 @@ def rate_policy(parameters: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     bias = parameters[:, n : n + HIDDEN]
     out, last = parameters[:, n + HIDDEN : -1], parameters[:, -1]
 
-    def move(features: np.ndarray) -> np.ndarray:
-        products = (features[:, :, None] * into).sum(axis=1)
-        hidden = np.tanh(products + bias)
-        return np.tanh((hidden * out).sum(axis=-1) + last)
+    # Not a function within, which cannot be pickled with the callback.
+    return functools.partial(_moved, into, bias, out, last)
 
-    return move
+
+def _moved(
+    into: np.ndarray,
+    bias: np.ndarray,
+    out: np.ndarray,
+    last: np.ndarray,
+    features: np.ndarray,
+) -> np.ndarray:
+    hidden = np.tanh((features[:, :, None] * into).sum(axis=1) + bias)
+    return np.tanh((hidden * out).sum(axis=-1) + last)
 
 
 def learned_parameters() -> np.ndarray:

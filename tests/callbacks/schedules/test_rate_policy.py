@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 
 from keras_ext.callbacks.schedules._rate_policy import (
@@ -43,3 +45,10 @@ def test_what_was_learned_raises_a_rate_that_is_too_small_and_lowers_a_burst():
         for t in range(1, 11)
     ]
     assert np.mean(slow) > 0.1
+
+
+def test_it_can_be_pickled_with_its_callback():
+    policy = rate_policy(learned_parameters())
+    features = np.ones((2, FEATURES))
+    again = pickle.loads(pickle.dumps(policy))
+    np.testing.assert_array_equal(again(features), policy(features))
