@@ -173,10 +173,20 @@ class Convnet(LayeredNetwork):
             "blocks": asked.integer("blocks", self.blocks_per_stage),
             "kernel_size": asked.choice("kernel_size", self.kernel_size),
             "convolution": asked.choice("convolution", self.convolution),
-            "residual": asked.choice("residual", self.residual),
+            "residual": self._ask_residual(asked),
             **self.blocks.ask(asked),
         }
         return {**values, **self.shapes.ask(asked, "stages", self.stages[1])}
+
+    def _ask_residual(self, asked: Asked) -> bool | None:
+        """No way leads past the first block: one alone has none to ask for."""
+        low, high = self.blocks_per_stage
+        with asked.when("blocks", range(max(2, low), high + 1)):
+            of_several = asked.choice("residual", self.residual)
+        later = range(2, self.stages[1] + 1)
+        with asked.when("blocks", range(low, 2)), asked.when("stages", later):
+            of_one = asked.choice("residual", self.residual)
+        return of_one if of_several is None else of_several
 
     def _skips(self, values: Record) -> list[str]:
         """Of each block of all stages."""

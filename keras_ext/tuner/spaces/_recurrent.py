@@ -152,9 +152,19 @@ class Recurrent(LayeredNetwork):
             "pooling": asked.choice("pooling", self.pooling),
             **self.blocks.ask(asked),
         }
-        with asked.when("depth", range(2, self.depth[1] + 1)):
-            values["residual"] = asked.choice("residual", self.residual)
+        values["residual"] = self._ask_residual(asked)
         return {**values, **self.shapes.ask(asked, "depth", self.depth[1])}
+
+    def _ask_residual(self, asked: Asked) -> bool | None:
+        """No way leads past the first layer, nor past one that keeps no steps."""
+        low, high = self.depth
+        with asked.when("depth", range(max(3, low), high + 1)):
+            of_several = asked.choice("residual", self.residual)
+        pooled = [kind for kind in self.pooling if kind != "last"]
+        two = range(max(2, low), min(2, high) + 1)
+        with asked.when("depth", two), asked.when("pooling", pooled):
+            of_two = asked.choice("residual", self.residual)
+        return of_two if of_several is None else of_several
 
     def _skips(self, values: Record) -> list[str]:
         how = super()._skips(values)

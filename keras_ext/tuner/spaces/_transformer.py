@@ -154,14 +154,16 @@ class Transformer(Network):
     name = "transformer"
 
     def _ask(self, asked: Asked) -> Record:
-        return {
+        values = {
             "depth": asked.integer("depth", self.depth),
             "heads": asked.choice("heads", self.heads),
             "feedforward": asked.integer("feedforward", self.feedforward),
-            "norm_first": asked.choice("norm_first", self.norm_first),
             **self.blocks.ask(asked),
-            **self.shapes.ask(asked, "depth", 1),
         }
+        kinds = [kind for kind in self.blocks.normalization if kind != "none"]
+        with asked.when("normalization", kinds):
+            values["norm_first"] = asked.choice("norm_first", self.norm_first)
+        return {**values, **self.shapes.ask(asked, "depth", 1)}
 
     def _widths(self, values: Record) -> list[int]:
         count = partial(self._count, values)
@@ -180,7 +182,9 @@ class Transformer(Network):
         # Queries, keys, values and outputs, then the two layers behind them.
         block = 4 * width * (width + 1) + (width + 1) * inner + (inner + 1) * width
         total += values["depth"] * (block + 2 * norms)
-        return int(total + norms * values["norm_first"] + (width + 1) * self.outputs)
+        return int(
+            total + norms * bool(values["norm_first"]) + (width + 1) * self.outputs
+        )
 
     def _model(self, values: Record, widths: list[int]) -> keras.Model:
         (width,) = widths

@@ -1,5 +1,8 @@
 """Convolutional networks, and how many parameters they have."""
 
+import itertools
+
+import keras_tuner
 import numpy as np
 import pytest
 
@@ -43,3 +46,19 @@ def test_arguments_are_checked():
         convnet((8, 8, 1), 2, kernel_size=4)
     with pytest.raises(ValueError, match="`input_shape` must be a tuple of integers"):
         convnet((8, 8, 8, 1), 2)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "stages"),
+    [((1, 2), (1, 3)), ((1, 1), (1, 2)), ((1, 2), (1, 1)), ((1, 1), (1, 1))],
+)
+def test_ways_past_blocks_are_asked_for_where_there_are_any(blocks, stages):
+    """Whoever asks for one that changes nothing has a trial made twice."""
+    space = convnet((8, 1), 2, blocks=blocks, stages=stages, widths="equal", width=4)
+    spans = (range(low, high + 1) for low, high in (blocks, stages))
+    for number, stage in itertools.product(*spans):
+        hp = keras_tuner.HyperParameters()
+        hp.values = {"convnet/blocks": number, "convnet/stages": stage}
+        values = space._read(hp)
+        ways = [space._skips({**values, "residual": x}) for x in (False, True)]
+        assert (values["residual"] is not None) == (ways[0] != ways[1])

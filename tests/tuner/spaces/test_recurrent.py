@@ -1,5 +1,8 @@
 """Recurrent networks, and how many parameters they have."""
 
+import itertools
+
+import keras_tuner
 import numpy as np
 import pytest
 
@@ -35,3 +38,24 @@ def test_arguments_are_checked():
         recurrent((6,), 3)
     with pytest.raises(ValueError, match='`cell` must be "lstm" or "gru"'):
         recurrent((6, 2), 3, cell="rnn")
+
+
+@pytest.mark.parametrize("depth", [(1, 3), (1, 2), (2, 3), (1, 1), (2, 2)])
+@pytest.mark.parametrize("pooling", [["last", "mean"], ["last"], ["mean"]])
+def test_ways_past_layers_are_asked_for_where_there_are_any(depth, pooling):
+    """Whoever asks for one that changes nothing has a trial made twice."""
+    space = recurrent(
+        (2, 1),
+        2,
+        depth=depth,
+        pooling=pooling,
+        cell="gru",
+        width=2,
+        residual=[False, True],
+    )
+    for number, pooled in itertools.product(range(depth[0], depth[1] + 1), pooling):
+        hp = keras_tuner.HyperParameters()
+        hp.values = {"recurrent/depth": number, "recurrent/pooling": pooled}
+        values = space._read(hp)
+        ways = [space._skips({**values, "residual": x}) for x in (False, True)]
+        assert (values["residual"] is not None) == (ways[0] != ways[1])

@@ -1,6 +1,7 @@
 """Transformers, and how many parameters they have."""
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 
@@ -35,10 +36,18 @@ def test_parameters_are_within_the_budget_and_counted_right(seed, drawn, num_tra
     assert model(np.ones((2, *given["input_shape"]))).shape == (2, 3)
 
 
+@pytest.mark.parametrize("normalization", ["none", "layer"])
+def test_the_place_of_normalization_is_asked_for_where_there_is_some(normalization):
+    kinds, places = ["none", "layer"], [False, True]
+    space = transformer((4, 2), 1, normalization=kinds, norm_first=places)
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"transformer/normalization": normalization}
+    asked = space._read(hp)["norm_first"] is not None
+    assert asked == (normalization != "none")
+
+
 def test_the_order_of_steps_counts_and_it_is_copied_by_its_config():
     space = transformer((4, 2), 1, depth=1, heads=2, width=8, dropout="none")
-    import keras_tuner
-
     model = space(keras_tuner.HyperParameters())
     x = np.random.default_rng(0).normal(size=(1, 4, 2)).astype("float32")
     assert abs(float(model(x)[0, 0] - model(x[:, ::-1])[0, 0])) > 1e-5
