@@ -1,6 +1,8 @@
 """What the callbacks of this library add to the logs of an epoch."""
 
+from collections import UserDict
 from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -60,6 +62,27 @@ def _is_shown(name: str) -> bool:
     return matches(columns, name, name)
 
 
+class Written(UserDict[str, Any]):
+    """The logs of an epoch, as one callback sees them, and what it writes to them.
+
+    Args:
+        logs: The logs, which change with it.
+    """
+
+    def __init__(self, logs: MutableMapping[str, Any]) -> None:
+        super().__init__()
+        self.data = logs  # type: ignore[assignment]
+        self.names: set[str] = set()
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.names.add(name)
+        self.data[name] = value
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+
 class Columns:
     """The columns that the callbacks of one training have added.
 
@@ -80,18 +103,16 @@ class Columns:
         self,
         callback: CopyableCallback,
         epoch: int,
-        before: Record,
-        logs: Mapping[str, object],
+        written: Written,
     ) -> None:
         """Notes what a callback has added to the logs.
 
         Args:
             callback: The callback.
             epoch: The epoch that ends.
-            before: The logs before.
-            logs: The logs after.
+            written: What it was given, and has written to.
         """
-        new = {k: v for k, v in logs.items() if before.get(k, logs) is not v}
+        new = {k: v for k, v in written.items() if k in written.names}
         self._names |= new.keys()
         numbers = {k: v for k, v in new.items() if np.ndim(v) == 0}
         if numbers:

@@ -13,7 +13,7 @@ from keras_ext._anatomy._linked_method import Method, link_method
 from keras_ext._core._checks import cut, require
 from keras_ext._core._lines import say
 from keras_ext._core._typing import Data, Logs, Record
-from keras_ext._fit._columns import Columns
+from keras_ext._fit._columns import Columns, Written
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._memory import numbered
@@ -206,9 +206,12 @@ class TrainingRun:
             nonlocal done
             if not done:
                 done = True
-                before = dict(logs or {})
-                on_epoch_end(epoch, logs)
-                self._columns.add(callback, epoch, before, logs or {})
+                if logs is None:
+                    on_epoch_end(epoch, None)
+                    return
+                written = Written(logs)
+                on_epoch_end(epoch, written)
+                self._columns.add(callback, epoch, written)
 
         return end_once
 

@@ -106,6 +106,27 @@ def test_a_training_that_goes_on_keeps_what_was_logged(model, tmp_path):
     assert counts.logged["updates"] == [3, 6, 9]
 
 
+def test_callbacks_that_write_the_same_have_both_written_it(model):
+    """Small integers are one object: who has written is not seen by what."""
+    first, second = Counts(), Counts()
+    fit(model, first, second, epochs=2)
+    assert second.logged["updates"] == first.logged["updates"] == [3, 6]
+    assert second.logged["share"] == [0.5, 0.5]
+
+
+def test_a_callback_that_saves_has_not_written_what_others_write_then(model, tmp_path):
+    class Saves(CopyableCallback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs |= {"own": 1.0}
+            self.model.save(tmp_path / "model.keras")
+            assert logs["updates"] == 3  # of those behind, who are called before
+
+    saves, counts = Saves(), Counts()
+    history = fit(model, saves, counts).history
+    assert saves.logged == {"epoch": [0], "own": [1.0]}
+    assert counts.logged["updates"] == history["updates"] == [3]
+
+
 def interrupt(epoch, logs=None):
     if epoch == 1:
         raise KeyboardInterrupt
