@@ -13,6 +13,7 @@ from keras_ext._engine._forwarding_optimizer import ForwardingOptimizer
 from keras_ext._engine._rollback import written_by_batches
 from keras_ext._engine._skip_non_finite import SkipNonFinite
 from keras_ext._fit._fit_scope import FitScope
+from keras_ext._fit._training_run import TrainingRun
 from keras_ext._keras._learning_rate import READ, own_learning_rate
 from keras_ext._live._hyper_variable import HyperVariable
 
@@ -44,8 +45,8 @@ class Recovery:
         self._optimizer = optimizer
         self.gate = SkipNonFinite(max_consecutive=_MAX_CONSECUTIVE)
         self._copies: list[list[tuple[Variable, Tensor]]] = []
-        # What a learning rate that is no number, such as a schedule, is multiplied by,
-        # for the time of this `fit`.
+        # What schedules are multiplied by, also those by the epoch, for the time of
+        # this `fit`. A learning rate that is a number is halved where it is kept.
         self._factor = HyperVariable(1.0, "factor")
         self._count = 0
 
@@ -57,9 +58,25 @@ class Recovery:
         if READ in vars(inner) or not is_number:
             self._factor.build()
             self._scope.on_close(link_method(inner, READ, self._multiplying))
+            return
+        run = TrainingRun.present(self._scope.model)
+        for callback in run.owner.callbacks if run is not None else ():
+            if isinstance(callback, keras.callbacks.LearningRateScheduler):
+                undo = link_method(callback, "schedule", self._multiplying_by_epoch)
+                self._scope.on_close(undo)
 
     def _multiplying(self, read: Method) -> Method:
         return lambda: self._factor.value * ops.cast(read(), "float32")
+
+    def _multiplying_by_epoch(self, schedule: Method) -> Method:
+        def multiplied(epoch: int, *rate: float) -> float:
+            factor = float(self._factor)
+            if factor == 1.0:
+                return schedule(epoch, *rate)
+            # A schedule that goes on from the present rate finds the one of its own.
+            return factor * schedule(epoch, *(x / factor for x in rate))
+
+        return multiplied
 
     def begin(self) -> None:
         """Keeps what the training begins with, if there is no copy yet."""
@@ -108,7 +125,6 @@ class Recovery:
         )
 
     def _lower(self, rate: float) -> None:
-        if self._factor.built:
-            self._factor.assign(float(self._factor) * _FACTOR)
-        else:
+        self._factor.assign(float(self._factor) * _FACTOR)
+        if not self._factor.built:
             self._optimizer.inner_optimizer.learning_rate = rate * _FACTOR

@@ -130,6 +130,33 @@ def test_the_step_that_runs_has_half_the_rate(rate, others):
     assert np.diff(seen[50:]).tolist() == [0.125] * 9
 
 
+class Spoil(keras.callbacks.Callback):
+    """Makes a weight NaN in the first epoch, and with it all updates."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == (0, 5):
+            self.model.set_weights([np.full((1, 1), np.nan)])
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [lambda epoch: 0.25 / 2**epoch, lambda epoch, rate: rate / 2 if epoch else rate],
+)
+def test_a_schedule_by_the_epoch_keeps_half_the_rate(schedule):
+    model = line(0.25)
+    by_epoch = keras.callbacks.LearningRateScheduler(schedule)
+    callbacks = [recover(), by_epoch, Spoil()]
+    with pytest.warns(UserWarning, match="learning rate is 0.125"):
+        seen = fit_line(model, [], *callbacks, rows=20, epochs=3)
+    # It went back to the beginning when the first epoch had ended.
+    moves = np.diff(seen[20:])
+    np.testing.assert_array_equal(moves, [0.0625] * 20 + [0.03125] * 19)
+    assert by_epoch.schedule is schedule
+
+
 def test_a_training_that_goes_on_has_the_rate_and_the_count(tmp_path):
     schedule = keras.optimizers.schedules.PolynomialDecay(0.25, 9, 0.25)
     pipelines = []

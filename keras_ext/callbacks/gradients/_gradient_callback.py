@@ -29,7 +29,9 @@ class GradientCallback(ScopedCallback):
             began with, see `SkipNonFinite`; `"recover"` leaves it out and, if more than
             ten in a row were, takes weights, optimizer and statistics of layers back to
             the last look at which all was well, or to where `fit` began, halves the
-            learning rate, warns, and goes on, up to five times. Defaults to `"skip"`.
+            learning rate, warns, and goes on, up to five times. Schedules remain halved
+            until `fit` ends, also that of a `LearningRateScheduler`; another callback
+            that sets the rate does not know of it. Defaults to `"skip"`.
 
     Raises:
         ValueError: If `nonfinite` is something else, or, when training begins, if the
