@@ -77,6 +77,16 @@ def test_updates_are_those_of_batch_size_epochs_and_accumulation(data):
     assert len(history.history["loss"]) == 1
 
 
+def test_a_batch_policy_begins_with_what_is_accumulated(data):
+    model = space_model(accumulation=3)
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"training/batch_size": 2, "optimization/batch_policy": "norm_test"}
+    built = model.build(hp)
+    history = model.fit(hp, built, **data, verbose=0, epochs=1).history
+    assert history["batch_size"] == [6]
+    assert int(built.optimizer.iterations) == 1
+
+
 def test_statistics_are_not_of_rows_that_are_held_out(data):
     from keras_ext.tuner._space_model import _recalibrated
 

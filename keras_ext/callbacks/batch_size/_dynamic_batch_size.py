@@ -11,6 +11,7 @@ import numpy as np
 from keras_ext._core._checks import choice, flag, integer, is_integer, require
 from keras_ext._core._typing import Data, Logs, Record
 from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext._keras._optimizer_family import batches_per_update
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._learning_rate_gain import LearningRateGain
 from keras_ext._live._live_value import LiveValue
@@ -58,7 +59,9 @@ class DynamicBatchSize(GradientCallback):
     Accumulated batches count by their numbers of samples, so a smaller last batch does
     no harm. (All count the same if the model has its own `train_step` that does not
     call `optimizer.scale_loss`.) Batches left over at the end of an epoch count towards
-    the next update; at the end of training they make a last, smaller one.
+    the next update; at the end of training they make a last, smaller one. An optimizer
+    that accumulates by itself makes one of several of these updates, which then count
+    as one that is as many times as large.
 
     `optimizer.iterations`, and with it a learning-rate schedule, counts updates. The
     learning rate stays as it is, unless the policy (`AdaBatch` or
@@ -209,7 +212,12 @@ class DynamicBatchSize(GradientCallback):
     @property
     def _most(self) -> int:
         """The largest number of samples per update; of batches while it is unknown."""
-        return self.max_batch_size or int((self._initial or 1) * self._growth)
+        return self.max_batch_size or int(self._first_size * self._growth)
+
+    @property
+    def _first_size(self) -> int:
+        """The number of samples per update at first; of batches while it is unknown."""
+        return (self._initial or 1) * batches_per_update(self.pipeline.optimizer)
 
     def install(self, pipeline: AttachedPipeline) -> None:
         self.scope.claim(pipeline, "optimizer/accumulation_steps", self)
@@ -243,9 +251,9 @@ class DynamicBatchSize(GradientCallback):
             self.scope.on_close(self._rate.release)
         self._epoch = 0
         self._last_logs: dict[str, float] = {}
-        self._size = self._actuator.set(self._initial or 1)
+        self._size = self._actuator.set(self._first_size)
         # The size that was spoken of last.
-        self._said = self._initial
+        self._said = self._size if self._initial else None
 
     def _install_signals(self, pipeline: AttachedPipeline) -> None:
         needs = set(self._policy.needs)
@@ -317,7 +325,8 @@ class DynamicBatchSize(GradientCallback):
             require(found == self._actuator.batch, "batch_size", self._told, expected)
             return
         was_unknown = self._initial is None
-        self._initial = self._said = self._size = self._actuator.batch = found
+        self._initial = self._actuator.batch = found
+        self._said = self._size = self._first_size
         self._pass_on_batch()
         if was_unknown:
             self._decide()
@@ -327,7 +336,7 @@ class DynamicBatchSize(GradientCallback):
             return
         measured = self._measured()
         wanted = self._policy.update(measured)
-        wanted = min(max(wanted, self.min_batch_size or self._initial), self._most)
+        wanted = min(max(wanted, self.min_batch_size or self._first_size), self._most)
         self._size = self._actuator.set(wanted)
         self._pass_on_batch()
         if self._rate is not None:
@@ -348,7 +357,7 @@ class DynamicBatchSize(GradientCallback):
             known["gsnr"] = moments["gsnr"] / self._micro_batch
         return Measured(
             self._size,
-            self._initial,
+            self._first_size,
             self._most,
             epoch=self._epoch,
             learning_rate=self._own_rate(),

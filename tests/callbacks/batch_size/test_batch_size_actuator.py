@@ -6,6 +6,7 @@ import pytest
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext.callbacks.batch_size._batch_size_actuator import BatchSizeActuator
+from keras_ext.optimizers import GradientPipeline
 
 
 @pytest.fixture
@@ -54,6 +55,15 @@ def test_beyond_the_largest_batch_it_accumulates(pipeline):
     assert set_size(50) == (48, 16, 3)
     assert data.batch_size == 16
     assert pipeline.accumulation_steps.bounds == (1, 4)
+
+
+def test_what_the_optimizer_accumulates_by_itself_counts(pipeline):
+    pipeline.optimizer = GradientPipeline("sgd", accumulation_steps=2)
+    set_size = actuator(pipeline, batches(), largest_batch=16)
+    assert set_size(63) == (32, 16, 1)
+    assert set_size(64) == (64, 16, 2)
+    assert set_size(1) == (16, 8, 1)
+    assert pipeline.accumulation_steps.bounds == (1, 2)
 
 
 def test_data_that_has_the_size_is_left_alone(pipeline):

@@ -25,6 +25,7 @@ from keras_ext.controllers.batch_size import (
 )
 from keras_ext.controllers.batch_size._adascale_gain import adascale_gain
 from keras_ext.data import DynamicBatches
+from keras_ext.optimizers import GradientPipeline
 from tests.thorough import LONG, MATRIX, STATISTICS, thorough_but
 
 RNG = np.random.default_rng(0)
@@ -55,6 +56,31 @@ def test_is_the_large_batch_in_the_later_epochs():
         split.fit(X, Y, batch_size=size, epochs=epochs, shuffle=False, verbose=0)
     np.testing.assert_allclose(*[m.get_weights()[0] for m in (grown, split)], atol=1e-6)
     assert int(grown.optimizer.iterations) == 12 + 6 + 6 + 3
+
+
+@pytest.mark.parametrize("told", [8, None])
+def test_an_optimizer_that_accumulates_by_itself_makes_updates_as_many_times_as_large(
+    told,
+):
+    grown, split = make_model(), make_model()
+    sgd = keras.optimizers.SGD(0.05, momentum=0.9)
+    grown.compile(GradientPipeline(sgd, accumulation_steps=2), "mse")
+    measured = []
+
+    class Double(BatchSizePolicy):
+        def update(self, known):
+            measured.append((known.batch_size, known.initial_batch_size))
+            return 16 * 2**known.epoch
+
+    data = {"x": X, "y": Y, "shuffle": False, "verbose": 0}
+    grow = DynamicBatchSize(Double(), batch_size=told)
+    history = grown.fit(**data, batch_size=8, epochs=2, callbacks=[grow]).history
+    assert history["batch_size"] == [16, 32]
+    assert measured == [(16, 16), (16, 16)]
+    for size in (16, 32):
+        split.fit(**data, batch_size=size)
+    np.testing.assert_allclose(*[m.get_weights()[0] for m in (grown, split)], atol=1e-6)
+    assert int(grown.optimizer.iterations) == 6 + 3
 
 
 def test_batches_that_are_left_make_a_last_update():
