@@ -19,8 +19,9 @@ class BatchWeight:
     So several give the gradient of one large batch: a mean over samples counts by
     their number, one over the steps that a mask leaves by theirs, one by sample weights
     (`reduction="mean_with_sample_weight"`) by their sum, and sums (`reduction="sum"`)
-    are added, with the penalties of the first alone. With several outputs, each
-    micro-batch counts by its samples.
+    are added, with the penalties of the first alone, unless the model has a
+    `compute_loss` of its own, which may do anything with them. With several outputs,
+    each micro-batch counts by its samples.
 
     It notes what `train_step` and `compute_loss` are given, and multiplies the loss
     when the step asks the optimizer to scale it, as that of Keras does: the loss, and

@@ -58,10 +58,11 @@ class DynamicBatchSize(GradientCallback):
 
     Accumulated batches count by their numbers of samples, so a smaller last batch does
     no harm. (All count the same if the model has its own `train_step` that does not
-    call `optimizer.scale_loss`.) Batches left over at the end of an epoch count towards
-    the next update; at the end of training they make a last, smaller one. An optimizer
-    that accumulates by itself makes one of several of these updates, which then count
-    as one that is as many times as large.
+    call `optimizer.scale_loss`. If it has its own `compute_loss`, penalties beside a
+    loss with `reduction="sum"` count with every batch, and not once per update.)
+    Batches left over at the end of an epoch count towards the next update; at the end
+    of training they make a last, smaller one. Where the optimizer accumulates by
+    itself, it goes on, and an update has as many times the samples.
 
     `optimizer.iterations`, and with it a learning-rate schedule, counts updates. The
     learning rate stays as it is, unless the policy (`AdaBatch` or
