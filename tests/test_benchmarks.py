@@ -2,6 +2,8 @@
 
 import ast
 import gzip
+import importlib
+import inspect
 import math
 import sys
 from pathlib import Path
@@ -10,20 +12,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import keras_ext
 from benchmarks import _data, _intervals
 
+ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(Path(_data.__file__).parent.rglob("*.py"))
+ALL_SCRIPTS = [
+    path
+    for folder in ("benchmarks", "docs/scripts", "examples", "tests/fixtures")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
 
 
 def test_no_script_hides_a_module_of_python():
     """A script's folder comes first where modules are looked for."""
     # `compression` is new in Python 3.14.
     of_python = {*sys.stdlib_module_names, "compression"}
-    root = Path(__file__).parents[1]
-    folders = ("benchmarks", "docs/scripts", "examples", "tests/fixtures")
-    scripts = [path for folder in folders for path in (root / folder).rglob("*.py")]
-    assert len(scripts) > 60
-    names = {path.stem for path in scripts} - {"__init__"}
+    assert len(ALL_SCRIPTS) > 60
+    names = {path.stem for path in ALL_SCRIPTS} - {"__init__"}
     assert names & of_python == set()
 
 
@@ -84,3 +90,50 @@ def test_no_function_stands_in_two_scripts():
                 text = ast.unparse([node.args, *node.body])
                 places.setdefault(text, []).append(f"{path.name}:{node.name}")
     assert [names for names in places.values() if len(names) > 1] == []
+
+
+def bound_to_the_package(tree):
+    """From names of a script to the modules and units of the package they stand for."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name == "keras_ext":
+                    names[alias.asname or alias.name] = keras_ext
+        elif isinstance(node, ast.ImportFrom) and (
+            node.module.partition(".")[0] == "keras_ext"
+        ):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                names[alias.asname or alias.name] = getattr(module, alias.name)
+    return names
+
+
+def missing(tree):
+    """The attributes that a script asks modules of the package for in vain."""
+    names, found = bound_to_the_package(tree), []
+
+    def resolved(node):
+        if isinstance(node, ast.Name):
+            return names.get(node.id)
+        if not isinstance(node, ast.Attribute):
+            return None
+        owner = resolved(node.value)
+        if not inspect.ismodule(owner):
+            return None
+        if not hasattr(owner, node.attr):
+            found.append(f"{owner.__name__}.{node.attr}")
+        return getattr(owner, node.attr, None)
+
+    for node in ast.walk(tree):
+        # `policies = kx.controllers.batch_size`
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names.setdefault(node.targets[0].id, resolved(node.value))
+    for node in ast.walk(tree):
+        resolved(node)
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("path", ALL_SCRIPTS, ids=lambda path: path.stem)
+def test_what_a_script_asks_of_the_package_is_there(path):
+    assert missing(ast.parse(path.read_text())) == []

@@ -47,7 +47,7 @@ FIRST_RATE = 0.05
 START, MOST = 32, 1024
 
 POLICIES = {
-    "GradientNoiseScale": lambda: policies.GradientNoiseScale(),
+    "NoiseScale": lambda: policies.NoiseScale(),
     "GradientDiversity": lambda: policies.GradientDiversity(),
     "NormTest": lambda: policies.NormTest(),
     "InnerProductTest": lambda: policies.InnerProductTest(),

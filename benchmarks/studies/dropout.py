@@ -165,6 +165,7 @@ def study(name, options):
         f"{'to the best, %':>17}{'to the mean, %':>17}  rates"
     )
     x, y = load(name, options.data and options.data[1])
+    keras.utils.set_random_seed(0)  # of the layers that draw
     trainer = Trainer(regime, x, y)
     runs = {f"fixed {p}": [trainer.run(p, None, s) for s in seeds] for p in GRID}
     losses = {k: [r["loss"] for r in rows] for k, rows in runs.items()}
