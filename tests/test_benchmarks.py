@@ -110,7 +110,7 @@ def bound_to_the_package(tree):
 
 
 def missing(tree):
-    """The attributes that a script asks modules of the package for in vain."""
+    """What a script takes from modules of the package, or gives to units, in vain."""
     names, found = bound_to_the_package(tree), []
 
     def resolved(node):
@@ -131,7 +131,17 @@ def missing(tree):
             names.setdefault(node.targets[0].id, resolved(node.value))
     for node in ast.walk(tree):
         resolved(node)
+        if isinstance(node, ast.Call) and callable(unit := resolved(node.func)):
+            found += unknown_arguments(unit, node)
     return sorted(set(found))
+
+
+def unknown_arguments(unit, call):
+    known = inspect.signature(unit).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        return []
+    given = [word.arg for word in call.keywords if word.arg is not None]
+    return [f"{unit.__name__}({name}=)" for name in given if name not in known]
 
 
 @pytest.mark.parametrize("path", ALL_SCRIPTS, ids=lambda path: path.stem)

@@ -316,7 +316,7 @@ def noise_scale(trainer, rows, options):
     parts = []
     for seed in range(options.seeds):
         # Four micro-batches make the batch, so that they can be compared.
-        noise = kx.signals.GradientNoiseScale(smoothing=0.8, minimum_samples=1)
+        noise = kx.signals.GradientNoiseScale(smoothing=0.8, min_samples=1)
         optimizer = kx.optimizers.GradientPipeline(
             keras.optimizers.SGD(float(row["rate"]), MOMENTUM),
             accumulation_steps=accumulated,
