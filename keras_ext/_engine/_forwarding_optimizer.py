@@ -141,15 +141,25 @@ class ForwardingOptimizer(
     def __getattr__(self, name: str) -> Any:
         # Only called for what is not found here, such as `momentum`. Before the last
         # line of `__init__` it would give away the wrapped one's own bookkeeping.
-        if name.startswith("__") or "loss_is_scaled" not in vars(self):
+        own = vars(self)
+        if name.startswith("__") or "loss_is_scaled" not in own:
+            raise AttributeError(name)
+        if name == own.get("_being_set"):
             raise AttributeError(name)
         return getattr(self.inner_optimizer, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         if self._is_inside(name):
             setattr(self.inner_optimizer, name, value)
-        else:
+            return
+        # TensorFlow leaves out what an attribute has already, and would find it in the
+        # wrapped optimizer: two wrappers with the same None would then share what
+        # replaces it.
+        self.__dict__["_being_set"] = name
+        try:
             super().__setattr__(name, value)
+        finally:
+            self.__dict__.pop("_being_set", None)
 
     def _is_inside(self, name: str) -> bool:
         """Whether an attribute is found here only because the wrapped one has it."""

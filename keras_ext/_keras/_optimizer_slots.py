@@ -49,7 +49,8 @@ def diagonal_steps(
         return None
     moments = optimizer._velocity_hats if optimizer.amsgrad else optimizer._velocities
     updates = tf.cast(tf.identity(_replica.native(optimizer.iterations)), tf.float32)
-    root = tf.sqrt(1.0 - tf.pow(float(optimizer.beta_2), updates))
+    # As a tensor, since it may be moved while training.
+    root = tf.sqrt(1.0 - tf.pow(tf.cast(optimizer.beta_2, tf.float32), updates))
     found = [moments[optimizer._get_variable_index(v)] for v in variables]
     values = [_replica.native(v) for v in found]
     wide = [tf.cast(x, wide_dtype(x.dtype)) for x in values]

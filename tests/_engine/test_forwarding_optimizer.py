@@ -143,3 +143,15 @@ def test_pairs_leave_out_weights_without_a_gradient():
     assert outer.pairs([], []) == []
     with pytest.raises(ValueError, match="at least one of them not None"):
         outer.pairs([None, None], None)
+
+
+def test_what_it_sets_is_its_own_though_the_wrapped_one_has_the_same():
+    class Remembering(ForwardingOptimizer):
+        def __init__(self, optimizer):
+            super().__init__(optimizer)
+            self._found = None
+
+    inner = Remembering(keras.optimizers.SGD(0.1))
+    outer = Remembering(inner)
+    inner._found = "by the inner one"
+    assert outer._found is None

@@ -142,8 +142,10 @@ class Proximal(UpdateWrapper):
         stepping, factors = stepping_optimizer(self.inner_optimizer), None
         if self.metric == "optimizer":
             factors = diagonal_steps(stepping, chosen)
-            # With momentum, a gradient moves a weight by this much in the end.
-            rate = rate / (1.0 - float(getattr(stepping, "momentum", 0.0) or 0.0))
+            # With momentum, a gradient moves a weight by this much in the end. As a
+            # tensor, since it may be moved while training.
+            momentum = getattr(stepping, "momentum", None)
+            rate = rate / (1.0 - tf.cast(momentum or 0.0, rate.dtype))
         if factors is None:
             factors = [tf.ones((), rate.dtype)] * len(chosen)
         return {

@@ -149,8 +149,10 @@ class ScheduleFree(ShownWeights):
 
     def _rectification(self, step: Tensor) -> Tensor:
         # Differences of large numbers.
-        step, beta = tf.cast(step, tf.float64), float(self.inner_optimizer.beta_2)
-        power = tf.pow(tf.constant(beta, tf.float64), step)
+        step = tf.cast(step, tf.float64)
+        # As a tensor, since it may be moved while training.
+        beta = tf.convert_to_tensor(self.inner_optimizer.beta_2, tf.float64)
+        power = tf.pow(beta, step)
         most = 2.0 / (1.0 - beta) - 1.0
         length = most - 2.0 * step * power / (1.0 - power)
         # No step until the rectification exists: the silent phase of the authors' code.

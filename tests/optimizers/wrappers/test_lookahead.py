@@ -34,3 +34,12 @@ def test_there_has_to_be_momentum_to_reset():
     optimizer = Lookahead(keras.optimizers.SGD(0.01), momentum="reset")
     with pytest.raises(ValueError, match='`momentum` must be "keep" for an optimizer'):
         optimizer.build(variables())
+
+
+def test_one_around_another_has_slow_weights_of_its_own():
+    weight = keras.Variable([0.0])
+    inner = Lookahead(keras.optimizers.SGD(1.0), sync_period=1)
+    outer = Lookahead(inner, sync_period=1)
+    outer.apply([keras.ops.array([-1.0])], [weight])
+    # Half of the way of the one within, which goes half of the way to 1.
+    np.testing.assert_allclose(weight, [0.25])

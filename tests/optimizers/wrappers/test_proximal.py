@@ -1,8 +1,11 @@
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_ext._live._live_value import LiveValue
 from keras_ext.optimizers import GradientPipeline, Proximal, operators
 from tests.optimizers.wrappers.followed import variables
 from tests.thorough import TRAININGS, thorough_but
@@ -115,3 +118,31 @@ def test_a_step_that_is_not_known_is_refused():
         with pytest.raises(ValueError, match='`metric` must be "euclidean" for'):
             Proximal(optimizer, operator)
         Proximal(optimizer, operator, metric="euclidean")
+
+
+@pytest.mark.parametrize(
+    ("inner", "name", "values", "steps"),
+    [
+        (keras.optimizers.SGD(1.0, momentum=0.5), "momentum", (0.5, 0.75), (2.0, 4.0)),
+        (
+            keras.optimizers.Adam(1.0, beta_2=0.75, epsilon=1.0),
+            "beta_2",
+            (0.75, 0.5),
+            (0.5, 0.75**0.5),
+        ),
+    ],
+    ids=["momentum", "beta_2"],
+)
+def test_a_compiled_step_follows_what_moves_while_training(inner, name, values, steps):
+    live = LiveValue(values[0], name)
+    live.build()
+    live.stand_in(partial(setattr, inner, name))
+    optimizer = Proximal(inner, operators.L1Shrinkage(1.0))
+    kernel = keras.Variable([[9.0]], name="kernel")
+    optimizer.build([kernel])
+    train = tf.function(lambda: optimizer.apply([tf.zeros((1, 1))], [kernel]))
+    for value, step in zip(values, steps, strict=True):
+        before = np.array(kernel)
+        live.assign(value)
+        train()
+        np.testing.assert_allclose(before - kernel, [[step]], rtol=1e-5)

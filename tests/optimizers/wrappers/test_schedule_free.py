@@ -1,7 +1,11 @@
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from keras_ext._live._live_value import LiveValue
 from keras_ext.optimizers import ScheduleFree
 from tests.optimizers.wrappers.followed import FIXTURE, followed, variables
 from tests.thorough import LONG
@@ -80,3 +84,21 @@ def test_goes_on_where_it_was_from_the_average():
     optimizer.show(True)
     path = followed(optimizer, weights, [g[25:] for g in halves])
     np.testing.assert_allclose(path, whole[25:], atol=2e-6)
+
+
+def test_the_rectification_of_a_compiled_step_follows_beta_2():
+    def trained(run):
+        inner, weight = adamw(0.1, beta_2=0.9), keras.Variable([1.0])
+        live = LiveValue(0.9, "beta_2")
+        live.build()
+        live.stand_in(partial(setattr, inner, "beta_2"))
+        optimizer = ScheduleFree(inner, rectify=True)
+        optimizer.build([weight])
+        step = run(lambda: optimizer.apply([tf.ones((1,))], [weight]))
+        for i in range(12):
+            live.assign(0.9 if i < 8 else 0.7)
+            step()
+        return np.array(weight)
+
+    eager, compiled = trained(lambda step: step), trained(tf.function)
+    np.testing.assert_allclose(compiled, eager, rtol=1e-5)
