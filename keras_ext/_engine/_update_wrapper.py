@@ -73,6 +73,10 @@ class UpdateWrapper(ForwardingOptimizer):
     needs_whole_gradient: ClassVar[bool] = False
     # Whether weights may have a constraint, which is applied last.
     allows_constraints: ClassVar[bool] = True
+    # Whether it brings weights nearer to where an operator wants them; and whether one
+    # that does may be within, or would have its moves changed.
+    applies_operator: ClassVar[bool] = False
+    allows_operators: ClassVar[bool] = True
 
     def __init__(self, optimizer: Optimizer, *, name: str | None = None) -> None:
         super().__init__(checked_optimizer(optimizer), name=name)
@@ -84,6 +88,18 @@ class UpdateWrapper(ForwardingOptimizer):
             type(self.optimizer).__name__,
             "one that does not accumulate",
             hint="Put the GradientPipeline that accumulates around this one.",
+        )
+        applied = [
+            type(m).__name__
+            for m in family
+            if isinstance(m, UpdateWrapper) and m.applies_operator
+        ]
+        require(
+            self.allows_operators or not applied,
+            "optimizer",
+            applied,
+            f"one without an operator with {type(self).__name__}",
+            hint="Put what applies the operator around this one.",
         )
         # What decides by itself whether there is an update.
         inner = optimizer_family(self.inner_optimizer)

@@ -1,6 +1,7 @@
 """Alternating directions: an optimizer for the loss, an operator for the penalty."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -85,6 +86,8 @@ class ADMM(ShownWeights):
         - [Boyd et al., 2011](https://doi.org/10.1561/2200000016)
         - [Zhang et al., 2018](https://arxiv.org/abs/1804.03294)
     """
+
+    applies_operator: ClassVar[bool] = True
 
     def __init__(  # noqa: PLR0913
         self,

@@ -32,7 +32,7 @@ class Cautious(UpdateWrapper):
         name: Name of the optimizer. None means the name of the class.
 
     Raises:
-        ValueError: If `optimizer` is not one, or accumulates.
+        ValueError: If `optimizer` is not one, or accumulates, or applies an operator.
 
     Examples:
         >>> import keras
@@ -50,6 +50,7 @@ class Cautious(UpdateWrapper):
     """
 
     needs_whole_gradient: ClassVar[bool] = True
+    allows_operators: ClassVar[bool] = False
 
     def __init__(self, optimizer: Optimizer, *, name: str | None = None) -> None:
         super().__init__(optimizer, name=name)

@@ -1,6 +1,7 @@
 """Proximal steps after the updates of another optimizer."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -77,6 +78,8 @@ class Proximal(UpdateWrapper):
         - [Parikh and Boyd, 2014](https://doi.org/10.1561/2400000003)
         - [Yun et al., 2020](https://arxiv.org/abs/2006.07484), for Adam
     """
+
+    applies_operator: ClassVar[bool] = True
 
     def __init__(
         self,

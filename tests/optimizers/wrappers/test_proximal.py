@@ -6,7 +6,14 @@ import pytest
 import tensorflow as tf
 
 from keras_ext._live._live_value import LiveValue
-from keras_ext.optimizers import GradientPipeline, Proximal, operators
+from keras_ext.optimizers import (
+    ADMM,
+    Cautious,
+    GradientPipeline,
+    Mechanic,
+    Proximal,
+    operators,
+)
 from tests.optimizers.wrappers.followed import variables
 from tests.thorough import TRAININGS, thorough_but
 
@@ -146,3 +153,13 @@ def test_a_compiled_step_follows_what_moves_while_training(inner, name, values, 
         live.assign(value)
         train()
         np.testing.assert_allclose(before - kernel, [[step]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("around", [Cautious, Mechanic])
+@pytest.mark.parametrize("applied", [Proximal, ADMM])
+def test_what_changes_moves_has_to_be_within(around, applied):
+    """A mask of the moves of a projection made weights of 1600 in a box of 0.1."""
+    box = operators.BoxProjection(-0.1, 0.1)
+    with pytest.raises(ValueError, match="must be one without an operator with"):
+        around(applied("sgd", box))
+    applied(around("sgd"), box)
