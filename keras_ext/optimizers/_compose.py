@@ -53,7 +53,8 @@ def compose(  # noqa: PLR0913
        masks it,
     4. weight decay is added, which `trust_ratio` counts, as in LAMB,
     5. `operator` brings weights nearer to what a penalty or a set asks for,
-    6. `averaging` averages what comes out.
+    6. `averaging` averages what comes out. After an `operator`, a mean has fewer zeros
+       than the weights it is of.
 
     So every combination can be had, in a study for example, and is one optimizer with
     one learning rate: it is saved with a model, takes callbacks and mixed precision,

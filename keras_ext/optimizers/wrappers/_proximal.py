@@ -16,8 +16,10 @@ from keras_ext._core._typing import (
     Tensor,
     Variable,
 )
+from keras_ext._engine._shown_weights import ShownWeights
 from keras_ext._engine._update_wrapper import Apply, UpdateWrapper, read
 from keras_ext._keras import _replica
+from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext._keras._optimizer_slots import diagonal_steps, stepping_optimizer
 from keras_ext.optimizers.operators._operator import Operator
 from keras_ext.optimizers.wrappers._applied_operator import KERNELS, AppliedOperator
@@ -60,8 +62,9 @@ class Proximal(UpdateWrapper):
         name: Name of the optimizer. None means the name of the class.
 
     Raises:
-        ValueError: If an argument is not of this form, or the step of the optimizer is
-            not known; or when it is built, if no weight is chosen.
+        ValueError: If an argument is not of this form, the step of the optimizer is not
+            known, or it shows other weights than it trains, as `ScheduleFree` does; or
+            when it is built, if no weight is chosen.
 
     Examples:
         >>> import keras
@@ -100,6 +103,15 @@ class Proximal(UpdateWrapper):
         self.every = integer(every, "every", low=1)
         self.metric = choice(metric, "metric", METRICS)
         self._require_known_step()
+        family = optimizer_family(self.inner_optimizer)
+        showing = [type(m).__name__ for m in family if isinstance(m, ShownWeights)]
+        require(
+            not showing,
+            "optimizer",
+            showing,
+            "one that shows the weights it trains, which the operator is applied to",
+            hint="Put Proximal within, around the optimizer that steps.",
+        )
 
     def _require_known_step(self) -> None:
         stepping = stepping_optimizer(self.inner_optimizer)

@@ -10,6 +10,7 @@ from keras_ext.optimizers import (
     ADMM,
     Cautious,
     GradientPipeline,
+    Lookahead,
     Mechanic,
     Proximal,
     operators,
@@ -115,6 +116,14 @@ def test_no_step_without_an_update():
     for _ in range(2):
         optimizer.apply([np.nan * g for g in gradients], [kernel, bias])
     np.testing.assert_array_equal(kernel, -tf.ones((4, 3)))
+
+
+@pytest.mark.parametrize("around", [Lookahead, ADMM])
+def test_weights_that_are_shown_and_not_trained_are_refused(around):
+    more = () if around is Lookahead else (operators.L1Shrinkage(),)
+    inner = around(keras.optimizers.SGD(0.1), *more)
+    with pytest.raises(ValueError, match="one that shows the weights it trains"):
+        Proximal(inner, operators.L1Shrinkage())
 
 
 def test_a_step_that_is_not_known_is_refused():
