@@ -78,7 +78,8 @@ class LiteRTFile(Described):
     ) -> np.ndarray | list[np.ndarray] | dict[str, np.ndarray]:
         """Returns what the file makes of rows.
 
-        That is an array; or, as the model gave it, a list or a dictionary of several.
+        That is an array; of several outputs a list or, where they have names, a
+        dictionary.
 
         Args:
             x: An array. For a model with several inputs a dictionary from their names,
@@ -98,9 +99,11 @@ class LiteRTFile(Described):
         ]
         parts = zip(*batches, strict=True)
         outputs = [np.concatenate(part)[:count] for part in parts]
-        if not _numbered(self.output_names):
-            return dict(zip(self.output_names, outputs, strict=True))
-        return outputs[0] if len(outputs) == 1 else outputs
+        if len(outputs) == 1:
+            return outputs[0]
+        if _numbered(self.output_names):
+            return outputs
+        return dict(zip(self.output_names, outputs, strict=True))
 
     def _checked(self, x: Data) -> list[np.ndarray]:
         """The arrays, in the order of the names."""

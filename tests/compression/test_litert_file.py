@@ -95,3 +95,13 @@ def test_a_dictionary_comes_and_goes(tmp_path):
 def test_rejects_what_is_not_there():
     with pytest.raises(ValueError, match=r"`path` must be a \.tflite file"):
         LiteRTFile("nowhere.tflite")
+
+
+def test_a_single_output_is_an_array_whatever_its_name(tmp_path):
+    """Other converters name it after a layer."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, {"named": layers.ReLU()(inputs)})
+    to_litert(model, tmp_path / "m.tflite")
+    file = LiteRTFile(tmp_path / "m.tflite")
+    assert file.output_names == ["named"]
+    np.testing.assert_allclose(file.predict(X[0]), np.maximum(X[0], 0), atol=1e-6)
