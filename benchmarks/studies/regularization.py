@@ -204,6 +204,7 @@ def study(name, options):
         f"  {'variant':24}{'epochs':>7}{'test loss':>10}{'accuracy, %':>13}"
         f"{'to the best, %':>17}{'to nothing, %':>17}"
     )
+    keras.utils.set_random_seed(0)  # of the layers that draw
     trainer = Trainer(load(options.data[1] if options.data else None), regime)
     random = np.random.default_rng(0)
     settings = [random_settings(random) for _ in range(options.pool)]

@@ -118,6 +118,8 @@ class Training:
         self.optimizer = make()
         self.optimizer.build(self.model.trainable_variables)
         self.start = [v.numpy() for v in self.optimizer.variables]
+        # Some rules measure how far the weights are from where they began.
+        self._began = [v for v in self.optimizer.variables if v.name.endswith("_start")]
         self.losses = tf.function(
             lambda: [loss(labels, self.model(rows)) for rows, labels in others]
         )
@@ -138,6 +140,10 @@ class Training:
         for variable, value in zip(self.optimizer.variables, self.start, strict=True):
             variable.assign(value)
         draw_weights(self.model, rng)
+        if self._began:
+            weights = self.model.trainable_variables
+            for variable, weight in zip(self._began, weights, strict=True):
+                variable.assign(weight)
         wrapper = self.optimizer
         if isinstance(wrapper, kx.optimizers.ScheduleFree):
             wrapper.restart()
