@@ -65,10 +65,8 @@ def rounded(
     )
 
 
-class RoundedKernel:
-    """What layers with a rounded kernel have in common, before a layer of Keras."""
-
-    per_channel = True
+class Rounding:
+    """How kernels are rounded, before a layer of Keras."""
 
     def __init__(
         self,
@@ -80,7 +78,17 @@ class RoundedKernel:
         super().__init__(*args, **kwargs)
         self.bits = integer(bits, "bits", low=2, high=8)
         self.learned_steps = flag(learned_steps, "learned_steps")
-        self.step: KernelStep | None = None
+
+    def get_config(self) -> Config:
+        config: Config = super().get_config()  # type: ignore[misc]
+        return {**config, "bits": self.bits, "learned_steps": self.learned_steps}
+
+
+class RoundedKernel(Rounding):
+    """What layers with a rounded kernel have in common, before a layer of Keras."""
+
+    per_channel = True
+    step: KernelStep | None = None
 
     def build(self, input_shape: Shape) -> None:
         super().build(input_shape)  # type: ignore[misc]
@@ -126,10 +134,6 @@ class RoundedKernel:
     def _own_variables(self) -> list[Variable]:
         bias = getattr(self, "bias", None)
         return [self.float_kernel(), *([] if bias is None else [bias])]
-
-    def get_config(self) -> Config:
-        config: Config = super().get_config()  # type: ignore[misc]
-        return {**config, "bits": self.bits, "learned_steps": self.learned_steps}
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")

@@ -3,32 +3,24 @@
 import keras
 from keras import ops
 
-from keras_ext._core._checks import flag, integer
-from keras_ext._core._typing import Config, Shape, Tensor
+from keras_ext._core._typing import Shape, Tensor
 from keras_ext.compression._quantization_range import QuantizationRange
 from keras_ext.compression._quantized_layers import (
     KernelStep,
+    Rounding,
     depthwise_row,
     finished,
     rounded,
 )
 
 
-class RoundedKernels:
+class RoundedKernels(Rounding):
     """What separable convolutions have in common, before a layer of Keras."""
 
-    def __init__(
-        self,
-        *args: object,
-        bits: int = 8,
-        learned_steps: bool = False,
-        **kwargs: object,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.bits = integer(bits, "bits", low=2, high=8)
-        self.learned_steps = flag(learned_steps, "learned_steps")
+    def __init__(self, *args: object, bits: int = 8, **kwargs: object) -> None:
+        super().__init__(*args, bits=bits, **kwargs)  # type: ignore[arg-type]
         self.between = QuantizationRange(
-            bits=bits, learned=learned_steps, name="between"
+            bits=bits, learned=self.learned_steps, name="between"
         )
         self.steps: list[KernelStep] = []
 
@@ -69,10 +61,6 @@ class RoundedKernels:
         """What the second kernel makes of what the first one gives."""
         outputs = self.between(outputs, training=training)
         return ops.conv(ops.cast(outputs, kernel.dtype), kernel)
-
-    def get_config(self) -> Config:
-        config: Config = super().get_config()  # type: ignore[misc]
-        return {**config, "bits": self.bits, "learned_steps": self.learned_steps}
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
