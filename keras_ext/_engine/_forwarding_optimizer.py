@@ -43,6 +43,9 @@ class ForwardingOptimizer(
         name: Name of the optimizer. None means the name of the class.
     """
 
+    # The attribute that is being assigned to.
+    _being_set: str | None = None
+
     def __init__(self, optimizer: Optimizer, name: str | None = None) -> None:
         super().__init__(learning_rate=0.0, name=name)
         self.optimizer = optimizer

@@ -94,7 +94,8 @@ class Chains:
 
     def _all_gains(self, outputs: np.ndarray) -> np.ndarray:
         ends, starts = self._ends
-        inner = outputs.reshape(len(ends), len(self.ranks), self._players - 1, -1)
+        shape = (len(ends), len(self.ranks), self._players - 1, outputs.shape[1])
+        inner = outputs.reshape(shape)
         # In float64: gains are small differences of outputs.
         on_the_way = np.empty((*inner.shape[:2], self._players + 1, inner.shape[3]))
         on_the_way[:, :, 1:-1] = inner
