@@ -240,6 +240,7 @@ def test_bad_number(launch, workers):
     assert "must be an integer >= 1" in done.stderr
 
 
+@pytest.mark.thorough(LONG)
 def test_as_a_module(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(HEAD + "print(index)")

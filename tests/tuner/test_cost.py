@@ -8,6 +8,7 @@ import pytest
 
 import keras_ext as kx
 from keras_ext.tuner import _cost
+from tests.thorough import LONG
 
 
 def model_of(units=3):
@@ -45,6 +46,7 @@ def test_latency_is_the_median_and_half_of_the_middle_half(monkeypatch):
     assert spread >= 0
 
 
+@pytest.mark.thorough(LONG)
 def test_a_front_of_loss_and_size(data):
     def build(hp):
         width = hp.Int("width", 1, 6)

@@ -6,6 +6,7 @@ import pytest
 
 import keras_ext as kx
 from keras_ext.tuner._cross_validation import Folds
+from tests.thorough import LONG
 
 ROWS = np.arange(30)
 
@@ -117,6 +118,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.thorough(LONG)
 def test_a_search_scores_by_the_mean_and_goes_on_within_a_fold(build, data):
     def run(*callbacks):
         search = kx.tuner.RandomSearch(

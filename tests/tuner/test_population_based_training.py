@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_ext as kx
-from tests.thorough import MATRIX, TRAININGS, thorough_but
+from tests.thorough import LONG, MATRIX, TRAININGS, thorough_but
 
 X = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
 Y = X @ np.array([[1.0], [-2.0]], "float32")
@@ -187,6 +187,7 @@ def validated(freq, **kwargs):
     return made
 
 
+@pytest.mark.thorough(LONG)
 @pytest.mark.thorough(TRAININGS)
 def test_epochs_without_the_objective_are_not_compared():
     found = validated(2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_ext as kx
-from tests.thorough import MATRIX, PROCESSES
+from tests.thorough import LONG, MATRIX, PROCESSES
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -122,6 +122,7 @@ def test_what_callbacks_remember_goes_on_too(build, data):
     assert list(halvings) == [0, 0, 1, 1, 2]
 
 
+@pytest.mark.thorough(LONG)
 def test_a_fit_that_cannot_go_on_begins_anew(build, data):
     class Plain(keras_tuner.HyperModel):
         def build(self, hp):
