@@ -32,17 +32,32 @@ def input_rows(model: keras.Model, x: Data, name: str) -> list[np.ndarray]:
         ValueError: If there are not as many as inputs, or not as many rows in each.
     """
     names = input_names(model)
-    if isinstance(x, dict) and set(names) <= set(x):
-        # By name: `keras.tree` takes the entries in the order of sorted keys.
-        leaves = [x[key] for key in names]
-    else:
-        several = len(names) > 1 or isinstance(x, dict | list | tuple)
-        leaves = keras.tree.flatten(x) if several else [x]
-    arrays = [np.asarray(leaf) for leaf in leaves]
+    arrays = listed(names, x)
     rule = f"{len(names)} arrays with rows, as many in each, for the inputs {names}"
     fits = len(arrays) == len(names) and all(a.ndim > 0 for a in arrays)
     require(fits and len({len(a) for a in arrays}) == 1, name, x, rule)
     return arrays
+
+
+def listed(names: Sequence[str], x: Data) -> list[np.ndarray]:
+    """The arrays that rows hold: by names, or else as they stand in a structure.
+
+    Args:
+        names: The names of the inputs.
+        x: An array, a list or other structure of arrays, or a dictionary from names.
+    """
+    if is_by_name(names, x):
+        # `keras.tree` takes the entries in the order of sorted keys.
+        leaves = [x[key] for key in names]
+    else:
+        several = len(names) > 1 or isinstance(x, dict | list | tuple)
+        leaves = keras.tree.flatten(x) if several else [x]
+    return [np.asarray(leaf) for leaf in leaves]
+
+
+def is_by_name(names: Sequence[str], x: Data) -> bool:
+    """Whether rows are a dictionary with an entry for each of the names."""
+    return isinstance(x, dict) and set(names) <= set(x)
 
 
 def as_model_takes(model: keras.Model, rows: Sequence[Data]) -> Data:

@@ -6,11 +6,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._anatomy._input_rows import has_shape
+from keras_ext._anatomy._input_rows import has_shape, is_by_name, listed
 from keras_ext._core._checks import integer, require
 from keras_ext._core._described import Described
 from keras_ext._core._extras import import_extra
@@ -108,15 +107,9 @@ class LiteRTFile(Described):
     def _checked(self, x: Data) -> list[np.ndarray]:
         """The arrays, in the order of the names."""
         names = self.input_names
-        by_name = isinstance(x, dict) and set(names) <= set(x)
         rule = f"a dictionary with arrays for {names}"
-        require(by_name or self._has_order, "x", x, rule)
-        if by_name:
-            leaves = [x[name] for name in names]
-        else:
-            is_one = len(names) == 1 and not isinstance(x, dict | list | tuple)
-            leaves = [x] if is_one else keras.tree.flatten(x)
-        arrays = [np.asarray(leaf) for leaf in leaves]
+        require(is_by_name(names, x) or self._has_order, "x", x, rule)
+        arrays = listed(names, x)
         shapes = [self._shape(name) for name in names]
         fits = len(arrays) == len(names) and all(map(has_shape, arrays, shapes))
         fits = fits and len({len(a) for a in arrays}) == 1

@@ -136,6 +136,19 @@ class RoundedKernel(Rounding):
         return [self.float_kernel(), *([] if bias is None else [bias])]
 
 
+class _AsRow:
+    """For kernels of sequences, which are rounded as those of images of one row.
+
+    So LiteRT computes them, and the kernel must be rounded when it has that form.
+    """
+
+    def _as_matrix(self, kernel: Variable) -> Tensor:
+        return ops.expand_dims(kernel, 0)
+
+    def _back(self, matrix: Tensor, shape: Shape) -> Tensor:
+        return matrix
+
+
 @keras.saving.register_keras_serializable(package="keras_ext")
 class QuantizedDense(RoundedKernel, keras.layers.Dense):
     """A `Dense` layer with one scale for its kernel, as LiteRT takes it."""
@@ -148,12 +161,8 @@ class QuantizedDense(RoundedKernel, keras.layers.Dense):
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class QuantizedConv1D(RoundedKernel, keras.layers.Conv1D):
-    """A `Conv1D` layer with a scale for each filter.
-
-    It is computed as an image of one row, as LiteRT does: the kernel must be rounded
-    when it has that form.
-    """
+class QuantizedConv1D(_AsRow, RoundedKernel, keras.layers.Conv1D):
+    """A `Conv1D` layer with a scale for each filter, as an image of a row."""
 
     def call(self, inputs: Tensor) -> Tensor:
         padding = self.padding
@@ -171,12 +180,6 @@ class QuantizedConv1D(RoundedKernel, keras.layers.Conv1D):
             dilation_rate=(1, self.dilation_rate[0]),
         )
         return finished(self, ops.squeeze(outputs, 1))
-
-    def _as_matrix(self, kernel: Variable) -> Tensor:
-        return ops.expand_dims(kernel, 0)
-
-    def _back(self, matrix: Tensor, shape: Shape) -> Tensor:
-        return matrix
 
     @property
     def kernel(self) -> Tensor:
@@ -241,7 +244,7 @@ class QuantizedConv2DTranspose(_HeldKernel, keras.layers.Conv2DTranspose):
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
-class QuantizedConv1DTranspose(_HeldKernel, keras.layers.Conv1DTranspose):
+class QuantizedConv1DTranspose(_AsRow, _HeldKernel, keras.layers.Conv1DTranspose):
     """A `Conv1DTranspose` layer with one scale, as an image of a row."""
 
     per_channel = False
@@ -258,12 +261,6 @@ class QuantizedConv1DTranspose(_HeldKernel, keras.layers.Conv1DTranspose):
             dilation_rate=(1, self.dilation_rate[0]),
         )
         return finished(self, ops.squeeze(outputs, 1))
-
-    def _as_matrix(self, kernel: Variable) -> Tensor:
-        return ops.expand_dims(kernel, 0)
-
-    def _back(self, matrix: Tensor, shape: Shape) -> Tensor:
-        return matrix
 
 
 def depthwise_row(layer: Layer, inputs: Tensor, kernel: Tensor) -> Tensor:

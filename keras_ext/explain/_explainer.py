@@ -28,7 +28,7 @@ from keras_ext.explain._players import Groups, Players
 from keras_ext.explain._problem import Problem, Rows
 from keras_ext.explain._python_model import Estimator, PythonModel, as_model
 from keras_ext.explain._squares import squares_of
-from keras_ext.explain._stretched import stretched
+from keras_ext.explain._stretched import steps_of, stretched
 from keras_ext.explain._trust import (
     require_finite,
     warn_of_gap,
@@ -197,7 +197,7 @@ class Explainer:
             self._evaluate.bytes_per_row,
         )
         self._explain = METHODS[self.method](self._problem)
-        self._of_lengths: dict[str, Explainer] = {}
+        self._of_steps: dict[tuple[int, ...], Explainer] = {}
 
     @property
     def expected_value(self) -> float | np.ndarray:
@@ -316,13 +316,13 @@ class Explainer:
     def _for_steps_of(self, x: Data) -> "Explainer":
         """This one, or one whose background has as many steps as the rows have."""
         problem = self._problem
-        background = stretched(problem.inputs, problem.background, x)
-        if background is None:
+        steps = steps_of(problem.inputs, x)
+        if steps is None:
             return self
-        shapes = str(problem.inputs.row_shapes(x))
-        if shapes not in self._of_lengths:
-            self._of_lengths[shapes] = self._with_background(background)
-        return self._of_lengths[shapes]
+        if steps not in self._of_steps:
+            background = stretched(problem.inputs, problem.background, steps)
+            self._of_steps[steps] = self._with_background(background)
+        return self._of_steps[steps]
 
     def _rows(self, x: Data) -> Rows:
         parts = self._problem.inputs.parts(x)

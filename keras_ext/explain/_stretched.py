@@ -8,17 +8,16 @@ from keras_ext._core._typing import Data
 from keras_ext.explain._inputs import Inputs
 
 
-def stretched(inputs: Inputs, background: Sequence[np.ndarray], x: Data) -> Data | None:
-    """The background with as many steps as the rows have.
+def steps_of(inputs: Inputs, x: Data) -> tuple[int, ...] | None:
+    """How often the only step of the background is to be repeated for some rows.
 
     Args:
         inputs: The inputs of the model, as of the background.
-        background: Its parts, `(rows, elements)`.
         x: The rows, in whatever form.
 
     Returns:
-        The background as the model takes it, its only step repeated; None if nothing is
-        to be repeated: then the rows either fit, or are refused for what they are.
+        A number for each part; None if nothing is to be repeated: then the rows either
+        fit, or are refused for what they are.
     """
     single = [
         shape[:1] == (1,) and steps is None
@@ -26,16 +25,33 @@ def stretched(inputs: Inputs, background: Sequence[np.ndarray], x: Data) -> Data
     ]
     if not any(single):
         return None
-    wanted = inputs.row_shapes(x)
-    steps = [
+    steps = tuple(
         shape[0] if is_single and shape[1:] == own[1:] else 1
-        for shape, own, is_single in zip(wanted, inputs.shapes, single, strict=True)
-    ]
-    if steps == [1] * len(steps):
-        return None
+        for shape, own, is_single in zip(
+            inputs.row_shapes(x), inputs.shapes, single, strict=True
+        )
+    )
+    return None if set(steps) == {1} else steps
+
+
+def stretched(
+    inputs: Inputs, background: Sequence[np.ndarray], steps: Sequence[int]
+) -> Data:
+    """The background as the model takes it, each step repeated so often.
+
+    Args:
+        inputs: The inputs of the model, as of the background.
+        background: Its parts, `(rows, elements)`.
+        steps: What `steps_of` returned.
+    """
+    shaped = (
+        part.reshape(len(part), *shape)
+        for part, shape in zip(background, inputs.shapes, strict=True)
+    )
+    # A row that is a single number has no axis of steps.
     return inputs.arranged(
         [
-            np.repeat(part.reshape(len(part), *shape), n, axis=1)
-            for part, shape, n in zip(background, inputs.shapes, steps, strict=True)
+            np.repeat(rows, n, axis=1) if n > 1 else rows
+            for rows, n in zip(shaped, steps, strict=True)
         ]
     )
