@@ -93,12 +93,12 @@ def serve():
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def run_all(scripts, arguments, jobs):
-    """Runs scripts side by side, and returns those that failed."""
+def run_all(scripts, arguments, jobs, root):
+    """Runs scripts side by side, in folders within one; returns those that failed."""
     waiting, running, failed = [*scripts], {}, []
     while waiting or running:
         while waiting and len(running) < jobs:
-            script, folder = str(waiting.pop(0).resolve()), tempfile.mkdtemp()
+            script, folder = str(waiting.pop(0).resolve()), tempfile.mkdtemp(dir=root)
             running[fork(folder, script, *arguments)] = script, folder
         child, status = os.wait()
         script, folder = running.pop(child)
@@ -122,7 +122,10 @@ def main():
     prepare()
     if given.serve:
         serve()
-    elif failed := run_all(given.scripts, arguments, given.jobs):
+        return
+    with tempfile.TemporaryDirectory() as root:
+        failed = run_all(given.scripts, arguments, given.jobs, root)
+    if failed:
         sys.exit(f"failed: {' '.join(failed)}")
 
 
