@@ -35,6 +35,22 @@ def of(*stack):
             [keras.Input((7, 3)), layers.EinsumDense("abc,cd->abd", (None, 5))],
             2 * 7 * 3 * 5,
         ),
+        (
+            [
+                keras.Input((7, 2, 3)),
+                layers.Lambda(
+                    lambda x: tf.einsum("na...c,cd->na...d", x, tf.ones((3, 5)))
+                ),
+            ],
+            2 * 7 * 2 * 3 * 5,
+        ),
+        (
+            [
+                keras.Input((7, 3)),
+                layers.Lambda(lambda x: tf.matmul(x, x[:, :, :2], transpose_a=True)),
+            ],
+            2 * 3 * 7 * 2,
+        ),
     ],
 )
 def test_counts_two_for_each_use_of_a_number_of_a_kernel(stack, expected):

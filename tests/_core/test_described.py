@@ -41,6 +41,15 @@ def test_shows_what_is_no_default(made, text):
     assert repr(made) == text
 
 
+def test_a_default_is_known_again_in_float32():
+    class Third(Described):
+        def __init__(self, part=1 / 3, unset=float("nan")):
+            self.part, self.unset = part, unset
+
+    assert repr(Third(tf.Variable(1 / 3))) == "Third()"
+    assert repr(Third(0.33334)) == "Third(0.33334)"
+
+
 def test_what_is_long_is_shortened():
     assert len(repr(Tool("x" * 1000, parts=list(range(1000))))) < 150
 

@@ -14,6 +14,8 @@ def test_each_title_has_a_panel_and_nothing_stays_open():
     figure = draw_panels(panels, {"end": 2})
     assert [axes.get_title() for axes in figure.axes] == list("01234")
     assert mpl.pyplot.get_fignums() == before
+    assert figure.axes[0].get_gridspec().get_geometry() == (2, 3)
+    assert not figure.axes[4].spines["top"].get_visible()
     lines = figure.axes[1].lines
     assert [line.get_label() for line in lines[:2]] == ["a", "b"]
     legends = [axes.get_legend().get_texts() for axes in figure.axes]

@@ -90,6 +90,8 @@ def test_what_came_first_may_be_left_out_of_the_estimate(capsys, monkeypatch):
     progress = Progress(clock=clock)
     clock.now += 60.0
     progress.begin(1, 30)
+    progress(1, 30)  # nothing to estimate from
+    assert capsys.readouterr().out.strip() == "3% done"
     for done in range(2, 31):
         clock.now += 1.0
         progress(done, 30)
