@@ -214,6 +214,8 @@ def test_docstring_describes_every_argument_with_its_default(unit):
         promised = re.search(r"Defaults to `([^`]*)`", described[name])
         if parameter.default in (parameter.empty, None):
             assert not promised
+            known = parameter.default is parameter.empty or "None" in described[name]
+            assert known, f"what None means for `{name}` is not described"
         else:
             assert promised, f"the default of `{name}` is not described"
             assert ast.literal_eval(promised[1]) == parameter.default

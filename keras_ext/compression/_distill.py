@@ -55,7 +55,7 @@ def distill(
         student: A compiled model with the same inputs and outputs as the teacher; it
             is trained. Its optimizer stays as it is: a new one like it does the work.
         x: What `fit` takes, arrays or a dataset.
-        y: The labels, if `x` does not have them.
+        y: The labels. None if `x` has them, or there are none.
         losses: What is learned of the teacher: losses of `keras.distillation`, or
             `SoftTargets`, `DecoupledDistillation`, `ProjectedFeatures` and
             `AttentionTransfer`. None means `SoftTargets()`.

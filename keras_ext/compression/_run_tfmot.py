@@ -46,7 +46,7 @@ def run_tfmot(
             and must take off the wrappers of pruning and clustering.
         x: An array, or a list or dictionary of arrays, that the function gets. None if
             it needs none.
-        y: The same.
+        y: The same, of labels. None if it needs none.
         path: A `.tflite` file to write from what the function returns, in 8 bits if
             that is a quantized model: the ranges that were learned do not come back.
             None for no file.

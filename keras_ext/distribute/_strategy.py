@@ -42,7 +42,7 @@ def strategy(
         workers: The addresses of the workers, each `"host:port"`, the same list
             everywhere; the first worker is the chief. None means what TF_CONFIG says;
             or, in a process that `srun` started, SLURM.
-        index: Integer, the place of this process in `workers`.
+        index: Integer, the place of this process in `workers`. None without these.
         tpu: Name or address of the TPU, as `TPUClusterResolver` takes it.
             Defaults to `""`.
         timeout: How long to wait for the other workers, in seconds.

@@ -79,7 +79,7 @@ def as_function(
         model: A built model of any kind.
         example: Rows as the model takes them, one at least: an array, or a list, tuple
             or dictionary of arrays, or a DataFrame.
-        outputs: Which outputs, as for `Explainer`; other than `"top"`.
+        outputs: Which outputs, as for `Explainer`; other than `"top"`. None means all.
         output_names: The names of all outputs. None takes them from the model.
         batch_size: How many rows the model gets at a time, or `"auto"` for a number
             that follows from the memory that a row takes. Defaults to `"auto"`.

@@ -56,7 +56,7 @@ def explain_words(  # noqa: PLR0913
             spaces.
         method: `"exact"`, `"permutation"` or `"kernel"`, as for `Explainer`, or
             `"auto"`, exact for up to 12 words. Defaults to `"auto"`.
-        outputs: Which outputs, as for `Explainer`. Defaults to all.
+        outputs: Which outputs, as for `Explainer`. None means all.
         output_names: The names of all outputs. None takes them from the model.
         budget: About how many evaluations of the model a text may take, or `"auto"`.
             Defaults to `"auto"`.

@@ -44,8 +44,9 @@ def save_report(
         max_rows: Integer >= 1, how many rows are shown one by one. Defaults to `5`.
         max_features: Integer >= 1, how many features are shown; the others are
             added up. Defaults to `15`.
-        tokens: What to write for the tokens of each row, if these are texts.
-        images: What to show of images, if it is not what the model was given.
+        tokens: What to write for the tokens of each row, if these are texts. None means
+            that they are not.
+        images: What to show of images. None means what the model was given.
 
     Raises:
         ValueError: If an argument is not of this form.

@@ -82,8 +82,8 @@ def compose(  # noqa: PLR0913
             `"schedule_free"`, for a direction without momentum; or a function from the
             optimizer to one around it, such as
             `lambda inner: Lookahead(inner, sync_period=10)`. None means none.
-        accumulation_steps: How many micro-batches an update is the mean of, see
-            `GradientPipeline`. Defaults to `1`.
+        accumulation_steps: Integer >= 1, how many micro-batches an update is the mean
+            of, see `GradientPipeline`. Defaults to `1`.
         unit_axes: What `keras_ext.optimizers.unit_axes(model)` returns, for stages that
             work per unit. None means without.
         **options: Arguments of the direction, if it is a name: `learning_rate`, also a

@@ -17,9 +17,9 @@ class CosineRestartsWithWarmup(Schedule):
     """Warms up and decays by a cosine, again and again (SGDR with warm-up).
 
     It is `keras.optimizers.schedules.CosineDecayRestarts`, whose names it has, with a
-    linear warm-up, from the lowest rate, in place of each jump. The
-    cycles begin at whole numbers of updates. Weights from the ends of the cycles can be
-    averaged or used as an ensemble.
+    linear warm-up, from the lowest rate, in place of each jump. The cycles begin at
+    whole numbers of updates. Weights from the ends of the cycles can be averaged or
+    used as an ensemble.
 
     Args:
         initial_learning_rate: Number > 0, the largest rate of the first cycle.

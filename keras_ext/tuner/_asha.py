@@ -9,11 +9,12 @@ from keras_ext._core._described import Described
 class ASHA(Described):
     """Stops a trial at a rung unless it is among the best of those that reached it.
 
-    Asynchronous successive halving: the rungs are epochs `grace_epochs`, `grace_epochs
-    * factor`, `grace_epochs * factor ** 2`, ... A trial that reaches one goes on if it
-    is among the best `1 / factor` of all that have reached it so far. The first `factor
-    - 1` at a rung go on. No trial waits, so it works for trials in sequence and in
-      parallel. Most configurations are trained for an epoch or three, few to the end.
+    Asynchronous successive halving: the rungs are epochs `grace_epochs`,
+    `grace_epochs * factor`, `grace_epochs * factor ** 2`, ... A trial that reaches one
+    goes on if it is among the best `1 / factor` of all that have reached it so far; the
+    first ones, fewer than `factor`, always do. No trial waits, so it works for trials
+    in sequence and in parallel. Most configurations are trained for an epoch or three,
+    few to the end.
 
     Pass it as `scheduler` to an oracle or a tuner. Take a larger `grace_epochs` where
     the first epochs say little, as with a warm-up of the learning rate, and a smaller

@@ -27,7 +27,8 @@ class BOHB(Tuner):
     Args:
         hypermodel: Function from `keras_tuner.HyperParameters` to a compiled model, or
             a `keras_tuner.HyperModel`. None if a subclass overrides `run_trial`.
-        objective: What is logged, as `"val_accuracy"`, or a `keras_tuner.Objective`.
+        objective: What is logged, as `"val_accuracy"`, a `keras_tuner.Objective`, or
+            None for the number that is returned.
         max_trials: Integer >= 1 or None, how many configurations are tried. Defaults to
             `50`.
         max_epochs: Integer >= 1, the epochs of a training that is not stopped: what

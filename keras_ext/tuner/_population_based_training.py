@@ -55,8 +55,9 @@ class PopulationBasedTraining(Tuner):
 
     Args:
         hypermodel: Function from `keras_tuner.HyperParameters` to a compiled model, or
-            a `keras_tuner.HyperModel`.
-        objective: What is logged, as `"val_accuracy"`, or a `keras_tuner.Objective`.
+            a `keras_tuner.HyperModel`; it may not be None.
+        objective: What is logged, as `"val_accuracy"`, or a `keras_tuner.Objective`; it
+            may not be None.
         population: Integer >= 2, the number of members. Defaults to `8`.
         max_epochs: Integer >= 1, how long each member is trained. Defaults to `27`.
         interval_epochs: Integer >= 1, the epochs after which they are compared.

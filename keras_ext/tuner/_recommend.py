@@ -53,7 +53,7 @@ def recommend(
     Args:
         num_rows: Integer >= 1, how many rows there are to train with.
         num_features: Integer >= 1, how many numbers a row has.
-        num_classes: Integer >= 2.
+        num_classes: Integer >= 2, how many classes there are to tell apart.
         depth: Integer >= 1, how many hidden layers the network has.
         space: What you search, a `spaces.optimization(...)`: only configurations that
             lie in it, and only names that it searches. None means all defaults.

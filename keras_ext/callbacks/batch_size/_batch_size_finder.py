@@ -26,7 +26,7 @@ class BatchSizeFinder(CopyableCallback):
             Defaults to `"fastest"`.
         sizes: List of integers, some of `data.sizes`, the sizes to try. None means all.
         steps: Integer >= 1, how many steps are timed for each size. Defaults to `10`.
-        memory_limit: Number > 0, in bytes, see `find_batch_size`.
+        memory_limit: Number > 0, in bytes. None means that of `find_batch_size`.
         verbose: `1` to print a line with the size, unless `fit` is told `verbose=0`;
             `0` to be silent. Defaults to `1`.
 

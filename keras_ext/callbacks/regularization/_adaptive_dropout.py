@@ -82,7 +82,7 @@ class AdaptiveDropout(ScopedCallback):
         controller: A `keras_ext.controllers.Controller`: an object with `update(gap)`
             that returns the change of the rates on the logit scale. It is not asked if
             the gap is not finite. None means `PI(target_gap)`.
-        include: Which layers are moved: a regular expression that is searched in
+        include: Which layers are moved: a regular expression that is searched in their
             path in the model, such as `"block1/dropout"`, a list of them, or a function
             from layer to bool. None means all.
         exclude: Which are not, in the same form. None means none.

@@ -15,20 +15,22 @@ class Measured(Described):
     names of the arguments; what was not measured, or is not known yet, is NaN.
 
     Args:
-        batch_size: The present batch size.
-        initial_batch_size: The batch size at the beginning.
-        max_batch_size: The largest batch size allowed. None means no limit.
-        epoch: The number of epochs that are over. Defaults to `0`.
-        signal: Squared norm of the true gradient. None means not known, here and below.
-        noise: Trace of the covariance of the gradient of one sample.
-        projection: Mean of the inner products of sample gradients with a gradient of
-            the recent past.
-        projection_variance: Variance of that inner product over single samples.
-        gsnr: Mean over the elements of the gradient of their squared mean over their
-            variance, for one sample.
-        learning_rate: The learning rate that the optimizer would have without the
-            gain of a policy.
-        gain: What it is multiplied by at present. Defaults to `1.0`.
+        batch_size: Number, the present batch size.
+        initial_batch_size: Number, the batch size at the beginning.
+        max_batch_size: Number, the largest batch size allowed. None means no limit.
+        epoch: Integer, the number of epochs that are over. Defaults to `0`.
+        signal: Number, the squared norm of the true gradient. None means not known.
+        noise: Number, the trace of the covariance of the gradient of one sample. None
+            means not known.
+        projection: Number, the mean of the inner products of sample gradients with a
+            gradient of the recent past. None means not known.
+        projection_variance: Number, the variance of that inner product over single
+            samples. None means not known.
+        gsnr: Number, the mean over the elements of the gradient of their squared mean
+            over their variance, for one sample. None means not known.
+        learning_rate: Number, the learning rate that the optimizer would have without
+            the gain of a policy. None means not known.
+        gain: Number, what it is multiplied by at present. Defaults to `1.0`.
         logs: What `fit` logged last, such as `"loss"`. None means nothing.
 
     Raises:

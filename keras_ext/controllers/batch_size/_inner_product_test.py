@@ -30,7 +30,7 @@ class InnerProductTest(BatchSizePolicy):
         theta: Number > 0, the relative error allowed along the gradient.
             Defaults to `0.9`.
         nu: Number > 0, the relative error allowed at right angles to it. None leaves
-            this test out. Defaults to `5.84`, the tangent of 80 degrees.
+            this test out. Defaults to `5.84`, about the tangent of 80 degrees.
         shrink: Whether the batch may also be halved, when a quarter of it would do.
             Defaults to `False`.
 

@@ -15,8 +15,8 @@ def agreement(
     Args:
         first: A `shap.Explanation`, or an array of values.
         second: Another one, of the same shape.
-        top: How many players with the largest values, of either sign,
-            `"top_overlap"` and `"sign_agreement"` look at. Defaults to `5`.
+        top: How many players with the largest values, of either sign, `"top_overlap"`
+            and `"sign_agreement"` look at, an integer. Defaults to `5`.
 
     Returns:
         A dictionary of arrays `(rows,)`, or `(rows, outputs)` if there are several:

@@ -37,7 +37,7 @@ def sensitivity_max(
         num_samples: Integer >= 1, how many changes are drawn, the same for all
             rows. Each takes an explanation of all rows. Defaults to `10`.
         perturbations: Changes to add in place of drawn ones: `(samples, elements)`, or
-            `(samples, ...)` with the shape of a row.
+            `(samples, ...)` with the shape of a row. None draws them.
         budget: That with which the rows were explained. Defaults to `"auto"`.
         seed: Integer >= 0. Defaults to `0`.
 

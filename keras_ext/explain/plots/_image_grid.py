@@ -36,7 +36,8 @@ def image_grid(
         explanation: A `shap.Explanation` of images, or an array of values.
         images: What to show of the rows, if it is not what the model was given:
             `(rows, height, width)`, or with 1 or 3 channels. None shows the data.
-        titles: What stands above the images, such as the true class.
+        titles: What stands above the images, such as the true class. None means
+            nothing.
         max_rows: Integer >= 1; the number of rows drawn at most. Defaults to `6`.
 
     Returns:

@@ -41,7 +41,7 @@ def sequence(
 
     Args:
         explanation: A `shap.Explanation` of sequences, or an array of values.
-        row: Which row. Defaults to `0`.
+        row: Which row, an integer. Defaults to `0`.
         output: The number or name of an output. None where there is only one.
         feature_names: The names of the features of a step. None takes those of the
             explanation, or numbers them.
