@@ -120,8 +120,7 @@ class AttachedPipeline(GradientPipeline):
 
     def scale_loss(self, loss: Tensor) -> Tensor:
         if self._batch_weight is not None and self.accumulates:
-            if not self.built:
-                self.build(self._scope.model.trainable_variables)
+            self.build(self._scope.model.trainable_variables)
             is_first = self.begins_update()
             is_alone = tf.logical_and(is_first, self.accumulation_steps.value <= 1)
             loss = self._batch_weight.weigh(loss, is_alone, is_first)
@@ -134,7 +133,7 @@ class AttachedPipeline(GradientPipeline):
         its first step, and the pipeline then too.
         """
         model = self._scope.model
-        if model.built and not self.built:
+        if model.built:
             with model.distribute_strategy.scope():
                 self.build(model.trainable_variables)
 
@@ -149,6 +148,8 @@ class AttachedPipeline(GradientPipeline):
         self._rollback.correct(logs)
 
     def build(self, variables: Sequence[Variable]) -> None:
+        if self.built:
+            return
         model = self._scope.model
         self.unit_axes = unit_axes(model)
         super().build(variables)

@@ -101,6 +101,25 @@ def test_a_training_goes_on_with_what_it_had_accumulated(model):
     scope.close()
 
 
+def test_left_out_updates_are_told_once(scope):
+    pipeline = AttachedPipeline.of(scope)
+    pipeline.forbid_nonfinite()
+    pipeline.begin()
+    apply(pipeline, np.nan, 1, np.inf)
+    assert [pipeline.newly_left_out() for _ in range(2)] == [2, 0]
+    apply(pipeline, np.nan)
+    assert pipeline.newly_left_out() == 1
+
+
+def test_a_training_goes_on_with_the_count_of_recoveries(scope):
+    pipeline = AttachedPipeline.of(scope)
+    pipeline.recover_from_nonfinite()
+    pipeline.begin()
+    state = pipeline.get_state()
+    pipeline.set_state({**state, "recovery": {**state["recovery"], "_count": 3}})
+    assert pipeline.get_state()["recovery"]["_count"] == 3
+
+
 def test_a_file_has_what_there_would_be_without_it(scope):
     pipeline, plain, with_it = AttachedPipeline.of(scope), {}, {}
     pipeline.begin()

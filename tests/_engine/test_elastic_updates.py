@@ -46,6 +46,9 @@ def test_one_replica_trains_as_without_it(strategies):
     setting.step(1)
     setting.step(3)
     assert setting.weights == close_to(-0.4)
+    setting.updates.show()
+    assert setting.updates.get_state()["replicas"][0] == close_to(-0.4)
+    setting.updates.hide()
     setting.updates.finish()
     assert setting.weights == close_to(-0.4)
 
