@@ -11,8 +11,8 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Config, Function, Optimizer, Tensor, Variable
-from keras_ext._keras._optimizer_family import optimizer_family
-from keras_ext._keras._optimizer_slots import built_variables, stepping_optimizer
+from keras_ext._keras._optimizer_family import optimizer_family, sole_innermost
+from keras_ext._keras._optimizer_slots import built_variables
 from keras_ext._live._compiled_arguments import CompiledArguments, compiled_arguments
 from keras_ext._live._live_attributes import LiveAttributes
 
@@ -177,7 +177,7 @@ class ForwardingOptimizer(
         ):
             return False
         # Of others that wrap, nothing: parts of several wrappers have the same names.
-        stepping = stepping_optimizer(self.inner_optimizer)
+        stepping = sole_innermost(self.inner_optimizer)
         return stepping is not None and name in vars(stepping)
 
     # Keras finds and saves the wrapped optimizer as an attribute.

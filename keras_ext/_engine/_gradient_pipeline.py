@@ -24,10 +24,13 @@ from keras_ext._engine._gradient_transform import Clipping, GradientTransform
 from keras_ext._engine._loss_scaling import adapt_loss_scale, unscaled
 from keras_ext._engine._pipeline_part import PipelinePart
 from keras_ext._engine._rollback import taking_back
+from keras_ext._engine._shown_weights import ShownWeights
 from keras_ext._engine._update_gate import UpdateGate
 from keras_ext._engine._update_scale import UpdateScale, remember_weights
+from keras_ext._engine._update_wrapper import UpdateWrapper
 from keras_ext._keras import _reduction, _replica
 from keras_ext._keras._model_looks import surround_looks
+from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext._keras._optimizer_slots import strategy_of
 from keras_ext._keras._replica import PerReplica
 from keras_ext._keras._sparse_gradient import dense, is_sparse, summed
@@ -107,7 +110,9 @@ class GradientPipeline(ForwardingOptimizer):
         name: Name of the optimizer. None means the name of the class.
 
     Raises:
-        ValueError: If an argument is not of this form.
+        ValueError: If an argument is not of this form; or when it is built, if a part
+            would move weights from where the wrapped optimizer puts them, as
+            `Proximal` and `Lookahead` do: they have to be around the pipeline.
 
     Examples:
         >>> import keras, numpy as np
@@ -212,6 +217,7 @@ class GradientPipeline(ForwardingOptimizer):
         if self.built:
             return
         variables = list(variables)
+        self._require_only_moves()
         averages = self.inner_optimizer.use_ema
         require(
             not (averages and any(self._of_kind(UpdateScale))),
@@ -233,6 +239,31 @@ class GradientPipeline(ForwardingOptimizer):
         self._state = _State(nonfinite_steps, left_out, accumulation, owned)
         # Where `tf.train.Checkpoint` finds them.
         self._checkpointed = {str(i): v for i, v in enumerate(owned)}
+
+    @property
+    def scales_moves(self) -> bool:
+        """Whether it scales moves that the wrapped optimizer has made."""
+        return any(not part.is_whole for part in self._of_kind(UpdateScale))
+
+    def _require_only_moves(self) -> None:
+        """Raises if a part here would take weights from where they were put within."""
+        parts = [*self._of_kind(UpdateScale), *self._of_kind(AfterUpdate)]
+        # What rests does so at a place where an operator has put it; but others keep
+        # copies of weights, which would go on alone.
+        kinds = UpdateWrapper if self.scales_moves else ShownWeights
+        setting = [
+            type(m).__name__
+            for m in optimizer_family(self.optimizer)
+            if parts and isinstance(m, kinds) and m.sets_weights
+        ]
+        names = [type(part).__name__ for part in parts]
+        require(
+            not setting,
+            "optimizer",
+            setting,
+            f"one that only moves weights, with {names}",
+            hint=f"Put {' and '.join(setting)} around the GradientPipeline.",
+        )
 
     def _new_accumulation(
         self, variables: Sequence[Variable]

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._moving_norms import moving_norms
+from keras_ext._core._checks import require
 from keras_ext._core._typing import Optimizer, Record, Strategy, Variable
 from keras_ext._engine._update_wrapper import UpdateWrapper
 from keras_ext._keras import _replica
@@ -40,8 +41,21 @@ class ShownWeights(UpdateWrapper):
         ValueError: If `optimizer` is no optimizer, or one that does not fit.
     """
 
+    sets_weights: ClassVar[bool] = True
+    # Whether it moves weights otherwise than by another gradient.
+    changes_moves: ClassVar[bool] = True
+
     def __init__(self, optimizer: Optimizer, *, name: str | None = None) -> None:
         super().__init__(optimizer, name=name)
+        # What is shown of a mixture would be wrong by what only one of its parts moves.
+        mixed = [type(m).__name__ for m in mixtures_within(self.optimizer)]
+        require(
+            not (mixed and self.changes_moves),
+            "optimizer",
+            mixed,
+            f"one that trains no mixture of weights, for {type(self).__name__}",
+            hint="One average is enough.",
+        )
         surround_looks(_surrounding)
 
     # What subclasses override.
@@ -150,6 +164,13 @@ class ShownWeights(UpdateWrapper):
             lambda: None,
         )
         super()._make(strategy, gradients, direct)
+
+
+def mixtures_within(optimizer: Optimizer) -> list[ShownWeights]:
+    """Those of a family that train a mixture of weights and others that they keep."""
+    family = optimizer_family(optimizer)
+    kind = ShownWeights
+    return [m for m in family if isinstance(m, kind) and not m.turns_exactly]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The parts of a pipeline that scale updates, and how it is done."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -14,7 +15,8 @@ class UpdateScale(PipelinePart):
 
     To write one, override `factor`. It works with any optimizer, even with Adam, for
     which a scaled gradient makes no difference. It cannot be combined with the
-    optimizer's `use_ema`, which would average unscaled updates.
+    optimizer's `use_ema`, which would average unscaled updates, nor be around one that
+    gives weights values of its own, such as `Proximal` and `Lookahead`.
 
     Args:
         include: Which variables are scaled: a regular expression that is searched in
@@ -40,6 +42,9 @@ class UpdateScale(PipelinePart):
         >>> print(kernel.numpy().round(3))
         [-0.5]
     """
+
+    # Whether a factor is never other than 0 or 1.
+    is_whole: ClassVar[bool] = False
 
     def factor(self, variable: Variable, move: Tensor, learning_rate: Tensor) -> Tensor:
         """Returns the number, or numbers, that the update of a weight is scaled by.

@@ -73,10 +73,10 @@ class UpdateWrapper(ForwardingOptimizer):
     needs_whole_gradient: ClassVar[bool] = False
     # Whether weights may have a constraint, which is applied last.
     allows_constraints: ClassVar[bool] = True
-    # Whether it brings weights nearer to where an operator wants them; and whether one
-    # that does may be within, or would have its moves changed.
-    applies_operator: ClassVar[bool] = False
-    allows_operators: ClassVar[bool] = True
+    # Whether it gives weights values of its own, after the update that it wraps; and
+    # whether it scales moves, so that nothing within may do so.
+    sets_weights: ClassVar[bool] = False
+    scales_moves: ClassVar[bool] = False
 
     def __init__(self, optimizer: Optimizer, *, name: str | None = None) -> None:
         super().__init__(checked_optimizer(optimizer), name=name)
@@ -89,17 +89,17 @@ class UpdateWrapper(ForwardingOptimizer):
             "one that does not accumulate",
             hint="Put the GradientPipeline that accumulates around this one.",
         )
-        applied = [
+        setting = [
             type(m).__name__
             for m in family
-            if isinstance(m, UpdateWrapper) and m.applies_operator
+            if isinstance(m, UpdateWrapper) and m.sets_weights
         ]
         require(
-            self.allows_operators or not applied,
+            not (setting and self.scales_moves),
             "optimizer",
-            applied,
-            f"one without an operator with {type(self).__name__}",
-            hint="Put what applies the operator around this one.",
+            setting,
+            f"one that only moves weights, for {type(self).__name__}",
+            hint=f"Put {' and '.join(setting)} around this one.",
         )
         # What decides by itself whether there is an update.
         inner = optimizer_family(self.inner_optimizer)

@@ -43,6 +43,12 @@ def stepping_optimizer(optimizer: Optimizer) -> Optimizer:
     return stepping[0]
 
 
+def sole_innermost(optimizer: Optimizer) -> Optimizer | None:
+    """As `stepping_optimizer`; None if there are several."""
+    innermost = innermost_optimizers(optimizer)
+    return innermost[0] if len(innermost) == 1 else None
+
+
 def updates_so_far(optimizer: Optimizer) -> int:
     """How often the weights were moved."""
     return int(ops.convert_to_numpy(optimizer.iterations))

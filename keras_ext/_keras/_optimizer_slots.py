@@ -57,12 +57,6 @@ def diagonal_steps(
     return [tf.cast(root, x.dtype) / (tf.sqrt(x) + optimizer.epsilon) for x in wide]
 
 
-def stepping_optimizer(optimizer: Optimizer) -> Optimizer | None:
-    """The innermost one, which moves the weights; None if there are several."""
-    innermost = innermost_optimizers(optimizer)
-    return innermost[0] if len(innermost) == 1 else None
-
-
 def decays(optimizer: Optimizer, variable: Variable) -> bool:
     """Whether the weight decay of an optimizer is for this weight.
 

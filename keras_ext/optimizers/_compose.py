@@ -76,8 +76,8 @@ def compose(  # noqa: PLR0913
             Defaults to `False`.
         trust_ratio: Whether steps are as long as the weights that they move, or a
             `keras_ext.gradients.TrustRatio`. Defaults to `False`.
-        operator: One of `keras_ext.optimizers.operators`, see `Proximal`. None means
-            none.
+        operator: One of `keras_ext.optimizers.operators`, see `Proximal`; with
+            `trust_ratio` its metric is `"euclidean"`. None means none.
         averaging: `"ema"`, with the option `ema_momentum`; `"lookahead"`; or
             `"schedule_free"`, for a direction without momentum; or a function from the
             optimizer to one around it, such as
@@ -134,7 +134,9 @@ def compose(  # noqa: PLR0913
     if parts or pipeline.accumulates:
         optimizer = pipeline
     if operator is not None:
-        optimizer = Proximal(optimizer, operator, unit_axes=unit_axes)
+        # No operator knows steps that depend on the norm of a weight.
+        metric = "euclidean" if trust_ratio else "optimizer"
+        optimizer = Proximal(optimizer, operator, metric=metric, unit_axes=unit_axes)
     return _averaged(optimizer, averaging)
 
 

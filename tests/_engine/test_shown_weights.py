@@ -1,3 +1,4 @@
+import contextlib
 import warnings
 
 import keras
@@ -6,7 +7,18 @@ import pytest
 import tensorflow as tf
 
 import keras_ext as kx
-from keras_ext.optimizers import GradientPipeline, Lookahead, ScheduleFree
+from keras_ext._keras._optimizer_family import optimizer_family
+from keras_ext.gradients import AfterUpdate, ClipByGlobalNorm, Freeze
+from keras_ext.optimizers import (
+    ADMM,
+    Cautious,
+    GradientPipeline,
+    Lookahead,
+    Mechanic,
+    Proximal,
+    ScheduleFree,
+)
+from keras_ext.optimizers.operators import L1Shrinkage
 from tests.thorough import LONG, thorough_but
 
 MADE = {
@@ -16,6 +28,26 @@ MADE = {
     ),
     "in a pipeline": lambda: GradientPipeline(
         ScheduleFree(keras.optimizers.SGD(0.1)), accumulation_steps=2
+    ),
+}
+NESTED = {
+    "lookahead around an operator": lambda: Lookahead(
+        Proximal(keras.optimizers.SGD(0.1), L1Shrinkage(0.3), include="weight|kernel"),
+        sync_period=2,
+    ),
+    "a mean around a mask": lambda: ScheduleFree(Cautious(keras.optimizers.SGD(0.1))),
+    "copies around a mean": lambda: ADMM(
+        ScheduleFree(keras.optimizers.SGD(0.1)),
+        L1Shrinkage(0.3),
+        rho=1.0,
+        sync_period=2,
+        include="weight|kernel",
+    ),
+    "lookahead around a learned rate": lambda: Lookahead(
+        Mechanic(keras.optimizers.SGD(1.0), initial_scale=0.1), sync_period=2
+    ),
+    "a pipeline around lookahead": lambda: GradientPipeline(
+        Lookahead(keras.optimizers.Adam(0.1), sync_period=2), [ClipByGlobalNorm(1.0)]
     ),
 }
 X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
@@ -173,6 +205,85 @@ def test_two_replicas_show_the_weights_of_one(strategies):
 
     for a, e in zip(seen(2), seen(1), strict=True):
         np.testing.assert_allclose(a, e, atol=1e-6)
+
+
+@pytest.mark.parametrize("around", [Lookahead, ScheduleFree, Mechanic, Cautious])
+def test_a_mean_is_not_moved_by_what_does_not_know_it(around):
+    """A mean of a mean ended at 2.4, where the minimum is 1, and one alone at 1.0."""
+    inner = ScheduleFree(keras.optimizers.SGD(0.1))
+    with pytest.raises(ValueError, match=r"optimizer=\['ScheduleFree'\]"):
+        around(inner)
+
+
+class Kept(AfterUpdate):
+    def new_values(self, variables, learning_rate):
+        return [v.value for v in variables]
+
+
+@pytest.mark.parametrize("part", [Freeze(), Kept()], ids=["rest", "change"])
+@pytest.mark.parametrize("name", ["lookahead", "schedule_free"])
+def test_weights_that_are_kept_beside_do_not_go_on_alone(name, part):
+    """Those at rest were shown at 9.7, where they rested at 3."""
+    optimizer = GradientPipeline(MADE[name](), [part])
+    with pytest.raises(ValueError, match="around the GradientPipeline"):
+        optimizer.build([keras.Variable([3.0], name="weight")])
+
+
+each_nested = pytest.mark.parametrize(
+    "name", thorough_but({"a pipeline around lookahead"}, list(NESTED))
+)
+
+
+def stepped(optimizer, weights, strategy, gradients):
+    """The trained and the shown weights after updates from sparse gradients."""
+    replicas = strategy.num_replicas_in_sync
+
+    @tf.function(autograph=False)
+    def step(gradient):
+        def apply():
+            # A row that comes twice.
+            halves = tf.concat([gradient / 2, gradient / 2], 0) / replicas
+            rows = tf.IndexedSlices(halves, tf.constant([0, 1, 0, 1]), (2, 3))
+            optimizer.apply([rows], weights)
+
+        strategy.run(apply)
+
+    for gradient in gradients:
+        step(tf.constant(gradient))
+    trained = np.array(weights[0])
+    shown = [m for m in optimizer_family(optimizer) if hasattr(type(m), "shows")]
+    with contextlib.ExitStack() as stack:
+        for member in reversed(shown):
+            stack.enter_context(member.evaluation_weights())
+        return trained, np.array(weights[0])
+
+
+@each_nested
+def test_nested_ones_are_the_same_on_two_replicas(name, strategies):
+    gradients = np.float32(np.random.default_rng(0).normal(size=(5, 2, 3)))
+    found = []
+    for replicas in (1, 2):
+        with strategies(replicas).scope():
+            weights = [keras.Variable(np.ones((2, 3), "float32"), name="weight")]
+            optimizer = NESTED[name]()
+            optimizer.build(weights)
+        found.append(stepped(optimizer, weights, strategies(replicas), gradients))
+    for one, two in zip(*found, strict=True):
+        assert np.abs(one - 1).max() > 1e-2
+        np.testing.assert_allclose(two, one, atol=1e-6)
+
+
+@each_nested
+def test_nested_ones_go_on_from_a_file(name, tmp_path):
+    made = model(NESTED[name]())
+    fit(made)
+    made.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for each in (made, loaded):
+        each.compile(each.optimizer, "mse", run_eagerly=True)
+        fit(each)
+    for a, e in zip(loaded.get_weights(), made.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, e)
 
 
 def test_statistics_of_batch_normalization_are_told_of_or_made_anew():

@@ -7,6 +7,7 @@ from keras_ext._keras._optimizer_family import (
     batches_per_update,
     innermost_optimizers,
     optimizer_family,
+    sole_innermost,
     stepping_optimizer,
     updates_so_far,
 )
@@ -33,6 +34,8 @@ def test_the_one_that_steps_delegates_to_no_other():
     assert {id(x) for x in innermost_optimizers(several)} == {id(sgd), id(adam)}
     with pytest.raises(ValueError, match="one with a single learning rate"):
         stepping_optimizer(several)
+    assert sole_innermost(several) is None
+    assert sole_innermost(scaling) is sgd
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from keras_ext._keras._optimizer_slots import (
     built_variables,
     decays,
     diagonal_steps,
-    stepping_optimizer,
     strategy_of,
 )
 
@@ -39,12 +38,6 @@ def test_without_adam_there_is_none():
     optimizer.build([weight])
     assert adam_preconditioner(optimizer, [weight]) is None
     assert diagonal_steps(optimizer, [weight]) is None
-
-
-def test_the_innermost_optimizer_steps():
-    sgd = keras.optimizers.SGD()
-    assert stepping_optimizer(sgd) is sgd
-    assert stepping_optimizer(keras.optimizers.LossScaleOptimizer(sgd)) is sgd
 
 
 def test_weights_that_are_left_out_do_not_decay():

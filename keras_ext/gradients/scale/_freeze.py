@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -63,6 +63,8 @@ class Freeze(UpdateScale):
         >>> print(body.numpy(), head.numpy(), rest.is_frozen(body))
         [0.] [-1.] False
     """
+
+    is_whole: ClassVar[bool] = True
 
     def __init__(
         self,

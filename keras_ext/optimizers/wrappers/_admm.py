@@ -87,7 +87,7 @@ class ADMM(ShownWeights):
         - [Zhang et al., 2018](https://arxiv.org/abs/1804.03294)
     """
 
-    applies_operator: ClassVar[bool] = True
+    changes_moves: ClassVar[bool] = False
 
     def __init__(  # noqa: PLR0913
         self,

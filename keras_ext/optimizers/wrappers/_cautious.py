@@ -50,7 +50,7 @@ class Cautious(UpdateWrapper):
     """
 
     needs_whole_gradient: ClassVar[bool] = True
-    allows_operators: ClassVar[bool] = False
+    scales_moves: ClassVar[bool] = True
 
     def __init__(self, optimizer: Optimizer, *, name: str | None = None) -> None:
         super().__init__(optimizer, name=name)

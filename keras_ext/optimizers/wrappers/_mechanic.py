@@ -62,7 +62,7 @@ class Mechanic(UpdateWrapper):
     """
 
     needs_whole_gradient: ClassVar[bool] = True
-    allows_operators: ClassVar[bool] = False
+    scales_moves: ClassVar[bool] = True
     allows_constraints: ClassVar[bool] = False
 
     def __init__(

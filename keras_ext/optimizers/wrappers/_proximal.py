@@ -16,13 +16,15 @@ from keras_ext._core._typing import (
     Tensor,
     Variable,
 )
+from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext._engine._shown_weights import ShownWeights
 from keras_ext._engine._update_wrapper import Apply, UpdateWrapper, read
 from keras_ext._keras import _replica
-from keras_ext._keras._optimizer_family import optimizer_family
-from keras_ext._keras._optimizer_slots import diagonal_steps, stepping_optimizer
+from keras_ext._keras._optimizer_family import optimizer_family, sole_innermost
+from keras_ext._keras._optimizer_slots import diagonal_steps
 from keras_ext.optimizers.operators._operator import Operator
 from keras_ext.optimizers.wrappers._applied_operator import KERNELS, AppliedOperator
+from keras_ext.optimizers.wrappers._mechanic import Mechanic
 
 METRICS = ("optimizer", "euclidean")
 
@@ -41,10 +43,11 @@ class Proximal(UpdateWrapper):
     With `metric="optimizer"` it does: for `SGD` it is the learning rate, divided by
     `1 - momentum`; for `Adam` and `AdamW` it is another one for each weight, the
     learning rate divided by the root of the second moment, and the operator uses the
-    distance that belongs to it. Operators that cannot do that, and other optimizers,
-    need `metric="euclidean"`, where the step is the learning rate: then the penalty
-    acts, but how strongly depends on the optimizer. `keras_ext.optimizers.ADMM` is
-    right with any optimizer.
+    distance that belongs to it. Operators that cannot do that, other optimizers, and
+    those whose moves are scaled afterwards, by `Mechanic` or a part of a
+    `GradientPipeline`, need `metric="euclidean"`, where the step is the learning rate:
+    then the penalty acts, but how strongly depends on the optimizer.
+    `keras_ext.optimizers.ADMM` is right with any optimizer.
 
     Args:
         optimizer: The optimizer to wrap, its name or its config.
@@ -82,7 +85,7 @@ class Proximal(UpdateWrapper):
         - [Yun et al., 2020](https://arxiv.org/abs/2006.07484), for Adam
     """
 
-    applies_operator: ClassVar[bool] = True
+    sets_weights: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -114,11 +117,17 @@ class Proximal(UpdateWrapper):
         )
 
     def _require_known_step(self) -> None:
-        stepping = stepping_optimizer(self.inner_optimizer)
+        stepping = sole_innermost(self.inner_optimizer)
         per_weight = isinstance(stepping, keras.optimizers.Adam)
         known = isinstance(stepping, keras.optimizers.SGD)
         known |= per_weight and self.operator.takes_steps
-        names = [type(x).__name__ for x in (stepping, self.operator)]
+        scaling = [
+            m
+            for m in optimizer_family(self.optimizer)
+            if isinstance(m, Mechanic | GradientPipeline) and m.scales_moves
+        ]
+        known &= not scaling
+        names = [type(x).__name__ for x in (*scaling, stepping, self.operator)]
         require(
             known or self.metric == "euclidean",
             "metric",
@@ -154,7 +163,7 @@ class Proximal(UpdateWrapper):
 
     def _steps(self, rate: Tensor, chosen: Sequence[Variable]) -> dict[int, Tensor]:
         """By weight, how long a step of the optimizer is."""
-        stepping, factors = stepping_optimizer(self.inner_optimizer), None
+        stepping, factors = sole_innermost(self.inner_optimizer), None
         if self.metric == "optimizer":
             factors = diagonal_steps(stepping, chosen)
             # With momentum, a gradient moves a weight by this much in the end. As a

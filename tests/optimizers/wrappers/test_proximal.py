@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ext._live._live_value import LiveValue
+from keras_ext.gradients import Freeze, LayerwiseScale, TrustRatio
 from keras_ext.optimizers import (
     ADMM,
     Cautious,
@@ -169,6 +170,49 @@ def test_a_compiled_step_follows_what_moves_while_training(inner, name, values, 
 def test_what_changes_moves_has_to_be_within(around, applied):
     """A mask of the moves of a projection made weights of 1600 in a box of 0.1."""
     box = operators.BoxProjection(-0.1, 0.1)
-    with pytest.raises(ValueError, match="must be one without an operator with"):
+    with pytest.raises(ValueError, match="must be one that only moves weights, for"):
         around(applied("sgd", box))
-    applied(around("sgd"), box)
+    options = {"metric": "euclidean"} if applied is Proximal else {}
+    applied(around("sgd"), box, **options)
+
+
+@pytest.mark.parametrize(
+    "scaled",
+    [
+        lambda sgd: Mechanic(sgd),
+        lambda sgd: GradientPipeline(sgd, [LayerwiseScale({"kernel": 0.1})]),
+    ],
+    ids=["Mechanic", "LayerwiseScale"],
+)
+def test_the_length_of_steps_that_are_scaled_afterwards_is_not_known(scaled):
+    """The lasso ended at 0.62 in place of 0.95 where steps were a tenth as long."""
+    inner = scaled(keras.optimizers.SGD(0.1))
+    with pytest.raises(ValueError, match='`metric` must be "euclidean" for'):
+        Proximal(inner, operators.L1Shrinkage())
+    Proximal(Cautious("sgd"), operators.L1Shrinkage())
+
+
+def test_an_operator_has_the_last_word_on_weights_that_rest_or_not():
+    kernel = keras.Variable([[0.1, 0.1]], name="kernel")
+    rest = Freeze(frozen=False)
+    box = Proximal("sgd", operators.BoxProjection(-0.1, 0.1))
+    optimizer = GradientPipeline(box, [rest])
+    gradient = tf.constant([[-9.0, 9.0]])
+    optimizer.apply([gradient], [kernel])
+    np.testing.assert_allclose(kernel, [[0.1, 0.01]], atol=1e-6)
+    rest.freeze()
+    optimizer.apply([-gradient], [kernel])
+    np.testing.assert_allclose(kernel, [[0.1, 0.01]], atol=1e-6)
+
+
+@pytest.mark.parametrize("part", [TrustRatio(), LayerwiseScale({"kernel": 0.1})])
+def test_a_part_that_scales_moves_has_to_be_within(part):
+    """A trust ratio left the set by far, and no zero was one."""
+    kernel = keras.Variable([[3.0, 4.0]], name="kernel")
+    operator = operators.L1Shrinkage(1.0)
+    around = GradientPipeline(Proximal("sgd", operator), [part])
+    with pytest.raises(ValueError, match="Put Proximal around the GradientPipeline"):
+        around.build([kernel])
+    within = Proximal(GradientPipeline("sgd", [part]), operator, metric="euclidean")
+    within.apply([tf.zeros((1, 2))], [kernel])
+    np.testing.assert_allclose(kernel, [[2.99, 3.99]], atol=1e-6)
