@@ -109,14 +109,18 @@ class Progress(Display):
             told += f" after {record.epochs} epochs"
         if record.status == "failed":
             told += f": {record.reason}"
-        return f"{told} ({self.line()})"
+        # In a population others run on, and end with it.
+        return f"{told} ({' | '.join(self._parts(foresee=not self._running))})"
 
     def line(self) -> str:
         """All that is known, in one line."""
-        best = self._best()
-        parts = [self._count(), *(["best " + best] if best else []), self._time()]
+        parts = self._parts(foresee=len(self._running) <= 1)
         parts += [f"trial {name}: {text}" for name, text in self._running.items()]
         return " | ".join(parts)
+
+    def _parts(self, *, foresee: bool) -> list[str]:
+        best = self._best()
+        return [self._count(), *(["best " + best] if best else []), self._time(foresee)]
 
     def _count(self) -> str:
         total = self.oracle.max_trials
@@ -129,11 +133,11 @@ class Progress(Display):
             return ""
         return f"{_scores(best, self.oracle)} (trial {best.trial})"
 
-    def _time(self) -> str:
+    def _time(self, foresee: bool) -> str:
         took, total = self._clock() - self._begin, self.oracle.max_trials
         done = len(self.oracle.end_order)
         since = done - self._done_before
-        if not total or not since or done >= total:
+        if not foresee or not total or not since or done >= total:
             return clock_time(took)
         left = took / since * (total - done)
         return f"{clock_time(took)}, about {clock_time(left)} left"
@@ -143,8 +147,9 @@ class Progress(Display):
         bars = importlib.import_module("rich.progress_bar")
         grid = importlib.import_module("rich.table").Table.grid(padding=(0, 2))
         done, total = len(self.oracle.end_order), self.oracle.max_trials
+        took = self._time(foresee=len(self._running) <= 1)
         bar = bars.ProgressBar(total=total, completed=done, width=40, pulse=not total)
-        grid.add_row("search", bar, f"{self._count()} trials, {self._time()}")
+        grid.add_row("search", bar, f"{self._count()} trials, {took}")
         grid.add_row("best", self._best() or "none yet", self._epochs())
         for name, text in self._running.items():
             grid.add_row("running", f"trial {name}", text)

@@ -80,6 +80,22 @@ def test_epochs_of_running_trials_are_shown(ended):
     assert "trials stopped" in text
 
 
+def test_no_time_is_foreseen_while_a_population_runs_side_by_side():
+    oracle = kx.tuner.Oracle("loss", 3)
+    now = [0.0]
+    shown = Progress(oracle, clock=lambda: now[0])
+    trials = [Trial(keras_tuner.HyperParameters(), trial_id=str(i)) for i in range(3)]
+    for trial in trials:
+        shown.on_trial_begin(trial)
+    now[0] = 60.0
+    oracle.trials, oracle.end_order = {"0": trials[0]}, ["0"]
+    for trial in trials[:2]:
+        shown._running.pop(trial.trial_id)
+        assert "left" not in shown._ended(trials[0])
+    shown._running.clear()
+    assert "left" in shown._ended(trials[0])
+
+
 def test_of_several_objectives_all_are_shown():
     oracle = kx.tuner.Oracle(["loss", "accuracy"])
     trial = Trial(keras_tuner.HyperParameters(), trial_id="0")
