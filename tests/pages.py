@@ -26,7 +26,9 @@ PROGRESS = re.compile(
     r"|\s*$"
 )
 # Times, and chances that a training has come to.
-VARYING = re.compile(r"\(\d+ s\)|\d+:\d\d(?::\d\d)?|\(p=[\d.e-]+\)|\d[\d.,]* ± \d[\d.,]*")
+VARYING = re.compile(
+    r"\(\d+ s\)|\b\d+:\d\d(?::\d\d)?\b|\(p=[\d.e-]+\)|\d[\d.,]* ± \d[\d.,]*"
+)
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*\w)")
 TOLERANCE = 0.5  # of a number; trainings differ from processor to processor
 SMALLEST = 0.05
