@@ -12,6 +12,7 @@ from keras_ext._core._typing import Figure, Logs, Record, Shape
 from keras_ext._engine._attached_pipeline import AttachedPipeline
 from keras_ext._engine._gradient_pipeline import GradientPipeline
 from keras_ext._keras._optimizer_family import updates_so_far
+from keras_ext.callbacks._announcement import tell
 from keras_ext.callbacks.gradients._gradient_callback import GradientCallback
 from keras_ext.callbacks.gradients._gradient_plot import draw
 from keras_ext.callbacks.gradients._gradient_records import (
@@ -59,11 +60,12 @@ class GradientMonitor(GradientCallback):
     of the whole batch, summed over the replicas, before any clipping.
     `keras_ext.diagnostics.diagnose` says in words what is wrong with them.
 
-    Logs of the last row: `gradient_norm`, `update_ratio`, `dead_fraction`,
-    `vanishing_ratio` (the gradient norm of the first layer with a kernel divided by
-    that of the last), `gradient_cosine` and `gradient_confusion`; and
-    `nonfinite_steps`, the updates left out so far. With `moments=True` also
-    `gradient_snr`, `gradient_gsnr`, `gradient_diversity` and `gradient_noise_scale`.
+    Logs of the last row, which one line says once if it is of an earlier epoch:
+    `gradient_norm`, `update_ratio`, `dead_fraction`, `vanishing_ratio` (the gradient
+    norm of the first layer with a kernel divided by that of the last),
+    `gradient_cosine` and `gradient_confusion`; and `nonfinite_steps`, the updates left
+    out so far. With `moments=True` also `gradient_snr`, `gradient_gsnr`,
+    `gradient_diversity` and `gradient_noise_scale`.
 
     It does not see the clipping of a `GradientPipeline` that was passed to `compile`,
     which also must not accumulate: pass `LayerStatistics` as one of the `signals` of
@@ -201,6 +203,7 @@ class GradientMonitor(GradientCallback):
             )
         self._seen = 0
         self._nonfinite = 0
+        self._told_stale = False
         self._next_look = updates_so_far(self.pipeline) + 1
 
     def _quantities(self) -> tuple[str, ...]:
@@ -240,11 +243,26 @@ class GradientMonitor(GradientCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._look()
+        self._tell_stale(epoch)
         for writer in self._writers:
             writer.flush()
         if logs is not None:
             logs.update(self._last_row())
         super().on_epoch_end(epoch, logs)
+
+    def _tell_stale(self, epoch: int) -> None:
+        """Once: the logs of an epoch without a row look as if nothing had changed."""
+        updates = updates_so_far(self.pipeline) - self._updates_before
+        stale = self._chunks and self._chunks[-1]["epoch"][-1] != epoch
+        if self._told_stale or not stale or not updates:
+            return
+        self._told_stale = True
+        tell(
+            self,
+            f"the {updates} updates of this epoch are fewer than every={self.every}, "
+            "so its logs are those of an earlier one",
+            epoch=epoch,
+        )
 
     def on_train_end(self, logs: Logs = None) -> None:
         super().on_train_end(logs)

@@ -184,9 +184,14 @@ class TestFits:
         assert len(copied.history["update"]) < len(monitor.history["update"])
 
     @pytest.mark.thorough(LONG)
-    def test_an_epoch_that_is_shorter_than_an_interval(self):
+    def test_an_epoch_that_is_shorter_than_an_interval(self, capsys):
         monitor = GradientMonitor()
-        logs = fit(model_as_new(), [monitor], epochs=6).history
+        logs = fit(model_as_new(), [monitor], epochs=6, verbose=2).history
+        said = [x for x in capsys.readouterr().out.splitlines() if "Monitor" in x]
+        assert said == [
+            "Epoch 2: GradientMonitor: the 10 updates of this epoch are fewer than "
+            "every=50, so its logs are those of an earlier one."
+        ]
         assert monitor.history["update"].tolist() == [1, 50]
         assert len(set(logs["gradient_norm"])) == 2
 
