@@ -90,7 +90,8 @@ class GradualUnfreezing(GradientCallback):
             and all(_is_entry(entry) for entry in schedule),
             "schedule",
             schedule,
-            "a list of pairs (epoch, pattern), with integers >= 0 as epochs",
+            "a list of pairs (epoch, pattern): an integer >= 0, and a regular "
+            "expression, a list of them, or a function",
         )
         for _, pattern in schedule:
             check_pattern("schedule", pattern)
@@ -114,7 +115,7 @@ class GradualUnfreezing(GradientCallback):
                 "schedule",
                 self.schedule,
                 f"patterns that each fit one of {[w.path for w in weights]}",
-                hint=f"{idle} do not.",
+                hint=f"{idle} do not.{self._way_out(idle)}",
             )
         self._freeze: Freeze | None = None
         # A schedule of statistics alone has no weight to freeze.
@@ -125,6 +126,15 @@ class GradualUnfreezing(GradientCallback):
         self._statistics: FrozenStatistics | None = None
         if self.freeze_statistics:
             self._statistics = FrozenStatistics(self.scope, self._thaws_in)
+
+    def _way_out(self, idle: Sequence[Pattern]) -> str:
+        frozen = [w for w in self.model.weights if not w.trainable]
+        if not any(matches(pattern, w) for pattern in idle for w in frozen):
+            return ""
+        return (
+            " They fit weights that are not trainable: set `trainable = True` and "
+            "compile anew, since this callback freezes them by itself."
+        )
 
     def _thaws_in(self, layer: keras.Layer) -> int | None:
         """The epoch in which the last weight or statistic of a layer is thawed."""

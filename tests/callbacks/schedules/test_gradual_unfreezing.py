@@ -127,6 +127,14 @@ def test_a_model_that_is_built_by_its_first_step():
     assert history["frozen_fraction"] == pytest.approx([20 / 30, 0.0])
 
 
+def test_weights_that_cannot_be_trained_are_an_error_with_the_way_out():
+    model = make_model()
+    model.layers[0].trainable = False
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="this callback freezes them by itself"):
+        fit(model, GradualUnfreezing([(1, "bottom")]))
+
+
 def test_a_pattern_that_fits_nothing_is_an_error_and_leaves_the_model_alone():
     model = make_model()
     optimizer = model.optimizer
