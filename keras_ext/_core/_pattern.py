@@ -4,15 +4,25 @@ import re
 from collections.abc import Iterable, Sized
 from typing import Any
 
+import keras
+
 from keras_ext._core._checks import require, takes
 from keras_ext._core._typing import Pattern
 
 
 def check_pattern(name: str, pattern: Pattern) -> None:
     """Raises a `ValueError` unless `pattern` can be given to `matches`."""
+    expected = "a regular expression, a list of them, a function or None"
+    require(
+        not isinstance(pattern, keras.Layer),  # which would be called
+        name,
+        pattern,
+        expected,
+        "For the weights of a layer or of a model inside, pass "
+        "`lambda w: any(w is v for v in layer.weights)`.",
+    )
     if pattern is None or (callable(pattern) and takes(pattern, 1)):
         return
-    expected = "a regular expression, a list of them, a function or None"
     parts: Any = [pattern] if isinstance(pattern, str) else pattern
     require(
         isinstance(parts, list | tuple | set)

@@ -1,6 +1,7 @@
 import re
 from types import SimpleNamespace
 
+import keras
 import pytest
 
 from keras_ext._core._pattern import check_pattern, is_selected, matches, require_some
@@ -57,6 +58,11 @@ def test_selects_what_is_included_and_not_excluded(include, exclude, expected):
         ([1], "Received: layers=[1]."),
         (["a", None], "Received: layers=['a', None]."),
         (b"a", "Received: layers=b'a'."),
+        (
+            keras.layers.Dense(2, name="top"),
+            "Received: layers=<Dense name=top, built=False>. For the weights of a layer "
+            "or of a model inside, pass `lambda w: any(w is v for v in layer.weights)`.",
+        ),
         ("[", "Received: layers='['. '[' fails: unterminated character set"),
         (["a", "("], "Received: layers=['a', '(']. '(' fails: missing )"),
     ],

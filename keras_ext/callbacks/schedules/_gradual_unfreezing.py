@@ -153,7 +153,10 @@ class GradualUnfreezing(GradientCallback):
             _, pattern = self._waiting.pop(0)
             self._thaw(pattern)
             name = getattr(pattern, "__name__", repr(pattern))
-            tell(self, f"what fits {name} is trained from now on", epoch=epoch)
+            told = (
+                "what its function says" if name == "<lambda>" else f"what fits {name}"
+            )
+            tell(self, f"{told} is trained from now on", epoch=epoch)
         if self._statistics is not None:
             self._statistics.begin_epoch(epoch)
 
