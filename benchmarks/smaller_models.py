@@ -6,9 +6,11 @@ which 7,000 train. Both are trained first (Adam 1e-3, 15 epochs, batches of 64).
 for each sparsity and seed, from the same weights:
 
 - `one-shot`: the smallest weights of each layer are set to zero, nothing else;
-- `Prune`: 12 more epochs, with the cubic schedule of tfmot until epoch 8;
-- `Prune, int8`: of these, 4 epochs of `quantize_aware` with `KeepZeros`, and the file
-  as LiteRT runs it;
+- `Prune`: 12 more epochs, with the cubic schedule of tfmot until epoch 8, every layer
+  alike;
+- `adaptive`: the same with `scope="adaptive"`, as sparse as a whole;
+- `adaptive, int8`: of these, 4 epochs of `quantize_aware` with `KeepZeros`, and the
+  file as LiteRT runs it;
 - `tfmot`: the same schedule by `prune_low_magnitude`, through `run_tfmot`, if an
   environment with tfmot is given by `--python`;
 - `trained on`: 12 more epochs without zeros, which is what to compare with.
@@ -85,11 +87,11 @@ def an_epoch(model, data, callbacks):
     fit(model, data, 1, *callbacks)
 
 
-def prune_to(sparsity, steps):
+def prune_to(sparsity, steps, scope):
     schedule = kx.compression.PolynomialDecay(
         0.0, sparsity, begin_step=0, end_step=END * steps, frequency=steps
     )
-    return kx.compression.Prune(schedule, verbose=0)
+    return kx.compression.Prune(schedule, scope=scope, verbose=0)
 
 
 def recipe(model, tfmot, x, y):
@@ -139,7 +141,7 @@ class Study:
         self.train, self.test = data
         self.python, self.epochs = python, epochs
         self.path = Path(folder, "m.tflite")
-        self.seconds = []
+        self.seconds = {"Prune": [], "adaptive": []}
         self.base = make()
         fit(self.base, self.train, epochs[0])
         self.steps = -(-len(self.train[0]) // BATCH)
@@ -158,12 +160,13 @@ class Study:
         once = copy_of(self.base)
         kx.compression.prune(once, sparsity)
         found["one-shot" + s] = self.measured(once)
-        model = copy_of(self.base)
-        callback = prune_to(sparsity, self.steps)
-        seconds = fit(model, self.train, self.epochs[1], callback)
-        self.seconds.append(seconds)
-        found["seconds, Prune"] = float(np.mean(self.seconds))
-        found["Prune" + s] = self.measured(model)
+        for way, scope in (("Prune", "layer"), ("adaptive", "adaptive")):
+            model = copy_of(self.base)
+            callback = prune_to(sparsity, self.steps, scope)
+            seconds = fit(model, self.train, self.epochs[1], callback)
+            self.seconds[way].append(seconds)
+            found["seconds, " + way] = float(np.mean(self.seconds[way]))
+            found[way + s] = self.measured(model)
         self.quantized(model, s)
 
     def quantized(self, model, s):
@@ -174,7 +177,7 @@ class Study:
         file = kx.compression.LiteRTFile(self.path)
         outputs = file.predict(self.test[0])
         in_keras = np.argmax(aware.predict(self.test[0], verbose=0), -1)
-        self.found["Prune, int8" + s] = accuracy(outputs, self.test[1])
+        self.found["adaptive, int8" + s] = accuracy(outputs, self.test[1])
         agreed = 100 * float(np.mean(np.argmax(outputs, -1) == in_keras))
         self.found["agreement" + s] = agreed
         self.found["bytes, int8 by float" + s] = (

@@ -68,7 +68,8 @@ def compress(  # noqa: PLR0913
 ) -> Compressed:
     """Prunes, distills, quantizes and writes a trained model, and says what it gained.
 
-    A copy of the model is pruned while it learns from the labels and from the original.
+    A copy of the model is pruned while it learns from the labels and from the original:
+    small layers, as the first and the last one often are, keep more of their weights.
     On request, its weights are clustered. With `mode="int8"` it then trains with the
     rounding of 8 bits, at a tenth of the learning rate, and keeps its zeros and
     clusters. Finally it is written as a `.tflite` file, which is run and compared. A
@@ -84,13 +85,12 @@ def compress(  # noqa: PLR0913
         y: The labels, an array.
         validation_data: `(x, y)` to measure accuracies with. None means the first rows
             that are trained with.
-        sparsity: Number in [0, 1), the share of zeros in the weights that are pruned; 0
+        sparsity: Number in [0, 1), the share of zeros in all weights that are pruned; 0
             for none. Defaults to `0.8`.
         clusters: Integer in [2, 256], how many values a weight may have, besides zero;
             None for any.
         mode: How numbers are stored, as in `to_litert`. Defaults to `"int8"`.
-        exclude: Which weights are not pruned, as in `Prune`; best the first and the
-            last layer. None means none.
+        exclude: Which weights are not pruned, as in `Prune`. None means none.
         epochs: Integer >= 3, for how many epochs the copy is pruned: two thirds of them
             until it has all zeros, the others to recover. Each later step takes a third
             as many. Defaults to `12`.
@@ -223,7 +223,7 @@ class _Work:
         )
         if end % every:
             schedule.end_step = end - end % every
-        return Prune(schedule, include=self.included, verbose=0)
+        return Prune(schedule, scope="adaptive", include=self.included, verbose=0)
 
     def _train(
         self, student: keras.Model, epochs: int, rate: float, *callbacks: Callback

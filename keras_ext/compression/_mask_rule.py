@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import tensorflow as tf
 from keras import ops
 
-from keras_ext._core._checks import integers, number, require
+from keras_ext._core._checks import choice, integers, number, require
 from keras_ext._core._typing import Shape, Tensor
 
-SCOPES = ("layer", "global")
+SCOPES = ("layer", "global", "adaptive")
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class MaskRule:
         m_by_n: As `(m, n)`, zeros in every n entries along the inputs; or None.
         block_size: Rows and columns that are kept or pruned together; or None.
         max_layer_sparsity: What no weight exceeds when several are ranked together.
+        adaptive: Whether these are ranked by their shares of what is left of a weight.
     """
 
     m_by_n: tuple[int, int] | None = None
     block_size: tuple[int, int] | None = None
     max_layer_sparsity: float = 1.0
+    adaptive: bool = False
 
     def reason_against(self, shape: Shape) -> str | None:
         """Why a weight of this shape cannot have such a mask, or None."""
@@ -56,16 +58,31 @@ class MaskRule:
 
     def _largest(self, scores: Sequence[Tensor], sparsity: Tensor) -> list[Tensor]:
         flat = [ops.reshape(score, (-1,)) for score in scores]
-        threshold = _threshold(ops.concatenate(flat), sparsity)
         if len(scores) == 1:
-            return [scores[0] >= threshold]
+            return [scores[0] >= _threshold(flat[0], sparsity)]
+        if self.adaptive:
+            flat = [_shares(score) for score in flat]
+        threshold = _threshold(ops.concatenate(flat), sparsity)
         # A threshold for all may prune a layer that happens to have small weights as a
         # whole, and nothing would come through.
         own = [_threshold(score, self.max_layer_sparsity) for score in flat]
         return [
-            score >= ops.minimum(threshold, least)
-            for score, least in zip(scores, own, strict=True)
+            ops.reshape(ranked >= ops.minimum(threshold, least), score.shape)
+            for score, ranked, least in zip(scores, flat, own, strict=True)
         ]
+
+
+def _shares(scores: Tensor) -> Tensor:
+    """The share of each squared score in the sum of those that are as large (LAMP).
+
+    How far the outputs of a layer would move without an entry does not depend on the
+    scale of its weights: so each layer keeps what it needs, and its largest entry.
+    """
+    order = tf.argsort(scores)
+    squares = tf.square(tf.gather(scores, order))
+    larger = tf.cumsum(squares, reverse=True)
+    shares = tf.math.divide_no_nan(squares, larger)
+    return tf.scatter_nd(order[:, None], shares, tf.shape(scores))
 
 
 def _threshold(scores: Tensor, sparsity: Tensor) -> Tensor:
@@ -130,8 +147,15 @@ def checked_rule(
     m_by_n: Sequence[int] | None,
     block_size: Sequence[int] | None,
     max_layer_sparsity: float,
+    scope: str = "layer",
+    criterion: str = "magnitude",
 ) -> MaskRule:
     """Checks what entries are pruned together."""
+    choice(scope, "scope", SCOPES)
+    # Others have scores below zero, or such as are squares already.
+    fits = scope != "adaptive" or criterion in ("magnitude", "activation")
+    rule = f'"layer" or "global" with criterion="{criterion}"'
+    require(fits, "scope", scope, rule)
     m_n = _pair(m_by_n, "m_by_n", "two integers, such as (2, 4)")
     if m_n is not None:
         fits = m_n[0] < m_n[1]
@@ -140,7 +164,7 @@ def checked_rule(
     one = m_n is None or block is None
     require(one, "block_size", block_size, "None if `m_by_n` is given")
     most = number(max_layer_sparsity, "max_layer_sparsity", above=0, high=1)
-    return MaskRule(m_n, block, most)
+    return MaskRule(m_n, block, most, scope == "adaptive")
 
 
 def _pair(

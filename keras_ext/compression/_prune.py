@@ -20,7 +20,7 @@ from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
 from keras_ext.compression._constant_sparsity import require_end, require_share
 from keras_ext.compression._criterion import CRITERIA, Criterion
 from keras_ext.compression._input_norms import kernel_layers, reason_without_inputs
-from keras_ext.compression._mask_rule import SCOPES, checked_rule
+from keras_ext.compression._mask_rule import checked_rule
 from keras_ext.compression._masking import Masking
 from keras_ext.compression._planned_updates import planned_updates
 from keras_ext.compression._pruned_weights import Candidate, candidates
@@ -76,8 +76,10 @@ class Prune(ScopedCallback):
             multiplied with what is large, as measured before each epoch on rows of the
             data of `fit`; of `Dense` layers and convolutions. `"random"`: anything, for
             comparison. Defaults to `"magnitude"`.
-        scope: `"layer"` to give every weight the same sparsity, `"global"` to rank all
-            together. Defaults to `"layer"`.
+        scope: `"layer"` to give every weight the same sparsity; `"global"` to rank all
+            together; `"adaptive"` to rank all together by their squares, each divided
+            by the sum of those in its weight that are as large (LAMP), which leaves
+            more to small layers. Defaults to `"layer"`.
         m_by_n: As `(m, n)`, zeros in every n entries along the inputs, for example
             `(2, 4)`; the schedule has to be a `ConstantSparsity` of m/n. None for no
             such pattern.
@@ -85,7 +87,7 @@ class Prune(ScopedCallback):
             kernel seen as a matrix with its outputs in the last axis. None for single
             entries.
         max_layer_sparsity: Number in (0, 1], the most that is pruned of one weight with
-            `scope="global"`. Defaults to `0.99`.
+            another scope than `"layer"`. Defaults to `0.99`.
         include: Which weights: a regular expression that is searched in the path, a
             list of them, or a function of the variable. None means kernels and
             embeddings that are not depthwise.
@@ -127,6 +129,7 @@ class Prune(ScopedCallback):
         - [Sanh et al., 2020](https://arxiv.org/abs/2005.07683) (movement)
         - [Molchanov et al., 2019](https://arxiv.org/abs/1906.10771) (Taylor)
         - [Sun et al., 2023](https://arxiv.org/abs/2306.11695) (activation)
+        - [Lee et al., 2021](https://arxiv.org/abs/2010.07611) (adaptive)
     """
 
     def __init__(  # noqa: PLR0913
@@ -153,8 +156,10 @@ class Prune(ScopedCallback):
         check_pattern("exclude", exclude)
         self.schedule = schedule
         self.criterion = choice(criterion, "criterion", CRITERIA)
-        self.scope_of_ranking = choice(scope, "scope", SCOPES)
-        self.rule = checked_rule(m_by_n, block_size, max_layer_sparsity)
+        self.rule = checked_rule(
+            m_by_n, block_size, max_layer_sparsity, scope, criterion
+        )
+        self.scope_of_ranking = scope
         require_share(schedule, self.rule.m_by_n)
         valid = target is None or (isinstance(target, str) and target == "validation")
         require(valid, "target", target, '"validation" or None')
@@ -179,7 +184,7 @@ class Prune(ScopedCallback):
         )
         variables = [c.variable for c in self._found if c.reason is None]
         numbers = range(len(variables))
-        joint = self.scope_of_ranking == "global"
+        joint = self.scope_of_ranking != "layer"
         with scope.model.distribute_strategy.scope():
             groups = [numbers] if joint else [[i] for i in numbers]
             self._masking = Masking(variables, groups)

@@ -8,7 +8,7 @@ from keras_ext._core._checks import checked_seed, choice, number, require
 from keras_ext._core._typing import Data, Pattern, Variable
 from keras_ext.compression._criterion import scores_at_once
 from keras_ext.compression._input_norms import kernel_layers, reason_without_inputs
-from keras_ext.compression._mask_rule import SCOPES, checked_rule
+from keras_ext.compression._mask_rule import checked_rule
 from keras_ext.compression._pruned_weights import candidates
 from keras_ext.compression._pruning_report import PruningReport, report_on
 
@@ -41,15 +41,17 @@ def prune(  # noqa: PLR0913
             `"magnitude"`.
         x: Some hundred rows to measure activations with, as the model takes them; None
             if they are not needed.
-        scope: `"layer"` to give every weight the same sparsity, `"global"` to rank all
-            together. Defaults to `"layer"`.
+        scope: `"layer"` to give every weight the same sparsity; `"global"` to rank all
+            together; `"adaptive"` to rank all together by their squares, each divided
+            by the sum of those in its weight that are as large (LAMP), which leaves
+            more to small layers. Defaults to `"layer"`.
         m_by_n: As `(m, n)`, zeros in every n entries along the inputs; `sparsity` has
             to be m/n. None for no such pattern.
         block_size: Rows and columns of the blocks that are pruned as a whole, of a
             kernel seen as a matrix with its outputs in the last axis. None for single
             entries.
         max_layer_sparsity: Number in (0, 1], the most that is pruned of one weight with
-            `scope="global"`. Defaults to `0.99`.
+            another scope than `"layer"`. Defaults to `0.99`.
         include: Which weights: a regular expression that is searched in the path, a
             list of them, or a function of the variable. None means kernels and
             embeddings that are not depthwise.
@@ -77,8 +79,8 @@ def prune(  # noqa: PLR0913
     fits = bool(leaves) and all(len(getattr(a, "shape", ())) > 0 for a in leaves)
     rule = 'rows for the model with criterion="activation", and None without'
     require(fits if by_inputs else x is None, "x", x, rule)
-    choice(scope, "scope", SCOPES)
-    rule_of_masks = checked_rule(m_by_n, block_size, max_layer_sparsity)
+    most = max_layer_sparsity
+    rule_of_masks = checked_rule(m_by_n, block_size, most, scope, criterion)
     if rule_of_masks.m_by_n is not None:
         share = rule_of_masks.m_by_n[0] / rule_of_masks.m_by_n[1]
         # A share such as 1/3 is rarely written with all of its digits.
@@ -98,7 +100,7 @@ def prune(  # noqa: PLR0913
     variables = [c.variable for c in found if c.reason is None]
     values = [keras.ops.convert_to_tensor(v) for v in variables]
     scores = scores_at_once(criterion, model, variables, x, seed)
-    groups = [scores] if scope == "global" else [[s] for s in scores]
+    groups = [[s] for s in scores] if scope == "layer" else [scores]
     masks = [mask for group in groups for mask in rule_of_masks.masks(group, sparsity)]
     for variable, mask, value in zip(variables, masks, values, strict=True):
         variable.assign(keras.ops.where(mask, value, 0))

@@ -58,6 +58,35 @@ def test_no_weight_is_pruned_beyond_the_most_of_one():
     np.testing.assert_array_equal(second, [True] * 4)
 
 
+@pytest.mark.parametrize("sparsity", [0.3, 0.8, 0.95])
+def test_adaptive_masks_are_those_of_lamp(sparsity):
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=s) * n for s, n in (((3, 4), 9.0), ((5, 2, 6), 0.1))]
+
+    def lamp(weight):
+        squares = np.square(weight.astype("float32").astype("float64"))
+        # Of the paper, equation 1: in the sum are those that are as large.
+        return np.array([s / squares[squares >= s].sum() for s in squares.flat])
+
+    scores = [lamp(weight) for weight in weights]
+    every = np.sort(np.concatenate(scores))
+    least = every[round(sparsity * every.size)]
+    found = masks(MaskRule(adaptive=True), weights, sparsity)
+    for mask, own in zip(found, scores, strict=True):
+        np.testing.assert_array_equal(mask.flat, own >= least)
+        # The largest is all that is left of itself.
+        assert mask.flat[own.argmax()]
+
+
+def test_adaptive_masks_do_not_depend_on_the_scale_of_a_weight():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 8, 8))
+    rule = MaskRule(adaptive=True)
+    pairs = zip(masks(rule, [a, b], 0.7), masks(rule, [a * 64, b], 0.7), strict=True)
+    for mask, other in pairs:
+        np.testing.assert_array_equal(mask, other)
+
+
 def test_says_which_shapes_do_not_fit():
     rule = MaskRule(m_by_n=(2, 4))
     assert rule.reason_against((3, 3, 1, 8)) == "its 1 inputs are no multiple of 4"
@@ -78,6 +107,11 @@ def test_random_scores_depend_on_the_seed_alone():
         (((4, 2), None, 1), r"`m_by_n` must be \(m, n\) with m zeros in n entries"),
         ((None, (4,), 1), r"`block_size` must be two integers, such as \(4, 1\)"),
         (((2, 4), (1, 4), 1), r"`block_size` must be None if `m_by_n` is given"),
+        ((None, None, 1, "all"), r'`scope` must be "layer", "global" or'),
+        (
+            (None, None, 1, "adaptive", "movement"),
+            r"`scope` must be \"layer\" or \"glo",
+        ),
         ((None, None, 0), r"`max_layer_sparsity` must be a number in \(0, 1\]"),
     ],
 )

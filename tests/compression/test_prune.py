@@ -102,12 +102,13 @@ def test_two_replicas_prune_as_one(strategies):
 
 
 @pytest.mark.thorough(MATRIX)
-def test_two_replicas_rank_all_weights_as_one(strategies):
+@pytest.mark.parametrize("scope", ["global", "adaptive"])
+def test_two_replicas_rank_all_weights_as_one(scope, strategies):
     with strategies(2).scope():
         model = make_model()
-    fit(model, prune(scope="global"))
-    single = make_model()
-    fit(single, prune(scope="global"))
+    fit(model, prune(scope=scope))
+    single = make_model(jit_compile=True)
+    fit(single, prune(scope=scope))
     for weight, expected in zip(model.get_weights(), single.get_weights(), strict=True):
         np.testing.assert_allclose(weight, expected, atol=1e-5)
 
