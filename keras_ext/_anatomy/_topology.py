@@ -38,6 +38,15 @@ def output_layers(graph: keras.Model) -> list[str]:
     return [name for name, _ in output_places(graph)]
 
 
+def input_layers(graph: keras.Model) -> list[str]:
+    """The names of the input layers, in the order of `inputs`.
+
+    Args:
+        graph: A functional model.
+    """
+    return [name for name, _ in _places(graph.get_config()["input_layers"])]
+
+
 def output_places(graph: keras.Model) -> list[tuple[str, int]]:
     """The same, each with which of the outputs of the layer it is.
 
@@ -58,7 +67,7 @@ def _sources(item: object) -> list[str]:
 
 
 def _places(item: Any) -> list[tuple[str, int]]:
-    """What is in `output_layers`: one `[name, node, tensor]`, or a structure."""
+    """What a config has in `output_layers`: `[name, node, tensor]`, or a structure."""
     if isinstance(item, list | tuple) and item and isinstance(item[0], str):
         return [(item[0], item[2])]
     if isinstance(item, dict):

@@ -5,27 +5,32 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ext._anatomy._inlined import as_graph, flat_names, inlined, is_graph
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._anatomy._topology import consumers
 from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._paths import unique_path
 from keras_ext._core._typing import Layer, Record, Tensor, Variable
-from keras_ext._keras._functional import is_functional
 from keras_ext.compression._quantization_range import QuantizationRange
 from keras_ext.compression._quantized_layers import (
     QUANTIZED,
     KernelStep,
     RoundedKernel,
 )
-from keras_ext.compression._quantized_normalization import QuantizedNormalization
+from keras_ext.compression._quantized_normalization import (
+    QuantizedLayerNormalization,
+    QuantizedNormalization,
+)
 from keras_ext.compression._quantized_separable import SEPARABLE, RoundedKernels
 
+_GRAPH = "a built Sequential or functional model"
 _L = keras.layers
 _ROUNDED_KINDS: dict[Any, Any] = {**QUANTIZED, **SEPARABLE}
 _KERNELS = tuple(_ROUNDED_KINDS)
 # Layers within others that say how these round.
 _ROUNDING = (KernelStep, QuantizationRange)
 _TRANSPOSED = (_L.Conv1DTranspose, _L.Conv2DTranspose)
+_PRODUCTS = (_L.Dense, _L.EinsumDense, _L.Embedding)
 # Layers that do something only in training.
 _SILENT = (
     _L.ActivityRegularization,
@@ -76,6 +81,7 @@ _OTHERS = (
     _L.GlobalAveragePooling1D,
     _L.GlobalAveragePooling2D,
     _L.GroupNormalization,
+    _L.LayerNormalization,
     _L.LeakyReLU,
     _L.Maximum,
     _L.Minimum,
@@ -129,19 +135,23 @@ def quantize_aware(
     `to_litert(mode="int8")` then needs no representative data. `KeepZeros` keeps the
     zeros of a pruned model.
 
-    LiteRT computes some layers only in floats, between two roundings: group, RMS and
-    unit normalization, `Normalization`, ELU, Mish, Softplus and the like. If a file
+    LiteRT computes some layers only in floats, between two roundings: layer, group, RMS
+    and unit normalization, `Normalization`, ELU, Mish, Softplus and the like. If a file
     must contain only integers, check that `LiteRTFile(path).num_float_tensors` is 0,
     and replace such layers.
 
-    Layers with weights keep their names, and the weights are copied. Later,
-    `strip_quantization` brings the trained weights back.
+    Layers with weights keep their names, and the weights are copied. The layers of a
+    model inside, such as a pretrained backbone, stand in its place; where its name is
+    taken, a layer has the name of that model in front. Later, `strip_quantization`
+    brings the trained weights back.
 
     Args:
-        model: A built `Sequential` or functional model, without other models in it, of
-            `Dense` layers, convolutions over one axis or two, also depthwise, separable
-            and transposed ones, batch normalization, activations, pooling, sums and the
-            like.
+        model: A built `Sequential` or functional model, also with others inside, of
+            `Dense` and `EinsumDense` layers, embeddings, convolutions over one axis or
+            two, also depthwise, separable and transposed ones, normalization,
+            activations, pooling, sums and the like. Not of recurrent and attention
+            layers, nor of `Conv3D`, of which LiteRT has no kernel for 8 bits; and
+            without masks.
         bits: Integer in [2, 8], the number of bits. LiteRT has 8; fewer are for
             studies. Defaults to `8`.
         learned_steps: Whether the ranges of kernels and of what layers give are weights
@@ -177,9 +187,7 @@ def quantize_aware(
     bits = integer(bits, "bits", low=2, high=8)
     _require_known(model)
     # A Sequential model has no calls to put something between.
-    graph = model
-    if isinstance(model, keras.Sequential):
-        graph = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    graph = inlined(model) if any(map(is_graph, model.layers)) else as_graph(model)
     maker = _Maker(graph, bits, learned_steps)
     made = keras.models.clone_model(
         graph, clone_function=maker.copied, call_function=maker.called
@@ -234,19 +242,28 @@ def strip_quantization(quantized: keras.Model, model: keras.Model) -> keras.Mode
 
 def _take_over(target: keras.Model, source: keras.Model) -> None:
     """Copies the weights of the layers that both have, by name."""
-    layers = {layer.name: layer for layer in source.layers}
-    plain = [x for x in target.layers if x.weights]
-    plain = [x for x in plain if not isinstance(x, QuantizationRange)]
+    layers = _weighty(source)
+    plain = _weighty(target)
     fits = all(
-        x.name in layers and len(_of_keras(layers[x.name])) == len(_of_keras(x))
-        for x in plain
+        name in layers and len(_of_keras(layers[name])) == len(_of_keras(layer))
+        for name, layer in plain.items()
     )
-    rule = f"a model with the layers {[x.name for x in plain][:5]}"
+    rule = f"a model with the layers {list(plain)[:5]}"
     require(fits, "model", source.name, rule)
-    for layer in plain:
-        pairs = zip(_of_keras(layer), _of_keras(layers[layer.name]), strict=True)
+    for name, layer in plain.items():
+        pairs = zip(_of_keras(layer), _of_keras(layers[name]), strict=True)
         for variable, other in pairs:
             variable.assign(other)
+
+
+def _weighty(model: keras.Model) -> dict[str, Layer]:
+    """The layers with weights of a model and of those inside, by their flat names."""
+    require(is_graph(model), "model", model.name, _GRAPH)
+    return {
+        name: layer
+        for layer, name in flat_names(model).items()
+        if not isinstance(layer, QuantizationRange) and getattr(layer, "weights", [])
+    }
 
 
 def _of_keras(layer: Layer) -> list[Variable]:
@@ -258,28 +275,30 @@ def _of_keras(layer: Layer) -> list[Variable]:
 
 def _require_known(model: keras.Model) -> None:
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    is_graph = isinstance(model, keras.Sequential) or is_functional(model)
-    rule = "a built Sequential or functional model"
-    require(model.built and is_graph, "model", model.name, rule)
+    require(model.built and is_graph(model), "model", model.name, _GRAPH)
     known = (*_KERNELS, *_PASSING, *_OTHERS, _L.InputLayer)
     named = (*_PASSING_OPERATIONS, *_OTHER_OPERATIONS)
-    items = model.operations if is_functional(model) else model.layers
+    items = flat_names(model)
     strange = sorted(
-        f"{item.name}: {type(item).__name__}"
-        for item in items
+        f"{name}: {type(item).__name__}"
+        for item, name in items.items()
         if type(item) not in known and _operation(item) not in named
     )
     rule = f"one without layers that are not known here, {strange[:5]}"
     require(not strange, "model", model.name, rule)
     first = [
-        f"{layer.name}: {type(layer).__name__}"
-        for layer in model.layers
+        f"{name}: {type(layer).__name__}"
+        for layer, name in items.items()
         if getattr(layer, "data_format", "") == "channels_first"
         and type(layer) in _KERNELS
         and type(layer) not in (_L.Conv2D, _L.DepthwiseConv2D, _L.Conv2DTranspose)
     ]
     rule = f"one with the channels last in {first[:5]}"
     require(not first, "model", model.name, rule)
+    masking = [name for x, name in items.items() if getattr(x, "mask_zero", False)]
+    hint = "What is rounded has no mask."
+    rule = f"one without mask_zero=True in {masking[:5]}"
+    require(not masking, "model", model.name, rule, hint)
 
 
 class _Maker:
@@ -314,9 +333,12 @@ class _Maker:
         kind: type[keras.Layer] = type(layer)
         if kind is _L.BatchNormalization and not self._is_folded(layer):
             return QuantizedNormalization.from_config(config)
+        if kind is _L.LayerNormalization:
+            return QuantizedLayerNormalization.from_config(config)
         if kind not in _KERNELS:
             return kind.from_config(config)
-        if _name(layer) not in _FUSED_ACTIVATIONS[: None if _folds(layer) else 1]:
+        fused = _FUSED_ACTIVATIONS[: None if _folds(layer) else 1]
+        if kind is not _L.Embedding and _name(layer) not in fused:
             # What it takes is rounded, too.
             self._activations[layer.name] = layer.activation
             config["activation"] = "linear"
@@ -366,6 +388,8 @@ class _Maker:
         """Whether LiteRT does not round what a layer gives."""
         if isinstance(layer, _PASSING) or _operation(layer) in _PASSING_OPERATIONS:
             return True
+        if isinstance(layer, _L.Embedding):
+            return True
         if _has_fixed_range(getattr(layer, "activation", None), layer):
             return True
         following = self._following(layer)
@@ -390,8 +414,8 @@ class _Maker:
         last = normalization.axis in (-1, normalization.input_spec.ndim - 1)
         return last and all(
             isinstance(x, _KERNELS)
-            # Into convolutions alone: it would leave those of `Dense` layers in floats.
-            and not isinstance(x, _L.Dense)
+            # Into convolutions alone: it would leave those of others in floats.
+            and not isinstance(x, _PRODUCTS)
             and (_name(x), _folds(x)) == ("linear", True)
             and self._following(x) is normalization
             for x in before
@@ -401,6 +425,8 @@ class _Maker:
         """Rounds what comes into the model, once."""
         if not isinstance(tensor, keras.KerasTensor) or id(tensor) in self._known:
             return self._known.get(id(tensor), tensor)
+        if "float" not in tensor.dtype:
+            return tensor
         rounded = self._rounded(tensor, f"input_{len(self._known)}_range")
         self._known[id(tensor)] = rounded
         # Kept, so that no other one gets its id.

@@ -263,6 +263,31 @@ class QuantizedConv1DTranspose(_AsRow, _HeldKernel, keras.layers.Conv1DTranspose
         return finished(self, ops.squeeze(outputs, 1))
 
 
+@keras.saving.register_keras_serializable(package="keras_ext")
+class QuantizedEinsumDense(RoundedKernel, keras.layers.EinsumDense):
+    """An `EinsumDense` layer with one scale for its kernel."""
+
+    per_channel = False
+
+    @property
+    def kernel(self) -> Tensor:
+        return self._rounded()
+
+
+@keras.saving.register_keras_serializable(package="keras_ext")
+class QuantizedEmbedding(RoundedKernel, keras.layers.Embedding):
+    """An `Embedding` layer with one scale, that of the vectors that it gives."""
+
+    per_channel = False
+
+    def float_kernel(self) -> Variable:
+        return super().embeddings
+
+    @property
+    def embeddings(self) -> Tensor:
+        return self._rounded()
+
+
 def depthwise_row(layer: Layer, inputs: Tensor, kernel: Tensor) -> Tensor:
     """A sequence and a kernel as images of a row, the one convolved with the other."""
     # With a row of one a stride of rows does nothing, and TensorFlow wants it equal.
@@ -284,6 +309,8 @@ def finished(layer: Layer, outputs: Tensor) -> Tensor:
 
 QUANTIZED = {
     keras.layers.Dense: QuantizedDense,
+    keras.layers.EinsumDense: QuantizedEinsumDense,
+    keras.layers.Embedding: QuantizedEmbedding,
     keras.layers.Conv1D: QuantizedConv1D,
     keras.layers.Conv2D: QuantizedConv2D,
     keras.layers.DepthwiseConv1D: QuantizedDepthwiseConv1D,

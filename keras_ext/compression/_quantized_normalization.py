@@ -1,4 +1,6 @@
-"""Batch normalization that LiteRT computes in 8 bits where nothing precedes it."""
+"""Normalization as LiteRT computes it between layers of 8 bits."""
+
+import math
 
 import keras
 from keras import ops
@@ -35,4 +37,30 @@ class QuantizedNormalization(keras.layers.BatchNormalization):
         outputs = ops.add(ops.depthwise_conv(image, kernel), offset)
         if x.ndim != 4:
             outputs = ops.reshape(outputs, ops.shape(x))
+        return ops.cast(outputs, self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_ext")
+class QuantizedLayerNormalization(keras.layers.LayerNormalization):
+    """A `LayerNormalization` that LiteRT computes in floats, between two roundings.
+
+    As Keras computes it, LiteRT would round the means of rows to 8 bits, in the range
+    of the entries: far too coarse for rows whose entries are close to one another. A
+    sum it does not round.
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        if self.rms_scaling:
+            return super().call(inputs)
+        x = ops.cast(inputs, "float32")
+        axes = [axis % x.ndim for axis in self.axis]
+        count = math.prod(x.shape[axis] for axis in axes)
+        away = x - ops.sum(x, axes, keepdims=True) / count
+        variance = ops.sum(ops.square(away), axes, keepdims=True) / count
+        outputs = away * ops.rsqrt(variance + self.epsilon)
+        shape = [n if axis in axes else 1 for axis, n in enumerate(x.shape)]
+        if self.scale:
+            outputs = outputs * ops.reshape(ops.cast(self.gamma, "float32"), shape)
+        if self.center:
+            outputs = outputs + ops.reshape(ops.cast(self.beta, "float32"), shape)
         return ops.cast(outputs, self.compute_dtype)

@@ -25,6 +25,7 @@ from keras_ext._keras._functional import is_functional
 from keras_ext.compression._litert_file import LiteRTFile
 from keras_ext.compression._litert_order import write_order
 from keras_ext.compression._quantization_range import QuantizationRange
+from keras_ext.compression._quantized_layers import Rounding
 
 MODES = ("float32", "float16", "dynamic", "int8", "int16x8")
 # How many rows an interpreter sees before it fixes ranges, and how many are compared.
@@ -193,7 +194,8 @@ def _options(
         return {**kept, spec: {**builtins, "supported_types": [tf.float16]}}
     if mode == "dynamic":
         return {**kept, spec: builtins}
-    learned = any(isinstance(x, QuantizationRange) for x in layer_paths(model))
+    rounding = (QuantizationRange, Rounding)
+    learned = any(isinstance(x, rounding) for x in layer_paths(model))
     hint = "Some hundred rows of the training data will do."
     rule = f'given for mode="{mode}", unless the model is made by quantize_aware'
     fits = given or (learned and mode == "int8")

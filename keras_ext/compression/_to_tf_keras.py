@@ -5,9 +5,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ext._anatomy._replay import mapped, replayed
+from keras_ext._anatomy._topology import input_layers
 from keras_ext._core._checks import require
 from keras_ext._core._extras import import_extra
-from keras_ext._core._typing import Config, Function, Layer
+from keras_ext._core._typing import Config, Layer
 from keras_ext._keras._functional import is_functional
 from keras_ext.compression._tf_keras_layers import LayerMaker
 
@@ -87,7 +89,7 @@ def _converted(model: keras.Model, maker: LayerMaker) -> Any:
     if isinstance(model, keras.Sequential):
         made = _of_sequence(model, maker)
     else:
-        made = _Graph(model, maker).made()
+        made = _of_graph(model, maker)
     if not model.trainable:
         # It is said to the layers, too, so that True would set those free.
         made.trainable = False
@@ -111,97 +113,27 @@ def _of_sequence(model: keras.Model, maker: LayerMaker) -> Any:
     return made
 
 
-class _Graph:
-    """Places the layers of a functional model one after the other."""
+def _of_graph(model: keras.Model, maker: LayerMaker) -> Any:
+    inputs = {
+        name: maker.input_of(tensor, name)
+        for name, tensor in zip(input_layers(model), model.inputs, strict=True)
+    }
+    made: dict[keras.Layer, Any] = {}
 
-    def __init__(self, model: keras.Model, maker: LayerMaker) -> None:
-        self.model = model
-        self.maker = maker
-        self.config = model.get_config()
-        self.operations = {op.name: op for op in model.operations}
-        self.layers: dict[str, Any] = {}
-        # From a layer and the number of its call to what that gave.
-        self.found: dict[tuple[str, int], Any] = {}
-
-    def made(self) -> Any:
-        waiting = [
-            (entry, number, node)
-            for entry in self.config["layers"]
-            for number, node in enumerate(entry["inbound_nodes"] or [None])
-        ]
-        while waiting:
-            ready = [item for item in waiting if self._is_ready(item[2])]
-            require(bool(ready), "model", self.model.name, "a graph without circles")
-            for entry, number, node in ready:
-                self.found[entry["name"], number] = self._called(entry, node)
-            waiting = [item for item in waiting if item not in ready]
-        ends = [
-            _mapped(self.config[key], self._tensor_of)
-            for key in ("input_layers", "output_layers")
-        ]
-        made = self.maker.tf_keras.Model(*ends, name=self.model.name)
-        for name, other in self.layers.items():
-            _copy(self.operations[name], other)
-        return made
-
-    def _is_ready(self, node: Any) -> bool:
-        return all((s[0], s[1]) in self.found for s in _histories(node))
-
-    def _called(self, entry: Config, node: Any) -> Any:
-        name = entry["name"]
-        operation = self.operations[name]
-        if isinstance(operation, keras.layers.InputLayer):
-            return self.maker.input_of(operation.output, name)
-        args, kwargs = (self._filled(node[key]) for key in ("args", "kwargs"))
-        # Keras 3 notes the default of `training`, which would switch dropout off for
-        # ever; and masks that are None, which some layers here do not take.
-        kwargs = {k: v for k, v in kwargs.items() if k != "training" and v is not None}
+    def call(operation: keras.Operation, args: Any, kwargs: Config) -> Any:
         if not isinstance(operation, keras.Layer):
-            return self.maker.of_operation(operation, args, kwargs)
-        if name not in self.layers:
-            self.layers[name] = _made_of(operation, self.maker)
-        return self.layers[name](*args, **kwargs)
+            return maker.of_operation(operation, args, kwargs)
+        if operation not in made:
+            made[operation] = _made_of(operation, maker)
+        return made[operation](*args, **kwargs)
 
-    def _filled(self, item: Any) -> Any:
-        """Arguments of a call with tensors in the place of what stands for them."""
-        if isinstance(item, dict):
-            if item.get("class_name") == "__keras_tensor__":
-                return self._tensor_of(item["config"]["keras_history"])
-            if item.get("class_name") == "__slice__":
-                config = item["config"]
-                return slice(config["start"], config["stop"], config["step"])
-            if "class_name" in item and "config" in item:
-                return keras.saving.deserialize_keras_object(item)
-            return {key: self._filled(value) for key, value in item.items()}
-        if isinstance(item, list | tuple):
-            return type(item)(self._filled(value) for value in item)
-        return item
-
-    def _tensor_of(self, history: tuple[str, int, int]) -> Any:
-        name, number, index = history
-        outputs = self.found[name, number]
-        several = isinstance(outputs, list | tuple | dict)
-        return keras.tree.flatten(outputs)[index] if several else outputs
-
-
-def _mapped(item: Any, function: Function) -> Any:
-    """A structure of `[name, node, tensor]`, with a function of each."""
-    if isinstance(item, list | tuple) and item and isinstance(item[0], str):
-        return function(item)
-    if isinstance(item, dict):
-        return {key: _mapped(value, function) for key, value in item.items()}
-    found = [_mapped(value, function) for value in item]
-    return found[0] if len(found) == 1 else found
-
-
-def _histories(item: object) -> list[tuple[str, int, int]]:
-    if isinstance(item, dict):
-        if item.get("class_name") == "__keras_tensor__":
-            return [item["config"]["keras_history"]]
-        return [h for value in item.values() for h in _histories(value)]
-    if isinstance(item, list | tuple):
-        return [h for value in item for h in _histories(value)]
-    return []
+    outputs = replayed(model, list(inputs.values()), call)
+    config = model.get_config()["input_layers"]
+    structure = mapped(config, lambda history: inputs[history[0]])
+    converted = maker.tf_keras.Model(structure, outputs, name=model.name)
+    for layer, other in made.items():
+        _copy(layer, other)
+    return converted
 
 
 def _is_copied(layer: Layer) -> bool:

@@ -11,6 +11,7 @@ from keras_ext.compression import (
     strip_quantization,
     to_litert,
 )
+from keras_ext.compression._quantized_normalization import QuantizedNormalization
 from tests.thorough import LONG, MATRIX, TRAININGS, thorough_but
 
 layers = keras.layers
@@ -143,8 +144,8 @@ def test_a_sequential_model_with_other_activations():
     assert 0 < np.abs(rounded - model(x)).max() < 0.05 * np.ptp(rounded)
 
 
-def stack(*items, shape=(8, 8, 4)):
-    return keras.Sequential([keras.Input(shape), *items])
+def stack(*items, shape=(8, 8, 4), **kwargs):
+    return keras.Sequential([keras.Input(shape), *items], **kwargs)
 
 
 def sequence(*items):
@@ -170,6 +171,29 @@ def siamese():
     other = layers.Multiply()([inputs, inputs])
     both = [norm(shared(inputs)), norm(shared(other))]
     return keras.Model(inputs, layers.Subtract()(both))
+
+
+def tokens(*items):
+    inputs = keras.Input((8,), dtype="int32")
+    return keras.Sequential([inputs, layers.Embedding(9, 6), *items])
+
+
+def positions():
+    inputs = keras.Input((8,), dtype="int32")
+    x = layers.Embedding(9, 6)(inputs) + layers.Embedding(8, 6)(ops.arange(8)[None])
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+def nested():
+    inner = normed(layers.Conv2D(4, 3, name="conv"))
+    outer = stack(inner, layers.Conv2D(3, 3, name="conv"))
+    inputs = keras.Input((8, 8, 4))
+    x = outer(inputs, training=False)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+
+
+def products(equation, shape, **kwargs):
+    return layers.EinsumDense(equation, shape, bias_initializer="normal", **kwargs)
 
 
 # Each gives in 8 bits what its copy gives, but for roundings that fall elsewhere.
@@ -224,6 +248,21 @@ EXACT = {
     "difference above zero": lambda: two_ways(
         lambda a, b: layers.ReLU()(layers.Subtract()([a, b]))
     ),
+    "models inside": nested,
+    "tokens": lambda: tokens(layers.GlobalAveragePooling1D(), layers.Dense(3)),
+    "tokens alone": tokens,
+    "tokens above zero": lambda: tokens(layers.ReLU()),
+    "normalized tokens": lambda: tokens(layers.BatchNormalization(), layers.ReLU()),
+    "positions": positions,
+    "products": lambda: sequence(
+        products("abc,cd->abd", (None, 5), bias_axes="d"), layers.ReLU()
+    ),
+    "products normed": lambda: normed(
+        products("abcd,de->abce", (None, None, 5), bias_axes="e")
+    ),
+    "products of others": lambda: sequence(
+        products("abc,bd->adc", (5, 4), activation="relu")
+    ),
     "dropout before a ReLU": lambda: normed(
         layers.Conv2D(4, 3), layers.Dropout(0.1), layers.ReLU()
     ),
@@ -232,6 +271,13 @@ EXACT = {
 IN_FLOATS = {
     "groups": lambda: sequence(layers.GroupNormalization(2)),
     "rms": lambda: sequence(layers.RMSNormalization()),
+    "layers": lambda: sequence(
+        layers.Dense(8, "relu"), layers.LayerNormalization(), layers.Dense(3)
+    ),
+    "layers of images": lambda: stack(layers.LayerNormalization(axis=[1, 2, 3])),
+    "heads": lambda: sequence(
+        products("abc,cde->abde", (None, 2, 3), bias_axes="de", activation="relu")
+    ),
     "unit": lambda: sequence(layers.UnitNormalization()),
     "adapted": lambda: sequence(layers.Normalization(mean=1.0, variance=2.0)),
     "elu": lambda: sequence(layers.ELU()),
@@ -245,8 +291,10 @@ IN_FLOATS = {
 def test_a_file_of_8_bits_gives_what_the_copy_gives(kind, tmp_path):
     keras.utils.set_random_seed(0)
     model = (EXACT | IN_FLOATS)[kind]()
-    x = np.random.default_rng(0).normal(size=(64, *model.input_shape[1:]))
-    x = x.astype("float32")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, *model.input_shape[1:])).astype("float32")
+    if model.inputs[0].dtype == "int32":
+        x = rng.integers(0, 9, x.shape).astype("int32")
     copy = quantize_aware(model)
     copy(x, training=True)
     to_litert(copy, tmp_path / "m.tflite", mode="int8")
@@ -260,7 +308,8 @@ def test_a_file_of_8_bits_gives_what_the_copy_gives(kind, tmp_path):
     assert np.mean(steps > 0.6) < 0.35
     assert (file.num_float_tensors > 0) == (kind in IN_FLOATS)
     # The copy is about the model, too. Kinds with statistics had one batch of them.
-    if not any(isinstance(layer, layers.BatchNormalization) for layer in model.layers):
+    kinds = [type(layer) for layer in copy.layers]
+    if not {layers.BatchNormalization, QuantizedNormalization} & set(kinds):
         plain = np.array(model(x, training=False))
         assert np.abs(expected - plain).max() < 0.05 * np.ptp(plain)
 
@@ -311,11 +360,35 @@ def test_separable_layers_and_normalizations_train_save_and_come_back(tmp_path):
             np.testing.assert_array_equal(found, expected)
 
 
+def test_models_inside_train_and_their_weights_come_back():
+    keras.utils.set_random_seed(0)
+    base = stack(layers.Conv2D(4, 3, name="conv"), layers.ReLU(), name="base")
+    base.trainable = False
+    pool = layers.GlobalAveragePooling2D()
+    model = stack(base, pool, layers.Dense(2, name="conv"))
+    copy = quantize_aware(model)
+    copy.compile("sgd", "mse", jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(32, 8, 8, 4)).astype("float32")
+    frozen = base.get_layer("conv").get_weights()[0]
+    copy.fit(x, x[:, 0, 0, :2], verbose=0)
+    np.testing.assert_array_equal(copy.get_layer("base_conv").float_kernel(), frozen)
+    learned = copy.get_layer("conv").get_weights()
+    assert np.any(learned[0] != model.get_layer("conv").get_weights()[0])
+    strip_quantization(copy, model)
+    for found, expected in zip(
+        model.get_layer("conv").get_weights(), learned, strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_what_is_not_known_is_refused():
-    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4)], name="inner")
-    model = keras.Sequential([keras.Input((4,)), inner, layers.LayerNormalization()])
-    message = r"not known here, \['inner: Sequential', 'layer_norm.*LayerNorm"
-    with pytest.raises(ValueError, match=message):
+    inner = keras.Sequential([keras.Input((4, 4)), layers.LSTM(4)], name="inner")
+    model = keras.Sequential([keras.Input((4, 4)), inner, layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"not known here, \['lstm.*: LSTM'\]"):
+        quantize_aware(model)
+    masked = layers.Embedding(4, 2, mask_zero=True, name="words")
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), masked])
+    with pytest.raises(ValueError, match=r"mask_zero=True in \['words'\]"):
         quantize_aware(model)
 
 

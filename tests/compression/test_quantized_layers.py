@@ -11,10 +11,13 @@ ARGUMENTS = {
     "DepthwiseConv1D": (2,),
     "Conv2D": (3, 2),
     "Dense": (3,),
+    "EinsumDense": ("abc,cd->abd", (None, 3)),
+    "Embedding": (4, 3),
     "DepthwiseConv2D": (2,),
 }
 SEQUENCES = ("Conv1D", "Conv1DTranspose", "DepthwiseConv1D")
-SHAPES = {"Dense": (1, 4), **dict.fromkeys(SEQUENCES, (1, 5, 4))}
+SHAPES = {"Dense": (1, 4), "EinsumDense": (1, 5, 4), "Embedding": (1, 5)}
+SHAPES |= {**dict.fromkeys(SEQUENCES, (1, 5, 4))}
 
 
 @pytest.mark.parametrize("plain", QUANTIZED, ids=lambda kind: kind.__name__)
@@ -31,7 +34,8 @@ def test_kernels_are_rounded_by_their_largest_entries(plain, bits):
     axes = tuple(range(values.ndim - 1)) if kind.per_channel else None
     step = np.abs(values).max(axes) / (2 ** (bits - 1) - 1)
     expected = np.round(values / step) * step
-    actual = np.array(layer.kernel).reshape(expected.shape)
+    rounded = layer.embeddings if plain is keras.layers.Embedding else layer.kernel
+    actual = np.array(rounded).reshape(expected.shape)
     np.testing.assert_allclose(actual, expected, atol=1e-6)
     again = kind.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
@@ -59,7 +63,8 @@ def test_steps_begin_where_lsq_does_and_are_saved(plain, tmp_path):
     # Not the rounded kernel: a training goes on from what was learned.
     again = loaded.get_layer("layer").float_kernel()
     np.testing.assert_array_equal(np.array(again), kernel)
-    assert len(np.unique(np.array(layer.kernel))) <= 15 * max(1, step.size)
+    rounded = layer.embeddings if plain is keras.layers.Embedding else layer.kernel
+    assert len(np.unique(np.array(rounded))) <= 15 * max(1, step.size)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same", "causal"])

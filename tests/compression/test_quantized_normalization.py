@@ -2,7 +2,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ext.compression._quantized_normalization import QuantizedNormalization
+from keras_ext.compression._quantized_normalization import (
+    QuantizedLayerNormalization,
+    QuantizedNormalization,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -29,3 +32,26 @@ def test_channels_that_are_not_last_are_those_of_keras():
     layer, own = QuantizedNormalization(axis=1), keras.layers.BatchNormalization(axis=1)
     x = RNG.normal(size=(6, 3, 5)).astype("float32")
     np.testing.assert_array_equal(layer(x), own(x))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"axis": [1, 2], "epsilon": 0.1},
+        {"axis": 1, "center": False},
+        {"scale": False},
+        {"dtype": "mixed_float16"},
+    ],
+)
+def test_layers_are_normalized_as_in_keras(options):
+    own = keras.layers.LayerNormalization(**options)
+    layer = QuantizedLayerNormalization(**options)
+    x = RNG.normal(2.0, 3.0, size=(6, 5, 3)).astype("float32")
+    own.build(x.shape), layer.build(x.shape)
+    for variable, other in zip(own.weights, layer.weights, strict=True):
+        value = RNG.normal(size=variable.shape)
+        variable.assign(value), other.assign(value)
+    assert layer(x).dtype == own(x).dtype
+    atol = 1e-2 if "dtype" in options else 1e-5
+    np.testing.assert_allclose(layer(x), own(x), rtol=atol, atol=atol)
