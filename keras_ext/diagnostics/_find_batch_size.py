@@ -1,21 +1,27 @@
 """Finds the largest batch that fits, and the one that trains fastest."""
 
+import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_ext._core._checks import flag, integer, integers, number, require
+from keras_ext._core._figures import new_figure
 from keras_ext._core._progress import Progress
 from keras_ext._core._tables import html_table
-from keras_ext._core._typing import Data
+from keras_ext._core._typing import Data, Figure
 from keras_ext.data import DynamicBatches
 from keras_ext.diagnostics._left_as_it_was import left_as_it_was
 from keras_ext.signals.machine._peak_memory import PeakMemory
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SMALLEST = 8
 _LARGEST = 2**40
@@ -69,6 +75,41 @@ class BatchSizes:
         most = max(map(_speed, self.trials), default=0.0)
         fast = [t.batch_size for t in self.trials if _speed(t) >= _NEARLY * most > 0]
         return min(fast, default=None)
+
+    def plot(self) -> Figure:
+        """Draws speed and memory over the sizes, with a cross where one did not fit.
+
+        Returns:
+            A figure of Matplotlib.
+        """
+        size = (7.0, 4.0)
+        figure, panels = new_figure(2, extra="telemetry", size=size, sharex=True)
+        above, below = panels
+        speeds = [t.samples_per_second for t in self.trials]
+        megabytes = [None if t.memory is None else t.memory / 1e6 for t in self.trials]
+        self._draw(above, "samples/s", speeds, "fastest")
+        self._draw(below, "memory (MB)", megabytes, "largest")
+        sizes = [t.batch_size for t in self.trials]
+        below.set_xscale("log", base=2)
+        below.set_xticks(sizes, [str(size) for size in sizes])
+        below.set_xlabel("batch size")
+        return figure
+
+    def _draw(
+        self, axes: "Axes", label: str, values: Sequence[float | None], best: str
+    ) -> None:
+        known = [math.nan if value is None else value for value in values]
+        axes.plot([t.batch_size for t in self.trials], known, "o-", color="0.6")
+        for trial, value in zip(self.trials, known, strict=True):
+            size = trial.batch_size
+            if trial.outcome != "fits":
+                axes.plot([size], [value], "kx", markersize=9)
+            elif size == getattr(self, best):
+                axes.plot([size], [value], "o", color="C1", label=f"{best}: {size}")
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=0)
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize="small")
 
     def _table(self) -> list[tuple[str, str, str, str]]:
         table = [("batch size", "samples/s", "memory (MB)", "outcome")]
@@ -141,7 +182,8 @@ def find_batch_size(
 
     Returns:
         `BatchSizes`, with the attributes `largest`, `fastest`, and `trials`: for each
-        size its `batch_size`, `samples_per_second`, `memory` in bytes and `outcome`.
+        size its `batch_size`, `samples_per_second`, `memory` in bytes and `outcome`;
+        and the method `plot`.
 
     Raises:
         ValueError: If an argument is out of range, if the model is not compiled, or if

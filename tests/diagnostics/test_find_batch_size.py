@@ -284,6 +284,20 @@ def test_fastest_is_the_smallest_that_is_nearly_as_fast():
     assert BatchSizes(()).largest is None
 
 
+def test_draws_speed_and_memory_and_what_did_not_fit():
+    trials = [BatchSizeTrial(8, 300.0, 10**6, "fits")]
+    trials += [BatchSizeTrial(16, 500.0, 2 * 10**6, "fits")]
+    trials += [BatchSizeTrial(32, 200.0, 4 * 10**6, "fits")]
+    trials += [BatchSizeTrial(64, None, 8 * 10**6, "not tried")]
+    above, below = BatchSizes(tuple(trials)).plot().axes
+    assert list(below.lines[0].get_ydata()) == [1.0, 2.0, 4.0, 8.0]
+    assert [text.get_text() for text in above.get_legend().texts] == ["fastest: 16"]
+    assert [text.get_text() for text in below.get_legend().texts] == ["largest: 32"]
+    crosses = [line for line in below.lines if line.get_marker() == "x"]
+    assert [list(cross.get_xdata()) for cross in crosses] == [[64]]
+    assert BatchSizes(()).plot().axes[0].get_legend() is None
+
+
 def test_prints_as_a_table():
     trials = (
         BatchSizeTrial(8, 1234.56, 2_500_000, "fits"),
