@@ -30,6 +30,18 @@ def outer(matrix: Tensor, side: str) -> Tensor:
     return ops.matmul(ops.transpose(matrix), matrix)
 
 
+def eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, rising, and eigenvectors; NaN if the matrix is not finite.
+
+    TensorFlow would end the training there, before others could look.
+    """
+    finite = ops.all(ops.isfinite(matrix))
+    safe = ops.where(finite, matrix, ops.eye(matrix.shape[0], dtype=matrix.dtype))
+    values, vectors = ops.eigh(safe)
+    nan = ops.cast(math.nan, matrix.dtype)
+    return ops.where(finite, values, nan), ops.where(finite, vectors, nan)
+
+
 def turned(matrix: Tensor, by: Mapping[str, Tensor], *, back: bool = False) -> Tensor:
     """A matrix multiplied on its sides, by transposed matrices or by those themselves.
 

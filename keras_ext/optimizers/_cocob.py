@@ -26,6 +26,10 @@ class COCOB(RuleOptimizer):
     gradient. How far it goes from its first value is the bet. There is nothing to tune;
     it needs five numbers for each weight, and no momentum. Leave `learning_rate` at 1.
 
+    An update puts a weight where its bet says, whatever it was. So weights that others
+    set, such as `Lookahead` or `EarlyStopping`, are forgotten in the next update, and
+    weight decay does not add up.
+
     Args:
         learning_rate: A number >= 0, a `LearningRateSchedule`, or a function without
             arguments; the share of the way to the bet that an update goes.

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import keras
@@ -96,7 +97,8 @@ def fit_lbfgs(  # noqa: PLR0913
 
     Raises:
         ValueError: If an argument is not of this form, if the model is not compiled, if
-            its loss at the beginning is not finite, or if a callback needs a step.
+            its loss at the beginning is not finite, if a weight has a constraint, or if
+            a callback needs a step.
         ImportError: If SciPy is not installed.
 
     Examples:
@@ -162,6 +164,8 @@ class _Run:
         self._epoch = 0
         self._has_begun = False
         self._gradients: dict[bytes, np.ndarray] = {}
+        # Where the present iteration began, with loss and gradient.
+        self._base = np.zeros(0), 0.0, np.zeros(0)
 
     def minimize(
         self, callbacks: list[keras.callbacks.Callback], options: Record, verbose: int
@@ -187,6 +191,10 @@ class _Run:
             options=options,
         )
         self._objective.assign(result.x)
+        if self._epoch == 0:
+            # No step was made, and who asks the history finds where it began.
+            with suppress(StopIteration):
+                self._end_iteration(result)
         history.reason = self._reason(result, options)
         self._told.on_train_end()
         return history
@@ -199,8 +207,17 @@ class _Run:
             is_finite = bool(np.isfinite(loss) and np.all(np.isfinite(gradient)))
             require(is_finite, "model", loss, "one with a finite loss and gradient")
             self._begin_iteration()
+            self._base = flat.copy(), loss, gradient
+        if not (np.isfinite(loss) and np.all(np.isfinite(gradient))):
+            return self._wall(flat)
         self._gradients[flat.tobytes()] = gradient
         return loss, gradient
+
+    def _wall(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
+        """What makes the search try a shorter step, where it can compute nothing."""
+        start, loss, gradient = self._base
+        # Interpolated between this and the start, it is a sixth of the step.
+        return loss + 2 * abs(float(gradient @ (flat - start))), -gradient
 
     def _begin_iteration(self) -> None:
         self._has_begun = True
@@ -212,7 +229,9 @@ class _Run:
         """Is called by SciPy, which looks at the name of the argument."""
         flat, loss = intermediate_result.x, float(intermediate_result.fun)
         self._objective.assign(flat)
-        largest = float(np.abs(self._gradients[flat.tobytes()]).max())
+        gradient = self._gradients[flat.tobytes()]
+        self._base = flat.copy(), loss, gradient
+        largest = float(np.abs(gradient).max())
         measured: Record = {"loss": loss, "largest_gradient": largest}
         measured["evaluations"] = self._objective.evaluations
         self._told.on_train_batch_end(0, measured)
@@ -285,6 +304,9 @@ def _prepare(model: keras.Model, data: FixedData) -> None:
     if not model.built:
         x, _, _ = next(iter(data))
         called(model, x, training=False)
+    bound = [v.path for v in model.trainable_variables if v.constraint is not None]
+    rule = "none, which the search knows nothing of"
+    require(not bound, "weights with a constraint", bound, rule)
     if model.optimizer is not None and not model.optimizer.built:
         # Not used, but saved with the model, and Keras loads no file of an unbuilt one.
         with model.distribute_strategy.scope():

@@ -18,7 +18,7 @@ from keras_ext._engine._rule_optimizer import (
     RuleOptimizer,
     Slot,
 )
-from keras_ext._engine._sides import matrix_shape, outer, sides_of, turned
+from keras_ext._engine._sides import eigen, matrix_shape, outer, sides_of, turned
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -146,7 +146,7 @@ def _held_roots(part: Part) -> dict[str, Tensor]:
 
 def _power(matrix: Tensor, power: float) -> Tensor:
     """A negative power of a matrix that is symmetric, and positive but for rounding."""
-    values, vectors = ops.eigh(matrix)
+    values, vectors = eigen(matrix)
     # What is smaller than the precision of the largest is noise.
     # `eigh` puts the largest last; 1e-30 is for a matrix of zeros.
     least = values[-1] * 1e-7 + 1e-30

@@ -17,7 +17,7 @@ from keras_ext._engine._rule_optimizer import (
     Part,
     Slot,
 )
-from keras_ext._engine._sides import matrix_shape, outer, sides_of, turned
+from keras_ext._engine._sides import eigen, matrix_shape, outer, sides_of, turned
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -166,7 +166,7 @@ def _identity(size: int) -> Callable[[Variable], Tensor]:
 
 def _eigenbases(part: Part, sides: Mapping[str, int]) -> dict[str, Tensor]:
     # `eigh` puts the largest last; `_refreshed` puts it first.
-    bases = {side: ops.flip(ops.eigh(part.slots[side])[1], axis=1) for side in sides}
+    bases = {side: ops.flip(eigen(part.slots[side])[1], axis=1) for side in sides}
     found = {f"{side}_basis": basis for side, basis in bases.items()}
     return {"velocity": part.slots["velocity"], **found}
 

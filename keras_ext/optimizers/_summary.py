@@ -141,9 +141,13 @@ def summary(model: keras.Model) -> OptimizerSummary:
     ready = model.built and optimizer is not None
     require(ready, "model", model.name, "a model that is built and compiled")
     if not optimizer.built:
-        optimizer.build(model.trainable_variables)
+        with model.distribute_strategy.scope():
+            optimizer.build(model.trainable_variables)
     slots, other = _slots(optimizer, model.trainable_variables)
-    sizes = {v.path: math.prod(v.shape) for v in model.trainable_variables}
+    sizes: dict[str, int] = {}
+    for v in model.trainable_variables:
+        # Layers that are attributes of a model may have the same name.
+        sizes[v.path] = sizes.get(v.path, 0) + math.prod(v.shape)
     return OptimizerSummary(list(_steps(optimizer, model)), slots, sizes, other)
 
 
@@ -186,6 +190,10 @@ def _steps(optimizer: Optimizer, model: keras.Model) -> Iterator[str]:
         yield f"changes the update by {type(optimizer).__name__}"
         # Of the weights that come out: see `UpdateWrapper`.
         yield from last
+    elif isinstance(optimizer, getattr(keras.optimizers, "MultiOptimizer", ())):
+        for each in optimizer.optimizers:
+            yield f"for the weights of {type(each).__name__}:"
+            yield from _steps(each, model)
     else:
         yield from _steps_of_rule(optimizer, model)
 

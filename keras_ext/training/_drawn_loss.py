@@ -24,6 +24,8 @@ _KINDS = {
     "squared": (_LOSSES.MeanSquaredError, _LOSSES.mean_squared_error),
 }
 _MEANS = (None, "sum_over_batch_size", "mean", "mean_with_sample_weight")
+# With other arguments, the square of a gradient is no second derivative.
+_AS_USUAL = {"label_smoothing": 0.0, "ignore_class": None, "axis": -1}
 _TINY = 1e-7
 
 
@@ -55,6 +57,10 @@ class DrawnLoss:
             hint='Take estimator="hutchinson", for any loss.',
         )
         (self._kind,) = found
+        for name, usual in _AS_USUAL.items():
+            given = getattr(known, name, usual)
+            hint = 'Labels are drawn without. Or take estimator="hutchinson".'
+            require(given == usual, f"model.loss.{name}", given, f"{usual}", hint)
         self._from_logits = bool(getattr(known, "from_logits", False))
         self._entries = known.call if isinstance(known, keras.Loss) else known
 

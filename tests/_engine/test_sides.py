@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from keras_ext._engine._sides import matrix_shape, outer, sides_of, turned
+from keras_ext._engine._sides import eigen, matrix_shape, outer, sides_of, turned
 
 RNG = np.random.default_rng(0)
 
@@ -27,6 +27,13 @@ def test_matrices_of_sides_say_what_varies_together():
     np.testing.assert_allclose(outer(matrix, "left"), matrix @ matrix.T)
     np.testing.assert_allclose(outer(matrix, "right"), matrix.T @ matrix)
     np.testing.assert_allclose(outer(vector, "right"), np.outer(vector, vector))
+
+
+def test_what_is_not_finite_has_no_eigenvalues_and_ends_nothing():
+    matrix = np.diag([3.0, 1.0]).astype("float32")
+    np.testing.assert_allclose(eigen(keras.ops.array(matrix))[0], [1.0, 3.0])
+    matrix[0, 1] = np.inf
+    assert all(np.isnan(found).all() for found in eigen(keras.ops.array(matrix)))
 
 
 def test_what_is_turned_can_be_turned_back():

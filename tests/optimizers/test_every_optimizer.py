@@ -165,6 +165,16 @@ def test_weights_without_a_gradient_rest(case):
     assert all(np.isfinite(v.numpy()).all() for v in run.optimizer.variables)
 
 
+@pytest.mark.parametrize("name", ["SOAP", "Shampoo"])
+def test_a_gradient_that_is_not_finite_ends_no_update(name):
+    """So that `TerminateOnNaN` and others see it; a decomposition raised an error."""
+    optimizer = getattr(kx.optimizers, name)(update_every=1)
+    kernel = keras.Variable(np.ones((2, 2), "float32"), name="kernel")
+    for _ in range(3):
+        optimizer.apply([tf.constant([[np.nan, 1.0], [1.0, 1.0]])], [kernel])
+    assert np.isnan(kernel.numpy()).any()
+
+
 @every_mechanism_that("follows_rate")
 def test_the_learning_rate_may_be_set_while_training(case):
     run = traced(case).anew()

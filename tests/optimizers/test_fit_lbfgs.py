@@ -98,6 +98,44 @@ def test_it_follows_a_curved_valley(double_precision):
     assert len(history.epoch) < 40
 
 
+class Barrier(keras.layers.Layer):
+    """The loss of a weight `w` is w - 2 log(w), which a step too far cannot compute."""
+
+    def build(self, shape):
+        self.place = self.add_weight(shape=(), initializer="ones", name="place")
+
+    def call(self, inputs):
+        self.add_loss(self.place - 2.0 * keras.ops.log(self.place))
+        return 0.0 * inputs
+
+
+@pytest.mark.parametrize("start", [30.0, 1e-3])
+def test_a_step_to_where_there_is_no_loss_is_made_shorter(start):
+    """From 30, a step of SciPy's went to a negative weight, and it gave up."""
+    model = keras.Sequential([keras.Input((1,)), Barrier()])
+    model.compile(loss="mse")
+    model.set_weights([np.array(start)])
+    history = fit_lbfgs(model, np.zeros((1, 1)), np.zeros((1, 1)), verbose=0)
+    assert float(model.get_weights()[0]) == pytest.approx(2.0, rel=1e-3)
+    assert np.all(np.isfinite(history.history["loss"]))
+
+
+def test_where_nothing_is_to_be_done_the_history_says_so():
+    model = small()
+    history = fit_lbfgs(model, X, Y, gradient_tolerance=1e3, verbose=0)
+    assert history.epoch == [0]
+    loss = model.evaluate(X, Y, verbose=0)[0]
+    assert history.history["loss"] == [pytest.approx(loss, rel=1e-5)]
+
+
+def test_constraints_are_refused():
+    layer = keras.layers.Dense(1, kernel_constraint="non_neg", name="bound")
+    model = keras.Sequential([keras.Input((2,)), layer])
+    model.compile(loss="mse")
+    with pytest.raises(ValueError, match="weights with a constraint.*bound/kernel"):
+        fit_lbfgs(model, X, Y, verbose=0)
+
+
 def small(**options):
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)]

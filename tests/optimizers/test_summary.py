@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 import keras_ext as kx
@@ -39,6 +40,44 @@ def test_slots_of_other_shapes_and_numbers_of_the_model():
     assert found.slots["model/dense/bias"] == {"start": 16, "distance": 4, "squares": 4}
     found = summary(compiled(kx.optimizers.Prodigy()))
     assert found.other_bytes == 8 + 4 + 2 * 4
+
+
+def test_layers_of_one_name_are_counted_both():
+    class Twins(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = (keras.layers.Dense(4, name="d") for _ in range(2))
+
+        def call(self, inputs):
+            return self.other(self.one(inputs))
+
+    model = Twins()
+    model.compile("adam", "mse")
+    model(np.ones((1, 4)))
+    found = summary(model)
+    assert sum(found.sizes.values()) == model.count_params() == 40
+    assert found.bytes_per_number == 8
+
+
+def test_each_of_several_optimizers_has_steps():
+    if not hasattr(keras.optimizers, "MultiOptimizer"):
+        pytest.skip("MultiOptimizer is new in Keras 3.15")
+    parts = [keras.optimizers.SGD(clipnorm=1.0), kx.optimizers.RAdam()]
+    several = keras.optimizers.MultiOptimizer(lambda v: parts["bias" in v.path])
+    found = summary(compiled(several))
+    assert [step for step in found.steps if step.startswith("for")] == [
+        "for the weights of SGD:",
+        "for the weights of RAdam:",
+    ]
+    assert "clips the gradient of each weight to the norm 1.0" in found.steps
+    assert found.slots["model/dense/bias"] == {"momentum": 16, "velocity": 16}
+    assert found.slots["model/dense/kernel"] == {}
+
+
+def test_slots_are_made_in_the_strategy_of_the_model(strategies):
+    with strategies(2).scope():
+        model = compiled(kx.optimizers.Yogi())
+    assert summary(model).bytes_per_number == 8
 
 
 def test_the_order_of_keras_is_that_of_keras():

@@ -35,6 +35,22 @@ def test_weights_enter_by_their_roots(loss):
     assert one > 0 < other
 
 
+@pytest.mark.parametrize(
+    ("kind", "argument", "value"),
+    [
+        ("CategoricalCrossentropy", "label_smoothing", 0.1),
+        ("BinaryCrossentropy", "label_smoothing", 0.1),
+        ("SparseCategoricalCrossentropy", "ignore_class", 0),
+        ("CategoricalCrossentropy", "axis", 1),
+    ],
+)
+def test_arguments_with_which_squares_are_no_curvature(kind, argument, value):
+    """Of smoothed labels, the mean of the gradient is not zero."""
+    loss = getattr(keras.losses, kind)(**{argument: value})
+    with pytest.raises(ValueError, match=f"`model.loss.{argument}` must be"):
+        DrawnLoss(loss)
+
+
 def test_only_losses_that_stand_for_a_distribution():
     sums = keras.losses.MeanSquaredError(reduction="sum")
     for loss in (None, "huber", sums, ["mse"], {"a": "mse"}, lambda y, p: p):

@@ -13,7 +13,7 @@ from keras_ext._core._typing import Logs, Record
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._keras._learning_rate import own_learning_rate
-from keras_ext._keras._optimizer_family import optimizer_family
+from keras_ext._keras._optimizer_family import stepping_optimizer
 
 
 class SnapshotEnsemble(ScopedCallback):
@@ -28,7 +28,8 @@ class SnapshotEnsemble(ScopedCallback):
     point of accuracy less, since each cycle there is short. The last model alone was
     the best one there (8 ± 6 %): a rate that falls to 0 is half of it.
 
-    Within a cycle, step `t` of `T` uses `0.5 * rate * (1 + cos(pi * t / T))`. When
+    Within a cycle, step `t` of `T` uses `0.5 * rate * (1 + cos(pi * t / T))`, where
+    steps that `steps_per_execution` makes at once have the rate of the first. When
     training ends, in whatever way, the optimizer has its own rate again, and the model
     keeps its last weights. The statistics of `BatchNormalization` belong to the weights
     that are kept, since these hardly move at the end of a cycle.
@@ -50,7 +51,8 @@ class SnapshotEnsemble(ScopedCallback):
 
     Raises:
         ValueError: If an argument is not of this form, or, when training begins, if
-            `learning_rate` is given and the optimizer has a schedule.
+            `learning_rate` is given and the optimizer has a schedule, if it has several
+            learning rates, or if another callback moves it.
 
     Examples:
         >>> import keras, numpy as np
@@ -95,12 +97,14 @@ class SnapshotEnsemble(ScopedCallback):
         self._steps: int | None = None
         self._epoch: int | None = None
         self._seen = 0
-        own = own_learning_rate(optimizer_family(scope.optimizer)[-1])
+        stepping = stepping_optimizer(scope.optimizer)
+        own = own_learning_rate(stepping)
         self._moves = isinstance(own, keras.Variable)
         hint = "Compile with a number, or leave `learning_rate` out."
         fits = self._moves or self.learning_rate is None
         require(fits, "learning_rate", self.learning_rate, "None with a schedule", hint)
         if self._moves:
+            scope.claim(stepping, "optimizer/learning_rate", self)
             optimizer, first = scope.optimizer, float(ops.convert_to_numpy(own))
             self._rate = self._rate or first
             scope.on_close(lambda: setattr(optimizer, "learning_rate", first))

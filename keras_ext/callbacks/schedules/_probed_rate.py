@@ -119,7 +119,7 @@ class ProbedRate(RateCallback):
 
     def _decide(self) -> None:
         loss = self._probe.measure(self.model)
-        if math.isnan(self._loss):
+        if not math.isfinite(self._loss):
             self._loss = loss
             factor = self.first_factor(loss)
         else:
@@ -127,6 +127,20 @@ class ProbedRate(RateCallback):
         self._keep()
         self._last = self.multiplier
         self.multiply(factor)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        epochs = (self.params or {}).get("epochs", 0)
+        # What the last batches did is not judged by the next decision.
+        if epoch + 1 == epochs or self.model.stop_training:
+            self._take_back_burst()
+        super().on_epoch_end(epoch, logs)
+
+    def _take_back_burst(self) -> None:
+        if not self._copy:
+            return
+        fall = _fall(self._loss, self._probe.measure(self.model))
+        if fall is None or fall < -_BURST:
+            self._go_back()
 
     def _judged(self, loss: float) -> float:
         """The next factor, after what the last one has brought."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ext.callbacks import SnapshotEnsemble
+from keras_ext.callbacks import LearningRateMultiplier, OneCycle, SnapshotEnsemble
 from tests.thorough import LONG, TRAININGS
 
 RNG = np.random.default_rng(0)
@@ -98,6 +98,13 @@ def test_the_first_epoch_of_unknown_length_has_one_rate():
 
 
 @pytest.mark.thorough(LONG)
+def test_nobody_else_moves_the_rate():
+    """Before, the other one came to nothing, without a word."""
+    for other in (OneCycle(0.1), LearningRateMultiplier(monitor="loss")):
+        with pytest.raises(ValueError, match="one of them moves 'optimizer/learning_r"):
+            fit(make_model(), [other, SnapshotEnsemble(2)])
+
+
 def test_a_schedule_keeps_its_rates():
     schedule = keras.optimizers.schedules.CosineDecayRestarts(0.2, 10, t_mul=1.0)
     model, rates = make_model(schedule), Rates()

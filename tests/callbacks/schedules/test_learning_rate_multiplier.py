@@ -73,6 +73,19 @@ def test_a_training_that_goes_on_goes_on_with_the_multiplier(tmp_path):
     assert weight(model) == pytest.approx(rates @ [1.0, 0.5, 0.25, 0.125], rel=1e-5)
 
 
+def test_waits_for_the_next_validation():
+    model = make_model()
+    x = np.ones((10, 1), "float32")
+    options = {"epochs": 4, "validation_data": (x, x), "verbose": 0}
+    history = model.fit(
+        x, x, callbacks=[LearningRateMultiplier(Halve())], validation_freq=2, **options
+    )
+    assert history.history["learning_rate_multiplier"] == [1.0, 0.5, 0.5, 0.25]
+    misspelt = LearningRateMultiplier(Halve(), monitor="val_los")
+    with pytest.raises(ValueError, match="`monitor` must be one of"):
+        model.fit(x, x, callbacks=[misspelt], validation_freq=2, **options)
+
+
 def test_says_what_is_wrong():
     model = make_model()
     with pytest.raises(ValueError, match=r"`monitor` must be one of.*validation data"):

@@ -46,6 +46,34 @@ def test_decides_every_so_many_batches_and_takes_back_what_burst():
     assert not found[False][1] < 1e3
 
 
+def test_what_burst_in_the_last_batches_is_taken_back_in_the_end():
+    """No decision comes after them."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    noted = Noted([1.0, 1e30], every=6, rollback=True)
+    model.fit(X, X[:, :1], batch_size=4, callbacks=[noted], verbose=0)
+    assert [kind for kind, _ in noted.told] == ["first", "next"]
+    assert noted.rollbacks == 1
+    assert model.evaluate(X, X[:, :1], verbose=0) < noted.told[0][1]
+
+
+def test_a_loss_that_is_not_finite_is_no_measure():
+    """All that came after it was taken back, for ever."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    model.set_weights([np.full((2, 1), 1e30), np.zeros(1)])
+
+    class Mend(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.set_weights([np.zeros((2, 1)), np.zeros(1)])
+
+    noted = Noted([1.0] * 4, every=2, rollback=True)
+    model.fit(X, X[:, :1], batch_size=4, callbacks=[noted, Mend()], verbose=0)
+    assert [kind for kind, _ in noted.told] == ["first", "first", "next", "next"]
+    assert noted.rollbacks == 0
+
+
 def test_a_training_that_goes_on_takes_back_what_burst_before(tmp_path):
     def fit(model, answers, *others, **options):
         noted = Noted(answers, every=2, rollback=True)
