@@ -428,6 +428,7 @@ VALID = {
         lambda: {"hypermodel": _searched, "objective": "loss"},
     ),
     "tuner.Cost": lambda: {"kind": "latency"},
+    "tuner.RayTrials": lambda: {"hypermodel": _searched, "objective": "loss"},
     "tuner.recommend": lambda: {
         "num_rows": 100,
         "num_features": 4,

@@ -319,8 +319,15 @@ def _test_of(name):
     return f"test_{name.removeprefix('_')}"
 
 
-HEAVY = {"IPython", "keras_tuner", "matplotlib", "optuna", "pandas", "pyarrow", "rich"}
-HEAVY |= {"scipy", "shap", "sklearn", "tensorboard", "tensorflow_model_optimization"}
+HEAVY = {"IPython", "keras_tuner", "matplotlib", "optuna", "pandas", "pyarrow", "ray"}
+HEAVY |= {
+    "rich",
+    "scipy",
+    "shap",
+    "sklearn",
+    "tensorboard",
+    "tensorflow_model_optimization",
+}
 
 
 def test_heavy_packages_are_imported_where_they_are_needed():

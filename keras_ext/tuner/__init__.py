@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keras_ext.tuner._oracle import Oracle
     from keras_ext.tuner._population_based_training import PopulationBasedTraining
     from keras_ext.tuner._random_search import RandomSearch
+    from keras_ext.tuner._ray_trials import RayTrials
     from keras_ext.tuner._recommend import recommend
     from keras_ext.tuner._space_model import SpaceModel
     from keras_ext.tuner._tuner import Tuner
@@ -35,6 +36,7 @@ __all__ = [
     "Oracle",
     "PopulationBasedTraining",
     "RandomSearch",
+    "RayTrials",
     "SpaceModel",
     "Tuner",
     "recommend",

@@ -26,6 +26,11 @@ class Translation:
     Args:
         hp: The hyperparameter, none that is fixed.
         space: All of them. Two may have one name under different conditions.
+
+    Attributes:
+        name: What Optuna calls it.
+        values: All values of what has an order and few, else None.
+        distribution: From what Optuna draws.
     """
 
     def __init__(
@@ -38,14 +43,14 @@ class Translation:
         if sum(other.name == hp.name for other in space) > 1:
             conditions = [condition.get_config() for condition in hp.conditions]
             self.name = f"{hp.name}|{json.dumps(conditions)}"
-        self._values = _listed(hp)
+        self.values = _listed(hp)
         self._is_place = False
         self.distribution = self._distribution()
 
     def _distribution(self) -> Distribution:
         names, hp = optuna.distributions, self.hp
-        if self._values is not None:
-            return names.IntDistribution(0, len(self._values) - 1)
+        if self.values is not None:
+            return names.IntDistribution(0, len(self.values) - 1)
         if isinstance(hp, kinds.Boolean):
             return names.CategoricalDistribution([False, True])
         if isinstance(hp, kinds.Choice):
@@ -60,15 +65,15 @@ class Translation:
         return names.IntDistribution(hp.min_value, hp.max_value, log=is_log)
 
     def to_optuna(self, value: Any) -> Value:
-        if self._values is not None:
+        if self.values is not None:
             # The nearest, since steps of floats are rounded.
-            gaps = [abs(other - value) for other in self._values]
+            gaps = [abs(other - value) for other in self.values]
             return gaps.index(min(gaps))
         return float(self.hp.value_to_prob(value)) if self._is_place else value
 
     def from_optuna(self, value: Any) -> Value:
-        if self._values is not None:
-            return self._values[int(value)]
+        if self.values is not None:
+            return self.values[int(value)]
         # A place of exactly 1 is none to KerasTuner.
         return self.hp.prob_to_value(min(value, 1 - 1e-9)) if self._is_place else value
 
