@@ -54,6 +54,14 @@ class LiveSettings:
         for name, value in settings.items():
             self._setters[name](value)
 
+    def on_steps(
+        self, before: Mapping[str, float], moved: Mapping[str, float]
+    ) -> dict[str, float]:
+        """What was moved, on the steps of those that have steps."""
+        return {
+            hp.name: _stepped(hp, before[hp.name], moved[hp.name]) for hp in self.space
+        }
+
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Within what each of them may be."""
@@ -63,6 +71,17 @@ class LiveSettings:
     def draws(self) -> dict[str, Callable[[np.random.Generator], float]]:
         """How each of them is drawn anew, given a generator."""
         return {hp.name: partial(_drawn, hp) for hp in self.space}
+
+
+def _stepped(hp: kinds.HyperParameter, before: float, moved: float) -> float:
+    """The nearest step; of a move that is shorter than a step, the next one."""
+    if hp.step is None:
+        return moved
+    steps = np.array(list(hp.values))
+    start, end = (int(np.abs(steps - value).argmin()) for value in (before, moved))
+    if start == end:
+        end = min(max(start + int(np.sign(moved - before)), 0), len(steps) - 1)
+    return float(steps[end])
 
 
 def _drawn(hp: kinds.HyperParameter, rng: np.random.Generator) -> float:

@@ -165,12 +165,22 @@ class OptunaOracle(Oracle):
         # failed.
         values = self._values(trial)
         asked = self._asked.pop(trial.trial_id, None)
-        if asked is None:
-            self._add(trial, values)
-        elif values is None:
+        if asked is not None and not (values and self._lacks_some(asked, trial)):
+            failed = optuna.trial.TrialState.FAIL if values is None else None
+            self._study.tell(asked, values, state=failed)
+            return
+        if asked is not None:
             self._study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        else:
-            self._study.tell(asked, values)
+        self._add(trial, values)
+
+    def _lacks_some(self, asked: optuna.Trial, trial: Trial) -> bool:
+        """Whether a trial found hyperparameters that it had not been asked for.
+
+        Some samplers search only what all trials have: one without would leave nothing.
+        """
+        values = trial.hyperparameters.values
+        params, _ = params_of(self.hyperparameters.space, values)
+        return not params.keys() <= asked.params.keys()
 
     def _values(self, trial: Trial) -> list[float] | None:
         """The objectives; of a trial that failed the worst that were seen, if any."""
@@ -220,7 +230,9 @@ def made(word: str, seed: int) -> optuna.samplers.BaseSampler:
     if word == "cmaes":
         import_extra("cmaes", "tuner")
     kinds: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-        "cmaes": lambda: samplers.CmaEsSampler(seed=seed),
+        "cmaes": lambda: samplers.CmaEsSampler(
+            seed=seed, warn_independent_sampling=False
+        ),
         "nsga2": lambda: samplers.NSGAIISampler(seed=seed),
         "nsga3": lambda: samplers.NSGAIIISampler(seed=seed),
         "qmc": lambda: samplers.QMCSampler(

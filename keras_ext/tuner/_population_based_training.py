@@ -47,7 +47,8 @@ class PopulationBasedTraining(Tuner):
 
     One model is built and traced once, and trains all members in turn: hyperparameters
     are live values of it, see `keras_ext.make_live`. So they have to be `hp.Float`s
-    without conditions; what changes the structure is not searched here.
+    without conditions; what changes the structure is not searched here. One with a
+    `step` stays on its steps, and moves by one at least.
 
     A trial is a member; its best epoch is saved, as in `Tuner`. A search that was
     killed goes on with the interval that was running. Callbacks are new in each
@@ -192,7 +193,7 @@ class PopulationBasedTraining(Tuner):
         begin = min(member.epoch for member in state.members)
         while begin < self.max_epochs and not self._is_late():
             if begin // self.interval_epochs > state.num_rounds:
-                state.compete()
+                state.compete(settings.on_steps)
                 state.save()
             for i, member in enumerate(state.members):
                 if member.epoch == begin:

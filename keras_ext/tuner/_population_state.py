@@ -2,14 +2,20 @@
 
 import contextlib
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from keras_ext._core._typing import Record
 from keras_ext.controllers.discrete._population_based import PopulationBased
 from keras_ext.tuner._project_files import read_json, write_json
 
 _NAME = "population.json"
+# From settings, and what they were moved to, to those that count.
+Placed: TypeAlias = Callable[
+    [Mapping[str, float], Mapping[str, float]], dict[str, float]
+]
 
 
 @dataclass
@@ -99,11 +105,17 @@ class PopulationState:
         os.makedirs(folder, exist_ok=True)
         return folder
 
-    def compete(self) -> None:
-        """Lets the worst go on as the best, with other settings: a round has ended."""
+    def compete(self, placed: Placed | None = None) -> None:
+        """Lets the worst go on as the best, with other settings: a round has ended.
+
+        Args:
+            placed: What makes of settings, and of what they were moved to, those that
+                count. None means the latter.
+        """
         scores = [
             m.score if m.score is not None else float("nan") for m in self.members
         ]
+        before = [dict(member) for member in self.population.settings]
         sources = self.population.update(scores)
         self.num_rounds += 1
         # Of before the round: a source may itself go on as another.
@@ -111,6 +123,9 @@ class PopulationState:
         for i, source in enumerate(sources):
             # Nothing is copied: the next training begins with the file of the other.
             self.members[i].weights = files[source]
+            if placed is not None and source != i:
+                moved = self.population.settings[i]
+                self.population.settings[i] = placed(before[source], moved)
             row = {
                 "round": self.num_rounds,
                 "trial_id": self.members[i].trial_id,

@@ -49,3 +49,23 @@ def test_what_is_not_there_is_said_with_what_there_is(model):
         LiveSettings(model, space("own"), {"other": "rate"})
     with pytest.raises(ValueError, match="`live` must be texts, or functions"):
         LiveSettings(model, space("own"), {"own": 3})
+
+
+def test_what_has_steps_moves_by_one_at_least_and_stays_on_them(model):
+    hp = keras_tuner.HyperParameters()
+    hp.Float("rate", 0.1, 0.5, step=0.1)
+    hp.Float("learning_rate", 1e-3, 1.0, step=10, sampling="log")
+    hp.Float("optimizer/weight_decay", 0.0, 1.0)
+    settings = LiveSettings(model, hp.space, {"rate": "^dropout"})
+    before = {"rate": 0.3, "learning_rate": 0.01, "optimizer/weight_decay": 0.3}
+    for factor, expected in (
+        (1.2, (0.4, 0.1, 0.36)),
+        (0.8, (0.2, 0.001, 0.24)),
+        (5, (0.5, 0.1, 1.5)),
+        (1, (0.3, 0.01, 0.3)),
+    ):
+        moved = {name: factor * value for name, value in before.items()}
+        found = settings.on_steps(before, moved)
+        assert list(found.values()) == pytest.approx(expected)
+    last = {**before, "rate": 0.5}
+    assert settings.on_steps(last, {**last, "rate": 0.6})["rate"] == 0.5

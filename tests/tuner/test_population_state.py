@@ -50,6 +50,18 @@ def test_a_folder_that_has_moved_keeps_the_weights_that_are_needed(tmp_path):
     assert {member.weights for member in again.members} == {again.file_of("0", 0)}
 
 
+def test_only_what_was_moved_is_put_in_its_place(tmp_path):
+    state = begun(tmp_path)
+    state.members = [Member("0", "x", score=1.0), Member("1", "y", score=5.0)]
+    seen = []
+    state.compete(lambda *given: seen.append(given) or {"a": 7.0})
+    ((before, moved),) = seen
+    assert before == {"a": 1.0}
+    assert moved["a"] in (0.8, 1.2)
+    assert state.population.settings == [{"a": 1.0}, {"a": 7.0}]
+    assert [row["settings"]["a"] for row in state.lineage] == [1.0, 7.0]
+
+
 def test_a_member_without_a_finite_score_is_the_worst(tmp_path):
     state = begun(tmp_path)
     state.members = [Member("0", "x"), Member("1", "y", score=5.0)]
