@@ -258,6 +258,39 @@ def text_of(name):
     return re.split(r"^Examples:", inspect.getdoc(unit) or "", flags=re.MULTILINE)[0]
 
 
+# All classes of TensorFlow Addons 0.23.0, its last, that are for Keras; and what it has
+# as functions only.
+ADDONS = """
+gelu hardshrink lisht mish rrelu snake softshrink sparsemax tanhshrink
+AverageModelCheckpoint TQDMProgressBar TimeStopping
+AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D
+AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D CRF CorrelationCost ESN
+EmbeddingBag FilterResponseNormalization GELU GroupNormalization InstanceNormalization
+MaxUnpooling2D MaxUnpooling2DV2 Maxout MultiHeadAttention NoisyDense PoincareNormalize
+PolynomialCrossing Snake Sparsemax SpatialPyramidPooling2D SpectralNormalization
+StochasticDepth TLU WeightNormalization
+ESNCell LayerNormLSTMCell LayerNormSimpleRNNCell NASCell PeepholeLSTMCell
+ContrastiveLoss GIoULoss LiftedStructLoss NpairsLoss NpairsMultilabelLoss PinballLoss
+SigmoidFocalCrossEntropy SparsemaxLoss TripletHardLoss TripletSemiHardLoss
+WeightedKappaLoss
+CohenKappa F1Score FBetaScore GeometricMean HammingLoss HarmonicMean KendallsTauB
+KendallsTauC MatthewsCorrelationCoefficient MeanMetricWrapper MultiLabelConfusionMatrix
+PearsonsCorrelation RSquare SpearmansRank hamming_distance
+AdaBelief AdamW AveragedOptimizerWrapper COCOB ConditionalGradient CyclicalLearningRate
+DecoupledWeightDecayExtension ExponentialCyclicalLearningRate LAMB LazyAdam Lookahead
+MovingAverage MultiOptimizer NovoGrad ProximalAdagrad RectifiedAdam SGDW SWA
+Triangular2CyclicalLearningRate TriangularCyclicalLearningRate Yogi
+extend_with_decoupled_weight_decay
+"""
+
+
+def test_the_guide_for_users_of_addons_names_each_of_its_parts():
+    page = (PAGES / "guides" / "from_tensorflow_addons.md").read_text()
+    first_cells = " ".join(re.findall(r"^\|([^|]*)\|", page, re.MULTILINE))
+    named = re.findall(r"`(\w+)`", first_cells)
+    assert sorted(named) == sorted(ADDONS.split())
+
+
 def test_no_paragraph_stands_twice():
     """On the pages of the site; the README, which stands alone, repeats the first."""
     seen = {}

@@ -129,6 +129,32 @@ def test_in_a_pipeline_it_moves_by_the_mean_of_what_is_accumulated(case):
     assert_close(run.values(), expected(case), atol=1e-4)
 
 
+# Numbers kept for each of a kernel of 64 x 32, by wrappers beside those of the wrapped.
+# Matrices of sides: 2 * (64**2 + 32**2) / (64 * 32) = 5.
+NUMBERS = {
+    **dict.fromkeys(("Cautious", "Proximal"), 0),
+    **dict.fromkeys(("DoG", "DoWG", "LARS", "LDoG", "Mechanic", "Momo", "MuonConv"), 1),
+    **dict.fromkeys(("AdamMini", "NovoGrad", "SGDW", "ScheduleFree"), 1),
+    **dict.fromkeys(("ADMM", "ADOPT", "AdaBelief", "AdaBound", "LAMB", "RAdam"), 2),
+    **dict.fromkeys(("Lookahead", "Sophia", "Yogi"), 2),  # with "pullback"
+    **{"AdEMAMix": 3, "DAdaptAdam": 3, "Adan": 4, "Prodigy": 4, "COCOB": 5},
+    **{"Shampoo": 1 + 5, "SOAP": 2 + 5},
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_keeps_so_many_numbers_for_each_weight(name):
+    optimizer = OPTIMIZERS[name][0].make()
+    optimizer.build([keras.Variable(np.zeros((64, 32), "float32"), name="kernel")])
+    inner = getattr(optimizer, "optimizer", None)
+    kept = {id(v): v for v in optimizer.variables}
+    for variable in inner.variables if inner is not None else ():
+        kept.pop(id(variable))
+    # Besides, some keep a few for a unit or for all.
+    of_each = sum(np.prod(v.shape) for v in kept.values()) / (64 * 32)
+    assert NUMBERS[name] <= of_each < NUMBERS[name] + 0.05
+
+
 @every_optimizer
 def test_config_holds_every_argument(case):
     optimizer = case.make(weight_decay=0.1, clipnorm=2.0, name="mine")

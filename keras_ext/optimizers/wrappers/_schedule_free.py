@@ -34,7 +34,8 @@ class ScheduleFree(ShownWeights):
     The model is evaluated, saved and predicts with `x`, and has it after `fit`; the
     next `fit` goes on with `y`. With `BatchNormalization` in the model give `fit` the
     callback `keras_ext.callbacks.RecalibrateBatchNorm`, since its statistics are those
-    at `y`. Costs one number per weight, `z`.
+    at `y`. Costs one number per weight, `z`. (Keras's `AdamW` keeps a momentum even if
+    `beta_1` is 0, one number more than the authors' code.)
 
     Keras has a `ScheduleFreeAdamW`. On TensorFlow it computes `x` from a `z` that has
     already moved, offers no way to get `x`, and does not weight the average by the rate
