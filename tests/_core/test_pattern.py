@@ -60,8 +60,9 @@ def test_selects_what_is_included_and_not_excluded(include, exclude, expected):
         (b"a", "Received: layers=b'a'."),
         (
             keras.layers.Dense(2, name="top"),
-            "Received: layers=<Dense name=top, built=False>. For the weights of a layer "
-            "or of a model inside, pass `lambda w: any(w is v for v in layer.weights)`.",
+            "Received: layers=<Dense name=top, built=False>. For the weights of a "
+            "layer or of a model inside, pass "
+            "`lambda w: any(w is v for v in layer.weights)`.",
         ),
         ("[", "Received: layers='['. '[' fails: unterminated character set"),
         (["a", "("], "Received: layers=['a', '(']. '(' fails: missing )"),

@@ -137,8 +137,11 @@ NUMBERS = {
     **dict.fromkeys(("AdamMini", "NovoGrad", "SGDW", "ScheduleFree"), 1),
     **dict.fromkeys(("ADMM", "ADOPT", "AdaBelief", "AdaBound", "LAMB", "RAdam"), 2),
     **dict.fromkeys(("Lookahead", "Sophia", "Yogi"), 2),  # with "pullback"
-    **{"AdEMAMix": 3, "DAdaptAdam": 3, "Adan": 4, "Prodigy": 4, "COCOB": 5},
-    **{"Shampoo": 1 + 5, "SOAP": 2 + 5},
+    **dict.fromkeys(("AdEMAMix", "DAdaptAdam"), 3),
+    **dict.fromkeys(("Adan", "Prodigy"), 4),
+    "COCOB": 5,
+    "Shampoo": 1 + 5,
+    "SOAP": 2 + 5,
 }
 
 
