@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from math import inf
 
+import keras
+
 from keras_ext._core._lines import say
 
 _SECONDS = 2.0
@@ -22,7 +24,7 @@ class Progress:
 
     Until two seconds have gone by it is silent, unless what was done until then lets
     expect a long time. A terminal or notebook sees one line that changes, a file a new
-    one twice a minute.
+    one twice a minute, and nothing does where Keras shows no progress bars either.
 
     Args:
         show: Whether to say anything at all.
@@ -69,6 +71,8 @@ class Progress:
         if not self._was_long and _LONG <= left < inf:
             self._was_long = True
             say(f"This takes about {duration(left)}. {self._shorter}".rstrip())
+        if not keras.config.is_interactive_logging_enabled():
+            return
         changes = _is_watched()
         early = now - self._begin < _SECONDS
         if early or (now - self._said < _BETWEEN_LINES[changes] and part < 1):

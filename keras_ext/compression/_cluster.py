@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import checked_seed, choice, flag, integer
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Pattern
 from keras_ext.compression._pruned_weights import candidates
 from keras_ext.compression._pruning_report import PruningReport, report_on
@@ -67,9 +68,12 @@ def cluster(
     rng = np.random.default_rng(checked_seed(seed) or 0)
     found = candidates(model, include, exclude, lambda variable: None)
     means = _Means(k, init, rng)
-    for variable in (c.variable for c in found if c.reason is None):
+    chosen = [c.variable for c in found if c.reason is None]
+    progress = Progress(shorter="A smaller `k` makes it shorter.")
+    for done, variable in enumerate(chosen, start=1):
         values = keras.ops.convert_to_numpy(variable).astype("float64")
         variable.assign(_clustered(values, means, preserve_sparsity))
+        progress(done, len(chosen))
     return report_on(found)
 
 

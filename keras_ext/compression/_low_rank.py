@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_ext._core._checks import choice, number, require
 from keras_ext._core._pattern import check_pattern, is_selected, require_some
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Config, Layer, Pattern, Tensor
 from keras_ext._keras._functional import is_functional
 
@@ -82,7 +83,10 @@ def low_rank(
     names = [layer.name for layer in kinds]
     chosen = [x for x in kinds if is_selected(x, include, exclude, x.name)]
     require_some(chosen, include, exclude, what="layer", paths=names)
-    found = {layer.name: _factors(layer, energy, method) for layer in chosen}
+    found, progress = {}, Progress(shorter="")
+    for done, layer in enumerate(chosen, start=1):
+        found[layer.name] = _factors(layer, energy, method)
+        progress(done, len(chosen))
     pairs = {name: f for name, f in found.items() if isinstance(f, _Factors)}
     report = {
         name: f.rank if isinstance(f, _Factors) else f for name, f in found.items()

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_ext._core._checks import number, require
+from keras_ext._core._lines import say
 from keras_ext._core._typing import Data, Function
 from keras_ext.compression._to_tf_keras import require_graph
 
@@ -94,6 +95,7 @@ def run_tfmot(
             "litert": path is not None,
         }
         (job / "job.json").write_text(json.dumps(options))
+        say(f"run_tfmot: {recipe.__name__} runs in another process.")
         _run(str(interpreter), job, limit)
         made = keras.saving.load_model(job / "model.keras", compile=False)
         with np.load(job / "weights.npz") as weights:

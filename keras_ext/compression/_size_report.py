@@ -13,6 +13,7 @@ from keras_ext._anatomy._input_rows import as_model_takes, input_rows
 from keras_ext._core._checks import integer, require
 from keras_ext._core._figures import BAR, INK, NEUTRAL, new_figure, plain
 from keras_ext._core._pages import picture, require_page, section, table, write_page
+from keras_ext._core._progress import Progress
 from keras_ext._core._tables import html_table
 from keras_ext._core._timing import milliseconds
 from keras_ext._core._typing import Data, Figure, Shape
@@ -231,15 +232,20 @@ def size_report(
     fits = labels is None or (x is not None and labels.shape == (count,))
     require(fits, "y", y, "a vector with an integer for each row of `x`, or None")
     measure = _Measure(rows_of_x, labels, repeats)
-    rows = []
+    models = {"Keras float": model}
     if before is not None:
         _require_built(before, "before")
-        rows.append(_row_of_model(measure, before, "before"))
-    rows.append(_row_of_model(measure, model, "Keras float"))
+        models = {"before": before, **models}
+    rows, count = [], len(models) + len(files)
+    progress = Progress(shorter="Fewer rows or `repeats` make it shorter.")
+    for name, one in models.items():
+        rows.append(_row_of_model(measure, one, name))
+        progress(len(rows), count)
     for name, path in files.items():
         file = LiteRTFile(path)
         row = measure.row(name, file.num_bytes, file.num_gzip_bytes, file.predict)
         rows.append(row)
+        progress(len(rows), count)
     weights = [keras.ops.convert_to_numpy(w) for w in model.weights]
     size = sum(w.size for w in weights)
     zeros = size - sum(int(np.count_nonzero(w)) for w in weights)

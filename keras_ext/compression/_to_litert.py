@@ -20,6 +20,7 @@ from keras_ext._anatomy._input_rows import (
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._anatomy._unrolled import unrolled
 from keras_ext._core._checks import choice, require
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Config, Data
 from keras_ext._keras._functional import is_functional
 from keras_ext.compression._litert_file import LiteRTFile
@@ -31,6 +32,7 @@ MODES = ("float32", "float16", "dynamic", "int8", "int16x8")
 # How many rows an interpreter sees before it fixes ranges, and how many are compared.
 _MOST_ROWS = 200
 _CHECKED_ROWS = 64
+_SHORTER = "Fewer rows of `representative_data` make it shorter."
 # What TensorFlow takes as the name of an operation.
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
@@ -203,9 +205,11 @@ def _options(
 
     def representative() -> Iterator[dict[str, np.ndarray]]:
         # By name: the file has the inputs in an order of its own.
-        names = input_names(model)
-        for i in range(len(rows[0])):
+        names, count = input_names(model), len(rows[0])
+        progress = Progress(shorter=_SHORTER)
+        for i in range(count):
             yield {n: x[i : i + 1] for n, x in zip(names, rows, strict=True)}
+            progress(i + 1, count)
 
     data: Config = {} if learned else {"representative_dataset": representative}
     if mode == "int16x8":

@@ -1,3 +1,4 @@
+import keras
 import pytest
 
 from keras_ext._core import _progress
@@ -100,3 +101,9 @@ def test_what_came_first_may_be_left_out_of_the_estimate(capsys, monkeypatch):
         if done == 11:
             assert "37% done, 19 s left" in capsys.readouterr().out
     assert "100% done in 89 s" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("watched")
+def test_is_silent_where_keras_is(capsys, monkeypatch):
+    monkeypatch.setattr(keras.config, "is_interactive_logging_enabled", lambda: False)
+    assert reported([1.0, 2.5, 5.0, 6.0], capsys) == ""

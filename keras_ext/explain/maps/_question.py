@@ -71,8 +71,8 @@ class Question:
         return len(self.which)
 
     def progress(self) -> Progress:
-        """A bar for what takes longer than two seconds, if Keras shows its own."""
-        return Progress(keras.config.is_interactive_logging_enabled())
+        """A bar for what takes longer than two seconds."""
+        return Progress()
 
     def compiled(self, compute: Computation, *signature: Specs) -> Computation:
         """Traces `compute(parts, which, ...)`, of a few outputs at a time."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_ext._core._checks import flag, integer, require
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Data, Explanation
 from keras_ext.explain._explainer import Explainer
 from keras_ext.explain._inputs import take
@@ -96,7 +97,7 @@ def _removing(subject: Subject, removed: np.ndarray) -> tuple[np.ndarray, np.nda
     require(valid, "perturbations", removed.shape, f"of the shape (samples, {count})")
     predicted = np.einsum("sp,rpk->rsk", removed, subject.values)
     rows = subject.rows
-    left = subject.coalitions().values(rows.parts, rows.which, ~removed)
+    left = subject.coalitions().values(rows.parts, rows.which, ~removed, Progress())
     return predicted, rows.explained[:, None] - left
 
 
@@ -105,10 +106,11 @@ def _subtracting(subject: Subject, noise: np.ndarray) -> tuple[np.ndarray, np.nd
     noise = shaped_perturbations(noise, subject.problem)
     predicted = np.einsum("sp,rpk->rsk", noise, subject.values)
     rows = subject.rows
-    actual = np.zeros_like(predicted)
+    actual, progress = np.zeros_like(predicted), Progress()
     for row in range(len(actual)):
         parts = take(rows.parts, np.repeat(row, len(noise)))
         which = np.tile(rows.which[row], (len(noise), 1))
         outputs = subject.outputs(perturbed(parts, -noise, subject.problem), which)
         actual[row] = rows.explained[row] - outputs
+        progress(row + 1, len(actual))
     return predicted, actual
