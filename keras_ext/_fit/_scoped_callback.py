@@ -20,7 +20,7 @@ class ScopedCallback(CompiledArguments, CopyableCallback):
 
     @property
     def is_compiled_in(self) -> bool:
-        scope = vars(self).get("scope")
+        scope = vars(self).get("fit_scope")
         return scope is not None and scope.has(self)
 
     def attach(self, scope: FitScope) -> None:
@@ -30,11 +30,11 @@ class ScopedCallback(CompiledArguments, CopyableCallback):
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         with FitScope.joining(model, self) as scope:
-            self.scope = scope
+            self.fit_scope = scope
             self.attach(scope)
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        self.scope.begin()
+        self.fit_scope.begin()
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self.scope.leave(self)
+        self.fit_scope.leave(self)

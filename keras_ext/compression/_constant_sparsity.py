@@ -72,7 +72,8 @@ def require_end(schedule: SparsitySchedule, updates: int) -> None:
     """
     last = schedule.last_due
     rule = f"one that ends within the {updates} updates that there will be at most"
-    hint = f"Its masks are last renewed before step {last}."
+    hint = f"Its masks are last renewed before step {last}: begin or end earlier, "
+    hint += "renew more often, or train longer."
     require(last <= updates, "schedule", type(schedule).__name__, rule, hint)
     end = schedule.end_step
     if last < end and not isinstance(schedule, ConstantSparsity):

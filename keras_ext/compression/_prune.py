@@ -159,7 +159,7 @@ class Prune(ScopedCallback):
         self.rule = checked_rule(
             m_by_n, block_size, max_layer_sparsity, scope, criterion
         )
-        self.scope_of_ranking = scope
+        self.scope = scope
         require_share(schedule, self.rule.m_by_n)
         valid = target is None or (isinstance(target, str) and target == "validation")
         require(valid, "target", target, '"validation" or None')
@@ -184,7 +184,7 @@ class Prune(ScopedCallback):
         )
         variables = [c.variable for c in self._found if c.reason is None]
         numbers = range(len(variables))
-        joint = self.scope_of_ranking != "layer"
+        joint = self.scope != "layer"
         with scope.model.distribute_strategy.scope():
             groups = [numbers] if joint else [[i] for i in numbers]
             self._masking = Masking(variables, groups)
@@ -220,7 +220,7 @@ class Prune(ScopedCallback):
 
     @property
     def _updates(self) -> int:
-        return updates_so_far(self.scope.optimizer)
+        return updates_so_far(self.fit_scope.optimizer)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
@@ -240,7 +240,7 @@ class Prune(ScopedCallback):
 
     def _require_end_in_time(self) -> None:
         """Raises if the schedule cannot end in this `fit`, as far as one can tell."""
-        most = planned_updates(self.scope.optimizer, self.params)
+        most = planned_updates(self.fit_scope.optimizer, self.params)
         if self._goal is None and most is not None:
             require_end(self.schedule, most)
 

@@ -148,7 +148,7 @@ class RigL(ScopedCallback):
         tell(self, self.report.summary.removesuffix("."))
 
     def _require_end_in_time(self) -> None:
-        most = planned_updates(self.scope.optimizer, self.params)
+        most = planned_updates(self.fit_scope.optimizer, self.params)
         if most is not None:
             rule = f"at most {most}, the updates that there will be"
             require(self.end_step <= most, "end_step", self.end_step, rule)

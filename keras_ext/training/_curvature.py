@@ -76,7 +76,7 @@ class Curvature(Objective):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        present = self.scope.shared.get("optimizer")
+        present = self.fit_scope.shared.get("optimizer")
         rule = "without one for replicas that make updates of their own"
         is_one = not isinstance(present, LocalUpdates)
         require(is_one, "callbacks", type(present).__name__, rule)
@@ -110,7 +110,7 @@ class Curvature(Objective):
         def estimate(variables: Sequence[Variable]) -> list[Tensor | None]:
             # On one replica this is within the step; on several, which have threads of
             # their own here, it is not. So what other objectives add never counts.
-            with AttachedStep.of(self.scope).aside():
+            with AttachedStep.of(self.fit_scope).aside():
                 if self._drawn is None:
                     return self._hutchinson(variables, x, y, sample_weight)
                 return self._bartlett(self._drawn, variables, x, y, sample_weight)

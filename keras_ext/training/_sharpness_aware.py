@@ -96,7 +96,7 @@ class SharpnessAware(Objective):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        optimizer = self.scope.shared.get("optimizer")
+        optimizer = self.fit_scope.shared.get("optimizer")
         is_one = not isinstance(optimizer, LocalUpdates)
         rule = "without one for replicas that make updates of their own"
         require(is_one, "callbacks", type(optimizer).__name__, rule)

@@ -305,7 +305,9 @@ ONE_WAY = [(READERS[i % 3], name) for i, name in enumerate(MAKE) if i]
 @pytest.mark.parametrize(("read", "name"), thorough_but(ALL_WAYS, ALL_WAYS + ONE_WAY))
 def test_what_was_written_and_initial_epoch(read, name, written):
     model, callback = read(written(name)), MAKE[name]()
+    printed = repr(callback)
     history = fit(model, [callback], initial_epoch=3)
+    assert repr(callback) == printed  # no argument is overwritten
     assert_same(outcome(name), model, history, callback)
 
 

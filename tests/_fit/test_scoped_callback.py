@@ -18,7 +18,7 @@ def test_joins_for_one_fit():
     callbacks = [Joins(), Joins()]
     model.fit(np.ones((2, 1)), np.ones((2, 1)), verbose=0, callbacks=callbacks)
     assert callbacks[0].seen
-    assert callbacks[0].scope is callbacks[1].scope
+    assert callbacks[0].fit_scope is callbacks[1].fit_scope
     assert FitScope.present(model) is None
 
 

@@ -127,10 +127,10 @@ class StochasticWeightAveraging(ScopedCallback):
         self._batches = self._rows
         if self._rows is None and moving_norms(self.model):
             self._batches = DataOfFit(self.model).training_rows()
-        self.scope.on_close(self._resume)
+        self.fit_scope.on_close(self._resume)
         optimizer = self.model.optimizer
         name = "finalize_variable_values"
-        self.scope.on_close(link_method(optimizer, name, self._without_the_mean))
+        self.fit_scope.on_close(link_method(optimizer, name, self._without_the_mean))
 
     def _require_epochs(self) -> None:
         epochs = (self.params or {}).get("epochs")

@@ -221,10 +221,10 @@ class DynamicBatchSize(GradientCallback):
         return (self._initial or 1) * batches_per_update(self.pipeline.optimizer)
 
     def install(self, pipeline: AttachedPipeline) -> None:
-        self.scope.claim(pipeline, "optimizer/accumulation_steps", self)
+        self.fit_scope.claim(pipeline, "optimizer/accumulation_steps", self)
         # A policy that counts begins anew with every `fit`.
         self._policy = deepcopy(_as_policy(self.policy))
-        self._first_batch = FirstBatch(self.scope)
+        self._first_batch = FirstBatch(self.fit_scope)
         self._is_compared = False
         self._initial = self._told
         # Several steps at once would be measured before their batch size is known.
@@ -247,9 +247,9 @@ class DynamicBatchSize(GradientCallback):
         if self.learning_rate_scaling != "none" or self._policy.sets_learning_rate:
             with self.model.distribute_strategy.scope():
                 inner = pipeline.inner_optimizer
-                self.scope.claim(inner, "optimizer/learning_rate", self)
+                self.fit_scope.claim(inner, "optimizer/learning_rate", self)
                 self._rate = LearningRateGain(inner)
-            self.scope.on_close(self._rate.release)
+            self.fit_scope.on_close(self._rate.release)
         self._epoch = 0
         self._last_logs: dict[str, float] = {}
         self._size = self._actuator.set(self._first_size)
@@ -279,7 +279,7 @@ class DynamicBatchSize(GradientCallback):
             for knob in find_hyperparameters(self.model)
             if isinstance(knob.owner, keras.layers.BatchNormalization)
         ]
-        return {live: float(live) for live in self.scope.make_live(chosen, self)}
+        return {live: float(live) for live in self.fit_scope.make_live(chosen, self)}
 
     # Deciding.
 

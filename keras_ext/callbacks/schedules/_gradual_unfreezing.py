@@ -125,7 +125,7 @@ class GradualUnfreezing(GradientCallback):
             pipeline.add_transform(self._freeze)
         self._statistics: FrozenStatistics | None = None
         if self.freeze_statistics:
-            self._statistics = FrozenStatistics(self.scope, self._thaws_in)
+            self._statistics = FrozenStatistics(self.fit_scope, self._thaws_in)
 
     def _way_out(self, idle: Sequence[Pattern]) -> str:
         frozen = [w for w in self.model.weights if not w.trainable]

@@ -171,7 +171,7 @@ class OneCycle(ScopedCallback):
 
     def _batches_per_update(self) -> int | None:
         """How many batches make an update; None if a callback may change that."""
-        put_on = self.scope.shared.get("optimizer")
+        put_on = self.fit_scope.shared.get("optimizer")
         # Callbacks that accumulate widen the bounds of the pipeline that is put on.
         if isinstance(put_on, GradientPipeline) and put_on.accumulates:
             return None
