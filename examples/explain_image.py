@@ -8,7 +8,7 @@ first; the better the method, the sooner the probability rises, and the larger t
 
 Run: `python examples/explain_image.py [--quick]`
 
-Prints the areas and writes `explain_image.png`.
+Prints the areas with a verdict, and writes `explain_image.png`.
 """
 
 import argparse
@@ -52,20 +52,27 @@ def train(x, y, epochs):
 
 def judge(model, background, x, methods):
     """The mean area under the insertion curve by each method, and at random."""
+    areas = {}
     for method, groups in methods.items():
         name = method if groups is None else f"{method}, squares"
         explainer = kx.explain.Explainer(
             model, background, method=method, outputs="top", groups=groups
         )
         found = explainer(x)
-        curve = kx.explain.metrics.insertion(found, explainer, x=x)
-        print(f"{name:28}{found.compute_time:8.2f} s{curve.area.mean():12.3f}")
+        areas[name] = kx.explain.metrics.insertion(found, explainer, x=x).area.mean()
+        print(f"{name:28}{found.compute_time:8.2f} s{areas[name]:12.3f}")
     rng = np.random.default_rng(0)
     explainer = kx.explain.Explainer(model, background, method="deep", outputs="top")
     found = explainer(x)
     found.values = rng.normal(size=found.values.shape)
-    curve = kx.explain.metrics.insertion(found, explainer, x=x)
-    print(f"{'at random':28}{'':10}{curve.area.mean():12.3f}")
+    chance = kx.explain.metrics.insertion(found, explainer, x=x).area.mean()
+    print(f"{'at random':28}{'':10}{chance:12.3f}")
+    better = [name for name, area in areas.items() if area > chance]
+    apart = max(areas.values()) - min(areas.values())
+    print(
+        f"\n{len(better)} of {len(areas)} methods find the pixels better than chance, "
+        f"by up to {max(areas.values()) - chance:.2f}; they are {apart:.2f} apart."
+    )
 
 
 def main():
@@ -99,6 +106,7 @@ def main():
         "owen": squares,
     }
     judge(model, background, test[: 2 if quick else 20], methods)
+    print("The digits are in explain_image.png.")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ word are explained by Shapley values of the words. If the network has understood
 
 Run: `python examples/explain_text.py [--quick]`
 
-Prints what "not" contributes before words of praise and of blame, and writes
-`explain_text.png` and `explain_text.html`.
+Prints what "not" contributes before words of praise and of blame, and a verdict, and
+writes `explain_text.png` and `explain_text.html`.
 """
 
 import argparse
@@ -95,6 +95,26 @@ def draw(explanation, reviews, path):
     figure.savefig(path, dpi=110)
 
 
+def judge(model, background, some):
+    """What "not" contributes before words of praise and of blame, and what it shows."""
+    # All coalitions of so many reviews would take minutes.
+    sampled = kx.explain.Explainer(
+        model, background, method="permutation", link="logit"
+    )
+    values = sampled(some).values
+    rows, places = np.nonzero(some == WORDS.index("not"))
+    last = places > 4  # in the sentence that decides
+    rows, places = rows[last], places[last]
+    after = np.array([WORDS[i] for i in some[rows, places + 1]])
+    print("\nmean contribution of the last `not`:")
+    means = {}
+    for name, kind in (("praise", PRAISE), ("blame", BLAME)):
+        means[name] = values[rows, places][np.isin(after, kind)].mean()
+        print(f"  before words of {name:8}{means[name]:+7.2f}")
+    knows = means["praise"] < 0 < means["blame"]
+    print("The network knows what `not` does." if knows else "It only counts words.")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke run")
@@ -123,20 +143,8 @@ def main():
         kx.explain.plots.text_html(explanation, tokens=words)
     )
 
-    # All coalitions of so many reviews would take minutes.
-    sampled = kx.explain.Explainer(
-        model, background, method="permutation", link="logit"
-    )
-    some = test[: 20 if quick else 300]
-    values = sampled(some).values
-    rows, places = np.nonzero(some == WORDS.index("not"))
-    last = places > 4  # in the sentence that decides
-    rows, places = rows[last], places[last]
-    after = np.array([WORDS[i] for i in some[rows, places + 1]])
-    print("\nmean contribution of the last `not`:")
-    for name, kind in (("praise", PRAISE), ("blame", BLAME)):
-        found = values[rows, places][np.isin(after, kind)]
-        print(f"  before words of {name:8}{found.mean():+7.2f}")
+    judge(model, background, test[: 20 if quick else 300])
+    print("The reviews are in explain_text.png and explain_text.html.")
 
 
 if __name__ == "__main__":

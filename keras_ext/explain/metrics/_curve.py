@@ -82,5 +82,6 @@ def curve_of(
         present = first if inserted else ~first
         found = coalitions.values(take(rows.parts, some), rows.which[some], present)
         outputs[row, :, output] = found[0, :, output]
-        progress(done, len(pairs))
+        # The first includes tracing.
+        (progress if done > 1 else progress.begin)(done, len(pairs))
     return Curve(changed / count, subject.shaped(outputs))
