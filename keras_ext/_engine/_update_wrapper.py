@@ -309,7 +309,7 @@ class UpdateWrapper(ForwardingOptimizer):
         scale = loss_scale(self.optimizer, self)
         if scale is not None:
             gradients = [g / tf.cast(scale, g.dtype) for g in gradients]
-        again = scale if self.scaler is None else loss_scale(inner, self)
+        again = loss_scale(inner, self)
 
         def apply(values: Sequence[Tensor]) -> None:
             if again is not None:  # which it is about to divide by

@@ -26,6 +26,18 @@ def test_a_selection_of_nothing_is_an_error(selection, name):
     PipelinePart(exclude="kernel").build(WEIGHTS, {})
 
 
+def test_has_a_name_a_config_and_the_live_values_as_state():
+    clip = kx.gradients.ClipUpdateRMS(0.5, include="kernel")
+    assert clip.name == "clip_update_rms"
+    assert PipelinePart(include="a", exclude="b").get_config() == {
+        "include": "a",
+        "exclude": "b",
+    }
+    clip.build(WEIGHTS, {})
+    (limit,) = clip.hyper_variables
+    assert [v is limit.build() for v in clip.state] == [True]
+
+
 def test_in_fit_it_is_found_before_anything_happens():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")

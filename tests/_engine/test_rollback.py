@@ -69,6 +69,16 @@ def test_nothing_is_broken_afterwards(number, options):
     assert np.isfinite(model.predict(X, verbose=0)).all()
 
 
+def test_a_loss_that_is_zero_is_told_as_zero():
+    """Zeros are what the logs of an epoch have, too, if all of it was left out."""
+    layer = keras.layers.Dense(3, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((6,)), layer])
+    model.compile("sgd", "mse", run_eagerly=True)
+    clip = kx.callbacks.LayerwiseAdaptiveClipping()
+    history = model.fit(X, 0 * Y, verbose=0, callbacks=[clip]).history
+    assert history["loss"] == [0.0]
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_as_if_the_batch_had_not_been_there(strategies, replicas):
     results = []

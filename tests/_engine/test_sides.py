@@ -37,10 +37,10 @@ def test_what_is_not_finite_has_no_eigenvalues_and_ends_nothing():
 
 
 def test_what_is_turned_can_be_turned_back():
-    matrix, vector = RNG.normal(size=(3, 2)), RNG.normal(size=2)
+    matrix, vector = RNG.normal(size=(3, 4)), RNG.normal(size=4)
     by = {
         s: np.linalg.qr(RNG.normal(size=(n, n)))[0]
-        for s, n in (("left", 3), ("right", 2))
+        for s, n in (("left", 3), ("right", 4))
     }
     there = turned(matrix, by)
     np.testing.assert_allclose(there, by["left"].T @ matrix @ by["right"])
