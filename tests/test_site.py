@@ -174,3 +174,20 @@ def test_every_name_has_its_page_with_a_signature(folder):
                 bare.append(operator.attrgetter(name)(keras_ext))
     # Only a base class may have nothing to show.
     assert [unit for unit in bare if "__init__" in vars(unit)] == []
+
+
+SIGNATURE = re.compile(r'class="language-python doc-signature.*?</div>', re.DOTALL)
+
+
+def test_no_signature_shows_a_name_that_is_not_public(folder):
+    pages = list(folder.glob("api/*/*/index.html"))
+    known = {"None", "True", "False"}
+    known |= {page.parent.name.rpartition(".")[2] for page in pages}
+    shown = {
+        f"{page.parent.name}: {default}"
+        for page in pages
+        for signature in SIGNATURE.findall(page.read_text())
+        for default in re.findall(r"=([A-Za-z_]\w*)", re.sub("<[^>]*>", "", signature))
+        if default not in known
+    }
+    assert shown == set()
