@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Data, Function, Tensor
+from keras_ext._keras._functional import is_functional
+from keras_ext._keras._loss_weights import user_loss_weights
 
 
 class OnePassDistiller(keras.distillation.Distiller):
@@ -46,7 +48,7 @@ class OnePassDistiller(keras.distillation.Distiller):
     def compile_like(self, model: keras.Model) -> None:
         """Compiles it as a model is, with an optimizer of its own."""
         config = keras.optimizers.serialize(model.optimizer)
-        losses = _by_row(model.loss)
+        losses = _losses_of(model)
         self.compile(
             keras.optimizers.deserialize(config),
             losses,
@@ -106,19 +108,44 @@ class OnePassDistiller(keras.distillation.Distiller):
         return self._student_feature_extractor(x, training=self._is_training)
 
 
-def _by_row(loss: Any) -> Any:
-    """Losses of each row, which Keras averages without a share for each replica."""
-    if isinstance(loss, dict):
-        return {name: _mean_of(part) for name, part in loss.items()}
-    if isinstance(loss, list | tuple):
-        return [_mean_of(part) for part in loss]
-    return loss.call if isinstance(loss, keras.losses.Loss) else loss
+def _losses_of(model: keras.Model) -> Any:
+    """The losses of a student with their weights, in the structure of its outputs.
+
+    Keras averages them over rows, without a share for each replica, and leaves out the
+    weights that `compile` got.
+    """
+    loss, weights = model.loss, user_loss_weights(model)
+    outputs = model.output if is_functional(model) else loss
+    if isinstance(outputs, dict):
+        # Their order in `keras.tree`, as that of lists of losses and weights.
+        names = sorted(outputs)
+    elif isinstance(outputs, list | tuple) and len(outputs) > 1:
+        names = getattr(model, "output_names", [*range(len(outputs))])
+    else:
+        (loss,) = keras.tree.flatten(loss)
+        weight = None if weights is None else keras.tree.flatten(weights)[0]
+        by_row = loss.call if isinstance(loss, keras.losses.Loss) else loss
+        return by_row if weight is None else _mean_of(loss, weight)
+    pairs = zip(_each(loss, names), _each(weights, names), strict=True)
+    means = [_mean_of(*pair) for pair in pairs]
+    return dict(zip(names, means, strict=True)) if isinstance(outputs, dict) else means
 
 
-def _mean_of(loss: keras.losses.Loss | Function | str) -> Function:
+def _each(item: Any, names: Sequence[Any]) -> list[Any]:
+    """What is given for each output: by its name, by its place, or one for all."""
+    if isinstance(item, dict):
+        return [item.get(name) for name in names]
+    return list(item) if isinstance(item, list | tuple) else [item] * len(names)
+
+
+def _mean_of(loss: Any, weight: float | None) -> Function:
     """The mean over rows: those of several outputs Keras adds up, rows and all."""
-    each = keras.losses.get(_by_row(loss))
-    return lambda y_true, y_pred: keras.ops.mean(each(y_true, y_pred))
+    if loss is None:
+        return lambda y_true, y_pred: 0.0
+    found = keras.losses.get(loss)
+    each = found.call if isinstance(found, keras.losses.Loss) else found
+    times = 1.0 if weight is None else weight
+    return lambda y_true, y_pred: times * keras.ops.mean(each(y_true, y_pred))
 
 
 def _metrics_of(

@@ -19,6 +19,9 @@ from keras_ext._core._timing import milliseconds
 from keras_ext._core._typing import Data, Figure, Shape
 from keras_ext.compression._litert_file import LiteRTFile
 
+# Rows that are run together.
+_BATCH = 32
+
 
 @dataclass(frozen=True)
 class SizeRow:
@@ -284,14 +287,23 @@ def _row_of_model(measure: "_Measure", model: keras.Model, name: str) -> SizeRow
     weights = [keras.ops.convert_to_numpy(w) for w in model.weights]
     content = b"".join(w.tobytes() for w in weights)
 
-    def in_keras(batch: Data) -> Data:
+    def in_keras(rows: Data) -> Data:
         if getattr(model, "inputs", None):
-            batch = as_model_takes(model, input_rows(model, batch, "x"))
-        outputs = model(batch, training=False)
-        return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
+            rows = as_model_takes(model, input_rows(model, rows, "x"))
+        # As files do, since the activations of all rows may not fit into memory.
+        count = len(keras.tree.flatten(rows)[0])
+        parts = [_given(model, rows, i) for i in range(0, count, _BATCH)]
+        return keras.tree.map_structure(lambda *p: np.concatenate(p), *parts)
 
     packed = len(gzip.compress(content, 9, mtime=0))
     return measure.row(name, len(content), packed, in_keras)
+
+
+def _given(model: keras.Model, rows: Data, first: int) -> Data:
+    """What a model gives for the batch that begins with a row."""
+    part = keras.tree.map_structure(lambda x: x[first : first + _BATCH], rows)
+    outputs = model(part, training=False)
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
 
 
 @dataclass

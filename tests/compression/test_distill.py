@@ -201,3 +201,28 @@ def test_losses_of_several_outputs_are_added_up(form):
     found = distill(two(), student, x=x, y=y, losses=SoftTargets(), **kept)
     expected = np.mean((first - b) ** 2) + np.mean(np.abs(second - a))
     assert found.history["student_loss"] == [pytest.approx(expected, rel=1e-5)]
+
+
+@pytest.mark.parametrize("form", ["one", "list", "dict"])
+def test_losses_have_the_weights_that_compile_got(form):
+    inputs = keras.Input((3,))
+    ends = [keras.layers.Dense(k, name=n)(inputs) for n, k in (("b", 2), ("a", 4))]
+
+    def model():
+        copied = keras.models.clone_model(keras.Model(inputs, ends))
+        return keras.Sequential([keras.Input((3,)), *copied.layers[1:2]]), copied
+
+    rng = np.random.default_rng(0)
+    x, b, a = (rng.normal(size=(8, n)).astype("float32") for n in (3, 2, 4))
+    teacher, student = (model()[form != "one"] for _ in range(2))
+    weights = {"one": [3.0], "list": [3.0, 0.5], "dict": {"a": 0.5, "b": 3.0}}[form]
+    losses = {"one": ["mse"], "list": "mse", "dict": {"a": "mse", "b": "mse"}}[form]
+    student.compile(keras.optimizers.SGD(0.0), losses, loss_weights=weights)
+    y = b if form == "one" else [b, a]
+    found = distill(teacher, student, x=x, y=y, batch_size=8, verbose=0)
+    outputs = student(x) if form != "one" else [student(x)]
+    expected = sum(
+        weight * np.mean((output - wanted) ** 2)
+        for weight, output, wanted in zip((3.0, 0.5), outputs, (b, a), strict=False)
+    )
+    assert found.history["student_loss"] == [pytest.approx(expected, rel=1e-5)]

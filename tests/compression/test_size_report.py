@@ -108,3 +108,21 @@ def test_rejects_rows_that_do_not_fit(report):
 def test_rejects_labels_that_do_not_fit(report):
     with pytest.raises(ValueError, match=r"`y` must be a vector with an integer for"):
         size_report(report[1], x=np.ones((3, 8)), y=np.ones(2))
+
+
+def test_many_rows_are_run_in_batches():
+    calls = []
+
+    class Model(keras.Model):
+        def call(self, x):
+            calls.append(len(x))
+            return x
+
+    model = Model()
+    x = np.eye(75, 3, dtype="float32")
+    model(x[:1])
+    calls.clear()
+    sizes = size_report(model, x=x, y=x.argmax(-1), repeats=3)
+    assert sizes.rows[0].accuracy == 1.0
+    assert max(calls) == 32
+    assert calls[-3:] == [32, 32, 11]
