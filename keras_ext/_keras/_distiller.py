@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Data, Function, Tensor
 from keras_ext._keras._functional import is_functional
-from keras_ext._keras._loss_weights import user_loss_weights
+from keras_ext._keras._loss_weights import of_each_output, user_loss_weights
 
 
 class OnePassDistiller(keras.distillation.Distiller):
@@ -115,27 +115,17 @@ def _losses_of(model: keras.Model) -> Any:
     weights that `compile` got.
     """
     loss, weights = model.loss, user_loss_weights(model)
-    outputs = model.output if is_functional(model) else loss
-    if isinstance(outputs, dict):
-        # Their order in `keras.tree`, as that of lists of losses and weights.
-        names = sorted(outputs)
-    elif isinstance(outputs, list | tuple) and len(outputs) > 1:
-        names = getattr(model, "output_names", [*range(len(outputs))])
-    else:
-        (loss,) = keras.tree.flatten(loss)
-        weight = None if weights is None else keras.tree.flatten(weights)[0]
-        by_row = loss.call if isinstance(loss, keras.losses.Loss) else loss
-        return by_row if weight is None else _mean_of(loss, weight)
-    pairs = zip(_each(loss, names), _each(weights, names), strict=True)
-    means = [_mean_of(*pair) for pair in pairs]
-    return dict(zip(names, means, strict=True)) if isinstance(outputs, dict) else means
-
-
-def _each(item: Any, names: Sequence[Any]) -> list[Any]:
-    """What is given for each output: by its name, by its place, or one for all."""
-    if isinstance(item, dict):
-        return [item.get(name) for name in names]
-    return list(item) if isinstance(item, list | tuple) else [item] * len(names)
+    if is_functional(model) and len(model.outputs) > 1:
+        pairs = zip(*(of_each_output(model, i) for i in (loss, weights)), strict=True)
+        means = [_mean_of(*pair) for pair in pairs]
+        return keras.tree.pack_sequence_as(model.output, means)
+    if isinstance(loss, dict | list | tuple) and len(keras.tree.flatten(loss)) > 1:
+        # A model of one's own, whose outputs are as its losses.
+        return keras.tree.map_structure(lambda own: _mean_of(own, None), loss)
+    (loss,) = keras.tree.flatten(loss)
+    weight = None if weights is None else keras.tree.flatten(weights)[0]
+    by_row = loss.call if isinstance(loss, keras.losses.Loss) else loss
+    return by_row if weight is None else _mean_of(loss, weight)
 
 
 def _mean_of(loss: Any, weight: float | None) -> Function:

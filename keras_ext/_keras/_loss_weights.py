@@ -27,6 +27,28 @@ def user_loss_weights(
     return None if compiled is None else compiled._user_loss_weights
 
 
+def losses_of_outputs(model: keras.Model) -> list[Any]:
+    """What `compile` got as the loss of each output, in the order of `outputs`."""
+    return of_each_output(model, model.loss)
+
+
+def of_each_output(model: keras.Model, given: Any) -> list[Any]:
+    """What is given for each output: by its name, by its place, or one for all.
+
+    Args:
+        model: A functional or `Sequential` model.
+        given: Losses or their weights, as `compile` takes them.
+    """
+    if len(model.outputs) == 1:
+        return list(keras.tree.flatten(given))
+    # A dictionary has its leaves in the order of its keys.
+    is_dict = isinstance(model.output, dict)
+    names = sorted(model.output) if is_dict else model.output_names
+    if isinstance(given, dict):
+        return [given.get(name) for name in names]
+    return list(given) if isinstance(given, list | tuple) else [given] * len(names)
+
+
 def put_loss_weight(model: keras.Model, i: int, value: float) -> None:
     """Changes one of the weights, in the order of `keras.tree.flatten`."""
     compiled = compiled_loss(model)

@@ -14,7 +14,9 @@ from keras.callbacks import Callback
 from keras_ext._anatomy._input_rows import as_model_takes, input_rows
 from keras_ext._core._checks import choice, integer, number, require
 from keras_ext._core._lines import say
-from keras_ext._core._typing import Data, Pattern
+from keras_ext._core._typing import Data, Pattern, Tensor
+from keras_ext._keras._loss_weights import losses_of_outputs, user_loss_weights
+from keras_ext._keras._optimizer_family import batches_per_update
 from keras_ext.compression._cluster import cluster
 from keras_ext.compression._distill import distill
 from keras_ext.compression._keep_clusters import KeepClusters
@@ -29,8 +31,8 @@ from keras_ext.compression._slowed import slowed
 from keras_ext.compression._soft_targets import SoftTargets
 from keras_ext.compression._to_litert import MODES, LiteRTReport, to_litert
 
-# The rows of each input, and the labels.
-_Rows: TypeAlias = tuple[list[np.ndarray], np.ndarray]
+# The rows of each input, and the labels of each output in their structure.
+_Rows: TypeAlias = tuple[list[np.ndarray], Data]
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,17 @@ def compress(  # noqa: PLR0913
     `distill`, `cluster`, `quantize_aware` and `to_litert`, which this combines.
 
     Args:
-        model: A trained, compiled `Sequential` or functional model with one output. Its
-            optimizer, loss and metrics are used, the optimizer from its
-            beginning.
+        model: A trained, compiled `Sequential` or functional model. Its optimizer and
+            its losses with their weights are used, the optimizer from its beginning.
         path: The file to write; it ends with `.tflite`.
         x: The data to train with, an array; for several inputs a list or a dictionary.
-        y: The labels, an array.
+        y: The labels, an array; for several outputs in a list or dictionary, as the
+            model gives them.
         validation_data: `(x, y)` to measure accuracies with. None means the first rows
             that are trained with.
         sparsity: Number in [0, 1), the share of zeros in all weights that are pruned; 0
             for none. Defaults to `0.8`.
-        clusters: Integer in [2, 256], how many values a weight may have, besides zero;
+        clusters: Integer in [2, 255], how many values a weight may have, besides zero;
             None for any.
         mode: How numbers are stored, as in `to_litert`. Defaults to `"int8"`.
         exclude: Which weights are not pruned, as in `Prune`. None means none.
@@ -135,7 +137,7 @@ def compress(  # noqa: PLR0913
         path,
         (x, y),
         sparsity=number(sparsity, "sparsity", low=0, below=1),
-        clusters=integer(clusters, "clusters", low=2, high=256, optional=True),
+        clusters=integer(clusters, "clusters", low=2, high=255, optional=True),
         mode=choice(mode, "mode", MODES),
         exclude=exclude,
         epochs=integer(epochs, "epochs", low=3),
@@ -177,10 +179,9 @@ class _Work:
             self._train(small, options["epochs"], 1.0, self._prune())
             self._say(f"pruned to {self._report(small).sparsity:.1%} zeros")
         if options["clusters"]:
-            count, included = options["clusters"], self.included
-            cluster(small, count + 1, preserve_sparsity=True, include=included)
-            self._train(small, short, 0.1, KeepClusters(include=included))
-            self._say(f"clustered to {count} values and zero")
+            self._cluster(small, options["clusters"])
+            self._train(small, short, 0.1, KeepClusters(include=self.included))
+            self._say(f"clustered to {options['clusters']} values and zero")
         runs = self._quantized(small, short) if options["mode"] == "int8" else small
         data = None if options["mode"] in ("float32", "float16", "dynamic") else rows[0]
         given = {"mode": options["mode"], "representative_data": data}
@@ -189,9 +190,7 @@ class _Work:
             f"written as {options['mode']}, {file.num_gzip_bytes:,} bytes in gzip"
         )
         x, y = rows
-        classes = gives_classes(small.outputs[0].shape)
-        are_labels = np.issubdtype(y.dtype, np.integer) and y.ndim == 1
-        labels = y if classes and are_labels else None
+        labels = y if _are_classes(small, y) else None
         files = {options["mode"]: self.path}
         sizes = size_report(small, before=self.model, files=files, x=x, y=labels)
         if options["verbose"]:
@@ -205,6 +204,16 @@ class _Work:
         self._say("trained with the rounding of 8 bits")
         return aware
 
+    def _cluster(self, small: keras.Model, count: int) -> None:
+        """Gives each weight so many values besides its zeros, if it has some."""
+        zeros = {row.path: row.zeros for row in self._report(small).rows}
+        pairs = list(zip(self.chosen, self.included, strict=True))
+        for with_zeros in (True, False):
+            included = [own for path, own in pairs if bool(zeros[path]) == with_zeros]
+            if included:
+                k = count + with_zeros
+                cluster(small, k, preserve_sparsity=with_zeros, include=included)
+
     def _keep(self) -> Sequence[keras.callbacks.Callback]:
         if self.options["clusters"]:
             return [KeepClusters(include=self.included)]
@@ -213,11 +222,12 @@ class _Work:
         return []
 
     def _prune(self) -> Prune:
-        _, y = self.data
         epochs, size = self.options["epochs"], self.options["batch_size"]
-        steps = -(-len(y) // size)
-        end = steps * (2 * epochs // 3)
-        every = max(1, min(steps, end // 20))
+        batches = -(-len(self.data[0][0]) // size)
+        # Steps are updates, of which an optimizer that accumulates makes fewer.
+        each = batches_per_update(self.model.optimizer)
+        end = max(1, batches * (2 * epochs // 3) // each)
+        every = max(1, min(batches // each, end // 20))
         schedule = PolynomialDecay(
             0.0, self.options["sparsity"], begin_step=0, end_step=end, frequency=every
         )
@@ -233,6 +243,7 @@ class _Work:
         student.compile(
             optimizer,
             self.model.loss,
+            loss_weights=user_loss_weights(self.model),
             jit_compile=self.model.jit_compile,
             run_eagerly=self.model.run_eagerly,
         )
@@ -262,7 +273,36 @@ class _Work:
 
 
 def _what_to_learn(model: keras.Model) -> keras.distillation.DistillationLoss:
-    loss = model.loss
+    losses = [_lesson(loss) for loss in losses_of_outputs(model)]
+    return losses[0] if len(losses) == 1 else _Lessons(losses)
+
+
+class _Lessons(keras.distillation.DistillationLoss):
+    """What a student learns of each output of a teacher.
+
+    Args:
+        losses: One for each.
+    """
+
+    def __init__(self, losses: Sequence[keras.distillation.DistillationLoss]) -> None:
+        self.losses = losses
+
+    def validate_model_compatibility(
+        self, teacher: keras.Model, student: keras.Model
+    ) -> None:
+        for i, loss in enumerate(self.losses):
+            pair = [keras.Model(m.input, m.outputs[i]) for m in (teacher, student)]
+            loss.validate_model_compatibility(*pair)
+
+    def compute_loss(
+        self, teacher_outputs: Data, student_outputs: Data, **kwargs: object
+    ) -> Tensor:
+        outputs = map(keras.tree.flatten, (teacher_outputs, student_outputs))
+        triples = zip(self.losses, *outputs, strict=True)
+        return sum(loss.compute_loss(own, other) for loss, own, other in triples)
+
+
+def _lesson(loss: Any) -> keras.distillation.DistillationLoss:
     name = loss if isinstance(loss, str) else getattr(loss, "name", None)
     name = name or getattr(loss, "__name__", "")
     if "crossentropy" in str(name).lower():
@@ -270,11 +310,16 @@ def _what_to_learn(model: keras.Model) -> keras.distillation.DistillationLoss:
     return keras.distillation.FeatureDistillation("mse")
 
 
+def _are_classes(model: keras.Model, y: Data) -> bool:
+    """Whether labels are the numbers of the classes that a model gives."""
+    one = len(model.outputs) == 1 and gives_classes(model.outputs[0].shape)
+    return one and np.issubdtype(y.dtype, np.integer) and y.ndim == 1
+
+
 def _require_model(model: keras.Model) -> None:
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
     fits = model.built and bool(getattr(model, "inputs", None))
-    fits = fits and len(model.outputs) == 1
-    rule = "a built model with known inputs and one output"
+    rule = "a built model with known inputs"
     require(fits, "model", model.name, rule)
     compiled = model.compiled and model.loss is not None
     hint = "Its optimizer and loss are used."
@@ -291,16 +336,19 @@ def _checked_data(
 ) -> _Rows:
     rows = input_rows(model, x, names[0])
     require(len(rows[0]) > 0, names[0], x, "an array with rows")
-    is_array = bool(getattr(y, "shape", ()))
-    rule = f"an array with {len(rows[0])} rows, as `x`"
-    require(is_array and len(y) == len(rows[0]), names[1], y, rule)
-    return rows, np.asarray(y)
+    count, outputs = len(rows[0]), len(model.outputs)
+    labels = keras.tree.flatten(y)
+    fits = len(labels) == outputs and all(getattr(a, "shape", ()) for a in labels)
+    fits = fits and all(len(a) == count for a in labels)
+    arrays = "an array" if outputs == 1 else f"{outputs} arrays"
+    require(fits, names[1], y, f"{arrays} with {count} rows, as `x`")
+    return rows, keras.tree.map_structure(np.asarray, y)
 
 
 def _validation_rows(model: keras.Model, data: Data, trained: _Rows) -> _Rows:
     if data is None:
         rows, labels = trained
-        return [x[:1000] for x in rows], labels[:1000]
+        return keras.tree.map_structure(lambda a: a[:1000], (rows, labels))
     name = "validation_data"
     is_pair = isinstance(data, tuple | list) and len(data) == 2
     require(is_pair, name, data, "two arrays, (x, y), or None")

@@ -7,6 +7,8 @@ import pytest
 from keras_ext._keras._loss_weights import (
     compiled_loss,
     loss_arguments,
+    losses_of_outputs,
+    of_each_output,
     put_loss_weight,
     user_loss_weights,
 )
@@ -58,3 +60,20 @@ def test_a_loss_reads_its_arguments_when_it_is_called():
     loss_arguments(loss)["label_smoothing"] = 1.0
     uniform = -(np.log(0.8) + np.log(0.2)) / 2
     assert float(loss(y, p)) == pytest.approx(uniform, rel=1e-5)
+
+
+def test_what_is_given_stands_for_each_output():
+    inputs = keras.Input((3,))
+    ends = [keras.layers.Dense(1, name=name)(inputs) for name in ("b", "a")]
+    several = keras.Model(inputs, ends)
+    assert of_each_output(several, "mse") == ["mse", "mse"]
+    assert of_each_output(several, ["mse", "mae"]) == ["mse", "mae"]
+    assert of_each_output(several, {"a": "mae"}) == [None, "mae"]
+    # Of a dictionary `outputs` are in the order of the keys.
+    named = keras.Model(inputs, {"y": ends[0], "x": ends[1]})
+    assert named.outputs[0] is ends[1]
+    assert of_each_output(named, {"y": "mse", "x": "mae"}) == ["mae", "mse"]
+    one = keras.Sequential([inputs, keras.layers.Dense(1)])
+    assert of_each_output(one, {"dense": 2.0}) == of_each_output(one, [2.0]) == [2.0]
+    one.compile("sgd", "mse")
+    assert losses_of_outputs(one) == ["mse"]

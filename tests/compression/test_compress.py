@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ext.compression import LiteRTFile, compress
+from keras_ext.compression import LiteRTFile, SoftTargets, compress
+from keras_ext.compression._compress import _what_to_learn
 from tests.thorough import TRAININGS
 
 RNG = np.random.default_rng(0)
@@ -124,3 +125,59 @@ def test_refuses_before_it_trains(tmp_path):
         compress(model, "m.keras", **data)
     with pytest.raises(ValueError, match="`y` must be an array with 8 rows"):
         compress(model, path, x=data["x"], y=np.ones(3))
+
+
+def several(end):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12,))
+    x = keras.layers.Dense(32, "relu", name="hidden")(inputs)
+    ends = [keras.layers.Dense(3, end, name="c")(x), keras.layers.Dense(1, name="r")(x)]
+    return keras.Model(inputs, ends)
+
+
+@pytest.mark.thorough(TRAININGS)
+def test_several_outputs_learn_each_in_its_way(tmp_path):
+    model, path = several("softmax"), tmp_path / "m.tflite"
+    losses = {"c": "sparse_categorical_crossentropy", "r": "mse"}
+    adam = keras.optimizers.Adam(0.01)
+    model.compile(adam, losses, loss_weights={"c": 1.0, "r": 0.1}, jit_compile=False)
+    y = [Y, X[:, 3:4] - X[:, 4:5]]
+    model.fit(X, y, epochs=10, verbose=0)
+    small = compress(model, path, x=X, y=y, sparsity=0.5, epochs=3, verbose=0)
+    assert small.pruned.sparsity == pytest.approx(0.5, abs=0.01)
+    for outputs in (model(X), LiteRTFile(path).predict(X)):
+        classes, numbers = outputs
+        assert np.mean(np.argmax(classes, -1) == Y) > 0.9
+        assert np.corrcoef(np.ravel(numbers), np.ravel(y[1]))[0, 1] > 0.9
+
+
+def test_each_output_is_learned_by_its_loss():
+    model = several("softmax")
+    model.compile("sgd", ["sparse_categorical_crossentropy", "mse"])
+    lesson = _what_to_learn(model)
+    teacher = keras.models.clone_model(model)
+    lesson.validate_model_compatibility(teacher, model)
+    given = [teacher(X), model(X)]
+    classes, numbers = zip(*given, strict=True)
+    expected = float(SoftTargets(from_logits=False).compute_loss(*classes))
+    expected += np.mean(np.square(numbers[0] - numbers[1]))
+    assert float(lesson.compute_loss(*given)) == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(ValueError, match="`y` must be 2 arrays with 256 rows"):
+        compress(model, "m.tflite", x=X, y=Y)
+
+
+@pytest.mark.thorough(TRAININGS)
+def test_updates_are_counted_and_not_batches(tmp_path):
+    model = trained()
+    adam = keras.optimizers.Adam(0.01, gradient_accumulation_steps=4)
+    model.compile(adam, "sparse_categorical_crossentropy", jit_compile=False)
+    options = {"sparsity": 0.75, "epochs": 6, "verbose": 0}
+    small = compress(model, tmp_path / "m.tflite", x=X, y=Y, **options)
+    assert small.pruned.sparsity == pytest.approx(0.75, abs=0.01)
+
+
+@pytest.mark.thorough(TRAININGS)
+def test_clusters_do_not_count_zero_where_there_is_none(tmp_path):
+    options = {"sparsity": 0.0, "clusters": 4, "epochs": 3, "verbose": 0}
+    small = compress(trained(), tmp_path / "m.tflite", x=X, y=Y, **options)
+    assert [row.values for row in small.pruned.rows] == [4, 4]
