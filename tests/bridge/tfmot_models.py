@@ -105,6 +105,11 @@ def regularized():
     return rows(L.Dense(4, bias_regularizer="l1", **options))
 
 
+def mixed(policy):
+    kinds = (L.Conv2D(4, 3, dtype=policy), L.BatchNormalization(dtype=policy))
+    return image(*kinds, L.Flatten(dtype=policy), L.Dense(3, dtype=policy))
+
+
 NAMES = "relu silu gelu elu selu tanh softplus softmax log_softmax leaky_relu "
 NAMES += "hard_sigmoid hard_silu mish relu6 celu sigmoid exponential softsign"
 MODELS = {
@@ -169,6 +174,8 @@ MODELS = {
     "shared": shared,
     "dictionary": dictionary,
     "frozen": frozen,
+    "mixed_float16": lambda: mixed("mixed_float16"),
+    "mixed_bfloat16": lambda: mixed("mixed_bfloat16"),
     "regularized": regularized,
     "MobileNetV2": lambda: keras.applications.MobileNetV2(
         (32, 32, 3), alpha=0.35, weights=None, classes=3
