@@ -42,6 +42,22 @@ def test_what_fails_while_joining_undoes_it(model):
     assert done == ["undone"]
 
 
+def test_who_joins_again_finds_nothing_left_of_the_run_before(model):
+    """A loop without `fit` that was interrupted, and one that had begun."""
+    done = []
+    with FitScope.joining(model, "owner") as scope:
+        scope.on_close(lambda: done.append("undone"))
+    with FitScope.joining(model, "owner") as again:
+        assert done == ["undone"]
+        assert again is not scope
+    again.begin()
+    with FitScope.joining(model, "other") as third:
+        assert third is not again
+    assert FitScope.present(model) is third
+    scope.close()
+    third.close()
+
+
 def look_at_optimizer(scope):
     return scope.optimizer
 

@@ -78,6 +78,25 @@ def test_a_fit_that_begins_elsewhere_says_that_it_begins_anew(model, saved):
     assert history.history["seen"] == [1]
 
 
+def test_what_callbacks_change_as_an_epoch_ends_is_in_a_file_written_before(
+    model, tmp_path
+):
+    class Moves(Notes):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            model.get_layer("only").bias.assign([5.0, 6.0])
+
+    path = tmp_path / "moved.weights.h5"
+    save = keras.callbacks.ModelCheckpoint(str(path), save_weights_only=True)
+    fit(model, save, Moves())
+    model.set_weights([0 * w for w in model.get_weights()])
+    model.load_weights(path)
+    assert model.get_layer("only").bias.numpy().tolist() == [5.0, 6.0]
+    resumed = Moves()
+    fit(model, resumed, initial_epoch=1, epochs=2)
+    assert resumed.logged["epoch"] == [0, 1]
+
+
 def test_what_is_saved_before_the_first_epoch_goes_on_too(model, saved, tmp_path):
     path = str(tmp_path / "early.weights.h5")
     save = keras.callbacks.LambdaCallback(
