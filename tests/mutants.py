@@ -8,9 +8,9 @@ operators, the branch that is taken, what is returned; and statements are delete
 local variable they are not, since nearly every test finds that.
 
 Each change runs the tests that reach the line, until one fails: first those of the
-file that mirrors it and its docstring, then those that name it or are of its family;
-where no file mirrors it, those of what imports it. Short ones come first, `BUDGET`
-seconds of each kind. Which test reaches which line is found by running them once.
+file that mirrors it and its docstring, then those that name it or are of its family,
+and then those of what imports it. Short ones come first, `BUDGET` seconds of each
+kind. Which test reaches which line is found by running them once.
 
 The tree is copied to a temporary folder and only changed there. `--keep FOLDER` makes
 that folder this one and leaves it behind, so that a run that was stopped goes on where
@@ -248,7 +248,7 @@ class Suite:
         return sorted(t for test in files for t in self.reaching(mutant, test))
 
     def importing(self, mutant):
-        """For a file without a mirror, tests of `ENOUGH` files of what imports it."""
+        """Tests of `ENOUGH` files of what imports it."""
         found = []
         for test in self.concerned.importing(mutant.file):
             found += [self.reaching(mutant, test)]

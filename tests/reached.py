@@ -62,11 +62,10 @@ class Concerned:
         return [test for test in found if test not in self.mirrors(file)]
 
     def importing(self, file):
-        """For a file without a mirror, the mirrors of what imports it, and so on."""
-        if self._mirror(file):
-            return []
+        """The mirrors of what imports it; without those, of what imports that."""
         family = f"tests/{Path(file).parts[1]}/"
-        found = set(self._mirrors_of_importers(file, {file})) - {*self.named(file)}
+        found = set(self._mirrors_of_importers(file, {file}))
+        found -= {*self.named(file), *self.mirrors(file)}
         return sorted(
             found, key=lambda t: (not t.startswith(family), len(self.texts[t]), t)
         )
