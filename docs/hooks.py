@@ -17,6 +17,7 @@ ENTRY = re.compile(r"^::: (\S+)\n((?: .*\n|\n(?= ))*)", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"(?<!\[)`(?:kx|keras_ext)((?:\.\w+)+)`")
 SCRIPT = re.compile(r"(?<!\[)`((?:examples|benchmarks|docs)/[\w/]+\.py)( [^`]*)?`")
+PERCENT = re.compile(r"(?<=\d) %")  # no line ends before it
 MOST_GUIDES = 4
 
 
@@ -190,7 +191,8 @@ def linked(markdown, up):
         return f"[{match[0]}]({up}{site.uri(name)})"
 
     def replace(text):
-        return SCRIPT.sub(rf"[\g<0>]({site.source}\1)", NAME.sub(link, text))
+        text = SCRIPT.sub(rf"[\g<0>]({site.source}\1)", NAME.sub(link, text))
+        return PERCENT.sub("\u00a0%", text)
 
     parts = []
     end = 0

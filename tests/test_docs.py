@@ -291,6 +291,13 @@ def test_the_guide_for_users_of_addons_names_each_of_its_parts():
     assert sorted(named) == sorted(ADDONS.split())
 
 
+@pytest.mark.parametrize("page", sorted(PAGES.rglob("*.md")), ids=lambda p: p.stem)
+def test_no_text_of_a_page_is_shown_as_code(page):
+    """Markdown takes lines that are indented as far as this for code."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.M | re.S)
+    assert re.findall(r"^ {8}.*", text, re.MULTILINE) == []
+
+
 def test_no_paragraph_stands_twice():
     """On the pages of the site; the README, which stands alone, repeats the first."""
     seen = {}
