@@ -166,6 +166,10 @@ class Oracle(Described, FoldingOracle):
         self._save_trial(trial)
         if self.scheduler is None or len(parts_of(self.objective)) > 1:
             return trial
+        # Trials are compared by their first execution, or fold: the others begin again
+        # with the first epoch.
+        if len(self._values_at(trial, int(step))) > 1:
+            return trial
         cost = cost_of(self.objective, float(metrics[self.objective.name]))
         if not self.scheduler.report(trial_id, int(step) + 1, cost):
             return trial
@@ -175,6 +179,11 @@ class Oracle(Described, FoldingOracle):
         stopped = copy.copy(trial)
         stopped.status = "STOPPED"
         return stopped
+
+    def _values_at(self, trial: Trial, step: int) -> list[float]:
+        """What the executions of a trial have reached at an epoch."""
+        seen = trial.metrics.get_history(self.objective.name)
+        return next((list(o.value) for o in seen if o.step == step), [])
 
     def _record(self, trial: Trial, metrics: dict[str, float], step: int) -> None:
         directions = {o.name: o.direction for o in parts_of(self.objective)}
@@ -267,7 +276,7 @@ class Oracle(Described, FoldingOracle):
             known = trial.metrics.exists(self.objective.name)
             if self.scheduler is not None and known:
                 for seen in trial.metrics.get_history(self.objective.name):
-                    cost = cost_of(self.objective, float(np.mean(seen.value)))
+                    cost = cost_of(self.objective, float(seen.value[0]))
                     self.scheduler.report(trial_id, int(seen.step) + 1, cost)
             if trial.status in ENDED:
                 self._ended(trial)

@@ -165,6 +165,25 @@ def test_a_trial_is_told_to_stop_and_stays_running_until_it_ends(make):
     assert oracle.update_trial(trial.trial_id, {"accuracy": 0.95}).status == "RUNNING"
 
 
+def test_only_the_first_execution_of_a_trial_is_stopped(make):
+    """Others begin with the first epoch again, which others have behind them."""
+    asha = kx.tuner.ASHA(factor=2)
+    oracle = make(scheduler=asha)
+    trials = [oracle.create_trial(f"tuner{i}") for i in range(2)]
+    told = [[], []]
+    for _ in range(2):
+        for trial, told_one, losses in zip(
+            trials, told, ([0.4, 0.3], [0.5, 0.1]), strict=True
+        ):
+            for step, loss in enumerate(losses):
+                answer = oracle.update_trial(trial.trial_id, {"loss": loss}, step=step)
+                told_one.append(answer.status)
+    assert told == [["RUNNING"] * 4, ["STOPPED", *["RUNNING"] * 3]]
+    again = make(scheduler=kx.tuner.ASHA(factor=2))
+    again.reload()
+    assert again.scheduler._rungs == asha._rungs
+
+
 def test_a_time_budget_ends_the_search_also_after_an_interruption(make):
     oracle = make(time_budget=60)
     finish(oracle, 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 from keras_ext._core._checks import choice, flag, integer, is_integer, require
 from keras_ext._core._typing import Data, Logs, Record
 from keras_ext._engine._attached_pipeline import AttachedPipeline
-from keras_ext._keras._optimizer_family import batches_per_update
+from keras_ext._keras._optimizer_family import batches_per_update, stepping_optimizer
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._learning_rate_gain import LearningRateGain
 from keras_ext._live._live_value import LiveValue
@@ -246,7 +246,8 @@ class DynamicBatchSize(GradientCallback):
         self._rate: LearningRateGain | None = None
         if self.learning_rate_scaling != "none" or self._policy.sets_learning_rate:
             with self.model.distribute_strategy.scope():
-                inner = pipeline.inner_optimizer
+                # Of wrappers, too, the one that has the rate.
+                inner = stepping_optimizer(pipeline.inner_optimizer)
                 self.fit_scope.claim(inner, "optimizer/learning_rate", self)
                 self._rate = LearningRateGain(inner)
             self.fit_scope.on_close(self._rate.release)

@@ -82,7 +82,20 @@ _POLICIES = {
 
 
 class _Growing(policies.Staged):
-    """First a size that is fixed, then a policy, up to four times that size."""
+    """First a size that is fixed, then a policy, up to four times that size.
+
+    The learning rate stays, and its schedule runs by samples: a growing batch makes
+    fewer updates than the schedule was made for.
+    """
+
+    @property
+    def sets_learning_rate(self) -> bool:  # type: ignore[override]
+        return True
+
+    def learning_rate_gain(
+        self, measured: policies.Measured, batch_size: float
+    ) -> float | None:
+        return 1.0
 
     @property
     def largest_factor(self) -> float:
@@ -136,7 +149,8 @@ def optimization(  # noqa: PLR0913 - what an optimizer can be
         batch_policy: One or several of `"constant"`, `"noise_scale"`, `"norm_test"`,
             `"inner_product_test"` and `"gradient_diversity"`: by what
             `keras_ext.callbacks.DynamicBatchSize` lets the batch grow, to four times
-            its size at most. Defaults to `"constant"`.
+            its size at most. A schedule runs as many times faster then, and so comes
+            to its end. Defaults to `"constant"`.
         cautious: True, False or both: whether weights only move against the gradient.
             Defaults to `False`.
         forget: Number in (0, 1] or a pair: one minus the momentum or `beta_1`. Defaults

@@ -25,7 +25,7 @@ from keras_ext.controllers.batch_size import (
 )
 from keras_ext.controllers.batch_size._adascale_gain import adascale_gain
 from keras_ext.data import DynamicBatches
-from keras_ext.optimizers import GradientPipeline
+from keras_ext.optimizers import GradientPipeline, Lookahead
 from tests.thorough import LONG, MATRIX, STATISTICS, thorough_but
 
 RNG = np.random.default_rng(0)
@@ -553,11 +553,12 @@ def test_learning_rate_is_scaled_and_given_back(scaling, gains):
     assert float(model.optimizer.learning_rate) == pytest.approx(0.05)
 
 
-def test_a_schedule_is_read_where_the_small_batches_would_be():
+@pytest.mark.parametrize("wrapped", [lambda optimizer: optimizer, Lookahead])
+def test_a_schedule_is_read_where_the_small_batches_would_be(wrapped):
     """Eight small steps at 0.1 and then 0.01; batches four times as large, mid-way."""
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([7], [0.1, 0.01])
     model, rates = make_model(), Rates()
-    model.compile(keras.optimizers.SGD(schedule), "mse")
+    model.compile(wrapped(keras.optimizers.SGD(schedule)), "mse")
     model.fit(
         X,
         Y,

@@ -1,5 +1,7 @@
 """Optimizers from a space."""
 
+import math
+
 import keras
 import keras_tuner
 import numpy as np
@@ -102,13 +104,42 @@ def test_a_batch_policy_is_a_callback():
     assert isinstance(callback, kx.callbacks.DynamicBatchSize)
 
 
+class Huge(kx.controllers.batch_size.NoiseScale):
+    needs = frozenset()
+
+    def update(self, measured):
+        return 1000.0
+
+
+@pytest.mark.parametrize(
+    "averaging", thorough_but(["none"], ["none", "ema", "lookahead", "schedule_free"])
+)
+def test_a_schedule_ends_with_a_training_of_growing_batches(averaging, monkeypatch):
+    """Four times as many samples to an update make a quarter as many updates."""
+    monkeypatch.setitem(_POLICIES, "noise_scale", Huge)
+    space = optimization(
+        directions="sgd",
+        averaging=averaging,
+        batch_policy="noise_scale",
+        clip="none",
+        schedule="cosine",
+    )
+    hp = of(space, end=0.01, learning_rate=0.1)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    x, rates = np.ones((16, 2)), []
+    model.compile(space(hp, 8 * 5), "mse")
+    told = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: rates.append(
+            float(model.optimizer.learning_rate)
+        )
+    )
+    fit = {"batch_size": 2, "epochs": 5, "verbose": 0}
+    model.fit(x, x[:, :1], callbacks=[*space.callbacks(hp), told], **fit)
+    cosine = [0.01 * (0.505 + 0.495 * math.cos(math.pi * i / 5)) for i in range(1, 6)]
+    assert rates == pytest.approx(cosine, rel=1e-3)
+
+
 def test_a_batch_grows_to_four_times_its_size(monkeypatch):
-    class Huge(kx.controllers.batch_size.NoiseScale):
-        needs = frozenset()
-
-        def update(self, measured):
-            return 1000.0
-
     monkeypatch.setitem(_POLICIES, "noise_scale", Huge)
     space = optimization(batch_policy="noise_scale", schedule="constant")
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
