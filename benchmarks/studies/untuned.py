@@ -7,13 +7,14 @@ softmax regression on digits (`linear`), and a regression on the diabetes data
 
 Then, from a learning rate 30 times smaller, that rate, and 30 times larger: Adam
 itself, `Mechanic(Adam)`, `ScheduleFree(AdamW)`, and Adam with
-`HypergradientLearningRate`. Prodigy, D-Adaptation, DoG and LDoG have no rate to tune:
-what they are given 30 times too small or large is their first guess, the distance to
-the solution, of which the default is in the middle. Printed is the test loss at the
+`HypergradientLearningRate`, `BanditLearningRate` and `ReinforcedLearningRate`. Prodigy,
+D-Adaptation, DoG and LDoG have no rate to tune: what they are given 30 times too small
+or large is their first guess, the distance to the solution, of which the default is in
+the middle. Printed is the test loss at the
 end, with the weights that are shown, relative to that of the reference.
 
 Run: `python benchmarks/studies/untuned.py [--only digits,deep,linear,regression]
-[--seeds 3] [--steps 1000]`
+[--kinds "Adam, bandit" ...] [--seeds 3] [--steps 1000]`
 """
 
 import argparse
@@ -36,6 +37,15 @@ KINDS = {
     "ScheduleFree(AdamW)": lambda: kx.optimizers.ScheduleFree(
         AdamW(1e-3, beta_1=0.0, weight_decay=0.0), warmup_steps=50
     ),
+}
+
+# Callbacks that move the rate of Adam.
+STEERING = {
+    "Adam, hypergradient": lambda: kx.callbacks.HypergradientLearningRate(verbose=0),
+    "Adam, bandit": lambda: kx.callbacks.BanditLearningRate(
+        every=20, seed=0, verbose=0
+    ),
+    "Adam, reinforced": lambda: kx.callbacks.ReinforcedLearningRate(verbose=0),
 }
 
 # By a multiple of the first guess.
@@ -85,7 +95,8 @@ def draw_weights(model, rng):
 class Steered:
     """The same training by `fit`, with a callback that moves the learning rate."""
 
-    def __init__(self, sizes, data, loss, steps):
+    def __init__(self, sizes, data, loss, make_callback, steps):
+        self._make_callback = make_callback
         (x, self._y), *self._others = train_validation_test(*data)
         self._x, self._sizes, self._loss, self._steps = x, sizes, loss, steps
 
@@ -100,7 +111,7 @@ class Steered:
             self._y[:rows],
             batch_size=BATCH_SIZE,
             epochs=math.ceil(self._steps / (rows // BATCH_SIZE)),
-            callbacks=[kx.callbacks.HypergradientLearningRate(verbose=0)],
+            callbacks=[self._make_callback()],
             verbose=0,
         )
         return [
@@ -166,19 +177,26 @@ def means(training, rate, seeds):
     return np.nan_to_num(losses, nan=np.inf)
 
 
-def report(name, task, seeds, steps):
-    made = {kind: Training(*task, make, steps) for kind, make in KINDS.items()}
+def report(name, task, seeds, steps, kinds):
+    def asked(table):
+        return {k: make for k, make in table.items() if not kinds or k in kinds}
+
+    made = {
+        kind: Training(*task, make, steps)
+        for kind, make in {"Adam": KINDS["Adam"], **asked(KINDS)}.items()
+    }
     tuned = {rate: means(made["Adam"], rate, seeds) for rate in RATES}
     best = min(tuned, key=lambda rate: tuned[rate][0])
     reference = tuned[best][1]
     print(f"\n{name}: Adam is best at {best:g}, with a test loss of {reference:.4g}")
     print("  test loss relative to that, at rate / 30, at the rate, at rate * 30")
-    made["Adam, hypergradient"] = Steered(*task, steps)
+    for kind, make in asked(STEERING).items():
+        made[kind] = Steered(*task, make, steps)
     ends = {
         kind: [means(training, best * factor, seeds) for factor in OFF]
         for kind, training in made.items()
     }
-    for kind, make in GUESSING.items():
+    for kind, make in asked(GUESSING).items():
         ends[kind] = []
         for factor in OFF:
             guessing = Training(*task, lambda make=make, f=factor: make(f), steps)
@@ -192,10 +210,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default=",".join(tasks()))
+    parser.add_argument("--kinds", nargs="*", default=[])
     parser.add_argument("--steps", type=int, default=1000)
     given = parser.parse_args()
     for name in given.only.split(","):
-        report(name, tasks()[name], given.seeds, given.steps)
+        report(name, tasks()[name], given.seeds, given.steps, given.kinds)
 
 
 if __name__ == "__main__":

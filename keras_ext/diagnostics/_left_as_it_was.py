@@ -23,7 +23,8 @@ def left_as_it_was(model: keras.Model, data: Data) -> Iterator[None]:
     before = _values(_variables(model) + model.metrics_variables)
     function = model.train_function
     try:
-        if function is None:
+        # A `fit` that is about to begin has a step, and has built nothing yet.
+        if function is None or not _is_built(model):
             _build(model, data)
         # In this order: what `_build` has moved keeps its value from before.
         before = _values(_variables(model)) | before
@@ -36,6 +37,10 @@ def left_as_it_was(model: keras.Model, data: Data) -> Iterator[None]:
             model.reset_metrics()  # they did not exist
         for variable, value in before.values():
             variable.assign(value)
+
+
+def _is_built(model: keras.Model) -> bool:
+    return model.built and (model.optimizer is None or model.optimizer.built)
 
 
 def _build(model: keras.Model, data: Data) -> None:

@@ -11,6 +11,8 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ext._anatomy._linked_method import Method
+from keras_ext._anatomy._silent_pass import silent_pass
+from keras_ext._anatomy._trial import called
 from keras_ext._core._checks import require
 from keras_ext._core._paths import unique_path
 from keras_ext._core._typing import Data, Record, Tensor, Variable
@@ -97,6 +99,7 @@ class AttachedStep:
         def train_step(data: Data) -> Record:
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             with self._step():
+                self._build_model(x)
                 for objective in self._objectives:
                     x, y, sample_weight = objective.transform_batch(x, y, sample_weight)
                 batch = x, y, sample_weight
@@ -112,6 +115,15 @@ class AttachedStep:
             return result
 
         return train_step
+
+    def _build_model(self, x: Data) -> None:
+        """Makes the weights of a model that its first batch builds.
+
+        Objectives ask for them before the step of the model calls it.
+        """
+        if not self._scope.model.built:
+            with self.aside(), silent_pass(self._scope.model):
+                called(self._scope.model, x, training=False)
 
     def _deltas(
         self, x: Data, y: Data, sample_weight: Data

@@ -80,6 +80,15 @@ class ProbedRate(RateCallback):
         """
         raise NotImplementedError
 
+    def multiplier_after_burst(self, before: float) -> float:
+        """Returns where the multiplier goes back to, which the next factor is for.
+
+        Args:
+            before: The one before the decision that made the loss burst.
+        """
+        # If a smaller one has burst as well, the one before is too large.
+        return min(before, self.multiplier)
+
     def factor_after_burst(self) -> float:
         """Returns what to multiply by after the loss has doubled, or became NaN."""
         raise NotImplementedError
@@ -156,12 +165,20 @@ class ProbedRate(RateCallback):
 
     def _keep(self) -> None:
         if self.rollback:
+            self._build_optimizer()
             self._copy = [(v, ops.copy(v)) for v in self._written()]
+
+    def _build_optimizer(self) -> None:
+        """Before the first step, which would do it, and may be taken back."""
+        optimizer = self.model.optimizer
+        if not optimizer.built:
+            with self.model.distribute_strategy.scope():
+                optimizer.build(self.model.trainable_variables)
 
     def _go_back(self) -> None:
         for variable, value in self._copy:
             variable.assign(value)
-        self.set_multiplier(self._last)
+        self.set_multiplier(self.multiplier_after_burst(self._last))
         self.rollbacks += 1
 
     def summary(self) -> str:

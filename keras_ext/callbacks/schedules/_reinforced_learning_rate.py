@@ -113,6 +113,9 @@ class ReinforcedLearningRate(ProbedRate):
     def next_factor(self, fall: float, loss: float) -> float:
         return math.exp(self._answer(_logarithm(loss), burst=False))
 
+    def multiplier_after_burst(self, before: float) -> float:
+        return self.multiplier  # As where the policy was learned.
+
     def factor_after_burst(self) -> float:
         self._answer(float(self._seen.loss[0]), burst=True)
         return _AFTER_BURST

@@ -47,6 +47,35 @@ def test_trains_with_what_is_found_on_the_data_of_fit(split):
         np.testing.assert_array_equal(a, b)
 
 
+class Unbuilt(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+@pytest.mark.parametrize("is_built", [True, False])
+def test_nothing_of_the_test_stays_where_the_fit_has_built_nothing_yet(is_built):
+    """The slots of Adam did, and weights that the first batch builds."""
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            state = [*self.model.variables, *self.model.optimizer.variables]
+            seen.append({v.name: np.abs(v.numpy()).max() for v in state})
+
+    model = make_model("adam") if is_built else Unbuilt()
+    model.compile("adam", "mse")
+    finder = LearningRateFinder(**FAST)
+    model.fit(X, Y, batch_size=8, callbacks=[finder, Look()], verbose=0)
+    (state,) = seen
+    moments = [n for n in state if n.endswith(("momentum", "velocity"))]
+    assert [state[name] for name in (*moments, "iteration", "bias")] == [0.0] * 6
+    assert 0 < state["kernel"] < 3
+
+
 @pytest.mark.thorough(MATRIX)
 def test_a_training_that_goes_on_keeps_its_rate(tmp_path):
     class Kill(keras.callbacks.Callback):

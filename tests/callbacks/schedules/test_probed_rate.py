@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 
 from keras_ext.callbacks.schedules._probed_rate import ProbedRate
 
@@ -56,6 +57,24 @@ def test_what_burst_in_the_last_batches_is_taken_back_in_the_end():
     assert [kind for kind, _ in noted.told] == ["first", "next"]
     assert noted.rollbacks == 1
     assert model.evaluate(X, X[:, :1], verbose=0) < noted.told[0][1]
+
+
+def test_goes_back_to_slots_and_does_not_raise_again_what_burst():
+    """Slots that the first step makes stayed as that had left them, for ever."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e9, momentum=0.9), "mse")
+    noted = Noted([1.0] * 12, every=2, rollback=True)
+    noted.min_multiplier = 1e-30
+    noted.factor_after_burst = lambda: 1e-4
+    history = model.fit(
+        X, X[:, :1], batch_size=4, epochs=3, callbacks=[noted], verbose=0
+    ).history
+    assert 2 <= noted.rollbacks <= 4
+    multiplier = history["learning_rate_multiplier"][-1]
+    assert multiplier == pytest.approx(1e-4**noted.rollbacks)
+    state = [*model.variables, *model.optimizer.variables]
+    assert all(np.isfinite(v.numpy()).all() for v in state)
 
 
 def test_a_loss_that_is_not_finite_is_no_measure():
