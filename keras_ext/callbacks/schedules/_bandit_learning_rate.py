@@ -23,10 +23,10 @@ class BanditLearningRate(ProbedRate):
     Then the loss on fixed training data gives the reward: by how much its logarithm
     fell, relative to the usual size of such changes. If the loss doubled, or is no
     longer finite, weights and optimizer state go back to where they were, and so does
-    the rate if it was raised. So it recovers from a rate that is far too small. It may not recover from one that is far
-    too large, if the first steps ruin the weights, and it does not beat a well-tuned
-    schedule. It works with any optimizer, and on top of a schedule. At the end of `fit`
-    the optimizer has its own rate again.
+    the rate if it was raised. So it recovers from a rate that is far too small. It may
+    not recover from one that is far too large, if the first steps ruin the weights, and
+    it does not beat a well-tuned schedule. It works with any optimizer, and on top of a
+    schedule. At the end of `fit` the optimizer has its own rate again.
 
     Logs `learning_rate_multiplier`.
 
