@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras.callbacks import Callback
 
+from keras_ext._anatomy._inlined import flat_names
 from keras_ext._anatomy._input_rows import as_model_takes, input_rows
 from keras_ext._core._checks import choice, integer, number, require
 from keras_ext._core._lines import say
@@ -23,7 +24,7 @@ from keras_ext.compression._keep_clusters import KeepClusters
 from keras_ext.compression._keep_zeros import KeepZeros
 from keras_ext.compression._polynomial_decay import PolynomialDecay
 from keras_ext.compression._prune import Prune
-from keras_ext.compression._pruned_weights import candidates
+from keras_ext.compression._pruned_weights import Candidate, candidates
 from keras_ext.compression._pruning_report import PruningReport, report_on
 from keras_ext.compression._quantize_aware import quantize_aware, strip_quantization
 from keras_ext.compression._size_report import SizeReport, gives_classes, size_report
@@ -163,8 +164,7 @@ class _Work:
         self.path = path
         self.data = _checked_data(model, *data)
         self.options = options
-        found = candidates(model, None, options["exclude"], lambda v: None)
-        self.chosen = [c.path for c in found if c.reason is None]
+        self.chosen = [c.path for c in self._candidates(model) if c.reason is None]
         # Beside the teacher they have the name of the student before them.
         self.included = [rf"(^|/){re.escape(path)}$" for path in self.chosen]
         self.begun = time.perf_counter()
@@ -199,7 +199,7 @@ class _Work:
 
     def _quantized(self, small: keras.Model, epochs: int) -> keras.Model:
         aware = quantize_aware(small)
-        self._train(aware, epochs, 0.1, *self._keep())
+        self._train(aware, epochs, 0.1, *self._keep(small))
         strip_quantization(aware, small)
         self._say("trained with the rounding of 8 bits")
         return aware
@@ -214,12 +214,21 @@ class _Work:
                 k = count + with_zeros
                 cluster(small, k, preserve_sparsity=with_zeros, include=included)
 
-    def _keep(self) -> Sequence[keras.callbacks.Callback]:
+    def _keep(self, small: keras.Model) -> Sequence[keras.callbacks.Callback]:
+        """What keeps the zeros and clusters of a model in its copy that is rounded."""
+        chosen = {c.path: id(c.variable) for c in self._candidates(small)}
+        there = {
+            id(v): rf"(^|/){re.escape(f'{name}/{v.name}')}$"
+            for layer, name in flat_names(small).items()
+            for v in getattr(layer, "weights", [])
+        }
+        included = [there[chosen[path]] for path in self.chosen]
         if self.options["clusters"]:
-            return [KeepClusters(include=self.included)]
-        if self.options["sparsity"]:
-            return [KeepZeros(include=self.included)]
-        return []
+            return [KeepClusters(include=included)]
+        return [KeepZeros(include=included)] if self.options["sparsity"] else []
+
+    def _candidates(self, model: keras.Model) -> list[Candidate]:
+        return candidates(model, None, self.options["exclude"], lambda v: None)
 
     def _prune(self) -> Prune:
         epochs, size = self.options["epochs"], self.options["batch_size"]
@@ -262,9 +271,7 @@ class _Work:
         )
 
     def _report(self, model: keras.Model) -> PruningReport:
-        return report_on(
-            candidates(model, None, self.options["exclude"], lambda v: None)
-        )
+        return report_on(self._candidates(model))
 
     def _say(self, what: str) -> None:
         if self.options["verbose"]:

@@ -89,8 +89,9 @@ def to_litert(
     Raises:
         ValueError: If an argument is not of this form; if the model has a recurrent
             layer and no fixed length of its sequences, or was quantized by
-            `model.quantize`: of these the converter makes files that do not run; or if
-            an input has a name with spaces, or outputs are nested.
+            `model.quantize`: of these the converter makes files that do not run; if it
+            is made by `quantize_aware` and has not been trained; or if an input has a
+            name with spaces, or outputs are nested.
 
     Examples:
         >>> import pathlib, tempfile
@@ -144,6 +145,14 @@ def _require_convertible(model: keras.Model) -> None:
     hint = "Convert the float model: LiteRT has a quantization of its own."
     rule = f"one without layers of model.quantize, as {quantized[:3]}"
     require(not quantized, "model", model.name, rule, hint)
+    unseen = [
+        path
+        for layer, path in layer_paths(model).items()
+        if isinstance(layer, QuantizationRange) and not float(layer.seen)
+    ]
+    hint = "Fit it for an epoch, or call it on some rows with training=True."
+    rule = f"one that has seen rows in training, for the ranges {unseen[:3]}"
+    require(not unseen, "model", model.name, rule, hint)
     _require_names(model)
 
 

@@ -181,3 +181,19 @@ def test_clusters_do_not_count_zero_where_there_is_none(tmp_path):
     options = {"sparsity": 0.0, "clusters": 4, "epochs": 3, "verbose": 0}
     small = compress(trained(), tmp_path / "m.tflite", x=X, y=Y, **options)
     assert [row.values for row in small.pruned.rows] == [4, 4]
+
+
+@pytest.mark.thorough(TRAININGS)
+def test_models_inside_keep_their_zeros(tmp_path):
+    keras.utils.set_random_seed(0)
+    first = keras.layers.Dense(32, "relu", name="last")
+    base = keras.Sequential([keras.Input((12,)), first], name="base")
+    last = keras.layers.Dense(3, "softmax", name="last")
+    model = keras.Sequential([keras.Input((12,)), base, last])
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)
+    model.fit(X, Y, epochs=5, verbose=0)
+    options = {"sparsity": 0.75, "exclude": "^last/", "epochs": 3, "verbose": 0}
+    small = compress(model, tmp_path / "m.tflite", x=X, y=Y, **options)
+    assert small.pruned.sparsity == pytest.approx(0.75, abs=0.01)
+    assert small.pruned.skipped == {"last/kernel": "it is not selected"}

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ext.compression import LiteRTFile, prune, to_litert
+from keras_ext.compression import LiteRTFile, prune, quantize_aware, to_litert
 from tests.thorough import LONG, MATRIX, thorough_but
 
 layers = keras.layers
@@ -183,3 +183,11 @@ def test_names_and_nested_outputs_that_a_file_cannot_have_are_refused(tmp_path):
     nested = keras.Model(inputs, [inputs, {"x": layers.ReLU()(inputs)}])
     with pytest.raises(ValueError, match="a list of them or a dictionary, not nested"):
         to_litert(nested, tmp_path / "m.tflite")
+
+
+def test_ranges_that_have_seen_nothing_are_refused(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="dense")])
+    aware = quantize_aware(model)
+    message = r"has seen rows in training, for the ranges \['input_0_range', 'dense_ra"
+    with pytest.raises(ValueError, match=message):
+        to_litert(aware, tmp_path / "m.tflite", mode="int8")
