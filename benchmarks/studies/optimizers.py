@@ -59,6 +59,8 @@ FACTORS = (
     "SAM",
     "averaging",
 )
+# In pictures.
+TITLES = {"deep": "20 layers", "gru": "GRU", "mnist": "MNIST"}
 IN_THE_OPTIMIZER = ("clipping", "momentum", "second moment", "centralization")
 DESIGN = [on for on in itertools.product([0, 1], repeat=7) if sum(on) % 2 == 0]
 # For SGD, which takes a third of it with momentum, and for Adam.
@@ -168,8 +170,9 @@ def plot(path, found):
         shift = (number - (len(found) - 1) / 2) * 0.8 / len(found)
         means = 100 * np.expm1(values.mean(axis=0))
         halves = [100 * half_interval(column) for column in values.T]
+        label = TITLES.get(task, task)
         axis.errorbar(
-            means, places + shift, xerr=halves, fmt="o", capsize=3, label=task
+            means, places + shift, xerr=halves, fmt="o", capsize=3, label=label
         )
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(places, FACTORS)
