@@ -180,7 +180,7 @@ class Trainer:
             *self.train, batch_size=START, seed=seed, max_batch_size=MOST
         )
         grow = kx.callbacks.DynamicBatchSize(
-            policy, mode="auto", data=batches, max_batch_size=MOST, **options
+            policy, mode="auto", max_batch_size=MOST, **options
         )
         return self.run(seed, rate, START, [grow], batches, stop_at)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any, ClassVar
 
 import keras
@@ -11,6 +12,7 @@ import numpy as np
 from keras_ext._core._checks import choice, flag, integer, is_integer, require
 from keras_ext._core._typing import Data, Logs, Record
 from keras_ext._engine._attached_pipeline import AttachedPipeline
+from keras_ext._keras._model_runs import arguments_of_fit
 from keras_ext._keras._optimizer_family import batches_per_update, stepping_optimizer
 from keras_ext._live._find_hyperparameters import find_hyperparameters
 from keras_ext._live._learning_rate_gain import LearningRateGain
@@ -52,8 +54,7 @@ class DynamicBatchSize(GradientCallback):
       stay static and nothing is retraced; the samples per second stay the same, and
       the updates become fewer. Batch normalization still sees the small batches.
     - `"rebatch"`: the batches themselves grow, which also makes an epoch faster. They
-      must come from `data`, the `keras_ext.data.DynamicBatches` that you also pass to
-      `fit`.
+      must come from the `keras_ext.data.DynamicBatches` that you pass to `fit`.
     - `"auto"`: the batches grow up to `max_device_batch`; beyond it they accumulate.
 
     Accumulated batches count by their numbers of samples, so a smaller last batch does
@@ -68,7 +69,8 @@ class DynamicBatchSize(GradientCallback):
     learning rate stays as it is, unless the policy (`AdaBatch` or
     `DontDecayLearningRate`) or `learning_rate_scaling` changes it. A schedule is then
     read at the number of updates that the initial batch size would have made. The
-    optimizer gets its own learning rate back at the end of training.
+    optimizer gets its own learning rate back at the end of training, and `data` its
+    batch size.
 
     Logs `batch_size`; `gradient_noise_scale`, in samples (NaN while unknown), if it is
     measured; `learning_rate_gain`, if the learning rate is multiplied; and
@@ -85,8 +87,10 @@ class DynamicBatchSize(GradientCallback):
             update. None means what a list goes up to, and otherwise 32 times
             `batch_size`.
         mode: `"accumulate"`, `"rebatch"` or `"auto"`. Defaults to `"accumulate"`.
-        data: What `fit` reads, with a `batch_size` that can be assigned and a list
-            `sizes` of what it can be. For `"rebatch"` and `"auto"`; None otherwise.
+        data: For `"rebatch"` and `"auto"`, where batches come from: has a `batch_size`
+            that can be assigned and a list `sizes` of what it can be. None means what
+            `fit` is given; pass it where that is a generator that reads from it, and
+            in a loop without `fit`.
         min_batch_size: Integer >= 1, the smallest number of samples per update. None
             means `batch_size`. When accumulating it cannot be smaller than that.
         max_device_batch: Integer >= 1, the largest batch, over all replicas, in mode
@@ -111,8 +115,9 @@ class DynamicBatchSize(GradientCallback):
 
     Raises:
         ValueError: If an argument is out of range, when training begins, if the model
-            has no optimizer or does not use it, and after the first batch, if it has
-            another size than `batch_size`.
+            has no optimizer or does not use it, or `fit` is given data without `sizes`
+            where they are needed, and after the first batch, if it has another size
+            than `batch_size`.
         FloatingPointError: With `nonfinite="raise"`, if a gradient was not finite.
 
     Examples:
@@ -170,16 +175,14 @@ class DynamicBatchSize(GradientCallback):
         super().__init__(nonfinite=nonfinite)
         self.verbose = verbosity(verbose)
         self.mode = choice(mode, "mode", _MODES)
-        self.data = self._checked_data(data)
+        self.data = data
+        if data is not None:
+            self._require_sizes(data)
         self.batch_size = integer(batch_size, "batch_size", low=1, optional=True)
-        # What is known before the first batch.
-        self._told = self.batch_size
-        if self.batch_size is None and data is not None:
-            self._told = int(data.batch_size)
         self.policy = policy
         factor = _as_policy(policy).largest_factor
         self._growth = factor if math.isfinite(factor) else _GROWTH
-        least = self._told or 1
+        least = self._told(data) or 1
         self.max_batch_size = integer(
             max_batch_size, "max_batch_size", low=least, optional=True
         )
@@ -199,16 +202,21 @@ class DynamicBatchSize(GradientCallback):
         self.remainder = choice(remainder, "remainder", ("keep", "flush"))
         self.adjust_batch_norm = flag(adjust_batch_norm, "adjust_batch_norm")
 
-    def _checked_data(self, data: Data) -> Data:
+    def _require_sizes(self, data: Data) -> None:
         has_size = hasattr(data, "batch_size") and hasattr(data, "sizes")
         require(
             has_size if self.mode != "accumulate" else data is None,
             "data",
             data,
             'an object with batch_size and sizes, or None with mode="accumulate"',
-            hint="keras_ext.data.DynamicBatches is one.",
+            hint="keras_ext.data.DynamicBatches is one; None means that of `fit`.",
         )
-        return data
+
+    def _told(self, source: Data) -> int | None:
+        """The batch size, as far as it is known before the first batch."""
+        if self.batch_size is None and source is not None:
+            return int(source.batch_size)
+        return self.batch_size
 
     @property
     def _most(self) -> int:
@@ -226,7 +234,14 @@ class DynamicBatchSize(GradientCallback):
         self._policy = deepcopy(_as_policy(self.policy))
         self._first_batch = FirstBatch(self.fit_scope)
         self._is_compared = False
-        self._initial = self._told
+        self._source = self._source_of_batches()
+        self._initial = self._told(self._source)
+        integer(
+            self.max_batch_size,
+            "max_batch_size",
+            low=self._initial or 1,
+            optional=True,
+        )
         # Several steps at once would be measured before their batch size is known.
         expected = "given if `compile` has steps_per_execution > 1"
         several = self.model.steps_per_execution > 1
@@ -234,7 +249,7 @@ class DynamicBatchSize(GradientCallback):
         self._actuator = BatchSizeActuator(
             pipeline,
             self._initial or 1,
-            self.data,
+            self._source,
             self._most,
             self.max_device_batch if self.mode == "auto" else None,
             self.mode != "rebatch",
@@ -256,6 +271,19 @@ class DynamicBatchSize(GradientCallback):
         self._size = self._actuator.set(self._first_size)
         # The size that was spoken of last.
         self._said = self._size if self._initial else None
+
+    def _source_of_batches(self) -> Data:
+        """What gives batches that can grow, if any; it gets its size back."""
+        if self.mode == "accumulate":
+            return None
+        source = self.data
+        if source is None:
+            source = (arguments_of_fit(self.model) or {}).get("x")
+            self._require_sizes(source)
+        self.fit_scope.on_close(
+            partial(setattr, source, "batch_size", source.batch_size)
+        )
+        return source
 
     def _install_signals(self, pipeline: AttachedPipeline) -> None:
         needs = set(self._policy.needs)
@@ -320,11 +348,12 @@ class DynamicBatchSize(GradientCallback):
         counted = found > 0 or self._initial is not None
         require(counted, "batch_size", None, "given: the step counts no samples")
         # The only batch of an epoch may be a smaller one, as the last one of others.
-        if found == 0 or (is_only and self.data is not None):
+        if found == 0 or (is_only and self._source is not None):
             return
         if self._initial is not None and not (is_only and found < self._initial):
             expected = f"{found}, what the first batch of `fit` has, or None"
-            require(found == self._actuator.batch, "batch_size", self._told, expected)
+            told = self._told(self._source)
+            require(found == self._actuator.batch, "batch_size", told, expected)
             return
         was_unknown = self._initial is None
         self._initial = self._actuator.batch = found

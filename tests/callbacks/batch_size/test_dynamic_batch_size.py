@@ -460,7 +460,7 @@ def test_policies_are_told_the_latest_logs(strategies, replicas):
 @pytest.mark.thorough(LONG)
 def test_a_second_fit_begins_with_the_first_size_again():
     batches = DynamicBatches(X, Y, batch_size=8)
-    grow = DynamicBatchSize([(1, 2)], mode="rebatch", data=batches)
+    grow = DynamicBatchSize([(1, 2)], mode="rebatch")
     for _ in range(2):
         history = make_model().fit(batches, epochs=2, callbacks=[grow], verbose=0)
         assert history.history["batch_size"] == [8, 16]
@@ -806,7 +806,10 @@ def test_copy_is_new():
         ({"min_batch_size": 0}, r"`min_batch_size` must be an integer >= 1 or None"),
         ({"max_device_batch": 1.5}, r"`max_device_batch` must be an integer >= 1"),
         ({"mode": "grow"}, r"`mode` must be .* or \"auto\". Received: mode='grow'"),
-        ({"mode": "rebatch"}, r"`data` must be an object with batch_size and sizes"),
+        (
+            {"mode": "rebatch", "data": X},
+            r"`data` must be an object with batch_size and sizes",
+        ),
         ({"data": X}, r"`data` must be .* or None with mode=\"accumulate\""),
         ({"learning_rate_scaling": 2}, r"`learning_rate_scaling` must be \"none\", "),
         ({"every": 0}, r"`every` must be \"epoch\" or an integer >= 1"),
@@ -816,6 +819,16 @@ def test_copy_is_new():
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         DynamicBatchSize(**{"policy": "noise_scale", "batch_size": 8, **arguments})
+
+
+def test_batches_grow_only_where_fit_gets_data_with_sizes():
+    model = make_model()
+    with pytest.raises(ValueError, match="`data` must be .* None means that of `fit`"):
+        model.fit(X, Y, callbacks=[DynamicBatchSize([(1, 2)], mode="rebatch")])
+    batches = DynamicBatches(X, Y, batch_size=8)
+    small = DynamicBatchSize("noise_scale", mode="rebatch", max_batch_size=4)
+    with pytest.raises(ValueError, match="`max_batch_size` must be an integer >= 8"):
+        model.fit(batches, callbacks=[small])
 
 
 @pytest.mark.thorough(LONG)
