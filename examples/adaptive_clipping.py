@@ -55,9 +55,9 @@ def verdict(found, rates):
     """With how many rates the median training is within 5 points of the best."""
     best = max(np.median(found[way], axis=1).max() for way in WAYS)
     good = {w: int(np.sum(np.median(found[w], axis=1) > best - 5)) for w in WAYS}
-    words = ", ".join(f"{name}: {count}" for name, count in good.items())
-    start = f"Of {len(rates)} learning rates, so many are within 5 points of"
-    return f"{start} {best:.0f} %: {words}."
+    words = ", ".join(f"{count} {name}" for name, count in good.items())
+    start = f"Of {len(rates)} learning rates within 5 points of the best"
+    return f"{start} accuracy, {best:.0f} %: {words}."
 
 
 def draw(found, rates, path):

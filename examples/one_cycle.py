@@ -5,7 +5,8 @@ same network is trained for the same few epochs in several ways: with a constant
 the best one of a grid on the first seed, so that it has every chance; with the constant
 rate of Keras; with the rate that the range test suggests; and with one cycle of rate
 and momentum up to ten times that, and up to the best of the grid. The table says what
-came out, also where one cycle does not help.
+came out, also where one cycle does not help, and a verdict compares the better cycle
+with the best constant rate.
 
 Run: `python examples/one_cycle.py [--quick] [--seeds 5] [--epochs 6]`
 
@@ -102,6 +103,23 @@ def print_table(runs):
     Console(width=100).print(table)
 
 
+def verdict(runs):
+    """The better cycle beside the best constant rate, seed by seed."""
+    from scipy import stats
+
+    losses = {name: [curve[-1] for curve, _ in found] for name, found in runs.items()}
+    kinds = [[n for n in losses if n.startswith(k)] for k in ("one cycle", "constant")]
+    cycle, constant = (min(k, key=lambda n: np.mean(losses[n])) for k in kinds)
+    gains = np.subtract(losses[constant], losses[cycle])
+    gain, spread, shown = gains.mean(), "", ", on one seed"
+    if len(gains) > 1:
+        half = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
+        spread = f" ± {half:.3f}"
+        shown = "" if abs(gain) > half else ", which may be chance"
+    word = "less" if gain > 0 else "more"
+    return f"{cycle}: {abs(gain):.3f}{spread} {word} test loss than {constant}{shown}."
+
+
 def draw(found, runs, path):
     """The range test on the left, the mean curves on the right."""
     from matplotlib import pyplot
@@ -141,6 +159,7 @@ def main():
         for name, way in ways(found.suggestion, best).items()
     }
     print_table(runs)
+    print(verdict(runs))
     draw(found, runs, "one_cycle.png")
     print("The curves are in one_cycle.png.")
 
