@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -191,7 +192,8 @@ def _steps(optimizer: Optimizer, model: keras.Model) -> Iterator[str]:
         # Of the weights that come out: see `UpdateWrapper`.
         yield from last
     elif isinstance(optimizer, getattr(keras.optimizers, "MultiOptimizer", ())):
-        for each in optimizer.optimizers:
+        several: Any = optimizer
+        for each in several.optimizers:
             yield f"for the weights of {type(each).__name__}:"
             yield from _steps(each, model)
     else:
