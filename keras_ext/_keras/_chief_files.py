@@ -67,11 +67,9 @@ def _diverted(write: Function, folder: Path) -> Function:
 def _divert(callback: keras.callbacks.Callback, folder: Path, stack: ExitStack) -> None:
     for kind, name in _PATHS.items():
         if isinstance(callback, kind):
-            path = Path(getattr(callback, name))
-            if not path.is_relative_to(folder):
-                path = folder / f"{id(callback)}" / path.name
-                path.parent.mkdir(exist_ok=True)
-                _replace(stack, callback, name, str(path))
+            path = folder / f"{id(callback)}" / Path(getattr(callback, name)).name
+            path.parent.mkdir(exist_ok=True)
+            _replace(stack, callback, name, str(path))
     restores = isinstance(callback, keras.callbacks.BackupAndRestore)
     if restores and "on_epoch_end" not in vars(callback):
         _divert_backup(callback, folder, stack)

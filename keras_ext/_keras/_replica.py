@@ -60,8 +60,7 @@ def local_replicas(strategy: Strategy, value: PerReplica) -> list[Tensor]:
 
 def reduce_sum(strategy: Strategy, values: Sequence[PerReplica]) -> list[PerReplica]:
     """Sums over the replicas, in one batch, to where the values are."""
-    # Strategies with one device hold plain tensors, and those have a device.
-    pairs = [(v, v.device if tf.is_tensor(v) else v) for v in values]
+    pairs = [(v, v) for v in values]
     return list(strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs))
 
 

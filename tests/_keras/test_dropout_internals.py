@@ -30,6 +30,8 @@ def test_attention_keeps_its_rate_in_two_places(kind):
     assert isinstance(inner_dropout(layer), layers.Dropout)
     assert inner_dropout(layer).rate == getattr(layer, rate_name(layer)) == 0.25
     assert layer.get_config()["dropout"] == 0.25
+    setattr(layer, rate_name(layer), 0.5)
+    assert layer.get_config()["dropout"] == 0.5
 
 
 @pytest.mark.parametrize("kind", ATTENTION)

@@ -90,6 +90,20 @@ def test_methods_look_as_before(told):
         assert "Args" in (method.__doc__ or "") or name in dir(keras.Model)
 
 
+def test_a_fit_inside_a_fit_has_arguments_of_its_own(told):
+    seen = []
+
+    class Again(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            self.model.fit(2 * X, Y, verbose=0)
+            seen.append(arguments_of_fit(self.model)["x"])
+
+    model = make_model()
+    model.fit(X, Y, callbacks=[Again()], verbose=0)
+    assert seen[0] is X
+    assert arguments_of_fit(model) is None
+
+
 @pytest.mark.thorough(LONG)
 def test_the_arguments_of_fit_are_known_while_it_runs(told):
     seen = []
