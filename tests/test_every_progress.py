@@ -32,6 +32,14 @@ def to_litert(tmp_path):
     kx.compression.to_litert(model(), path, mode="int8", representative_data=X)
 
 
+def recalibrate(_):
+    layers = [keras.layers.BatchNormalization(), keras.layers.Dense(1)]
+    norms = keras.Sequential([keras.Input((4,)), *layers])
+    norms.compile("sgd", "mse")
+    callback = kx.callbacks.RecalibrateBatchNorm((X, X[:, :1]))
+    norms.fit(X, X[:, :1], callbacks=[callback], verbose=2)
+
+
 LARGE = np.ones((5, 4), "float32")
 LONG_ONES = {
     "cluster": lambda _: kx.compression.cluster(model(), 4),
@@ -42,6 +50,7 @@ LONG_ONES = {
     ),
     "low_rank": lambda _: kx.compression.low_rank(model()),
     "mc_predict": lambda _: kx.uncertainty.mc_predict(model(), X, num_samples=2),
+    "RecalibrateBatchNorm": recalibrate,
     "rise": lambda _: kx.explain.maps.rise(model(), X, num_masks=4),
     "size_report": lambda _: kx.compression.size_report(model(), x=X, repeats=3),
     "to_litert": to_litert,

@@ -9,9 +9,13 @@ from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._moving_norms import moving_norms
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._checks import integer, require
+from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Data, Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
+from keras_ext.callbacks._announcement import shows_progress
 from keras_ext.callbacks.regularization._input_moments import InputMoments
+
+_SHORTER = "A smaller `max_rows` makes it shorter."
 
 
 class RecalibrateBatchNorm(CopyableCallback):
@@ -97,12 +101,14 @@ class RecalibrateBatchNorm(CopyableCallback):
             self._recalibrate()
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self._recalibrate()
+        # Before, it would write into the progress bar of `fit`.
+        self._recalibrate(show_progress=shows_progress(self))
 
-    def _recalibrate(self) -> None:
+    def _recalibrate(self, *, show_progress: bool = False) -> None:
         self._due = False
+        progress = Progress(show_progress, shorter=_SHORTER)
         # Of what is set by now.
-        recalibrate(self.model, self._norms, self._fixed())
+        recalibrate(self.model, self._norms, self._fixed(), progress)
 
 
 def norms_of(model: keras.Model) -> list[keras.Layer]:
@@ -113,7 +119,12 @@ def norms_of(model: keras.Model) -> list[keras.Layer]:
     return found
 
 
-def recalibrate(model: keras.Model, norms: list[keras.Layer], data: FixedData) -> None:
+def recalibrate(
+    model: keras.Model,
+    norms: list[keras.Layer],
+    data: FixedData,
+    progress: Progress | None = None,
+) -> None:
     """Sets the statistics of the layers to those of what they get in inference."""
     moments = InputMoments(model, norms)
     done = 0
@@ -126,3 +137,5 @@ def recalibrate(model: keras.Model, norms: list[keras.Layer], data: FixedData) -
             moments.norms[done].moving_mean.assign(mean)
             moments.norms[done].moving_variance.assign(variance)
         done += 1
+        if progress is not None:
+            progress(done, len(moments.norms))
