@@ -14,7 +14,7 @@ from keras_ext.tuner._draws import draw
 from keras_ext.tuner._drop_ins import Builder, split
 from keras_ext.tuner._objectives import cost_of, require_single
 from keras_ext.tuner._oracle import Oracle
-from keras_ext.tuner._queued_oracle import Value
+from keras_ext.tuner._stored_oracle import Value, active_in
 from keras_ext.tuner._tuner import Tuner
 
 # How far a number is moved: the deviation, as a part of its whole range.
@@ -69,13 +69,15 @@ class EvolutionOracle(Oracle):
         names = list(dict.fromkeys(hp.name for hp in active))
         place = self._number(attempt, "which")
         chosen = names[int(place * len(names))] if names else None
+        before = active_in(self.hyperparameters.space, values)
         found = keras_tuner.HyperParameters()
         for hp in self.hyperparameters.space:
             # `is_active` asks the values of parents, which come first in a space.
             found.merge([hp])
             if not found.is_active(hp):
                 continue
-            value = values.get(hp.name)
+            # Another one of this name, under other conditions, has other values.
+            value = values.get(hp.name) if before.get(hp.name) is hp else None
             if isinstance(hp, kinds.Fixed):
                 value = hp.value
             elif hp.name == chosen:

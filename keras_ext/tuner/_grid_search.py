@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import keras_tuner
 from keras_tuner import Objective
-from keras_tuner.engine.trial import Trial
 from keras_tuner.oracles import GridSearchOracle as KerasTunerOracle
 from keras_tuner.src.tuners.gridsearch import LinkedList
 
+from keras_ext._core._checks import require
+from keras_ext._core._typing import Record
 from keras_ext.tuner._drop_ins import Builder, split
 from keras_ext.tuner._oracle import Oracle
 from keras_ext.tuner._tuner import Tuner
@@ -19,14 +20,14 @@ class GridSearchOracle(Oracle, KerasTunerOracle):
 
     takes_points = False
 
-    def _record_values(self, trial: Trial) -> None:
-        # The base would fill a hyperparameter that appeared later with a random value,
-        # which is on no grid.
-        found = trial.hyperparameters
-        for hp in found.space:
-            if hp.name not in found.values and found.is_active(hp):
-                found.values[hp.name] = hp.default
-        super()._record_values(trial)
+    def populate_space(self, trial_id: str) -> Record:
+        names = [hp.name for hp in self.hyperparameters.space]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        # KerasTuner goes through the grid by names, and would not come to an end.
+        hint = "Give them other names, or take RandomSearch or OptunaOracle."
+        rule = "a space in which no name is there again under other conditions"
+        require(not twice, "hypermodel", twice, rule, hint)
+        return super().populate_space(trial_id)
 
     def _replay(self) -> None:
         # KerasTuner keeps this order in memory alone, and does not go on without it.

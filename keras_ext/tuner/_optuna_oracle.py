@@ -17,7 +17,7 @@ from keras_ext._core._typing import Record
 from keras_ext.tuner._objectives import cost_of, parts_of
 from keras_ext.tuner._optuna_space import Translation, params_of, translated
 from keras_ext.tuner._oracle import Oracle
-from keras_ext.tuner._queued_oracle import Value
+from keras_ext.tuner._stored_oracle import Value
 
 _SAMPLERS = ("tpe", "cmaes", "nsga2", "nsga3", "qmc", "random")
 _OF_GENERATIONS = ("nsga2", "nsga3")

@@ -8,7 +8,7 @@ import keras_tuner
 import optuna
 from keras_tuner.engine import hyperparameters as kinds
 
-from keras_ext.tuner._queued_oracle import Value
+from keras_ext.tuner._stored_oracle import Value
 
 Distribution: TypeAlias = (
     optuna.distributions.IntDistribution

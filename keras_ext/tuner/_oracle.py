@@ -20,8 +20,7 @@ from keras_ext.tuner._objectives import (
     parts_of,
 )
 from keras_ext.tuner._pareto import front_numbers, rank_sums
-from keras_ext.tuner._queued_oracle import Value
-from keras_ext.tuner._stored_oracle import ENDED, STOPPED
+from keras_ext.tuner._stored_oracle import ENDED, STOPPED, Value
 from keras_ext.tuner._synchronized import synchronized
 
 

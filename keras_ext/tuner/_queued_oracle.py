@@ -1,17 +1,12 @@
 """The oracle of KerasTuner that tries first what somebody knows."""
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
-import keras_tuner
 from keras_tuner.engine import hyperparameters as kinds
 
 from keras_ext._core._checks import flag, integer, number, require
 from keras_ext._core._typing import Record
-from keras_ext.tuner._stored_oracle import StoredOracle
-
-# Of a hyperparameter.
-Value: TypeAlias = bool | int | float | str
+from keras_ext.tuner._stored_oracle import StoredOracle, Value, active_in
 
 
 class QueuedOracle(StoredOracle):
@@ -70,16 +65,7 @@ class QueuedOracle(StoredOracle):
         return None
 
     def _active(self, values: Mapping[str, Value]) -> dict[str, kinds.HyperParameter]:
-        """From names to hyperparameters, those that such a configuration has."""
-        found = keras_tuner.HyperParameters()
-        active = {}
-        for hp in self.hyperparameters.space:
-            # `is_active` asks the values of parents, which come first in a space.
-            found.merge([hp])
-            if found.is_active(hp):
-                active[hp.name] = hp
-                found.values[hp.name] = values.get(hp.name, hp.default)
-        return active
+        return active_in(self.hyperparameters.space, values)
 
     def get_state(self) -> Record:
         return {**super().get_state(), "queue": self._queue}

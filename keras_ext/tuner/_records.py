@@ -14,8 +14,7 @@ from keras_ext._core._extras import import_extra
 from keras_ext.tuner._folding_oracle import FOLDS
 from keras_ext.tuner._objectives import cost_of, parts_of
 from keras_ext.tuner._oracle import Oracle
-from keras_ext.tuner._queued_oracle import Value
-from keras_ext.tuner._stored_oracle import ENDED, STOPPED, place_of
+from keras_ext.tuner._stored_oracle import ENDED, STOPPED, Value, place_of
 
 if TYPE_CHECKING:
     import pandas

@@ -3,9 +3,12 @@
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TypeAlias
 
 import keras_tuner
+from keras_tuner.engine import hyperparameters as kinds
 from keras_tuner.engine.trial import Trial
 from keras_tuner.src.engine.oracle import Display
 
@@ -13,6 +16,8 @@ from keras_ext._core._typing import Record
 from keras_ext.tuner._project_files import read_json, write_json
 from keras_ext.tuner._synchronized import synchronized
 
+# Of a hyperparameter.
+Value: TypeAlias = bool | int | float | str
 ENDED = ("COMPLETED", "FAILED")
 # The start of a message that says that a trial has ended well, and early.
 STOPPED = "Stopped after"
@@ -141,8 +146,39 @@ class StoredOracle(keras_tuner.Oracle):
         for trial in self.trials.values():
             self._record_values(trial)
 
+    def _record_values(self, trial: Trial) -> None:
+        # Not by `ensure_active_values` of KerasTuner, which draws what a trial has not
+        # asked for, without the seed; and which takes the value of a name away that is
+        # there again under other conditions.
+        found = trial.hyperparameters
+        known = {hp.name for hp in found.space}
+        others = {n: v for n, v in found.values.items() if n not in known}
+        active = active_in(found.space, found.values)
+        found.values = others | {
+            name: found.values.get(name, hp.default) for name, hp in active.items()
+        }
+        plain = SimpleNamespace(values=found.values, ensure_active_values=lambda: None)
+        super()._record_values(
+            SimpleNamespace(trial_id=trial.trial_id, hyperparameters=plain)
+        )
+
     def _replay(self) -> None:
         """Takes note of the trials that were read."""
+
+
+def active_in(
+    space: Sequence[kinds.HyperParameter], values: Mapping[str, Value]
+) -> dict[str, kinds.HyperParameter]:
+    """From names to hyperparameters, those that a configuration has."""
+    found = keras_tuner.HyperParameters()
+    active = {}
+    for hp in space:
+        # `is_active` asks the values of parents, which come first in a space.
+        found.merge([hp])
+        if found.is_active(hp):
+            active[hp.name] = hp
+            found.values[hp.name] = values.get(hp.name, hp.default)
+    return active
 
 
 def place_of(trial_id: str) -> tuple[int, str]:

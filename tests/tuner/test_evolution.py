@@ -110,3 +110,26 @@ def test_arguments_are_checked():
     with pytest.raises(ValueError, match="`objective` must be a single objective"):
         kx.tuner.Evolution(build, ["loss", "accuracy"])
     assert issubclass(kx.tuner.Evolution, keras_tuner.Tuner)
+
+
+def sizes(hp):
+    """Two kinds with sizes of their own, of one name."""
+    kind = hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["a"]):
+        of_a = hp.Int("size", 100, 200)
+    with hp.conditional_scope("kind", ["b"]):
+        of_b = hp.Int("size", 1, 3)
+    assert (of_b if kind == "a" else of_a) is None
+    return of_a if kind == "a" else of_b
+
+
+def test_a_value_does_not_go_on_under_other_conditions(searching):
+    search = searching(kx.tuner.Evolution, sizes)(
+        population=4, tournament=2, seed=0, max_trials=30
+    )
+    search.search(verbose=0)
+    for trial in ended(search):
+        values = trial.hyperparameters.values
+        assert (values["size"] >= 100) == (values["kind"] == "a")
+    kinds = [trial.hyperparameters.get("kind") for trial in ended(search)]
+    assert any(a != b for a, b in zip(kinds[4:], kinds[5:], strict=False))

@@ -55,3 +55,15 @@ def test_what_appears_late_begins_with_its_default(searching, name):
     trial.hyperparameters = late
     search.oracle._record_values(trial)
     assert late.values == {name: 0.25}
+
+
+def test_a_name_that_is_there_again_is_refused(searching):
+    """Of KerasTuner, the first combination would come again and again."""
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("kind", ["a", "b"])
+    for kind, low in (("a", 1), ("b", 10)):
+        with hp.conditional_scope("kind", [kind]):
+            hp.Int("size", low, low + 2)
+    search = grid(searching, kx.tuner.GridSearch, hyperparameters=hp)
+    with pytest.raises(ValueError, match=r"no name is there again.*\['size'\]"):
+        search.search(verbose=0)

@@ -151,3 +151,33 @@ def test_trials_of_a_search_with_more_of_them_are_in_their_order(searching, tmp_
     with pytest.warns(UserWarning, match="not whole"):
         again = type(made)(max_trials=102, seed=0, directory=str(tmp_path))
     assert again.oracle.start_order == order
+
+
+class Kept(kx.tuner.RandomSearch):
+    """Two kinds with sizes of their own, of one name; the first is asked for last."""
+
+    def run_trial(self, trial, **kwargs):
+        hp = trial.hyperparameters
+        kind = hp.Choice("kind", ["a", "b"])
+        with hp.conditional_scope("kind", ["a"]):
+            of_a = hp.Int("size", 100, 200)
+        with hp.conditional_scope("kind", ["b"]):
+            hp.Int("size", 1, 3)
+        return 1.0 if kind == "b" else of_a
+
+
+def test_a_value_stays_whose_name_is_there_again_under_other_conditions():
+    """On stock 1.4.8 a trial of the first kind has no size: a KeyError."""
+    made = Kept(max_trials=8, seed=0)
+    made.search(verbose=0)
+    kinds = {t.hyperparameters.get("kind") for t in made.oracle.trials.values()}
+    assert kinds == {"a", "b"}
+    assert all(t.status == "COMPLETED" for t in made.oracle.trials.values())
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("kind", ["a", "b"])
+    for kind, low in (("a", 100), ("b", 1)):
+        with hp.conditional_scope("kind", [kind]):
+            hp.Int("size", low, 2 * low)
+    hp.values["size"] = 150
+    hp.ensure_active_values()
+    assert "size" not in hp.values
