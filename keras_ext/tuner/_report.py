@@ -54,10 +54,10 @@ def draw(tuner: keras_tuner.Tuner) -> Figure:
     oracle = tuner.oracle
     records = records_of(oracle)
     _best_of(records, "plot")
-    names = [objective.name for objective in parts_of(oracle.objective)]
-    if len(names) > 1:
+    parts = parts_of(oracle.objective)
+    if len(parts) > 1:
         front = [trial.trial_id for trial in oracle.pareto_trials()]
-        return figures.draw_front(records, front, names)
+        return figures.draw_front(records, front, parts)
     if longest(records, tuner) > 1:
         return figures.draw_curves(records, oracle.objective)
     return figures.draw_progress(records, oracle.objective, "trials")
@@ -125,12 +125,13 @@ def _own(values: Mapping[str, object]) -> dict[str, str]:
 
 
 def _front(oracle: Oracle, records: list[Record]) -> Iterator[str]:
-    names = [objective.name for objective in parts_of(oracle.objective)]
+    parts = parts_of(oracle.objective)
+    names = [objective.name for objective in parts]
     if len(names) < 2:
         return
     front = [trial.trial_id for trial in oracle.pareto_trials()]
     shown = [r for r in records if r.trial in front]
-    drawn = picture(figures.draw_front(records, front, names), "Pareto front")
+    drawn = picture(figures.draw_front(records, front, parts), "Pareto front")
     text = "<p>Of these trials, none is beaten in all objectives at once.</p>"
     rows = [[f"{r.objectives[name]:.5g}" for name in names] for r in shown]
     labels = [r.trial for r in shown]

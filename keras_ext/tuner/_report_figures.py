@@ -135,9 +135,10 @@ def draw_slices(
 
 
 def draw_front(
-    records: Sequence[Record], front: Sequence[str], names: Sequence[str]
+    records: Sequence[Record], front: Sequence[str], objectives: Sequence[Objective]
 ) -> Figure:
     """Each pair of objectives, with the trials of the Pareto front."""
+    names = [objective.name for objective in objectives]
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     columns = min(len(pairs), 2)
     rows = -(-len(pairs) // columns)
@@ -153,7 +154,9 @@ def draw_front(
             axes.plot(x, y, "o", ms=5 if on_front else 3.5, color=color, alpha=0.8)
         if len(names) == 2:
             ends = zip(*sorted(points[trial] for trial in front), strict=True)
-            axes.step(*ends, where="post", color=BEST, lw=1, alpha=0.6)
+            # What is as good in the first has the second of the trial that reaches it.
+            where = "post" if objectives[0].direction == "min" else "pre"
+            axes.step(*ends, where=where, color=BEST, lw=1, alpha=0.6)
         axes.set(xlabel=plain(first), ylabel=plain(second))
         _finish(axes)
     for axes in list(grid.flat)[len(pairs) :]:

@@ -30,6 +30,34 @@ def test_scales_run_over_what_was_tried(space):
     assert [text for _, text in flags.ticks()] == ["False", "True"]
 
 
+@pytest.mark.parametrize("second", ["min", "max"])
+@pytest.mark.parametrize("first", ["min", "max"])
+def test_the_line_of_a_front_promises_no_more_than_was_found(ended, first, second):
+    from dataclasses import replace
+
+    from keras_ext.tuner._records import records_of
+
+    signs = [1 if direction == "min" else -1 for direction in (first, second)]
+    # In terms of costs: the more of one, the less of the other.
+    points = [(signs[0] * x, signs[1] * 1 / x) for x in (1.0, 2.0, 4.0)]
+    start = records_of(ended.oracle)[0]
+    records = [
+        replace(start, trial=str(i), objectives=dict(zip("ab", point, strict=True)))
+        for i, point in enumerate(points)
+    ]
+    objectives = [
+        keras_tuner.Objective(name, direction)
+        for name, direction in zip("ab", (first, second), strict=True)
+    ]
+    figure = figures.draw_front(records, ["0", "1", "2"], objectives)
+    (line,) = (line for line in figure.axes[0].lines if len(line.get_xdata()) > 1)
+    x, y = line.get_data()
+    shown = y[:-1] if line.get_drawstyle() == "steps-post" else y[1:]
+    for place, value in zip((x[:-1] + x[1:]) / 2, shown, strict=True):
+        reached = [b for a, b in points if signs[0] * a <= signs[0] * place]
+        assert value == min(reached, key=lambda b: signs[1] * b)
+
+
 def test_curves_of_what_has_diverged_leave_room_for_the_others(ended):
     from dataclasses import replace
 
