@@ -124,18 +124,31 @@ def _losses_of(model: keras.Model) -> Any:
         return keras.tree.map_structure(lambda own: _mean_of(own, None), loss)
     (loss,) = keras.tree.flatten(loss)
     weight = None if weights is None else keras.tree.flatten(weights)[0]
-    by_row = loss.call if isinstance(loss, keras.losses.Loss) else loss
-    return by_row if weight is None else _mean_of(loss, weight)
+    return _by_row(loss) if weight is None else _mean_of(loss, weight)
 
 
 def _mean_of(loss: Any, weight: float | None) -> Function:
     """The mean over rows: those of several outputs Keras adds up, rows and all."""
     if loss is None:
         return lambda y_true, y_pred: 0.0
-    found = keras.losses.get(loss)
-    each = found.call if isinstance(found, keras.losses.Loss) else found
+    each = _by_row(loss)
     times = 1.0 if weight is None else weight
     return lambda y_true, y_pred: times * keras.ops.mean(each(y_true, y_pred))
+
+
+def _by_row(loss: Any) -> Function:
+    """A loss for each row, for labels of the shapes that Keras takes."""
+    found = keras.losses.get(loss)
+    if isinstance(found, keras.losses.Loss):
+        return found.call
+
+    def rows(y_true: Tensor, y_pred: Tensor) -> Tensor:
+        # A vector of labels, of which `fit` makes a column where outputs are one.
+        if len(y_true.shape) + 1 == len(y_pred.shape) and y_pred.shape[-1] == 1:
+            y_true = keras.ops.expand_dims(y_true, -1)
+        return found(y_true, y_pred)
+
+    return rows
 
 
 def _metrics_of(

@@ -27,7 +27,12 @@ from keras_ext.compression._prune import Prune
 from keras_ext.compression._pruned_weights import Candidate, candidates
 from keras_ext.compression._pruning_report import PruningReport, report_on
 from keras_ext.compression._quantize_aware import quantize_aware, strip_quantization
-from keras_ext.compression._size_report import SizeReport, gives_classes, size_report
+from keras_ext.compression._size_report import (
+    SizeReport,
+    gives_an_answer,
+    gives_classes,
+    size_report,
+)
 from keras_ext.compression._slowed import slowed
 from keras_ext.compression._soft_targets import SoftTargets
 from keras_ext.compression._to_litert import MODES, LiteRTReport, to_litert
@@ -310,15 +315,21 @@ class _Lessons(keras.distillation.DistillationLoss):
 
 
 def _lesson(loss: Any) -> keras.distillation.DistillationLoss:
-    name = loss if isinstance(loss, str) else getattr(loss, "name", None)
-    name = name or getattr(loss, "__name__", "")
-    if "crossentropy" in str(name).lower():
+    if _is_crossentropy(loss):
         return SoftTargets()
     return keras.distillation.FeatureDistillation("mse")
 
 
+def _is_crossentropy(loss: Any) -> bool:
+    name = loss if isinstance(loss, str) else getattr(loss, "name", None)
+    name = name or getattr(loss, "__name__", "")
+    return "crossentropy" in str(name).lower()
+
+
 def _are_classes(model: keras.Model, y: Data) -> bool:
     """Whether labels are the numbers of the classes that a model gives."""
+    if _is_crossentropy(model.loss) and gives_an_answer(model, y):
+        return True
     one = len(model.outputs) == 1 and gives_classes(model.outputs[0].shape)
     return one and np.issubdtype(y.dtype, np.integer) and y.ndim == 1
 

@@ -17,6 +17,7 @@ from keras_ext._core._progress import Progress
 from keras_ext._core._tables import html_table
 from keras_ext._core._timing import milliseconds
 from keras_ext._core._typing import Data, Figure, Shape
+from keras_ext.compression._class_scores import ends_of
 from keras_ext.compression._litert_file import LiteRTFile
 
 # Rows that are run together.
@@ -200,7 +201,9 @@ def size_report(
         x: Rows, to measure times and accuracies with; for several inputs a list or a
             dictionary of arrays. None means neither.
         y: Their labels, integers, for the accuracies of models that give a number for
-            each of several classes. None means without.
+            each of several classes, or a single one for the answers 0 and 1: the
+            probability of 1 if the model ends with a sigmoid, and otherwise its logit.
+            None means without.
         repeats: Integer >= 3, how many predictions of one row are timed. Defaults to
             `50`.
 
@@ -232,9 +235,11 @@ def size_report(
     repeats = integer(repeats, "repeats", low=3)
     rows_of_x, count = _rows(x)
     labels = None if y is None else np.asarray(y)
-    fits = labels is None or (x is not None and labels.shape == (count,))
-    require(fits, "y", y, "a vector with an integer for each row of `x`, or None")
-    measure = _Measure(rows_of_x, labels, repeats)
+    fits = x is not None and (labels is None or labels.shape in ((count,), (count, 1)))
+    rule = "a vector with an integer for each row of `x`, or None"
+    require(labels is None or fits, "y", y, rule)
+    labels = None if labels is None else labels.reshape(count)
+    measure = _Measure(rows_of_x, labels, repeats, _cut(model, labels))
     models = {"Keras float": model}
     if before is not None:
         _require_built(before, "before")
@@ -259,6 +264,20 @@ def gives_classes(shape: Shape) -> bool:
     """Whether outputs of this shape are a number for each of several classes."""
     # Of a single output the largest would always be the first.
     return len(shape) == 2 and (shape[1] or 0) > 1
+
+
+def gives_an_answer(model: keras.Model, labels: np.ndarray) -> bool:
+    """Whether a model gives a single number, and the labels are 0 and 1."""
+    outputs = getattr(model, "outputs", None) or []
+    single = len(outputs) == 1 and tuple(outputs[0].shape[1:]) == (1,)
+    return single and bool(np.isin(labels, (0, 1)).all())
+
+
+def _cut(model: keras.Model, labels: np.ndarray | None) -> float | None:
+    """Above which number such a model says 1; None of other models."""
+    if labels is None or not gives_an_answer(model, labels):
+        return None
+    return 0.5 if ends_of(model) == ["sigmoid"] else 0.0
 
 
 def _rows(x: Data) -> tuple[Data, int]:
@@ -313,6 +332,7 @@ class _Measure:
     x: Data
     y: np.ndarray | None
     repeats: int
+    cut: float | None
 
     def row(
         self,
@@ -327,8 +347,13 @@ class _Measure:
         middle, spread = milliseconds(lambda: predict(row), self.repeats)
         right = None
         if self.y is not None:
-            outputs = predict(self.x)
-            rule = "None for outputs that are not of the shape (rows, classes)"
-            require(gives_classes(getattr(outputs, "shape", ())), "y", self.y, rule)
-            right = float(np.mean(outputs.argmax(-1) == self.y))
+            right = float(np.mean(self._answers(predict(self.x)) == self.y))
         return SizeRow(name, size, packed, middle, spread, right)
+
+    def _answers(self, outputs: Data) -> np.ndarray:
+        if self.cut is not None:
+            return outputs.reshape(-1) > self.cut
+        rule = "None for outputs that are neither of the shape (rows, classes) nor a "
+        rule += "single number for labels of 0 and 1"
+        require(gives_classes(getattr(outputs, "shape", ())), "y", self.y, rule)
+        return outputs.argmax(-1)

@@ -32,6 +32,25 @@ def test_runs_the_student_once_a_step_and_is_compiled_like_it(monkeypatch):
     assert "mae" in logs
 
 
+@pytest.mark.parametrize(
+    "loss", ["binary_crossentropy", keras.losses.MeanSquaredError()]
+)
+def test_a_vector_of_labels_is_a_column_where_outputs_are_one(loss):
+    student = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, "sigmoid")])
+    student.compile("sgd", loss, run_eagerly=True)
+    distiller = OnePassDistiller(
+        student,
+        student,
+        keras.distillation.LogitsDistillation(),
+        student_loss_weight=1.0,
+    )
+    distiller.compile_like(student)
+    x, y = np.ones((8, 3), "float32"), np.arange(8) % 2
+    expected = student.evaluate(x, y, verbose=0)
+    logs = distiller.test_on_batch(x, y, return_dict=True)
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_refuses_weights_of_samples_and_dictionaries_of_metrics():
     loss = keras.distillation.LogitsDistillation()
     student = model(4)

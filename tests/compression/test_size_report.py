@@ -94,10 +94,18 @@ def test_the_accuracy_stands_at_one_bar_of_sizes_that_are_equal():
     assert texts == ["0.1", "0.1, 50.0% right"]
 
 
-def test_a_single_output_has_no_accuracy():
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
-    with pytest.raises(ValueError, match="`y` must be None for outputs that are not"):
-        size_report(model, x=np.ones((3, 2)), y=np.ones(3, int), repeats=3)
+@pytest.mark.parametrize("end", ["sigmoid", None])
+def test_a_single_output_answers_with_0_or_1(end, tmp_path):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, end)])
+    model.set_weights([np.array([[1.0]]), np.array([0.2])])
+    to_litert(model, tmp_path / "m.tflite")
+    # Logits of -0.8, -0.1, 0.1 and 1.2, of which the third is no probability above 0.5.
+    x, y = np.float32([[-1.0], [-0.3], [-0.1], [1.0]]), np.array([[0], [1], [1], [1]])
+    files = {"file": tmp_path / "m.tflite"}
+    sizes = size_report(model, files=files, x=x, y=y, repeats=3)
+    assert [row.accuracy for row in sizes.rows] == [0.75, 0.75]
+    with pytest.raises(ValueError, match="nor a single number for labels of 0 and 1"):
+        size_report(model, x=x, y=y + 1, repeats=3)
 
 
 def test_rejects_rows_that_do_not_fit(report):
