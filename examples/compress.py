@@ -67,8 +67,8 @@ def main() -> None:
     decay = kx.compression.PolynomialDecay(
         0.0, 0.9, begin_step=0, end_step=epochs * steps, frequency=steps
     )
-    # The first layer has few weights, and the last one is close to the answer.
-    prune = kx.compression.Prune(decay, exclude=["^conv_16/", "^last/"])
+    # Small layers, as the first and the last one, keep more of their weights.
+    prune = kx.compression.Prune(decay, scope="adaptive")
     fit(model, train, epochs if quick else epochs + 5, 1e-3, prune)
     print(prune.report, "\n")
 
