@@ -63,6 +63,8 @@ KINDS = {
     "Solarization": lambda: image(L.Solarization()),
     "MelSpectrogram": lambda: image(L.MelSpectrogram(), shape=(4000,)),
     "STFTSpectrogram": lambda: image(L.STFTSpectrogram(), shape=(2000, 1)),
+    "Conv1D same": lambda: sequence(L.Conv1D(3, 2, padding="same", strides=2)),
+    "Permute": lambda: sequence(L.Permute((2, 1))),
     "UpSampling1D": lambda: sequence(L.UpSampling1D(2), L.Cropping1D(1)),
 }
 

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,8 +91,9 @@ def to_litert(
         ValueError: If an argument is not of this form; if the model has a recurrent
             layer and no fixed length of its sequences, or was quantized by
             `model.quantize`: of these the converter makes files that do not run; if it
-            is made by `quantize_aware` and has not been trained; or if an input has a
-            name with spaces, or outputs are nested.
+            is made by `quantize_aware` and has not been trained; if it has an operation
+            that LiteRT has not, which is named; or if an input has a name with spaces,
+            or outputs are nested.
 
     Examples:
         >>> import pathlib, tempfile
@@ -122,12 +124,26 @@ def to_litert(
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")
         # The converter uses its own, to find ranges by the names of inputs.
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is")
-        with unrolled(model), in_float32(model):
+        with unrolled(model), in_float32(model), _told_what_is_missing(model):
             model.export(str(path), format="litert", verbose=False, **options)
     names = input_names(model)
     if len(names) > 1:
         write_order(path, names)
     return _checked(model, path, mode, [x[:_CHECKED_ROWS] for x in rows])
+
+
+@contextmanager
+def _told_what_is_missing(model: keras.Model) -> Iterator[None]:
+    """Says which operations LiteRT does not have, in place of pages of graph."""
+    try:
+        yield
+    except Exception as error:
+        found = re.search(r"TF Select ops: (.*)", str(error))
+        if found is None:
+            raise
+        rule = f"one of operations that LiteRT has, and not of {found[1]}"
+        message = f"`model` must be {rule}. Received: model={model.name!r}."
+        raise ValueError(f"{message} Leave them out of the file.") from error
 
 
 def _require_convertible(model: keras.Model) -> None:

@@ -191,3 +191,10 @@ def test_ranges_that_have_seen_nothing_are_refused(tmp_path):
     message = r"has seen rows in training, for the ranges \['input_0_range', 'dense_ra"
     with pytest.raises(ValueError, match=message):
         to_litert(aware, tmp_path / "m.tflite", mode="int8")
+
+
+def test_operations_that_files_do_not_have_are_named(tmp_path):
+    model = keras.Sequential([keras.Input((4, 4, 4, 2)), layers.MaxPooling3D(2)])
+    message = "one of operations that LiteRT has, and not of MaxPool3D. Received: model"
+    with pytest.raises(ValueError, match=message):
+        to_litert(model, tmp_path / "m.tflite")
