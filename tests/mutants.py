@@ -54,6 +54,11 @@ EQUIVALENT = {
         "1000 plus 1",
     ): "any bound below 1024 keeps the power of two from overflowing",
     (
+        "keras_ext/_engine/_local_updates.py",
+        "accumulates = False",
+        "not False",
+    ): "each batch begins an update, so what is kept for several is never used",
+    (
         "keras_ext/_engine/_shown_weights.py",
         "if strategy.num_replicas_in_sync == 1:",
         "`==` to `!=`",

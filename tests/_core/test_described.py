@@ -26,6 +26,7 @@ class Plain:
         (Tool(3), "Tool(3)"),
         (Tool(3, "odd"), "Tool(3, 'odd')"),
         (Tool(3, rate=0.5, seed=1), "Tool(3, rate=0.5, seed=1)"),
+        (Tool(3, rate=None), "Tool(3, rate=None)"),
         (Tool(3, rate=tf.Variable(0.1)), "Tool(3)"),
         (Tool(3, rate=np.float32(0.2)), "Tool(3, rate=0.2)"),
         (Tool(3, rate=kx.HyperVariable(0.2, "rate")), "Tool(3, rate=0.2)"),
