@@ -8,7 +8,7 @@ from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import number
 from keras_ext._core._typing import Config, Tensor
 from keras_ext._live._hyper_variable import live_factor
-from keras_ext.optimizers.operators._operator import Operator, soft_threshold
+from keras_ext.optimizers.operators._operator import Operator, penalty, soft_threshold
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -45,7 +45,7 @@ class ElasticNetShrinkage(Operator):
 
     def __call__(self, weight: Tensor, step: Tensor, axes: Axes) -> Tensor:
         del axes
-        step = step * self.strength.value
+        step = penalty(step, self.strength, weight)
         # In closed form: first the threshold of the absolute values, then the division
         # of the squares.
         shrunk = soft_threshold(weight, self.l1_ratio * step)

@@ -13,6 +13,7 @@ from keras_ext.optimizers.operators._operator import (
     checked_per,
     group_axes,
     group_size,
+    penalty,
     shrunk_groups,
 )
 
@@ -57,7 +58,7 @@ class GroupShrinkage(Operator):
     def __call__(self, weight: Tensor, step: Tensor, axes: Axes) -> Tensor:
         axes = group_axes(weight, axes, self.per)
         root = math.sqrt(group_size(weight, axes))
-        return shrunk_groups(weight, step * self.strength.value * root, axes)
+        return shrunk_groups(weight, penalty(step, self.strength, weight) * root, axes)
 
     def get_config(self) -> Config:
         return {**super().get_config(), "per": self.per}

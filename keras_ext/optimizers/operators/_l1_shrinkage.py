@@ -7,7 +7,7 @@ import keras
 from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._typing import Tensor
 from keras_ext._live._hyper_variable import live_factor
-from keras_ext.optimizers.operators._operator import Operator, soft_threshold
+from keras_ext.optimizers.operators._operator import Operator, penalty, soft_threshold
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -41,4 +41,4 @@ class L1Shrinkage(Operator):
 
     def __call__(self, weight: Tensor, step: Tensor, axes: Axes) -> Tensor:
         del axes
-        return soft_threshold(weight, step * self.strength.value)
+        return soft_threshold(weight, penalty(step, self.strength, weight))

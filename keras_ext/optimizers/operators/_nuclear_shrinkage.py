@@ -7,7 +7,7 @@ from keras_ext._anatomy._unit_axes import Axes
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Tensor, Variable
 from keras_ext._live._hyper_variable import live_factor
-from keras_ext.optimizers.operators._operator import Operator
+from keras_ext.optimizers.operators._operator import Operator, penalty
 
 
 @keras.saving.register_keras_serializable(package="keras_ext")
@@ -51,6 +51,6 @@ class NuclearShrinkage(Operator):
         del axes
         matrix = ops.reshape(weight, (-1, weight.shape[-1]))
         left, values, right = ops.svd(matrix, full_matrices=False)
-        values = ops.relu(values - step * self.strength.value)
+        values = ops.relu(values - penalty(step, self.strength, weight))
         shrunk = ops.matmul(left * values[None, :], right)
         return ops.reshape(shrunk, weight.shape)

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from keras import ops
 
@@ -73,6 +73,17 @@ class Operator(LiveAttributes):
     @classmethod
     def from_config(cls, config: Config) -> Self:
         return cls(**config)
+
+
+def penalty(step: Tensor, strength: Any, weight: Tensor) -> Tensor:
+    """How strong a penalty is in a step, in the type of the weight.
+
+    Args:
+        step: The length of the step.
+        strength: A `HyperVariable`, which is float32.
+        weight: The weight.
+    """
+    return step * ops.cast(strength.value, weight.dtype)
 
 
 def checked_per(per: str) -> str:

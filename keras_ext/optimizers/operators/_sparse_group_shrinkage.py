@@ -14,6 +14,7 @@ from keras_ext.optimizers.operators._operator import (
     checked_per,
     group_axes,
     group_size,
+    penalty,
     shrunk_groups,
     soft_threshold,
 )
@@ -59,7 +60,7 @@ class SparseGroupShrinkage(Operator):
 
     def __call__(self, weight: Tensor, step: Tensor, axes: Axes) -> Tensor:
         axes = group_axes(weight, axes, self.per)
-        step = step * self.strength.value
+        step = penalty(step, self.strength, weight)
         root = math.sqrt(group_size(weight, axes))
         # One after the other, since the second keeps all signs.
         thinned = soft_threshold(weight, self.l1_ratio * step)

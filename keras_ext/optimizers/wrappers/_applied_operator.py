@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from keras import ops
+
 from keras_ext._anatomy._unit_axes import Axes, axes_by_identity
 from keras_ext._core._checks import require
 from keras_ext._core._pattern import check_pattern, is_selected, require_some
@@ -65,8 +67,11 @@ class AppliedOperator:
         step_of: Callable[[Variable], Tensor],
     ) -> list[Tensor]:
         """The new values of some of the weights."""
-        pairs = zip(values, variables, strict=True)
-        return [self._operator(x, step_of(v), self._axes[id(v)]) for x, v in pairs]
+        return [
+            # Steps come in float32; weights may be wider.
+            self._operator(x, ops.cast(step_of(v), x.dtype), self._axes[id(v)])
+            for x, v in zip(values, variables, strict=True)
+        ]
 
     def get_config(self, serialize: Callable[[object], object]) -> Config:
         """The arguments."""

@@ -1,8 +1,9 @@
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ext.optimizers import Proximal, operators
+from keras_ext.optimizers import ADMM, Proximal, operators
 from tests.optimizers.wrappers.followed import variables
 
 SHRINK = operators.GroupShrinkage(1.0)
@@ -19,6 +20,29 @@ SHRINK = operators.GroupShrinkage(1.0)
 def test_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         Proximal("sgd", **{"operator": SHRINK, **arguments})
+
+
+SHRINKING = [
+    operators.L1Shrinkage(0.1),
+    operators.ElasticNetShrinkage(0.1),
+    operators.GroupShrinkage(0.1),
+    operators.SparseGroupShrinkage(0.1),
+    operators.NuclearShrinkage(0.1),
+]
+
+
+@pytest.mark.parametrize("operator", SHRINKING, ids=lambda o: o.name)
+def test_weights_in_double_precision_are_those_of_single_precision(operator):
+    """Rates and strengths are in float32, and were multiplied with wider ones."""
+    found = []
+    for dtype in ("float32", "float64"):
+        values = np.linspace(-1, 1, 12).reshape(3, 4)
+        for made in (Proximal("sgd", operator), ADMM("sgd", operator, sync_period=1)):
+            kernel = keras.Variable(values, dtype=dtype, name="kernel")
+            made.apply([tf.ones((3, 4), dtype)], [kernel])
+            found.append(kernel.numpy())
+    np.testing.assert_allclose(found[0], found[2], atol=1e-6)
+    np.testing.assert_allclose(found[1], found[3], atol=1e-6)
 
 
 def test_some_weight_has_to_be_chosen():
