@@ -48,6 +48,40 @@ def test_an_error_anywhere_leaves_a_plain_model(hook):
     model.fit(X, X[:, :1], verbose=0)
 
 
+class Unbuilt(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+@pytest.mark.parametrize(
+    ("objective", "optimizer"),
+    [
+        (lambda: kx.training.SharpnessAware(0.5), lambda: "sgd"),
+        (kx.training.Curvature, lambda: kx.optimizers.Sophia(0.01)),
+    ],
+    ids=["SharpnessAware", "Curvature"],
+)
+def test_a_model_that_its_first_batch_builds_is_trained_as_another(
+    objective, optimizer
+):
+    """The first step had no weights to perturb, and Sophia ended with an error."""
+    found = []
+    for is_built in (True, False):
+        keras.utils.set_random_seed(0)
+        model = Unbuilt()
+        if is_built:
+            model(X)
+        model.compile(optimizer(), "mse", run_eagerly=True)
+        model.fit(X, X[:, :1], callbacks=[objective()], verbose=0)
+        found.append(model.get_weights())
+    for built, unbuilt in zip(*found, strict=True):
+        np.testing.assert_allclose(unbuilt, built, rtol=1e-5)
+
+
 def test_a_loop_of_ones_own_takes_it_off_with_detach():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", run_eagerly=True)
