@@ -6,6 +6,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
+import keras_ext as kx
 from keras_ext.tuner.spaces import convnet
 from tests.thorough import thorough_but
 
@@ -62,3 +63,19 @@ def test_ways_past_blocks_are_asked_for_where_there_are_any(blocks, stages):
         values = space._read(hp)
         ways = [space._skips({**values, "residual": x}) for x in (False, True)]
         assert (values["residual"] is not None) == (ways[0] != ways[1])
+
+
+def test_a_search_gives_all_that_is_asked_for(tmp_path):
+    """The way past blocks is asked for by one name under two conditions."""
+    space = convnet((8, 8, 1), 2, stages=(1, 2), blocks=(1, 2), residual=[False, True])
+    hp = keras_tuner.HyperParameters()
+    space.declare(hp)
+    oracle = kx.tuner.OptunaOracle("loss", 12, hyperparameters=hp, seed=0)
+    oracle._set_project_dir(str(tmp_path), "project")
+    oracle.verbose = 0
+    seen = set()
+    for i in range(12):
+        values = space._read(oracle.create_trial(f"tuner{i}").hyperparameters)
+        seen.add((values["blocks"], values["stages"], values["residual"]))
+    assert {r for b, s, r in seen if (b, s) == (1, 1)} <= {None}
+    assert {r for b, s, r in seen if (b, s) != (1, 1)} == {False, True}
