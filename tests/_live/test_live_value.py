@@ -30,6 +30,10 @@ def test_is_the_number_to_whoever_looks(box):
     assert box["number"] == 0.25
 
 
+def test_without_a_graph_it_counts_as_any_number(box):
+    assert type(1 - box["number"]) is type(box["number"] * 2.0) is float
+
+
 def test_a_copy_is_an_ordinary_number(box):
     for made in (copy.deepcopy(box["number"]), float(box["number"])):
         assert type(made) is float

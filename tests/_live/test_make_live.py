@@ -180,6 +180,17 @@ def test_the_step_is_traced_once():
     assert len(traces) == first
 
 
+def test_a_step_that_was_traced_before_is_traced_anew():
+    model = keras.Sequential([keras.Input((2,)), layers.Dropout(0.2, name="drop")])
+    model.train_function = print
+    (live,) = make_live(model).values()
+    assert model.train_function is None
+    # What a callback has made live for the time of a `fit` stays so when asked for.
+    live.temporary = True
+    assert make_live(model)["drop/rate"] is live
+    assert not live.temporary
+
+
 class SetAttributes(keras.callbacks.Callback):
     """Does in mid-training what people write first."""
 

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 from keras_ext._live._find_hyperparameters import find_hyperparameters
@@ -40,5 +41,8 @@ def test_each_is_known_by_what_it_is_whatever_it_is_called():
     # The logit is one more.
     assert moved["dropout/rate"] == pytest.approx(0.2320, abs=1e-4)
     assert moved["loss/label_smoothing_2"] == pytest.approx(0.3, abs=1e-4)  # the most
+    knobs.to(knobs.within_room(np.full(3, -100.0)))
+    assert list(knobs.values().values()) == [0.0, 0.0, 0.0]  # below the smallest
+    knobs.to(1.0)
     knobs.take_out_of_the_loss()
     assert list(knobs.values().values()) == pytest.approx([0.2320, 0.0, 0.0], abs=1e-4)
