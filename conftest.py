@@ -57,6 +57,10 @@ def pytest_collectstart(collector):
 
 
 def pytest_collection_finish():
+    # How far something is is said by the clock, which no test is about.
+    if "keras_ext._core._progress" in sys.modules:
+        progress = sys.modules["keras_ext._core._progress"].Progress
+        progress.__init__.__kwdefaults__["clock"] = lambda: 0.0
     # All that was imported stays. Without this, a fifth of the time goes into looking
     # through it for garbage.
     gc.collect()

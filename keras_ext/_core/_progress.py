@@ -2,7 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import inf
 
 import keras
@@ -17,6 +19,25 @@ _BETWEEN_LINES = {True: 0.5, False: 30.0}
 _SHORTER = (
     "Fewer rows, a smaller `budget`, `groups` or a smaller background make it shorter."
 )
+# Whether somebody else says how far it is.
+_hidden = ContextVar("_hidden", default=False)
+
+
+@contextmanager
+def without_progress() -> Iterator[None]:
+    """Lets what begins within it be silent, since the caller says what is done.
+
+    Examples:
+        >>> from keras_ext._core._progress import Progress, without_progress
+        >>> with without_progress():
+        ...     progress = Progress(clock=iter([0.0, 5.0, 20.0]).__next__)
+        >>> progress(1, 3)
+    """
+    token = _hidden.set(True)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
 
 
 class Progress:
@@ -44,7 +65,8 @@ class Progress:
         shorter: str = _SHORTER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._show, self._shorter, self._clock = show, shorter, clock
+        self._show = show and not _hidden.get()
+        self._shorter, self._clock = shorter, clock
         self._begin = self._round = self._last = clock()
         self._said = -inf
         self._total, self._done, self._first = 0, 0, 0

@@ -15,6 +15,7 @@ from keras_ext._anatomy._inlined import flat_names
 from keras_ext._anatomy._input_rows import as_model_takes, input_rows
 from keras_ext._core._checks import choice, integer, number, require
 from keras_ext._core._lines import say
+from keras_ext._core._progress import without_progress
 from keras_ext._core._typing import Data, Pattern, Tensor
 from keras_ext._keras._loss_weights import losses_of_outputs, user_loss_weights
 from keras_ext._keras._optimizer_family import batches_per_update
@@ -156,7 +157,8 @@ def compress(  # noqa: PLR0913
     if mode == "int8":
         # It refuses what it does not know, before anything is trained.
         quantize_aware(model)
-    return work.done(rows)
+    with without_progress():
+        return work.done(rows)
 
 
 class _Work:

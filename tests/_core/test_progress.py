@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from keras_ext._core import _progress
-from keras_ext._core._progress import Progress, duration
+from keras_ext._core._progress import Progress, duration, without_progress
 
 
 class Clock:
@@ -101,6 +101,13 @@ def test_what_came_first_may_be_left_out_of_the_estimate(capsys, monkeypatch):
         if done == 11:
             assert "37% done, 19 s left" in capsys.readouterr().out
     assert "100% done in 89 s" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("watched")
+def test_is_silent_where_another_says_what_is_done(capsys):
+    with without_progress():
+        assert reported([1.0, 2.5, 5.0, 6.0], capsys) == ""
+    assert reported([1.0, 2.5, 5.0, 6.0], capsys) != ""
 
 
 @pytest.mark.usefixtures("watched")
