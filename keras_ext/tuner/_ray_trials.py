@@ -69,7 +69,7 @@ class RayTrials(Described):
         ...     model.compile(keras.optimizers.Adam(rate), "mse")
         ...     return model
         >>> trials = kx.tuner.RayTrials(build, "val_loss")
-        >>> trials.hyperparameters({"width": 16, "learning_rate": 0.01}).values
+        >>> trials.to_hyperparameters({"width": 16, "learning_rate": 0.01}).values
         {'width': 16, 'learning_rate': 0.01}
 
         With Ray, `ray.tune.Tuner(trials.trainable(x, y, validation_split=0.2),
@@ -130,7 +130,7 @@ class RayTrials(Described):
         ray_tune = import_extra("ray.tune", "ray")
         return ray_tune.with_parameters(trial, trials=self, given=(args, kwargs))
 
-    def hyperparameters(
+    def to_hyperparameters(
         self, config: Mapping[str, object]
     ) -> keras_tuner.HyperParameters:
         """The hyperparameters of a configuration, such as `result.config` of Ray."""
@@ -160,7 +160,7 @@ class RayTrials(Described):
             result,
             "a result of Ray with a checkpoint, of a trial that ended an epoch",
         )
-        model = self.hypermodel.build(self.hyperparameters(result.config))
+        model = self.hypermodel.build(self.to_hyperparameters(result.config))
         with result.checkpoint.as_directory() as folder:
             load_all(model, os.path.join(folder, _BEST), os.path.join(folder, _BUILD))
         return model
@@ -193,7 +193,7 @@ class RayTrials(Described):
             given: The arguments of `fit`.
         """
         args, kwargs = given[0], dict(given[1])
-        hp = self.hyperparameters(config)
+        hp = self.to_hyperparameters(config)
         keras.utils.clear_session()
         model = self.hypermodel.build(hp)
         own = copy.deepcopy(kwargs.pop("callbacks", None) or [])

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import pickle
 import shutil
 import sys
 from types import SimpleNamespace
@@ -46,11 +47,11 @@ CONFIG = {
 
 def test_a_configuration_of_ray_has_the_values_that_are_active():
     trials = kx.tuner.RayTrials(conditional, "loss")
-    values = trials.hyperparameters(CONFIG).values
+    values = trials.to_hyperparameters(CONFIG).values
     expected = {"kind": "sgd", "opt/momentum": 0.5, "width": 24, "bias": True}
     assert values == expected | {"fixed": 3, "kept": pytest.approx(0.5)}
     assert type(values["opt/momentum"]) is float
-    other = trials.hyperparameters({**CONFIG, "kind": "adam"}).values
+    other = trials.to_hyperparameters({**CONFIG, "kind": "adam"}).values
     assert other["width"] == 2
     assert "opt/momentum" not in other
 
@@ -59,8 +60,24 @@ def test_what_is_declared_and_what_is_not_given_has_its_default(build):
     space = keras_tuner.HyperParameters()
     space.Int("more", 1, 5, default=4)
     trials = kx.tuner.RayTrials(build, "loss", hyperparameters=space)
-    assert trials.hyperparameters({"more": 2}).values == {"more": 2, "rate": 1e-3}
-    assert trials.hyperparameters({}).values == {"more": 4, "rate": 1e-3}
+    assert trials.to_hyperparameters({"more": 2}).values == {"more": 2, "rate": 1e-3}
+    assert trials.to_hyperparameters({}).values == {"more": 4, "rate": 1e-3}
+
+
+def test_a_hypermodel_of_spaces_travels_to_another_process():
+    hypermodel = kx.tuner.SpaceModel(
+        kx.tuner.spaces.mlp((4,), 1, residual=[False, True]),
+        kx.tuner.spaces.optimization(),
+        loss="mse",
+    )
+    trials = kx.tuner.RayTrials(hypermodel, "val_loss")
+    assert repr(trials).startswith("RayTrials(SpaceModel(")
+    assert "hyperparameters=" not in repr(trials)
+    there = pickle.loads(pickle.dumps(trials))
+    config = {"mlp.depth": 3, "mlp.residual": True, "optimization.direction": "lion"}
+    values = there.to_hyperparameters(config).values
+    assert (values["mlp/depth"], values["mlp/residual"]) == (3, True)
+    assert values["optimization/direction"] == "lion"
 
 
 class Waits(keras.callbacks.Callback):
@@ -248,7 +265,7 @@ def test_what_ray_draws_lies_in_the_space():
     assert {space["width.2"].sample() for _ in range(50)} == {1, 2, 3}
     assert (space["opt.momentum"].lower, space["opt.momentum"].upper) == (0.0, 0.9)
     assert isinstance(space["bias"], tune.search.sample.Categorical)
-    kept = trials.hyperparameters({**CONFIG, "kept": space["kept"].sample()})
+    kept = trials.to_hyperparameters({**CONFIG, "kept": space["kept"].sample()})
     assert 0.5 <= kept.get("kept") <= 0.999
 
 
