@@ -20,7 +20,7 @@ _SHORTER = (
     "Fewer rows, a smaller `budget`, `groups` or a smaller background make it shorter."
 )
 # Whether somebody else says how far it is.
-_hidden = ContextVar("_hidden", default=False)
+HIDDEN = ContextVar("HIDDEN", default=False)
 
 
 @contextmanager
@@ -33,11 +33,11 @@ def without_progress() -> Iterator[None]:
         ...     progress = Progress(clock=iter([0.0, 5.0, 20.0]).__next__)
         >>> progress(1, 3)
     """
-    token = _hidden.set(True)
+    token = HIDDEN.set(True)
     try:
         yield
     finally:
-        _hidden.reset(token)
+        HIDDEN.reset(token)
 
 
 class Progress:
@@ -65,7 +65,7 @@ class Progress:
         shorter: str = _SHORTER,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._show = show and not _hidden.get()
+        self._show = show and not HIDDEN.get()
         self._shorter, self._clock = shorter, clock
         self._begin = self._round = self._last = clock()
         self._said = -inf
