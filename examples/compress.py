@@ -1,4 +1,4 @@
-"""From a trained network to a file for a phone that is nine times smaller.
+"""From a trained network to a file for a phone that is ten times smaller.
 
 A convnet learns the digits of scikit-learn. Then it is pruned while it trains on, made
 aware of quantization while it keeps its zeros, and written as `.tflite` files, which
