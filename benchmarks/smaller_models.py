@@ -17,7 +17,7 @@ for each sparsity and seed, from the same weights:
 
 Printed: test accuracy in percent, with 95 % confidence intervals over the seeds; bytes
 of the packed int8 file by those of the packed float file; how often file and model
-agree; the time of a step with `Prune` by that of a plain one, in turns; and the seconds of
+agree; the time of a step with `Prune` by that of a plain one, in turns; and seconds of
 the processor of a whole training of 12 epochs, plain, with `Prune` and by tfmot, there
 with and without what its process takes to start and to convert models.
 
