@@ -108,6 +108,7 @@ class ProbedRate(RateCallback):
         self.rollbacks = 0
         self._copy: list[tuple[Variable, Tensor]] = []
         self._last = 1.0
+        self._is_last = False
 
     def get_state(self) -> Record:
         copy = [np.array(ops.convert_to_numpy(value)) for _, value in self._copy]
@@ -137,16 +138,27 @@ class ProbedRate(RateCallback):
         self._last = self.multiplier
         self.multiply(factor)
 
+    # What the last batches did is judged by no next decision, but at the end of the
+    # last epoch: before others put weights of their own on the model, if possible.
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._is_last = epoch + 1 == (self.params or {}).get("epochs")
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        self._take_back_burst()
+
+    def before_epoch_end(self, epoch: int, logs: Logs) -> None:
+        self._take_back_burst()
+
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        epochs = (self.params or {}).get("epochs", 0)
-        # What the last batches did is not judged by the next decision.
-        if epoch + 1 == epochs or self.model.stop_training:
-            self._take_back_burst()
+        self._is_last = self._is_last or self.model.stop_training
+        self._take_back_burst()
         super().on_epoch_end(epoch, logs)
 
     def _take_back_burst(self) -> None:
-        if not self._copy:
+        if not (self._is_last and self._copy):
             return
+        self._is_last = False
         fall = _fall(self._loss, self._probe.measure(self.model))
         if fall is None or fall < -_BURST:
             self._go_back()
