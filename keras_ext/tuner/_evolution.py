@@ -77,7 +77,8 @@ class EvolutionOracle(Oracle):
             if not found.is_active(hp):
                 continue
             # Another one of this name, under other conditions, has other values.
-            value = values.get(hp.name) if before.get(hp.name) is hp else None
+            is_same = before.get(hp.name) is hp
+            value = values.get(hp.name) if is_same else None
             if isinstance(hp, kinds.Fixed):
                 value = hp.value
             elif hp.name == chosen:
