@@ -72,6 +72,19 @@ def fit(model, epochs=1, callbacks=(), **options):
     )
 
 
+def test_who_looks_leaves_every_bit_where_turning_is_not_exact():
+    rng = np.random.default_rng(0)
+    weight = keras.Variable(rng.normal(size=200).astype("float32"))
+    optimizer = ScheduleFree(keras.optimizers.SGD(0.1), beta=0.8)
+    for _ in range(3):
+        gradient = tf.constant(rng.normal(size=200), "float32")
+        optimizer.apply([gradient], [weight])
+    trained = weight.numpy()
+    with optimizer.evaluation_weights():
+        assert (weight.numpy() != trained).any()
+    np.testing.assert_array_equal(weight.numpy(), trained)
+
+
 class Looking(keras.callbacks.Callback):
     """Looks in all ways after every epoch."""
 
