@@ -46,7 +46,8 @@ class HypergradientLearningRate(GradientCallback):
 
     Raises:
         ValueError: If an argument is out of range, or, when training begins, if the
-            model has no optimizer, or one with `use_ema`, or does not use it.
+            model has no optimizer, or does not use it, or one with `use_ema` or that
+            gives weights values of its own, as `Lookahead` and `Proximal` do.
         FloatingPointError: With `nonfinite="raise"`, if a gradient was not finite.
 
     Examples:

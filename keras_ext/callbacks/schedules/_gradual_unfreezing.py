@@ -49,8 +49,9 @@ class GradualUnfreezing(GradientCallback):
 
     Raises:
         ValueError: If `schedule` is not of this form, or, when training begins, if one
-            of its patterns fits no trainable weight, if the model has no optimizer or
-            one with `use_ema`, or does not use it.
+            of its patterns fits no trainable weight, if the model has no optimizer, or
+            does not use it, or one with `use_ema` or that keeps other weights, as
+            `Lookahead` does.
         FloatingPointError: With `nonfinite="raise"`, if a gradient was not finite.
 
     Examples:
