@@ -34,6 +34,7 @@ class AttachedPipeline(GradientPipeline):
         scope: The scope of the `fit`.
     """
 
+    only_moves_hint: ClassVar[str] = "Leave out the callback that they are from."
     # The scope does.
     undoes_batches: ClassVar[bool] = False
 

@@ -131,6 +131,8 @@ class GradientPipeline(ForwardingOptimizer):
         4
     """
 
+    # What to do about an optimizer within that gives weights values of its own.
+    only_moves_hint: ClassVar[str] = "Put it around the GradientPipeline."
     # Whether a model that is compiled with it takes batches back, see `Rollback`.
     undoes_batches: ClassVar[bool] = True
 
@@ -262,7 +264,7 @@ class GradientPipeline(ForwardingOptimizer):
             "optimizer",
             setting,
             f"one that only moves weights, with {names}",
-            hint=f"Put {' and '.join(setting)} around the GradientPipeline.",
+            hint=self.only_moves_hint,
         )
 
     def _new_accumulation(

@@ -247,6 +247,12 @@ each_nested = pytest.mark.parametrize(
 )
 
 
+def test_a_callback_that_keeps_weights_at_rest_says_so():
+    freeze = kx.callbacks.GradualUnfreezing([(1, "kernel")])
+    with pytest.raises(ValueError, match=r"\['Lookahead'\]. Leave out the callback"):
+        fit(model(MADE["lookahead"]()), callbacks=[freeze])
+
+
 def stepped(optimizer, weights, strategy, gradients):
     """The trained and the shown weights after updates from sparse gradients."""
     replicas = strategy.num_replicas_in_sync

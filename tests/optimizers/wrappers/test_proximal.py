@@ -211,7 +211,7 @@ def test_a_part_that_scales_moves_has_to_be_within(part):
     kernel = keras.Variable([[3.0, 4.0]], name="kernel")
     operator = operators.L1Shrinkage(1.0)
     around = GradientPipeline(Proximal("sgd", operator), [part])
-    with pytest.raises(ValueError, match="Put Proximal around the GradientPipeline"):
+    with pytest.raises(ValueError, match="Put it around the GradientPipeline"):
         around.build([kernel])
     within = Proximal(GradientPipeline("sgd", [part]), operator, metric="euclidean")
     within.apply([tf.zeros((1, 2))], [kernel])
