@@ -104,7 +104,8 @@ def copied(checkout, folder):
     pattern = re.compile(r"^((?:from|import) keras_tuner)\.(?!src)", re.MULTILINE)
     whole = re.compile(r"^from keras_tuner import (\w+)$", re.MULTILINE)
     plain = re.compile(r"^import keras_tuner$", re.MULTILINE)
-    used = re.compile(r"\bkeras_tuner\.(?=(?:backend|distribute|utils)\.)")
+    inside = "backend|distribute|engine|utils|tuners\\.randomsearch"
+    used = re.compile(rf"\bkeras_tuner\.(?=(?:{inside})\.)")
     for name in (HELPER, *FILES):
         text = (checkout / "keras_tuner" / name).read_text()
         # What only the checkout has stands beside the tests.
