@@ -4,15 +4,12 @@ from copy import deepcopy
 from typing import ClassVar
 
 from keras_ext._core._checks import choice, require
-from keras_ext._core._typing import Logs, Record
+from keras_ext._core._typing import Logs
 from keras_ext._fit._fit_scope import FitScope
-from keras_ext._keras._model_runs import arguments_of_fit, watch_runs_of_models
+from keras_ext.callbacks._monitored import monitored
 from keras_ext.callbacks.schedules._rate_callback import RateCallback, answered_factor
 from keras_ext.controllers import Controller, Plateau
 from keras_ext.controllers._controller import check_controller
-
-# At import: the first callback may be made within the call of `fit` that it is for.
-watch_runs_of_models()
 
 
 class LearningRateMultiplier(RateCallback):
@@ -87,19 +84,7 @@ class LearningRateMultiplier(RateCallback):
         self._controller = deepcopy(self.controller) or Plateau()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        known = logs or {}
-        if self.monitor in known or not self._is_between_validations(known):
-            hint = "Give `fit` validation data." * self.monitor.startswith("val_")
-            rule = f"one of {sorted(known)}"
-            require(self.monitor in known, "monitor", self.monitor, rule, hint)
-            value = float(known[self.monitor])
+        value = monitored(self, logs or {})
+        if value is not None:
             self.multiply(answered_factor(self._controller, value, self.answers))
         super().on_epoch_end(epoch, logs)
-
-    def _is_between_validations(self, logs: Record) -> bool:
-        """Whether `fit` validates, but not in this epoch."""
-        given = arguments_of_fit(self.model) or {}
-        validates = given.get("validation_data") is not None
-        validates |= bool(given.get("validation_split"))
-        waits = validates and not any(name.startswith("val_") for name in logs)
-        return waits and self.monitor.startswith("val_")

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from keras_ext._core._checks import integer, number, require
 from keras_ext._core._typing import Record
+from keras_ext.callbacks._monitored import monitored, validations_ahead
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 from keras_ext.controllers.stopping._learning_curve import improvement_probability
 
@@ -21,7 +22,8 @@ class LearningCurveEarlyStopping(StoppingCallback):
     better than the best so far. Patience asks whether the loss has improved lately;
     this asks whether it still will before the end of `fit`. So it waits through a
     slowly falling plateau and stops a hopeless training early. Use it to end the bad
-    ones among many trainings.
+    ones among many trainings. With `validation_freq` only epochs with a validation
+    count.
 
     Logs `improvement_probability`, NaN before the sixth epoch.
 
@@ -105,13 +107,10 @@ class LearningCurveEarlyStopping(StoppingCallback):
         self._improves = False
 
     def measure(self, epoch: int, logs: Record) -> float | None:
-        hint = "Give `fit` validation data." if self.monitor.startswith("val_") else ""
-        rule = f"one of {sorted(logs)}"
-        require(self.monitor in logs, "monitor", self.monitor, rule, hint)
+        loss = monitored(self, logs)
         self._improves = False
-        if not self.is_watched(epoch):
+        if loss is None or not self.is_watched(epoch):
             return None
-        loss = float(logs[self.monitor])
         if not math.isfinite(loss):
             return math.nan
         self._improves = loss < min(self._losses, default=math.inf)
@@ -120,6 +119,8 @@ class LearningCurveEarlyStopping(StoppingCallback):
             return math.nan
         total = self.total_epochs or (self.params or {}).get("epochs", epoch + 1)
         ahead = max(int(total) - epoch - 1, 0)
+        if self.monitor.startswith("val_"):
+            ahead = validations_ahead(self.model, epoch, int(total))
         # Nothing is gained by a stop after the last one.
         if ahead == 0:
             return math.nan

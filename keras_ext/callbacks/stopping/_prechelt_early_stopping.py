@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from keras_ext._core._checks import choice, integer, number, require
 from keras_ext._core._typing import Record
+from keras_ext.callbacks._monitored import monitored
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
 # The name of the criterion in the logs, and the threshold.
@@ -29,7 +30,8 @@ class PrecheltEarlyStopping(StoppingCallback):
 
     `"pq"` and `"up"` are checked at the end of a strip. In the experiments of the paper
     slow rules, with large thresholds, found results a little better, and took much
-    longer. The losses have to be positive for `"gl"` and `"pq"`.
+    longer. The losses have to be positive for `"gl"` and `"pq"`. With
+    `validation_freq` only epochs with a validation count.
 
     Logs `generalization_loss`, `progress_quotient` or `strips_up`, NaN before the first
     check.
@@ -129,18 +131,16 @@ class PrecheltEarlyStopping(StoppingCallback):
         self._ups = 0
 
     def measure(self, epoch: int, logs: Record) -> float | None:
-        names = ("monitor", "train_monitor") if self.rule == "pq" else ("monitor",)
-        for name in names:
-            key = getattr(self, name)
-            hint = "Give `fit` validation data." if key.startswith("val_") else ""
-            require(key in logs, name, key, f"one of {sorted(logs)}", hint)
+        loss = monitored(self, logs)
+        training = monitored(self, logs, "train_monitor") if self.rule == "pq" else 0.0
+        self._has_improved = False
+        if loss is None or training is None:
+            return None
         if not self.is_watched(epoch):
             # As in Keras, no epoch before can be the best; the first strip begins here.
             return None
         self._watched += 1
-        loss = float(logs[self.monitor])
-        if self.rule == "pq":
-            self._training.append(float(logs[self.train_monitor]))
+        self._training.append(training)
         self._has_improved = loss < self._smallest
         self._smallest = min(self._smallest, loss)
         if self.rule == "gl":
