@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_ext._core._checks import choice, flag, integer, number
+from keras_ext._core._checks import choice, flag, integer, number, require
 from keras_ext._core._typing import Tensor
 from keras_ext.schedules._anneal import anneal
 from keras_ext.schedules._schedule import Schedule
@@ -26,8 +26,8 @@ class OneCycle(Schedule):
     Args:
         max_learning_rate: Number > 0, the largest learning rate.
         total_steps: Integer >= 2, how many updates the cycle has.
-        pct_start: Number in [0, 1], the share of the updates in which the rate rises.
-            Defaults to `0.3`.
+        pct_start: Number in [0, 1], the share of the updates in which the rate rises;
+            at most 0.5 with `three_phase`. Defaults to `0.3`.
         anneal_strategy: `"cos"` or `"linear"`, the form of the rise and of the fall.
             Defaults to `"cos"`.
         div_factor: Number > 0, by what the maximum is divided at the beginning.
@@ -70,6 +70,9 @@ class OneCycle(Schedule):
         self.div_factor = number(div_factor, "div_factor", above=0)
         self.final_div_factor = number(final_div_factor, "final_div_factor", above=0)
         self.three_phase = flag(three_phase, "three_phase")
+        fits = not three_phase or self.pct_start <= 0.5
+        hint = "It falls as long as it rises."
+        require(fits, "pct_start", pct_start, "at most 0.5 with three_phase", hint)
 
     def value(self, step: Tensor) -> Tensor:
         first = self.max_learning_rate / self.div_factor
