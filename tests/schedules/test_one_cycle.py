@@ -28,9 +28,7 @@ def test_takes_any_share(pct_start, three_phase):
 
 
 def test_three_phases_need_room():
-    with pytest.raises(
-        ValueError, match=r"`pct_start` must be at most 0\.5 with"
-    ):
+    with pytest.raises(ValueError, match=r"`pct_start` must be at most 0\.5 with"):
         OneCycle(1.0, 10, pct_start=0.6, three_phase=True)
 
 
