@@ -69,6 +69,16 @@ EQUIVALENT = {
         "5 plus 1",
     ): "entries are only read by their index",
     (
+        "keras_ext/explain/_methods/_kernel.py",
+        'result = np.einsum("ps,rsk->rpk", operator, values, optimize=True)',
+        "not True",
+    ): "only the order of the products",
+    (
+        "keras_ext/gradients/clip/_clip_by_norm.py",
+        "return self.max_norm.value * ops.ones_like(norms)",
+        "`*` to `/`",
+    ): "by one",
+    (
         "keras_ext/gradients/clip/_clip_update_rms.py",
         "return ops.minimum(1.0, limit / ops.maximum(rms, 1e-30))",
         "1e-30 doubled",
