@@ -140,9 +140,10 @@ class TrialBackup(keras.callbacks.Callback):
         os.makedirs(self._folder, exist_ok=True)
         last, name = self._weights, f"{len(self.results)}_{epoch + 1}.weights.h5"
         path = os.path.join(self._folder, name)
+        if not self._save_to(path):
+            return  # a model whose `save_weights` writes nothing starts over
         with open(_beside(path), "wb") as file:
             file.write(packed(memory_of_callbacks(self._callbacks)))
-        self._save_to(path)
         if is_best:
             _link(path, self._checkpoint)
         self.epoch, self._weights = epoch + 1, name
@@ -161,10 +162,13 @@ class TrialBackup(keras.callbacks.Callback):
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(file_of_old)
 
-    def _save_to(self, path: str) -> None:
+    def _save_to(self, path: str) -> bool:
         beside = os.path.join(os.path.dirname(path), f"{os.getpid()}.tmp.weights.h5")
         self.model.save_weights(beside)
-        os.replace(beside, path)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(beside, path)
+            return True
+        return False
 
     def remove(self) -> None:
         """Forgets the trial: it has ended, or begins anew."""

@@ -93,6 +93,15 @@ def test_dying_between_any_two_files_leaves_one_epoch_whole(
     assert len(again.logs) == 2 + committed
 
 
+def test_a_model_that_writes_nothing_starts_over(tmp_path, model, backup, monkeypatch):
+    monkeypatch.setattr(model, "save_weights", lambda path: None)
+    made = backup()
+    made.on_train_begin()
+    made.on_epoch_end(0, {"loss": 1.0})
+    assert os.listdir(tmp_path / "backup") == []
+    assert backup().restore(model) == 0
+
+
 def test_results_of_earlier_executions_are_kept(model, backup):
     made = backup()
     made.on_train_begin()
