@@ -70,7 +70,7 @@ EQUIVALENT = {
     ): "entries are only read by their index",
     (
         "keras_ext/explain/_methods/_kernel.py",
-        'result = np.einsum("ps,rsk->rpk", operator, values, optimize=True)',
+        'residual = values - np.einsum("sp,rpk->rsk", both, result, optimize=True)',
         "not True",
     ): "only the order of the products",
     (

@@ -156,7 +156,5 @@ def _metrics_of(
 ) -> Sequence[str | Function | keras.metrics.Metric] | None:
     """What `compile` was given as metrics, in a list."""
     metrics = getattr(getattr(model, "_compile_metrics", None), "_user_metrics", None)
-    if metrics is None or isinstance(metrics, list | tuple):
-        return metrics
     require(not isinstance(metrics, dict), "metrics", metrics, "a list in distillation")
-    return [metrics]
+    return metrics

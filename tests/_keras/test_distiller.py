@@ -51,6 +51,24 @@ def test_a_vector_of_labels_is_a_column_where_outputs_are_one(loss):
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_on_several_replicas_losses_are_functions_that_do_not_reduce(strategies):
+    kind = keras.distillation.FeatureDistillation
+    with strategies(2).scope():
+        teacher, student = model(4), model(4)
+        OnePassDistiller(teacher, student, kind("mse", "hidden", "hidden"))
+        reduced = kind(keras.losses.MeanSquaredError(), "hidden", "hidden")
+        with pytest.raises(ValueError, match="functions or names as `loss`, for 2 rep"):
+            OnePassDistiller(teacher, student, reduced)
+    OnePassDistiller(model(4), model(4), reduced)
+
+
+def test_knows_the_layers_that_losses_train():
+    losses = [keras.distillation.LogitsDistillation() for _ in range(2)]
+    losses[1].projection = keras.layers.Dense(2)
+    distiller = OnePassDistiller(model(4), model(4), losses)
+    assert distiller.projections == [losses[1].projection]
+
+
 def test_refuses_weights_of_samples_and_dictionaries_of_metrics():
     loss = keras.distillation.LogitsDistillation()
     student = model(4)
