@@ -52,10 +52,15 @@ def test_a_vector_of_labels_is_a_column_where_outputs_are_one(loss):
 
 
 def test_on_several_replicas_losses_are_functions_that_do_not_reduce(strategies):
+    class Own(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return keras.ops.mean(y_true - y_pred)
+
     kind = keras.distillation.FeatureDistillation
     with strategies(2).scope():
         teacher, student = model(4), model(4)
-        OnePassDistiller(teacher, student, kind("mse", "hidden", "hidden"))
+        for loss in ("mse", Own()):
+            OnePassDistiller(teacher, student, kind(loss, "hidden", "hidden"))
         reduced = kind(keras.losses.MeanSquaredError(), "hidden", "hidden")
         with pytest.raises(ValueError, match="functions or names as `loss`, for 2 rep"):
             OnePassDistiller(teacher, student, reduced)
