@@ -164,6 +164,7 @@ NAMES = re.compile(r"`(keras|kx|keras_ext)((?:\.\w+)+)`")
 
 @pytest.mark.parametrize("page", sorted(PAGES.rglob("*.md")), ids=lambda p: p.stem)
 def test_names_on_a_page_are_there(page):
+    new = {"keras.optimizers.MultiOptimizer"}  # since Keras 3.15, as the page says
     roots = {"keras": keras, "kx": keras_ext, "keras_ext": keras_ext}
     missing = []
     for root, path in NAMES.findall(page.read_text()):
@@ -171,7 +172,7 @@ def test_names_on_a_page_are_there(page):
             operator.attrgetter(path[1:])(roots[root])
         except AttributeError:
             missing.append(root + path)
-    assert missing == []
+    assert set(missing) <= (new if keras.__version__ < "3.15" else set())
 
 
 def public_names(module):

@@ -1,9 +1,10 @@
 """Writes models for phones and microcontrollers, and checks the files."""
 
+import io
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +125,10 @@ def to_litert(
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")
         # The converter uses its own, to find ranges by the names of inputs.
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is")
-        with unrolled(model), in_float32(model), _told_what_is_missing(model):
+        # Keras 3.14 prints whatever `verbose` says; that data are read should be seen.
+        printed = redirect_stdout(io.StringIO())
+        silent = printed if representative_data is None else nullcontext()
+        with unrolled(model), in_float32(model), _told_what_is_missing(model), silent:
             model.export(str(path), format="litert", verbose=False, **options)
     names = input_names(model)
     if len(names) > 1:

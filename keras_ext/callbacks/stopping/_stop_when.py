@@ -145,6 +145,9 @@ class StopWhen(CopyableCallback):
     def on_train_begin(self, logs: Logs = None) -> None:
         self._begin()
         self._tell("on_train_begin", logs)
+        for member in self.callbacks:
+            if isinstance(member, keras.callbacks.EarlyStopping):
+                member.best = None  # which Keras 3.14 takes over from the last `fit`
 
     def before_epoch_end(self, epoch: int, logs: Logs) -> None:
         for member in self.callbacks:
