@@ -2,9 +2,10 @@
 
 import io
 import re
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,9 +126,8 @@ def to_litert(
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")
         # The converter uses its own, to find ranges by the names of inputs.
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is")
-        # Keras 3.14 prints whatever `verbose` says; that data are read should be seen.
-        printed = redirect_stdout(io.StringIO())
-        silent = printed if representative_data is None else nullcontext()
+        # Keras 3.14 prints whatever `verbose` says.
+        silent = redirect_stdout(io.StringIO())
         with unrolled(model), in_float32(model), _told_what_is_missing(model), silent:
             model.export(str(path), format="litert", verbose=False, **options)
     names = input_names(model)
@@ -231,6 +231,7 @@ def _options(
     rule = f'given for mode="{mode}", unless the model is made by quantize_aware'
     fits = given or (learned and mode == "int8")
     require(fits, "representative_data", None, rule, hint)
+    screen = sys.stdout  # what the converter prints goes elsewhere
 
     def representative() -> Iterator[dict[str, np.ndarray]]:
         # By name: the file has the inputs in an order of its own.
@@ -238,7 +239,8 @@ def _options(
         progress = Progress(shorter=_SHORTER)
         for i in range(count):
             yield {n: x[i : i + 1] for n, x in zip(names, rows, strict=True)}
-            progress(i + 1, count)
+            with redirect_stdout(screen):
+                progress(i + 1, count)
 
     data: Config = {} if learned else {"representative_dataset": representative}
     if mode == "int16x8":
