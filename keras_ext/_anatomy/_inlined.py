@@ -10,7 +10,7 @@ from keras_ext._anatomy._replay import replayed
 from keras_ext._core._checks import require
 from keras_ext._core._paths import unique_path
 from keras_ext._core._typing import Config
-from keras_ext._keras._functional import is_functional
+from keras_ext._keras._functional import is_graph
 
 
 def inlined(model: keras.Model) -> keras.Model:
@@ -32,7 +32,8 @@ def inlined(model: keras.Model) -> keras.Model:
         >>> [layer.name for layer in inlined(model).layers]
         ['in', 'dense', 'head']
     """
-    copier = _Copier(flat_names(model))
+    names = flat_names(model)
+    copier = _Copier(names)
 
     def again(tensor: keras.KerasTensor) -> keras.KerasTensor:
         return keras.Input(
@@ -42,7 +43,7 @@ def inlined(model: keras.Model) -> keras.Model:
     graph = as_graph(model)
     inputs = keras.tree.map_structure(again, graph.input)
     made = keras.Model(inputs, copier.outputs(graph, inputs), name=model.name)
-    for layer, name in flat_names(model).items():
+    for layer, name in names.items():
         if isinstance(layer, keras.Layer) and layer.weights:
             made.get_layer(name).set_weights(layer.get_weights())
     return made
@@ -73,15 +74,6 @@ def flat_names(model: keras.Model) -> dict[keras.Operation, str]:
                     found[operation] = unique_path(name, taken)
                     taken.add(found[operation])
     return found
-
-
-def is_graph(item: object) -> bool:
-    """Whether something is a model that says how its layers are connected."""
-    return isinstance(item, keras.Sequential) or _is_functional(item)
-
-
-def _is_functional(item: object) -> bool:
-    return isinstance(item, keras.Model) and is_functional(item)
 
 
 def as_graph(model: keras.Model) -> keras.Model:

@@ -3,6 +3,15 @@
 The class of functional models has no public name: it is known by `Functional`.
 """
 
+import keras
+
+
+def is_graph(item: object) -> bool:
+    """Whether something is a model that says how its layers are connected."""
+    if isinstance(item, keras.Sequential):
+        return True
+    return isinstance(item, keras.Model) and is_functional(item)
+
 
 def is_functional(model: object) -> bool:
     """Whether `call` of a model is the one of functional models.

@@ -6,7 +6,7 @@ from keras import ops
 from keras_ext._anatomy._topology import output_places
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Data, Tensor
-from keras_ext._keras._functional import is_functional
+from keras_ext._keras._functional import is_graph
 
 # The smallest share whose logarithm is taken, above the smallest float32.
 _LEAST = 1e-37
@@ -95,7 +95,7 @@ def _require_graph(known: bool) -> None:
 
 def _ends(model: keras.Model) -> list[str | None]:
     """As `ends_of`, and None where a model that is no graph stands at an end."""
-    _require_graph(_is_graph(model) and bool(getattr(model, "outputs", None)))
+    _require_graph(is_graph(model) and bool(getattr(model, "outputs", None)))
     ends = []
     for tensor, place in zip(model.outputs, _last_ones(model), strict=True):
         end = _end(*place)
@@ -104,10 +104,6 @@ def _ends(model: keras.Model) -> list[str | None]:
         require(fits, "model", model.name, rule)
         ends.append(end)
     return ends
-
-
-def _is_graph(model: keras.Model) -> bool:
-    return isinstance(model, keras.Sequential) or is_functional(model)
 
 
 def _last_ones(model: keras.Model) -> list[tuple[keras.Operation, int]]:
@@ -123,7 +119,7 @@ def _end(last: keras.Operation, number: int) -> str | None:
     if isinstance(last, keras.layers.TimeDistributed):
         last = last.layer
     if isinstance(last, keras.Model):
-        return _end(*_last_ones(last)[number]) if _is_graph(last) else None
+        return _end(*_last_ones(last)[number]) if is_graph(last) else None
     name = getattr(getattr(last, "activation", None), "__name__", "")
     for end in ("softmax", "sigmoid"):
         # An activation in a layer, or a layer of its own, such as `Softmax`.

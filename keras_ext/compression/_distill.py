@@ -11,7 +11,7 @@ from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._core._checks import integer, is_number, number, require
 from keras_ext._core._typing import Data
 from keras_ext._keras._distiller import OnePassDistiller
-from keras_ext._keras._functional import is_functional
+from keras_ext._keras._functional import is_graph
 from keras_ext.compression._soft_targets import SoftTargets
 
 
@@ -103,9 +103,8 @@ def distill(
     weights = _checked_weights(loss_weights, len(given))
     label_weight = number(label_weight, "label_weight", low=0, high=1)
     _require_no_weights(fit)
-    graph = isinstance(student, keras.Sequential) or is_functional(student)
     rule = "1 for a model that is no graph, of which there can be no second one"
-    require(graph or generations == 1, "generations", generations, rule)
+    require(is_graph(student) or generations == 1, "generations", generations, rule)
     trained: list[keras.Model] = []
     for generation in range(generations):
         if generation:

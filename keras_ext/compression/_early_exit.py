@@ -11,7 +11,7 @@ from keras import ops
 from keras_ext._anatomy._input_rows import input_rows
 from keras_ext._core._checks import integer, is_number, number, require
 from keras_ext._core._typing import Config, Data, Tensor
-from keras_ext._keras._functional import is_functional
+from keras_ext._keras._functional import is_graph
 from keras_ext.compression._class_scores import ends_of
 from keras_ext.compression._exit_heads import as_loss, head_of, inputs_of, stages_of
 
@@ -259,9 +259,8 @@ class EarlyExit(keras.Model):
 
 def _require_graph(model: keras.Model) -> None:
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    is_graph = isinstance(model, keras.Sequential) or is_functional(model)
     rule = "a built Sequential or functional model with one output of classes"
-    fits = is_graph and model.built and len(model.outputs) == 1
+    fits = is_graph(model) and model.built and len(model.outputs) == 1
     fits = fits and len(model.outputs[0].shape) == 2 and model.outputs[0].shape[-1] > 1
     require(fits, "model", model.name, rule)
 

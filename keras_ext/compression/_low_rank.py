@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
+from keras_ext._anatomy._inlined import as_graph
 from keras_ext._core._checks import choice, number, require
 from keras_ext._core._pattern import check_pattern, is_selected, require_some
 from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Config, Layer, Pattern, Tensor
-from keras_ext._keras._functional import is_functional
+from keras_ext._keras._functional import is_graph
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _KINDS = (keras.layers.Dense, *_CONVOLUTIONS)
@@ -76,9 +77,8 @@ def low_rank(
     check_pattern("include", include)
     check_pattern("exclude", exclude)
     require(isinstance(model, keras.Model), "model", model, "a keras.Model")
-    is_graph = isinstance(model, keras.Sequential) or is_functional(model)
     rule = "a built Sequential or functional model"
-    require(model.built and is_graph, "model", model.name, rule)
+    require(model.built and is_graph(model), "model", model.name, rule)
     kinds = [layer for layer in model.layers if type(layer) in _KINDS]
     names = [layer.name for layer in kinds]
     chosen = [x for x in kinds if is_selected(x, include, exclude, x.name)]
@@ -166,10 +166,8 @@ def _ones(kernel: np.ndarray) -> tuple[int, ...]:
 
 
 def _rebuilt(model: keras.Model, pairs: dict[str, _Factors]) -> keras.Model:
-    graph = model
-    if isinstance(model, keras.Sequential):
-        # A Sequential model has no calls to put something between.
-        graph = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    # A Sequential model has no calls to put something between.
+    graph = as_graph(model)
     taken = {layer.name for layer in graph.layers}
     for name, factors in pairs.items():
         factors.names = _names(name, len(factors.kernels), taken)

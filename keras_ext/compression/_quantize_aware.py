@@ -5,12 +5,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ext._anatomy._inlined import as_graph, flat_names, inlined, is_graph
+from keras_ext._anatomy._inlined import as_graph, flat_names, inlined
 from keras_ext._anatomy._sublayers import sublayers
 from keras_ext._anatomy._topology import consumers
 from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._paths import unique_path
 from keras_ext._core._typing import Layer, Record, Tensor, Variable
+from keras_ext._keras._functional import is_graph
 from keras_ext.compression._quantization_range import QuantizationRange
 from keras_ext.compression._quantized_layers import (
     QUANTIZED,

@@ -10,7 +10,7 @@ from keras_ext._anatomy._topology import input_layers
 from keras_ext._core._checks import require
 from keras_ext._core._extras import import_extra
 from keras_ext._core._typing import Config, Layer
-from keras_ext._keras._functional import is_functional
+from keras_ext._keras._functional import is_graph
 from keras_ext.compression._tf_keras_layers import LayerMaker
 
 
@@ -79,10 +79,9 @@ def from_tf_keras(source: Any, into: keras.Model) -> keras.Model:
 
 def require_graph(model: keras.Model, name: str = "model") -> None:
     require(isinstance(model, keras.Model), name, model, "a keras.Model")
-    is_graph = isinstance(model, keras.Sequential) or is_functional(model)
     rule = "a built Sequential or functional model"
     hint = "A subclassed model does not say how its layers are connected."
-    require(is_graph and model.built, name, model.name, rule, hint)
+    require(is_graph(model) and model.built, name, model.name, rule, hint)
 
 
 def _converted(model: keras.Model, maker: LayerMaker) -> Any:

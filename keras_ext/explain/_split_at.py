@@ -4,7 +4,7 @@ import keras
 
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Data
-from keras_ext._keras._functional import is_functional
+from keras_ext._keras._functional import is_graph
 
 
 def split_at(
@@ -49,7 +49,7 @@ def split_at(
     """
     whole = isinstance(model, keras.Model) and model.built
     rule = "a built functional or Sequential model"
-    require(whole and _is_graph(model), "model", model, rule)
+    require(whole and is_graph(model), "model", model, rule)
     found = _find(model, layer)
     sequential = isinstance(model, keras.Sequential)
     inputs = model.inputs[0] if sequential else model.input
@@ -64,10 +64,6 @@ def split_at(
             f"Received: layer={found.name!r}. Split where the paths meet, such as at "
             "the addition of a residual block."
         ) from None
-
-
-def _is_graph(model: keras.Model) -> bool:
-    return isinstance(model, keras.Sequential) or is_functional(model)
 
 
 def _find(model: keras.Model, layer: Data) -> keras.Layer:

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_ext._keras._functional import is_functional
+from keras_ext._keras._functional import is_functional, is_graph
 
 
 def made_of_layers(kind):
@@ -24,3 +24,12 @@ def test_a_functional_model_is_one():
 def test_one_with_a_call_of_its_own_is_none():
     assert not is_functional(made_of_layers(WithCall))
     assert not is_functional(keras.layers.Dense(1))
+
+
+def test_a_graph_says_how_its_layers_are_connected():
+    sequential = keras.Sequential([keras.layers.Dense(1)])
+    assert is_graph(sequential)
+    assert is_graph(made_of_layers(keras.Model))
+    assert not is_graph(made_of_layers(WithCall))
+    assert not is_graph(keras.layers.Dense(1))
+    assert not is_graph(None)
