@@ -49,6 +49,14 @@ def sole_innermost(optimizer: Optimizer) -> Optimizer | None:
     return innermost[0] if len(innermost) == 1 else None
 
 
+def build_optimizer(model: keras.Model) -> None:
+    """Makes the slots of the optimizer of a model, if any, where its weights are."""
+    optimizer = model.optimizer
+    if optimizer is not None and not optimizer.built:
+        with model.distribute_strategy.scope():
+            optimizer.build(model.trainable_variables)
+
+
 def updates_so_far(optimizer: Optimizer) -> int:
     """How often the weights were moved."""
     return int(ops.convert_to_numpy(optimizer.iterations))

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_ext._core._typing import Data, Variable
+from keras_ext._keras._optimizer_family import build_optimizer
 
 
 @contextmanager
@@ -48,9 +49,7 @@ def _build(model: keras.Model, data: Data) -> None:
     function = model.test_function
     model.evaluate(data, steps=1, verbose=0)
     model.test_function = function
-    if model.optimizer is not None and not model.optimizer.built:
-        with model.distribute_strategy.scope():
-            model.optimizer.build(model.trainable_variables)
+    build_optimizer(model)
 
 
 def _variables(model: keras.Model) -> list[Variable]:

@@ -17,7 +17,7 @@ from keras_ext._core._typing import Data, Record
 from keras_ext._engine._shown_weights import ShownWeights
 from keras_ext._fit._detach import detach
 from keras_ext._fit._scoped_callback import ScopedCallback
-from keras_ext._keras._optimizer_family import optimizer_family
+from keras_ext._keras._optimizer_family import build_optimizer, optimizer_family
 from keras_ext.optimizers._flat_objective import FlatObjective
 
 if TYPE_CHECKING:
@@ -307,10 +307,8 @@ def _prepare(model: keras.Model, data: FixedData) -> None:
     bound = [v.path for v in model.trainable_variables if v.constraint is not None]
     rule = "none, which the search knows nothing of"
     require(not bound, "weights with a constraint", bound, rule)
-    if model.optimizer is not None and not model.optimizer.built:
-        # Not used, but saved with the model, and Keras loads no file of an unbuilt one.
-        with model.distribute_strategy.scope():
-            model.optimizer.build(model.trainable_variables)
+    # Not used, but saved with the model, and Keras loads no file of an unbuilt one.
+    build_optimizer(model)
 
 
 def _evaluated(model: keras.Model, data: Data) -> dict[str, float]:

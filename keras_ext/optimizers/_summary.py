@@ -15,6 +15,7 @@ from keras_ext._engine._gradient_transform import GradientTransform
 from keras_ext._engine._update_gate import UpdateGate
 from keras_ext._engine._update_scale import UpdateScale
 from keras_ext._engine._update_wrapper import UpdateWrapper
+from keras_ext._keras._optimizer_family import build_optimizer
 from keras_ext._keras._optimizer_slots import decays
 from keras_ext._keras._whole_update import WholeUpdate
 
@@ -141,9 +142,7 @@ def summary(model: keras.Model) -> OptimizerSummary:
     optimizer: Optimizer = getattr(model, "optimizer", None)
     ready = model.built and optimizer is not None
     require(ready, "model", model.name, "a model that is built and compiled")
-    if not optimizer.built:
-        with model.distribute_strategy.scope():
-            optimizer.build(model.trainable_variables)
+    build_optimizer(model)
     slots, other = _slots(optimizer, model.trainable_variables)
     sizes: dict[str, int] = {}
     for v in model.trainable_variables:

@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 
 import keras_ext as kx
+from keras_ext._keras import _replica
 from keras_ext._keras._optimizer_family import (
     batches_per_update,
+    build_optimizer,
     innermost_optimizers,
     optimizer_family,
     sole_innermost,
@@ -22,6 +24,18 @@ def test_each_that_steps_or_delegates_is_found_once():
     assert {id(x) for x in found} == {id(pipeline), id(scaling), id(sgd)}
     assert len(found) == 3
     assert optimizer_family(sgd) == [sgd]
+
+
+def test_an_optimizer_is_built_once_where_the_weights_are(strategies):
+    with strategies(2).scope():
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile(None, "mse")
+        build_optimizer(model)  # there is none
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    for _ in range(2):
+        build_optimizer(model)
+        assert len(model.optimizer.variables) == 4
+    assert len(_replica.parts(model.optimizer.variables[-1])) == 2
 
 
 def test_the_one_that_steps_delegates_to_no_other():

@@ -10,6 +10,7 @@ from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import flag, integer
 from keras_ext._core._typing import Data, Logs, Record, Tensor, Variable
 from keras_ext._fit._fit_scope import FitScope
+from keras_ext._keras._optimizer_family import build_optimizer
 from keras_ext.callbacks._batch_count import BatchCount
 from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
 from keras_ext.callbacks.schedules._rate_callback import RateCallback
@@ -177,15 +178,9 @@ class ProbedRate(RateCallback):
 
     def _keep(self) -> None:
         if self.rollback:
-            self._build_optimizer()
+            # The first step would build it, and may be taken back.
+            build_optimizer(self.model)
             self._copy = [(v, ops.copy(v)) for v in self._written()]
-
-    def _build_optimizer(self) -> None:
-        """Before the first step, which would do it, and may be taken back."""
-        optimizer = self.model.optimizer
-        if not optimizer.built:
-            with self.model.distribute_strategy.scope():
-                optimizer.build(self.model.trainable_variables)
 
     def _go_back(self) -> None:
         for variable, value in self._copy:
