@@ -13,7 +13,7 @@ import keras_tuner
 import optuna
 from keras_tuner import Objective
 
-from keras_ext._core._checks import require, takes
+from keras_ext._core._checks import require
 from keras_ext._core._described import Described
 from keras_ext._core._extras import import_extra
 from keras_ext._core._typing import Data, Logs, Record
@@ -87,9 +87,6 @@ class RayTrials(Described):
         *,
         hyperparameters: keras_tuner.HyperParameters | None = None,
     ) -> None:
-        valid = isinstance(hypermodel, keras_tuner.HyperModel) or takes(hypermodel, 1)
-        expected = "a function of hp that returns a model, or a keras_tuner.HyperModel"
-        require(valid, "hypermodel", hypermodel, expected)
         require(objective is not None, "objective", objective, "what is logged")
         self.objective = objective_of(require_single(objective))
         oracle = Oracle(self.objective, hyperparameters=hyperparameters)
