@@ -6,6 +6,7 @@ import pytest
 
 import keras_ext as kx
 from keras_ext.training import Objective
+from tests.unbuilt import Unbuilt
 
 X = np.ones((8, 2), "float32")
 
@@ -46,15 +47,6 @@ def test_an_error_anywhere_leaves_a_plain_model(hook):
     left = {"call", "train_step", "compute_loss"} | {f"_keras_ext_{n}" for n in NAMES}
     assert not left & set(vars(model))
     model.fit(X, X[:, :1], verbose=0)
-
-
-class Unbuilt(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.dense = keras.layers.Dense(1)
-
-    def call(self, inputs):
-        return self.dense(inputs)
 
 
 @pytest.mark.parametrize(

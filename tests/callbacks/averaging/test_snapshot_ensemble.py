@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_ext.callbacks import LearningRateMultiplier, OneCycle, SnapshotEnsemble
 from tests.thorough import LONG, TRAININGS
+from tests.unbuilt import Unbuilt
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype("float32")
@@ -130,18 +131,10 @@ def test_an_interrupted_training_has_its_own_rate_again():
 
 
 def test_no_ensemble_without_snapshots_or_inputs():
-    class Own(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.dense = keras.layers.Dense(1)
-
-        def call(self, x):
-            return self.dense(x)
-
     cycles = SnapshotEnsemble(1)
     with pytest.raises(ValueError, match="`snapshots` must be at least one"):
         cycles.ensemble()
-    model = Own()
+    model = Unbuilt()
     model.compile("sgd", "mse", run_eagerly=True)
     fit(model, [cycles], epochs=1, x=X, y=Y)
     with pytest.raises(ValueError, match="functional or Sequential"):

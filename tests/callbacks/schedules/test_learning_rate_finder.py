@@ -6,6 +6,7 @@ import keras_ext as kx
 from keras_ext.callbacks import LearningRateFinder
 from tests.diagnostics.test_find_batch_size import X, Y
 from tests.thorough import MATRIX
+from tests.unbuilt import Unbuilt
 
 FAST = {"steps": 30, "low": 1e-4, "high": 10.0}
 
@@ -45,15 +46,6 @@ def test_trains_with_what_is_found_on_the_data_of_fit(split):
         weights.append(model.get_weights())
     for a, b in zip(*weights, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-class Unbuilt(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.dense = keras.layers.Dense(1)
-
-    def call(self, inputs):
-        return self.dense(inputs)
 
 
 @pytest.mark.parametrize("is_built", [True, False])
