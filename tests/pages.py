@@ -21,7 +21,7 @@ BLOCK = re.compile(
 )
 PROGRESS = re.compile(
     r"Epoch \d+/\d+\s*$"
-    r"|.*\d+/(\d+|Unknown).* \d+m?s/(step|epoch)"
+    r"|.*\d+/(\d+|Unknown).* \d+[mu]?s/(step|epoch)"
     r"|\s*\d+% done|This takes about "
     r"|\s*$"
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import itertools
 import operator
 import os
 import re
@@ -86,6 +87,21 @@ def rows_of_six_lines(path):
     return re.findall(
         r"^\| `.*` \| .* \| .*`.*` \| .* \|$", path.read_text(), re.MULTILINE
     )
+
+
+@pytest.mark.parametrize("seconds", [2e-5, 2e-3, 2.0])
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_progress_is_left_out_however_long_a_step_takes(
+    verbose, seconds, capsys, monkeypatch
+):
+    clock = itertools.count()
+    monkeypatch.setattr("time.time", lambda: next(clock) * seconds)
+    bar = keras.utils.Progbar(8, verbose=verbose, unit_name="step")
+    for step in range(1, 9):
+        bar.update(step, values=[("loss", 2.0)], finalize=step == 8)
+    raw = capsys.readouterr().out
+    assert "s/step" in raw
+    assert pages.printed(raw) == ""
 
 
 def test_first_page_and_readme_have_the_same_six_lines():

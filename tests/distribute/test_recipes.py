@@ -94,7 +94,7 @@ def script(tmp_path):
 
 
 def without_times(lines):
-    return [re.sub(r"\d+m?s(/step)? ?-? ?", "", line) for line in lines]
+    return [re.sub(r"\d+[mu]?s(/step)? ?-? ?", "", line) for line in lines]
 
 
 def test_one_process_prints_what_the_guide_says(script, capsys):
