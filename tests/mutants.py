@@ -69,6 +69,11 @@ EQUIVALENT = {
         "5 plus 1",
     ): "entries are only read by their index",
     (
+        "keras_ext/explain/_methods/_deep_rules.py",
+        "return linear(first, pairs, [m for m in inner if m is not None])",
+        "always",
+    ): "the one input of an activation has multipliers, which mypy does not know",
+    (
         "keras_ext/explain/_methods/_kernel.py",
         'residual = values - np.einsum("sp,rpk->rsk", both, result, optimize=True)',
         "not True",
@@ -83,6 +88,16 @@ EQUIVALENT = {
         "return ops.minimum(1.0, limit / ops.maximum(rms, 1e-30))",
         "1e-30 doubled",
     ): "only keeps zero from being divided by zero",
+    (
+        "keras_ext/signals/gradients/_layer_statistics.py",
+        "self._num_alive.assign(ops.sum(alive))",
+        "deleted",
+    ): "only saves looking for who is alive when all are known to be",
+    (
+        "keras_ext/signals/losses/_slope_probe.py",
+        "_PAIRS = 4",
+        "4 plus 1",
+    ): "a mean over one more",
 }
 
 

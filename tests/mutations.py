@@ -13,6 +13,7 @@ FOLDERS = [
     "keras_ext/_fit",
     "keras_ext/_engine",
     "keras_ext/gradients",
+    "keras_ext/optimizers",
     "keras_ext/signals",
     "keras_ext/controllers",
     "keras_ext/explain/_methods",

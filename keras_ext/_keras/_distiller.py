@@ -31,7 +31,6 @@ class OnePassDistiller(keras.distillation.Distiller):
         self._require_plain_losses()
         projections = [getattr(x, "projection", None) for x in self.distillation_losses]
         self.projections = [layer for layer in projections if layer is not None]
-        self._is_training = True
         self._features: dict[str, Tensor] | None = None
         # Both models are; callbacks look at the weights before the first step.
         self.built = True

@@ -15,6 +15,15 @@ def test_merge_says_what_is_wrong_outside_of_a_replica(strategies):
         _replica.merge(lambda strategy: None)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_sums_of_nothing_and_sums_outside_of_a_replica(strategies, replicas):
+    strategy = strategies(replicas)
+    assert strategy.run(lambda: _replica.all_reduce_sum([])) == []
+    with strategy.scope():  # where there is no replica to be in
+        (value,) = _replica.all_reduce_sum([tf.constant(2.0)])
+    assert float(value) == 2.0
+
+
 def test_squared_norms_in_half_precision():
     dense = tf.constant([[3.0, 4.0]])
     half = tf.constant([300.0, 400.0], tf.float16)  # the squares overflow float16

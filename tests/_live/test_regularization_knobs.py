@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -41,8 +43,16 @@ def test_each_is_known_by_what_it_is_whatever_it_is_called():
     # The logit is one more.
     assert moved["dropout/rate"] == pytest.approx(0.2320, abs=1e-4)
     assert moved["loss/label_smoothing_2"] == pytest.approx(0.3, abs=1e-4)  # the most
+    # Just above the smallest of each, from where it falls to 0.
+    logits = [math.log(x / (1 - x)) for x in (0.1, 0.1, 0.2)]
+    smallest = [math.log(x / (1 - x)) for x in (0.01, 0.005, 0.005)]
+    to_the_smallest = np.subtract(smallest, logits)
+    knobs.to(to_the_smallest + 0.01)
+    assert min(knobs.values().values()) > 0.0
+    knobs.to(to_the_smallest - 0.01)
+    assert list(knobs.values().values()) == [0.0, 0.0, 0.0]
     knobs.to(knobs.within_room(np.full(3, -100.0)))
-    assert list(knobs.values().values()) == [0.0, 0.0, 0.0]  # below the smallest
+    assert list(knobs.values().values()) == [0.0, 0.0, 0.0]
     knobs.to(1.0)
     knobs.take_out_of_the_loss()
     assert list(knobs.values().values()) == pytest.approx([0.2320, 0.0, 0.0], abs=1e-4)

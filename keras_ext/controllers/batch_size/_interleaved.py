@@ -32,7 +32,7 @@ class Interleaved(BatchSizePolicy):
     """
 
     def __init__(self, cycle: Sequence[tuple[int, int]]) -> None:
-        super().__init__(shrink=True)
+        super().__init__()
         valid = isinstance(cycle, list | tuple) and all(
             isinstance(pair, list | tuple)
             and len(pair) == 2

@@ -79,7 +79,6 @@ class Freeze(UpdateScale):
         self._asked: list[tuple[Pattern, bool]] = []
         self._chosen: list[Variable] = []
         self._place: dict[int, int] = {}
-        self._total = 0
         self._mask: Any = None
 
     def build(

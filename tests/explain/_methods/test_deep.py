@@ -160,6 +160,11 @@ OPERATIONS = {
         *(ops.softplus, ops.softsign, ops.square, ops.tanh, ops.elu, ops.celu),
     ],
     "product": [lambda x: x[:, :3] * x[:, 3:]],
+    "general": [
+        lambda x: ops.cumsum(x, axis=1),
+        lambda x: ops.max(x, axis=1, keepdims=True),
+        lambda x: ops.sort(x, axis=1),
+    ],
 }
 
 
@@ -179,6 +184,18 @@ def test_a_number_over_an_input_is_no_straight_line():
     explainer = Explainer(model, [[1.0, 2.0]], method="deep")
     values = explainer(np.array([[2.0, 8.0]])).values
     np.testing.assert_allclose(values[0], [[-2, 0], [0, -1.5]], rtol=1e-5)
+
+
+def test_a_link_is_followed_without_nodes_on_the_way():
+    model = perceptron(6, 3, "softmax")
+    explainer = Explainer(model, BACKGROUND, method="deep", link="logit")
+    rows = explainer._rows(X)
+    assert explainer(X).values.shape == (5, 6, 3)
+    assert not explainer._explain._is_integrated
+    raw = explainer._explain._explain(rows, np.arange(5), 1).sum(axis=1)
+    np.testing.assert_allclose(
+        raw, rows.explained - rows.background.mean(axis=0), atol=1e-3
+    )
 
 
 def _rule_name(operation):

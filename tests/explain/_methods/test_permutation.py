@@ -38,6 +38,28 @@ def test_sums_are_exact_for_the_fewest_orders(method):
     np.testing.assert_allclose(found.values.sum(axis=1), wanted, rtol=1e-5)
 
 
+def test_one_order_for_each_background_row_but_two_for_an_error(method):
+    assert method._replicates(1) == 1
+    alone = Permutation(problem_of(Formula(formula), BACKGROUND[:1]))
+    assert alone._replicates(1) == 2
+    assert np.isfinite(
+        alone(rows_of(alone.problem, X), 1, None, silent).error_std
+    ).all()
+
+
+def test_elements_of_a_group_come_together():
+    problem = problem_of(Formula(formula), BACKGROUND, groups={"ac": [0, 2], "b": [1]})
+    method = Permutation(problem)
+
+    def value_of(x):
+        alone = game(formula, x, BACKGROUND)
+        return lambda come: alone(np.array([come[0], come[1], come[0]]))
+
+    found = method(rows_of(problem, X), 2000, None, silent)
+    expected = np.array([shapley_values(value_of(x), 2) for x in X])
+    np.testing.assert_allclose(found.values[..., 0], expected, rtol=1e-5)
+
+
 def test_it_goes_on_until_the_tolerance_is_met(method):
     rows = rows_of(method.problem, X)
     assert method(rows, 8, None, silent).error_std.max() > 0.1

@@ -166,11 +166,11 @@ def test_nan_counts_as_a_spike_and_is_not_remembered():
     def apply(*norms):
         optimizer.apply([tf.constant([float(x)]) for x in norms], variables)
 
-    for norms in ([1, 1], [NAN, 1], [1, 1], [1, 1], [NAN, 1], [50, 1]):
+    for norms in ([1, 1], [1, NAN], [1, 1], [1, 1], [1, NAN], [50, 1]):
         apply(*norms)
     assert transform.skipped == 3
     assert optimizer.nonfinite_steps == 2
-    with pytest.raises(RuntimeError, match="update 5, with the gradient of 'a'"):
+    with pytest.raises(RuntimeError, match="update 5, with the gradient of 'b'"):
         transform.check()
 
 

@@ -129,6 +129,7 @@ def test_updates_that_are_not_made_do_not_count():
     }
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # a mean of nothing
 def test_before_the_first_update_nothing_is_known():
     clip = ClipByNorm(1.0)
     statistics = ClipStatistics(clip)

@@ -342,6 +342,12 @@ def test_is_nan_until_there_are_enough_samples():
     assert known == [False] * 6 + [True] * 3
 
 
+def test_a_unit_may_be_a_share_of_a_sample():
+    noise = GradientNoiseScale()
+    noise.unit.assign(0.25)
+    assert float(noise.unit) == 0.25
+
+
 def test_is_nan_before_it_is_built():
     # As at the start of the first epoch of a model without an input shape.
     assert math.isnan(GradientNoiseScale().read())

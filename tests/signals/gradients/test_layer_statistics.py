@@ -335,6 +335,19 @@ def test_weights_without_a_gradient_count_as_zero():
     assert row["weight_norm"] == pytest.approx(math.sqrt(2))
 
 
+def test_zeros_have_no_direction_and_no_size_to_compare_with():
+    """Of two comparisons one is with a zero; weights that are zero move by no ratio."""
+    statistics = LayerStatistics(every=4, pairs=2)
+    optimizer = GradientPipeline(keras.optimizers.SGD(0.0), signals=[statistics])
+    weight = keras.Variable([0.0, 0.0], name="w")
+    for gradient in ([1.0, 0.0], [0.6, 0.8], [1.0, 0.0], [0.0, 0.0]):
+        optimizer.apply([tf.constant(gradient)], [weight])
+    found = statistics.read()["global"]
+    assert found["cosine"] == pytest.approx(0.6)
+    assert found["confusion"] == pytest.approx(0.6)
+    assert found["update_ratio"] == 0.0
+
+
 @pytest.mark.parametrize("replicas", thorough_but({1}, [1, 2]))
 def test_counts_gradients_that_are_not_finite(strategies, replicas):
     strategy = strategies(replicas)

@@ -134,6 +134,23 @@ def test_slope_of_noise_is_that_of_the_expected_loss():
     assert abs(np.mean(measured) - expected * np.sinh(0.8) / 0.8) < 3 * error
 
 
+def test_rates_are_moved_where_the_others_are_as_they_were(monkeypatch):
+    model = plain_model()
+    callback = AdaptiveRegularization(TRAIN, VALIDATION)
+    callback.set_model(model)
+    knobs, seen = callback._knobs, []
+
+    def no_slopes(self, model, knobs, direction):
+        seen.append(knobs.values())
+        return np.zeros(len(knobs.live))
+
+    monkeypatch.setattr(SlopeProbe, "_random_slopes", no_slopes)
+    before = knobs.values()
+    SlopeProbe(TRAIN, VALIDATION, seed=0).measure(model, knobs)
+    assert len(before) > 1
+    assert seen == [before]
+
+
 @pytest.mark.thorough(LONG)
 def test_measuring_slopes_leaves_the_model_as_it_was():
     model = plain_model(noise=keras.layers.Dropout(0.3, seed=3))

@@ -42,7 +42,6 @@ def test_a_peak_is_never_below_what_there_was_and_never_falls():
     assert peaks == sorted(peaks)
 
 
-@pytest.mark.thorough(LONG)
 def test_it_is_what_the_process_took_more_than_in_the_beginning(only_resident):
     memory = PeakMemory()
     assert memory.read() == 0
@@ -50,7 +49,6 @@ def test_it_is_what_the_process_took_more_than_in_the_beginning(only_resident):
     assert memory.read() == 50 * 1024
 
 
-@pytest.mark.thorough(LONG)
 def test_what_a_step_lets_go_was_not_in_use_before(only_resident):
     memory = PeakMemory()
     only_resident(150, present=80)
