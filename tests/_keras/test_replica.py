@@ -16,9 +16,11 @@ def test_merge_says_what_is_wrong_outside_of_a_replica(strategies):
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_sums_of_nothing_and_sums_outside_of_a_replica(strategies, replicas):
+def test_sums_over_replicas_of_nothing_and_outside_of_one(strategies, replicas):
     strategy = strategies(replicas)
     assert strategy.run(lambda: _replica.all_reduce_sum([])) == []
+    (value,) = strategy.run(lambda: _replica.all_reduce_sum([tf.constant(2.0)]))
+    assert float(_replica.first_replica(strategy, value)) == 2.0 * replicas
     with strategy.scope():  # where there is no replica to be in
         (value,) = _replica.all_reduce_sum([tf.constant(2.0)])
     assert float(value) == 2.0
