@@ -166,12 +166,19 @@ def test_nan_counts_as_a_spike_and_is_not_remembered():
     def apply(*norms):
         optimizer.apply([tf.constant([float(x)]) for x in norms], variables)
 
-    for norms in ([1, 1], [1, NAN], [1, 1], [1, 1], [1, NAN], [50, 1]):
+    for norms in ([1, 1], [NAN, 1], [1, 1], [1, 1], [NAN, 1], [50, 1]):
         apply(*norms)
     assert transform.skipped == 3
     assert optimizer.nonfinite_steps == 2
-    with pytest.raises(RuntimeError, match="update 5, with the gradient of 'b'"):
+    with pytest.raises(RuntimeError, match="update 5, with the gradient of 'a'"):
         transform.check()
+
+
+def test_nan_is_named_in_the_step_before_what_is_large():
+    variables = [keras.Variable([0.0], name=name) for name in "ab"]
+    optimizer = GradientPipeline("sgd", [SkipSpikes(max_consecutive=0)])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"with weight'\n0\n"):
+        optimizer.apply([tf.constant([NAN]), tf.constant([1e9])], variables)
 
 
 def test_only_the_chosen_weights_are_measured():
