@@ -129,7 +129,6 @@ def test_updates_that_are_not_made_do_not_count():
     }
 
 
-@pytest.mark.filterwarnings("error::RuntimeWarning")  # a mean of nothing
 def test_before_the_first_update_nothing_is_known():
     clip = ClipByNorm(1.0)
     statistics = ClipStatistics(clip)
@@ -143,6 +142,14 @@ def test_before_the_first_update_nothing_is_known():
     assert math.isnan(values["clipped_fraction"])
     assert all(math.isnan(x) for x in values["per_weight"]["weight"].values())
     assert values["samples"] == 0
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # a mean of nothing
+def test_without_weights_nothing_is_clipped():
+    clip = ClipByNorm(1.0)
+    statistics = ClipStatistics(clip)
+    GradientPipeline("sgd", [clip], signals=[statistics]).build([])
+    assert math.isnan(statistics.read()["clipped_fraction"])
 
 
 @pytest.mark.parametrize(
