@@ -230,16 +230,16 @@ class UpdateWrapper(ForwardingOptimizer):
         if self.built:
             return
         variables = list(variables)
+        weights = [v for v in variables if not is_overwritten(v)]
+        bound = [v.path for v in weights if v.constraint is not None]
+        rule = f"none with {type(self).__name__}"
+        hint = "Leave out those of layers, and callbacks that add some, such as Prune."
+        # Before anything is built: what is built in part is taken for built.
+        allowed = self.allows_constraints or not bound
+        require(allowed, "weights with a constraint", bound, rule, hint)
         super().build(variables)
         state = self._state
-        state.weights = [v for v in variables if not is_overwritten(v)]
-        bound = [v.path for v in state.weights if v.constraint is not None]
-        require(
-            self.allows_constraints or not bound,
-            "weights with a constraint",
-            bound,
-            f"none with {type(self).__name__}",
-        )
+        state.weights = weights
         self.build_state(state.weights)
         # Where `tf.train.Checkpoint` finds them.
         self._checkpointed = {str(i): v for i, v in enumerate(state.owned)}

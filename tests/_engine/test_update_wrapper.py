@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_ext._engine._update_wrapper import UpdateWrapper, read
 from keras_ext.gradients import ClipByValue
-from keras_ext.optimizers import GradientPipeline
+from keras_ext.optimizers import GradientPipeline, Mechanic, ScheduleFree
 
 SGD, Scaling = keras.optimizers.SGD, keras.optimizers.LossScaleOptimizer
 
@@ -178,6 +178,21 @@ def test_a_constraint_holds_for_the_weights_that_come_out():
     optimizer = Doubled(SGD(1.0))
     optimizer.apply([tf.constant([5.0, 0.5]), tf.ones(1)], [kernel, bias])
     np.testing.assert_allclose(kernel, [0.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", [Mechanic, ScheduleFree])
+def test_constraints_are_refused_each_time_and_leave_the_model_as_it_was(kind):
+    dense = keras.layers.Dense(1, kernel_constraint="non_neg", name="bound")
+    model = keras.Sequential([keras.Input((2,)), dense])
+    model.compile(kind(SGD(0.1)), "mse", run_eagerly=True)
+    before = model.get_weights()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="with a constraint.*bound/kernel.*Prune"):
+            model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)
+    for weight, kept in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, kept)
+    dense.kernel.constraint = None
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)
 
 
 def test_is_saved_and_goes_on(tmp_path):
