@@ -39,7 +39,8 @@ class SpaceModel(Described, keras_tuner.HyperModel):
             copies of its own.
 
     Raises:
-        ValueError: If an argument is not of this form.
+        ValueError: If an argument is not of this form, or schedules have no number of
+            steps.
 
     Examples:
         >>> import tempfile
@@ -77,6 +78,9 @@ class SpaceModel(Described, keras_tuner.HyperModel):
         ):
             rule = f"what keras_ext.tuner.spaces.{name} returns"
             require(isinstance(space, kind), name, space, rule)
+        if training is None:
+            # Later it would fail in each trial.
+            optimization.require_total_steps()
         self.network = network
         self.optimization = optimization
         self.training = training

@@ -67,7 +67,7 @@ def test_what_is_declared_and_what_is_not_given_has_its_default(build):
 def test_a_hypermodel_of_spaces_travels_to_another_process():
     hypermodel = kx.tuner.SpaceModel(
         kx.tuner.spaces.mlp((4,), 1, residual=[False, True]),
-        kx.tuner.spaces.optimization(),
+        kx.tuner.spaces.optimization(total_steps=9),
         loss="mse",
     )
     trials = kx.tuner.RayTrials(hypermodel, "val_loss")

@@ -135,5 +135,10 @@ def test_arguments_are_checked(data):
     model = kx.tuner.SpaceModel(network, optimization, searched, loss="mse")
     with pytest.raises(ValueError, match="`epochs` must be left to the space, which"):
         kx.tuner.BOHB(model, "loss", 1, max_epochs=3).search(**data, verbose=0)
-    own = kx.tuner.SpaceModel(lambda hp: None, optimization)
+    with pytest.raises(
+        ValueError, match="`total_steps` must be given, for the schedule"
+    ):
+        kx.tuner.SpaceModel(network, optimization)
+    constant = spaces.optimization(schedule="constant")
+    own = kx.tuner.SpaceModel(lambda hp: None, constant)
     assert not own.is_declared

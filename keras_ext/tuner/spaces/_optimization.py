@@ -1,7 +1,7 @@
 """How weights are moved: one space of what this library has for it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -225,6 +225,10 @@ class Optimization:
     total_steps: int | None
     name = "optimization"
 
+    def require_total_steps(self) -> None:
+        """Raises a `ValueError` if a schedule lacks the number of steps."""
+        _require_steps(self.total_steps, self.schedule)
+
     def declare(self, hp: "keras_tuner.HyperParameters") -> None:
         """Declares all hyperparameters, those under conditions too."""
         self._read(hp)
@@ -239,9 +243,7 @@ class Optimization:
         """Returns an optimizer, whose updates are the mean of so many batches."""
         values = self._read(hp)
         steps = self.total_steps if total_steps is None else total_steps
-        needs = values["schedule"] != "constant"
-        rule = f"given, for the schedule {values['schedule']}"
-        require(steps is not None or not needs, "total_steps", steps, rule)
+        _require_steps(steps, [values["schedule"]])
         averaging = values["averaging"]
         clip = values["clip"]
         return compose(
@@ -341,6 +343,13 @@ class Optimization:
         if kind.decays:
             options["weight_decay"] = values["decay"]
         return options
+
+
+def _require_steps(steps: int | None, schedules: Sequence[str]) -> None:
+    needy = [schedule for schedule in schedules if schedule != "constant"]
+    hint = "Give it to `optimization`, or `SpaceModel` a space of `training`."
+    rule = f"given, for the schedule {needy[0] if needy else None}"
+    require(steps is not None or not needy, "total_steps", steps, rule, hint)
 
 
 def _scheduled(
