@@ -205,10 +205,23 @@ def _rows(model: keras.Model, data: Data) -> list[np.ndarray]:
         pairs = zip(rows, inputs, strict=True)
         return [x[:_MOST_ROWS].astype(i.dtype) for x, i in pairs]
     rng = np.random.default_rng(0)
-    shapes = [tuple(n or 8 for n in i.shape[1:]) for i in inputs]
-    # As whole numbers these are all 0: a token that every embedding has.
-    draws = [rng.uniform(0, 1, (_CHECKED_ROWS, *shape)) for shape in shapes]
-    return [x.astype(i.dtype) for x, i in zip(draws, inputs, strict=True)]
+    rows = []
+    for i in inputs:
+        shape = (_CHECKED_ROWS, *(n or 8 for n in i.shape[1:]))
+        if "int" not in i.dtype:
+            rows.append(rng.uniform(0, 1, shape).astype(i.dtype))
+            continue
+        # Tokens that every embedding has. Of a mask that is 0, a row has some left.
+        tokens = rng.integers(0, _fewest_tokens(model), shape)
+        tokens[:, :1] = tokens.max()
+        rows.append(tokens.astype(i.dtype))
+    return rows
+
+
+def _fewest_tokens(model: keras.Model) -> int:
+    kind = keras.layers.Embedding
+    found = [layer for layer in layer_paths(model) if isinstance(layer, kind)]
+    return min([2, *(layer.input_dim for layer in found)])
 
 
 def _options(
@@ -278,4 +291,7 @@ def _checked(
 
 def _difference(actual: np.ndarray, expected: np.ndarray) -> float:
     # Not of booleans or of whole numbers without a sign.
-    return float(np.max(np.abs(actual.astype("float64") - expected.astype("float64"))))
+    actual, expected = actual.astype("float64"), expected.astype("float64")
+    # What is NaN in both is the same.
+    same = np.isnan(actual) & np.isnan(expected)
+    return float(np.max(np.abs(actual - expected), initial=0.0, where=~same))

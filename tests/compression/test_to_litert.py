@@ -185,6 +185,26 @@ def test_names_and_nested_outputs_that_a_file_cannot_have_are_refused(tmp_path):
         to_litert(nested, tmp_path / "m.tflite")
 
 
+def test_rows_of_tokens_are_not_all_masked(tmp_path):
+    """The mean of a row without a token is NaN in Keras, too."""
+    for words, zeros in ((9, True), (1, False)):
+        stack = [
+            keras.Input((5,), dtype="int32"),
+            keras.layers.Embedding(words, 4, mask_zero=zeros),
+            keras.layers.GlobalAveragePooling1D(),
+        ]
+        report = to_litert(keras.Sequential(stack), tmp_path / "tokens.tflite")
+        assert report.max_difference < 1e-6
+        assert report.agreement == 1.0
+
+
+def test_what_is_not_a_number_in_both_is_the_same(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model.layers[0].bias.assign([np.nan, 1.0])
+    report = to_litert(model, tmp_path / "nan.tflite")
+    assert report.max_difference < 1e-6
+
+
 def test_ranges_that_have_seen_nothing_are_refused(tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="dense")])
     aware = quantize_aware(model)
