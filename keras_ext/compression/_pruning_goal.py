@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 from typing import Any
 
@@ -193,7 +194,10 @@ class _Rows:
         count = sum(len(y) for _, y in self.batches)
         rule = f"at least {_FEWEST_ROWS} rows for a test"
         require(count >= _FEWEST_ROWS, "validation_data", f"{count} rows", rule)
-        self._predict = tf.function(lambda x: model(x, training=False))
+        # TensorFlow counts traces by the code, and would warn of those of many models.
+        self._predict = tf.function(
+            partial(model, training=False), autograph=False, reduce_retracing=True
+        )
         outputs = keras.tree.flatten(model(self.batches[0][0], training=False))
         rule = "a model with one output"
         require(len(outputs) == 1, "model", model.name, rule)

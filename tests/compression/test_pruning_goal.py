@@ -1,9 +1,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext.compression import PolynomialDecay, Prune
-from keras_ext.compression._pruning_goal import PausedSchedule, rise
+from keras_ext.compression._pruning_goal import PausedSchedule, _Rows, rise
 from tests.thorough import TRAININGS
 
 RNG = np.random.default_rng(0)
@@ -122,6 +124,16 @@ def test_the_bound_of_a_rise_is_right_as_often_as_it_says():
     losses = rng.normal(0.2, 1.0, (2000, 300))
     bounds = [rise(a, np.full(300, 0.1)) for a in losses]
     assert 0.93 < np.mean(np.array(bounds) >= 0.1) < 0.97
+
+
+def test_many_models_are_no_reason_to_warn(caplog):
+    """TensorFlow warns of traces of one function, whatever model it is for."""
+    with caplog.at_level("WARNING"):
+        tf.get_logger().addHandler(caplog.handler)
+        for _ in range(8):
+            _Rows(make_model(), FixedData((X, CLASSES))).errors()
+        tf.get_logger().removeHandler(caplog.handler)
+    assert not caplog.records
 
 
 def test_rejects_too_few_rows_and_no_data():

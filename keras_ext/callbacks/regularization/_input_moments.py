@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import keras
@@ -42,8 +43,9 @@ class InputMoments:
         self.norms: list[keras.Layer] = []
         self._watched = list(norms)
         self._training = list(training)
+        # TensorFlow counts traces by the code, and would warn of those of many models.
         self._of_batch = tf.function(
-            self._moments, autograph=False, reduce_retracing=True
+            partial(self._moments), autograph=False, reduce_retracing=True
         )
 
     def measure(self, batches: Iterable[tuple[Data, Data, Data]]) -> list[Moments]:

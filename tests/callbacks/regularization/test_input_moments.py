@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_ext.callbacks.regularization._input_moments import InputMoments
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import recalibrate
@@ -101,3 +102,13 @@ def test_a_batch_whose_rows_are_all_masked_counts_nothing():
     before = model.get_weights()
     recalibrate(model, [model.layers[-1]], [(masked, None, None)])
     np.testing.assert_equal(model.get_weights(), before)
+
+
+def test_many_models_are_no_reason_to_warn(model, caplog):
+    """TensorFlow warns of traces of one function, whatever model it is for."""
+    with caplog.at_level("WARNING"):
+        tf.get_logger().addHandler(caplog.handler)
+        for _ in range(8):
+            InputMoments(model, model.layers).measure([(BATCHES[0], None, None)])
+        tf.get_logger().removeHandler(caplog.handler)
+    assert not caplog.records
