@@ -212,7 +212,7 @@ def plot(results, path):
 
     names = list(dict.fromkeys(run["task"] for run in results))
     figure, axes = plt.subplots(
-        1, len(names), figsize=(3.4 * len(names), 4.2), sharey=True, squeeze=False
+        1, len(names), figsize=(1.5 + 2.3 * len(names), 4), sharey=True, squeeze=False
     )
     for ax, name in zip(axes[0], names, strict=True):
         rows = summarize([run for run in results if run["task"] == name])
@@ -226,7 +226,7 @@ def plot(results, path):
         ax.set_xlabel(f"test loss, best of {BEST_OF} drawn", fontsize=8)
     axes[0][0].invert_yaxis()
     figure.tight_layout()
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=90)
 
 
 def main():

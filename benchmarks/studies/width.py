@@ -217,7 +217,7 @@ def plot(results, path):
 
     cases = list(dict.fromkeys((r["data"], r["budget"]) for r in results))
     figure, axes = plt.subplots(
-        1, len(cases), figsize=(2.6 * len(cases), 2.8), sharey=True, squeeze=False
+        1, len(cases), figsize=(1 + 2.1 * len(cases), 2.6), sharey=True, squeeze=False
     )
     for ax, case in zip(axes[0], cases, strict=True):
         rows = {r["shape"]: r for r in results if (r["data"], r["budget"]) == case}
@@ -230,7 +230,7 @@ def plot(results, path):
         ax.set_yticks(range(len(SHAPES) - 1), SHAPES[1:], fontsize=8)
     axes[0][0].invert_yaxis()
     figure.tight_layout()
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=90)
 
 
 def main():
