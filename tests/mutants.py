@@ -94,6 +94,11 @@ EQUIVALENT = {
         "deleted",
     ): "only saves looking for who is alive when all are known to be",
     (
+        "keras_ext/signals/gradients/_layer_statistics.py",
+        "ratios = ops.where(sizes > 0, moved / ops.maximum(sizes, 1e-30), 0.0)",
+        "1e-30 doubled",
+    ): "only keeps zero from being divided by zero",
+    (
         "keras_ext/signals/losses/_slope_probe.py",
         "_PAIRS = 4",
         "4 plus 1",
