@@ -149,6 +149,12 @@ def test_exports_are_sorted(family):
     assert family.__all__ == sorted(family.__all__)
 
 
+@pytest.mark.parametrize("package", [keras_ext, keras_ext.tuner])
+def test_a_notebook_completes_what_is_exported(package):
+    found = {name for name in dir(package) if not name.startswith("_")}
+    assert found == set(package.__all__)
+
+
 # What measures or decides for the house alone, and is exported by no family.
 INSIDE = {
     "controllers/batch_size/_adascale_gain.py",

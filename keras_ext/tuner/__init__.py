@@ -44,3 +44,8 @@ __all__ = [
 ]
 
 __getattr__ = on_demand(__name__, __all__, extra="tuner")
+
+
+def __dir__() -> list[str]:
+    """What there is to complete, before it was asked for."""
+    return __all__
