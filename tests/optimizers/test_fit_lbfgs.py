@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.optimize import OptimizeResult
 
 import keras_ext as kx
 from keras_ext.optimizers import fit_lbfgs
+from keras_ext.optimizers._fit_lbfgs import _Run
 from tests.thorough import LONG, TRAININGS, thorough_but
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -128,6 +130,18 @@ def test_where_nothing_is_to_be_done_the_history_says_so():
     assert history.history["loss"] == [pytest.approx(loss, rel=1e-5)]
 
 
+def test_where_the_line_search_finds_nothing_it_says_so():
+    model = small()
+    model.stop_training = False
+    run = _Run(model, None, None)
+    # As SciPy gives up, which it seldom does.
+    result = OptimizeResult(jac=np.array([0.5, -3.0]), nit=0, status=2)
+    with pytest.warns(UserWarning, match="has made no step. The line search found"):
+        reason = run._reason(result, {"gtol": 1e-5, "ftol": 1e-9, "maxiter": 9})
+    assert reason.startswith("The line search found no lower loss")
+    assert reason.endswith("the largest entry of the gradient is 3.")
+
+
 def test_constraints_are_refused():
     layer = keras.layers.Dense(1, kernel_constraint="non_neg", name="bound")
     model = keras.Sequential([keras.Input((2,)), layer])
@@ -206,6 +220,7 @@ def test_an_error_leaves_the_weights_of_the_last_iteration():
         ({"x": X * np.nan}, "one with a finite loss and gradient"),
         ({"x": tf.data.Dataset.from_tensors((X, Y))}, "`y` must be None with a"),
         ({"batch_size": 0}, "`batch_size` must be an integer >= 1"),
+        ({"verbose": 3}, "`verbose` must be an integer in .0, 2."),
     ],
 )
 def test_what_it_cannot_do_is_refused_by_name(change, message):

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext.optimizers._flat_objective import FlatObjective
@@ -52,6 +53,18 @@ def test_the_loss_of_all_data_whatever_the_batches(replicas, strategies):
     objective.assign(weights + 1)
     np.testing.assert_allclose(model.get_weights()[0], before[0] + 1, rtol=1e-6)
     assert objective.evaluations == 3
+
+
+def test_it_is_computed_in_the_precision_of_the_weights():
+    for dtype in ("float32", "float64"):
+        layers = [keras.Input((3,), dtype=dtype), keras.layers.Dense(1, dtype=dtype)]
+        model = keras.Sequential(layers)
+        model.compile(loss="mse", run_eagerly=True)
+        objective = FlatObjective(model, FixedData((X.astype(dtype), Y.astype(dtype))))
+        weights = tf.constant(objective.weights, dtype)
+        batch = next(iter(objective._batches))
+        assert objective._of_batch(weights, *batch)[1].dtype == dtype
+        assert objective._dtype == dtype
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 
 from keras_ext.optimizers import MuonConv
 from tests.optimizers.steps import steps_of
@@ -41,3 +42,8 @@ def test_adam_moves_vectors_and_what_is_excluded():
     optimizer.apply([keras.ops.ones(w.shape) * 7.0 for w in weights], weights)
     for adams in weights[1:]:
         np.testing.assert_allclose(adams, -0.01 * np.ones(adams.shape), rtol=1e-4)
+
+
+def test_momentum_is_below_one():
+    with pytest.raises(ValueError, match="`momentum` must be a number in .0, 1.\\."):
+        MuonConv(momentum=1.0)

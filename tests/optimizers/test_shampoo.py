@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 import scipy.linalg
 
 from keras_ext.optimizers import Shampoo
@@ -50,3 +51,8 @@ def test_a_side_that_is_too_long_is_left_alone():
     assert set(optimizer.slots_of(weight)) == {"momentum", "right", "right_root"}
     none = steps_of(Shampoo(0.1, momentum=0.0, max_size=1), GRADIENTS, np.zeros((3, 2)))
     np.testing.assert_allclose(none, -0.1 * GRADIENTS, rtol=1e-5)
+
+
+def test_a_share_is_at_most_one():
+    with pytest.raises(ValueError, match="`beta_2` must be a number in .0, 1.\\."):
+        Shampoo(beta_2=1.5)

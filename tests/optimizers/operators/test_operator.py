@@ -5,6 +5,7 @@ import tensorflow as tf
 
 import keras_ext as kx
 from keras_ext.optimizers import Proximal, operators
+from keras_ext.optimizers.operators._operator import shrunk_groups
 from tests.thorough import thorough_but
 
 ALL = [getattr(operators, name) for name in operators.__all__ if name != "Operator"]
@@ -41,3 +42,11 @@ def test_has_to_be_overridden():
     optimizer = Proximal("sgd", operators.Operator(), include=None)
     with pytest.raises(NotImplementedError, match=r"must override __call__\("):
         optimizer.apply([tf.ones(1)], [keras.Variable([0.0], name="weight")])
+
+
+def test_groups_shrink_alike_with_one_threshold_or_one_for_each_element():
+    weight = keras.ops.array([[0.03, 0.0], [0.04, 0.001]])
+    one = shrunk_groups(weight, 0.02, [0])
+    np.testing.assert_allclose(one, [[0.018, 0.0], [0.024, 0.0]], rtol=1e-5)
+    each = shrunk_groups(weight, keras.ops.full((2, 2), 0.02), [0])
+    np.testing.assert_allclose(each, one, rtol=1e-4, atol=1e-8)

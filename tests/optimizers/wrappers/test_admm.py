@@ -58,6 +58,17 @@ def test_one_meeting_is_as_boyd_writes_it(gradient, factor):
     np.testing.assert_allclose(kernel, [[expected] * 2], rtol=1e-6)
 
 
+def test_rho_stays_on_request():
+    shrink, slow = operators.L1Shrinkage(0.5), keras.optimizers.SGD(0.1)
+    optimizer = ADMM(slow, shrink, rho=2.0, sync_period=1, adapt_rho=False)
+    kernel = keras.Variable([[1.0, 1.0]], name="kernel")
+    optimizer.apply([tf.fill((1, 2), -40.0)], [kernel])
+    w = 5.0
+    # The copies are at w - 0.25, and the sums at 0.25.
+    optimizer.apply([tf.zeros((1, 2))], [kernel])
+    np.testing.assert_allclose(kernel, [[w - 0.1 * 2.0 * 0.5] * 2], rtol=1e-6)
+
+
 def test_prunes_exactly_and_trains_what_is_left():
     optimizer = ADMM(
         keras.optimizers.Adam(0.02), operators.CardinalityProjection(0.5), rho=0.5
