@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_ext._core._checks import integer, require
 from keras_ext._core._typing import Data
 
-_ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 512
 
 
 class FixedData:
@@ -30,7 +30,7 @@ class FixedData:
         self,
         data: Data,
         max_rows: int | None = None,
-        batch_size: int = _ROWS_AT_ONCE,
+        batch_size: int = ROWS_AT_ONCE,
         name: str = "data",
     ) -> None:
         if isinstance(data, FixedData):

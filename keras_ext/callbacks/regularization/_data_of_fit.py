@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._anatomy._fixed_data import FixedData
+from keras_ext._anatomy._fixed_data import ROWS_AT_ONCE, FixedData
 from keras_ext._core._checks import require
 from keras_ext._core._typing import Data
 from keras_ext._keras._model_runs import arguments_of_fit, watch_runs_of_models
@@ -14,7 +14,7 @@ from keras_ext.data._dynamic_batches import DynamicBatches
 
 # Enough for a loss to be known to a few percent, and few enough to be measured on in
 # every epoch.
-_MAX_ROWS = 2048
+MAX_ROWS = 2048
 
 _HINT = "Pass it to the callback."
 
@@ -46,8 +46,14 @@ class DataOfFit:
         is_given = given.get("validation_data") is not None
         return 0.0 if is_given else float(given.get("validation_split") or 0.0)
 
-    def training_rows(self) -> FixedData:
+    def training_rows(
+        self, max_rows: int = MAX_ROWS, batch_size: int = ROWS_AT_ONCE
+    ) -> FixedData:
         """Rows that are trained on.
+
+        Args:
+            max_rows: How many at most, if they are arrays.
+            batch_size: The largest batch, if they are arrays.
 
         Raises:
             ValueError: If there is no `fit`, or its data cannot be read again.
@@ -59,7 +65,8 @@ class DataOfFit:
         weighted = self._has_weights()
         # The two losses are compared, so both are weighted or neither.
         data = given["x"], given["y"], weights if weighted else None
-        rows = _fixed(data, "train_data", 0.0, 1.0 - self._split)
+        sizes = max_rows, batch_size
+        rows = _fixed(data, "train_data", 0.0, 1.0 - self._split, *sizes)
         return rows if weighted else _without_weights(rows)
 
     def validation_rows(self) -> FixedData:
@@ -96,6 +103,18 @@ class DataOfFit:
         return keras.utils.unpack_x_y_sample_weight(data)[2] is not None
 
 
+def rows_to_train_on(
+    model: keras.Model,
+    train_data: Data,
+    max_rows: int | None = None,
+    batch_size: int = ROWS_AT_ONCE,
+) -> FixedData:
+    """What a callback was given, or else rows that `fit` trains on."""
+    if train_data is None:
+        return DataOfFit(model).training_rows(max_rows or MAX_ROWS, batch_size)
+    return FixedData(train_data, max_rows, batch_size, name="train_data")
+
+
 def data_or_that_of_fit(
     model: keras.Model, train_data: Data, validation_data: Data
 ) -> tuple[FixedData, FixedData]:
@@ -114,7 +133,14 @@ def data_or_that_of_fit(
     return FixedData(train_data, rows, name="train_data"), validation
 
 
-def _fixed(data: tuple[Data, ...], name: str, begin: float, end: float) -> FixedData:
+def _fixed(
+    data: tuple[Data, ...],
+    name: str,
+    begin: float,
+    end: float,
+    max_rows: int = MAX_ROWS,
+    batch_size: int = ROWS_AT_ONCE,
+) -> FixedData:
     """Some of the rows between two shares of all."""
     x = data[0]
     if isinstance(x, DynamicBatches):
@@ -122,7 +148,7 @@ def _fixed(data: tuple[Data, ...], name: str, begin: float, end: float) -> Fixed
         data = plain if isinstance(plain, tuple) else (plain,)
         x = data[0]
     if isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
-        return FixedData.first_rows(FixedData(x), _MAX_ROWS)
+        return FixedData.first_rows(FixedData(x), MAX_ROWS)
     leaves = [a for a in keras.tree.flatten(data) if a is not None]
     known = all(hasattr(a, "shape") and len(a.shape) > 0 for a in leaves)
     known = known and not any(map(_is_sparse, leaves))
@@ -135,7 +161,7 @@ def _fixed(data: tuple[Data, ...], name: str, begin: float, end: float) -> Fixed
     arrays = keras.tree.map_structure(
         lambda a: np.asarray(a)[part], data, none_is_leaf=False
     )
-    return FixedData(arrays, _MAX_ROWS, name=name)
+    return FixedData(arrays, max_rows, batch_size, name=name)
 
 
 def _is_sparse(array: object) -> bool:
@@ -143,4 +169,4 @@ def _is_sparse(array: object) -> bool:
 
 
 def _without_weights(rows: FixedData) -> FixedData:
-    return FixedData.first_rows(((x, y) for x, y, _ in rows), _MAX_ROWS)
+    return FixedData.first_rows(((x, y) for x, y, _ in rows), MAX_ROWS)

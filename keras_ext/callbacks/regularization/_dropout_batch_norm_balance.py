@@ -11,6 +11,7 @@ from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._typing import Data, Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.callbacks._announcement import tell, verbosity
+from keras_ext.callbacks.regularization._data_of_fit import rows_to_train_on
 from keras_ext.callbacks.regularization._input_moments import InputMoments
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import (
     norms_of,
@@ -43,7 +44,9 @@ class DropoutBatchNormBalance(CopyableCallback):
 
     Args:
         train_data: Training data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a
-            dataset that yields batches of these. Only `x` is used.
+            dataset that yields batches of these. Only `x` is used. None means rows of
+            `fit`: of arrays 2,048 evenly spaced, of a dataset the first ones, as many
+            or a batch more.
         max_rows: Integer >= 1; rows of arrays to measure on, evenly spaced. The
             statistics are estimated on all rows. Defaults to `512`.
         every_epochs: Integer >= 1; the epochs between two measurements; the logs in
@@ -90,7 +93,7 @@ class DropoutBatchNormBalance(CopyableCallback):
 
     def __init__(
         self,
-        train_data: Data,
+        train_data: Data = None,
         *,
         max_rows: int = 512,
         every_epochs: int = 1,
@@ -104,14 +107,14 @@ class DropoutBatchNormBalance(CopyableCallback):
         self.every_epochs = integer(every_epochs, "every_epochs", low=1)
         self.recalibrate = flag(recalibrate, "recalibrate")
         self.ratios: dict[tuple[str, str], float] = {}
-        self._fixed(max_rows)
-
-    def _fixed(self, rows: int | None = None) -> FixedData:
-        return FixedData(self.train_data, rows, name="train_data")
+        if train_data is not None:
+            FixedData(train_data, name="train_data")  # for its checks
 
     def on_train_begin(self, logs: Logs = None) -> None:
         model = self.model
         self._norms = norms_of(model)
+        self._rows = rows_to_train_on(model, self.train_data)
+        self._some = rows_to_train_on(model, self.train_data, self.max_rows)
         self._paths = layer_paths(model)
         dropouts = [layer for layer in self._paths if _is_dropout(layer)]
         known = [path for path in self._paths.values() if path]
@@ -141,13 +144,13 @@ class DropoutBatchNormBalance(CopyableCallback):
                     self.ratios[self._paths[dropout], norm] = ratio
 
     def _variances(self, moments: InputMoments) -> Record:
-        measured = moments.measure(self._fixed(self.max_rows))
+        measured = moments.measure(self._some)
         pairs = zip(moments.norms, measured, strict=True)
         return {self._paths[norm]: variance for norm, (_, _, variance) in pairs}
 
     def on_train_end(self, logs: Logs = None) -> None:
         if self.recalibrate:
-            recalibrate(self.model, self._norms, self._fixed())
+            recalibrate(self.model, self._norms, self._rows)
         worst, *rest = self.report().splitlines()
         tell(self, " ".join([worst, *rest[-1:]]).removesuffix("."))
 

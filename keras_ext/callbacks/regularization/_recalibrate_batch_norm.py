@@ -13,6 +13,7 @@ from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Data, Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.callbacks._announcement import shows_progress
+from keras_ext.callbacks.regularization._data_of_fit import rows_to_train_on
 from keras_ext.callbacks.regularization._input_moments import InputMoments
 
 _SHORTER = "A smaller `max_rows` makes it shorter."
@@ -32,12 +33,14 @@ class RecalibrateBatchNorm(CopyableCallback):
 
     Args:
         train_data: Training data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a
-            dataset that yields batches of these. Only `x` is used, and all of it.
+            dataset that yields batches of these. Only `x` is used, and all of it. None
+            means rows of `fit`: of arrays 2,048 evenly spaced, of a dataset the first
+            ones, as many or a batch more.
         every_epochs: Integer >= 1; also do it at this epoch interval, before the
             validation of `fit` is made with the statistics. None means only at the end
             of training.
         max_rows: Integer >= 1; rows of arrays to use, evenly spaced. None means
-            all.
+            all that are given as `train_data`.
 
     Raises:
         ValueError: If an argument is not of this form, or, when training begins, if the
@@ -65,7 +68,7 @@ class RecalibrateBatchNorm(CopyableCallback):
 
     def __init__(
         self,
-        train_data: Data,
+        train_data: Data = None,
         *,
         every_epochs: int | None = None,
         max_rows: int | None = None,
@@ -73,14 +76,13 @@ class RecalibrateBatchNorm(CopyableCallback):
         super().__init__()
         self.train_data = train_data
         self.every_epochs = integer(every_epochs, "every_epochs", low=1, optional=True)
-        self.max_rows = max_rows
-        self._fixed()
-
-    def _fixed(self) -> FixedData:
-        return FixedData(self.train_data, self.max_rows, name="train_data")
+        self.max_rows = integer(max_rows, "max_rows", low=1, optional=True)
+        if train_data is not None:
+            FixedData(train_data, name="train_data")  # for its checks
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._norms = norms_of(self.model)
+        self._rows = rows_to_train_on(self.model, self.train_data, self.max_rows)
         self._epochs = 0
         # Whether an epoch has begun whose statistics are still to be made.
         self._due = False
@@ -107,8 +109,7 @@ class RecalibrateBatchNorm(CopyableCallback):
     def _recalibrate(self, *, show_progress: bool = False) -> None:
         self._due = False
         progress = Progress(show_progress, shorter=_SHORTER)
-        # Of what is set by now.
-        recalibrate(self.model, self._norms, self._fixed(), progress)
+        recalibrate(self.model, self._norms, self._rows, progress)
 
 
 def norms_of(model: keras.Model) -> list[keras.Layer]:

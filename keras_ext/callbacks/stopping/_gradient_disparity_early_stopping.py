@@ -12,6 +12,7 @@ from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._trial import called, trace_early
 from keras_ext._core._checks import integer, require
 from keras_ext._core._typing import Data, Logs, Record, Tensor
+from keras_ext.callbacks.regularization._data_of_fit import rows_to_train_on
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
 
@@ -35,7 +36,8 @@ class GradientDisparityEarlyStopping(StoppingCallback):
     Args:
         train_data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a dataset that
             yields batches of these. The weights are not used. Of arrays, the rows are
-            spread evenly over the data.
+            spread evenly over the data. None means rows of `fit`, of a dataset the
+            first batches.
         batches: Integer >= 2, how many batches are compared. Defaults to `5`.
         batch_size: Integer >= 2, their size if the data are arrays. Defaults to `32`.
         patience: Integer >= 1; for how many epochs in a row the disparity has to rise.
@@ -79,7 +81,7 @@ class GradientDisparityEarlyStopping(StoppingCallback):
 
     def __init__(
         self,
-        train_data: Data,
+        train_data: Data = None,
         *,
         batches: int = 5,
         batch_size: int = 32,
@@ -96,12 +98,9 @@ class GradientDisparityEarlyStopping(StoppingCallback):
         )
         self.batches = integer(batches, "batches", low=2)
         self.batch_size = integer(batch_size, "batch_size", low=2)
-        self._data = FixedData(
-            train_data,
-            self.batches * self.batch_size,
-            self.batch_size,
-            name="train_data",
-        )
+        self.train_data = train_data
+        if train_data is not None:
+            FixedData(train_data, name="train_data")  # for its checks
 
     def reset(self) -> None:
         super().reset()
@@ -113,6 +112,10 @@ class GradientDisparityEarlyStopping(StoppingCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
+        rows = self.batches * self.batch_size
+        self._data = rows_to_train_on(
+            self.model, self.train_data, rows, self.batch_size
+        )
         x, y, _ = next(iter(self._data))
         trace_early(self._gradient, (x, y), "train_data", "the gradients")
 

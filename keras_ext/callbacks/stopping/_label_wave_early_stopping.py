@@ -12,6 +12,7 @@ from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._trial import called, trace_early
 from keras_ext._core._checks import integer, number
 from keras_ext._core._typing import Data, Logs, Record, Tensor
+from keras_ext.callbacks.regularization._data_of_fit import rows_to_train_on
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
 
@@ -33,7 +34,9 @@ class LabelWaveEarlyStopping(StoppingCallback):
 
     Args:
         train_data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a dataset that
-            yields batches of these, always in the same order. Only `x` is used.
+            yields batches of these, always in the same order. Only `x` is used. None
+            means rows of `fit`: of arrays 2,048 evenly spaced, of a dataset the first
+            ones, as many or a batch more.
         window: Integer >= 1, how many epochs are averaged. Defaults to `3`.
         patience: Integer >= 1; for how many epochs in a row the average has to be
             above its minimum. Defaults to `1`.
@@ -45,7 +48,7 @@ class LabelWaveEarlyStopping(StoppingCallback):
         verbose: `1` to print a line when training is stopped, `0` to be silent.
             Defaults to `1`.
         max_rows: Integer >= 1; rows of the arrays to use, evenly spaced. None
-            means all.
+            means all that are given as `train_data`.
         boundary: Number; with a single output, the second class is that above it: 0
             for logits. Defaults to `0.5`.
 
@@ -85,7 +88,7 @@ class LabelWaveEarlyStopping(StoppingCallback):
 
     def __init__(
         self,
-        train_data: Data,
+        train_data: Data = None,
         *,
         window: int = 3,
         patience: int = 1,
@@ -103,7 +106,10 @@ class LabelWaveEarlyStopping(StoppingCallback):
         )
         self.window = integer(window, "window", low=1)
         self.boundary = number(boundary, "boundary")
-        self._data = FixedData(train_data, max_rows, name="train_data")
+        self.train_data = train_data
+        self.max_rows = integer(max_rows, "max_rows", low=1, optional=True)
+        if train_data is not None:
+            FixedData(train_data, name="train_data")  # for its checks
 
     def reset(self) -> None:
         super().reset()
@@ -118,6 +124,8 @@ class LabelWaveEarlyStopping(StoppingCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
+        # The same ones to the end: those of `fit` may come in another order each time.
+        self._data = rows_to_train_on(self.model, self.train_data, self.max_rows)
         x, _, _ = next(iter(self._data))
         trace_early(self._predict, (x,), "train_data", "the outputs")
 

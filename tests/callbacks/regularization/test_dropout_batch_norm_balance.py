@@ -55,6 +55,19 @@ def test_the_ratio_is_that_of_theory(make, rate):
     assert history["variance_ratio"] == [callback.ratios["drop", "norm"]]
 
 
+def test_rows_of_fit_are_taken_as_if_they_were_given():
+    found = []
+    for data in (None, (X, Y)):
+        layer = norm()
+        drop = keras.layers.Dropout(0.5, seed=0, name="drop")
+        keras.utils.set_random_seed(0)
+        model = make_model(drop, layer, run_eagerly=True)
+        callback = DropoutBatchNormBalance(data, max_rows=100)
+        fit(model, callback)
+        found.append(callback.ratios["drop", "norm"])
+    assert found[0] == found[1]
+
+
 @pytest.mark.thorough(LONG)
 def test_every_pair_that_has_an_influence_and_no_other():
     model = make_model(
@@ -174,7 +187,7 @@ def test_needs_both_kinds_of_layers(layers, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"train_data": None}, "`train_data` must be a tuple"),
+        ({"train_data": X}, "`train_data` must be a tuple"),
         ({"max_rows": 0}, "`max_rows` must be an integer >= 1. Received"),
         ({"every_epochs": 0}, "`every_epochs` must be an integer >= 1. Received"),
         ({"recalibrate": 1}, "`recalibrate` must be True or False. Received"),

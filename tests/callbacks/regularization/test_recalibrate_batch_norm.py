@@ -188,12 +188,30 @@ def test_needs_batch_normalization():
     [
         ({"every_epochs": 0}, "`every_epochs` must be an integer >= 1 or None"),
         ({"max_rows": 0}, "`max_rows` must be an integer >= 1 or None"),
-        ({"train_data": None}, "`train_data` must be a tuple"),
+        ({"train_data": X}, "`train_data` must be a tuple"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         RecalibrateBatchNorm(**{"train_data": (X, Y), **arguments})
+
+
+def test_rows_of_fit_are_taken_as_if_they_were_given():
+    found = []
+    for data in (None, (X[:300], Y[:300])):
+        layer = norm()
+        model = make_model(layer, run_eagerly=True)
+        callback = RecalibrateBatchNorm(data, max_rows=100)
+        fit(model, callback, epochs=1, validation_split=0.5)
+        found.append(np.array(layer.moving_variance))
+    np.testing.assert_array_equal(*found)
+
+
+def test_data_that_cannot_be_read_again_are_refused_before_the_training():
+    model = make_model(norm())
+    batches = ((X[:50], Y[:50]) for _ in range(9))
+    with pytest.raises(ValueError, match="cannot be read a second time. Pass it to"):
+        model.fit(batches, shuffle=False, callbacks=[RecalibrateBatchNorm()], verbose=0)
 
 
 def test_data_that_are_set_later_are_used():

@@ -16,6 +16,7 @@ Y = RNG.normal(size=(60, 2)).astype("float32")
 
 
 def make_model(rate=0.0, loss="mse", dtype=None, units=2):
+    keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [keras.Input((3,)), keras.layers.Dense(units, dtype=dtype)]
     )
@@ -55,6 +56,24 @@ def test_equals_the_closed_form(loss):
     batches = [(X[i : i + 20], Y[i : i + 20]) for i in (0, 20, 40)]
     expected = disparity(model, batches)
     assert logged == pytest.approx([expected] * 2, rel=1e-4)
+
+
+def test_rows_of_fit_are_taken_as_if_they_were_given():
+    for options in ({}, {"validation_split": 0.5}):
+        own = GradientDisparityEarlyStopping(batches=2, batch_size=10)
+        rows = slice(0, 30 if options else 60)
+        given = GradientDisparityEarlyStopping(
+            (X[rows], Y[rows]), batches=2, batch_size=10
+        )
+        found = [fit(stop, epochs=1, **options) for stop in (own, given)]
+        # The same kernel in both, which a seed draws.
+        assert found[0]["gradient_disparity"] == found[1]["gradient_disparity"]
+    model = make_model()
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(15)
+    stop = GradientDisparityEarlyStopping(batches=2)
+    logged = model.fit(data, shuffle=False, callbacks=[stop], verbose=0).history
+    expected = disparity(model, [(X[:15], Y[:15]), (X[15:30], Y[15:30])])
+    assert logged["gradient_disparity"] == pytest.approx([expected], rel=1e-4)
 
 
 def test_datasets_give_their_first_batches():
@@ -161,7 +180,7 @@ def test_one_batch_is_too_few():
     [
         ({"batches": 1}, "`batches` must be an integer >= 2"),
         ({"batch_size": 1}, "`batch_size` must be an integer >= 2"),
-        ({"train_data": None}, "`train_data` must be a tuple (x, y)"),
+        ({"train_data": X}, "`train_data` must be a tuple (x, y)"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):

@@ -122,6 +122,14 @@ def test_datasets_and_rows():
     assert history["label_changes"][1:3] == pytest.approx([0.25, 0.75])
 
 
+def test_rows_of_fit_are_taken_as_if_they_were_given():
+    found = []
+    for data in (None, (X, X)):
+        stop = LabelWaveEarlyStopping(data, window=1, max_rows=4)
+        found.append(fit(stop, [6, 14, 1, 2], run_eagerly=True)[1]["label_changes"])
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.thorough(MATRIX)
 def test_two_replicas(strategies):
     logged = []
