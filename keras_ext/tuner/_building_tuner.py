@@ -2,7 +2,8 @@
 
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import keras
 import keras_tuner
@@ -14,8 +15,29 @@ from keras_ext.tuner._roles import is_worker
 from keras_ext.tuner._trial_backup import load_all
 
 
+@contextmanager
+def _garbage_is_of_trials() -> Iterator[None]:
+    """Spares a collection what was there before, which is nearly all there is to visit.
+
+    A million objects of TensorFlow and Keras take as long as half a trial.
+    """
+    if gc.get_freeze_count():
+        yield  # somebody else has done so
+        return
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 class BuildingTuner(ReportingTuner):
     """Builds models, with garbage collected once, and loads those of trials."""
+
+    def _run_search(self, *args: object, **kwargs: object) -> None:
+        with _garbage_is_of_trials():
+            super()._run_search(*args, **kwargs)
 
     def _populate_initial_space(self) -> None:
         if is_worker():
