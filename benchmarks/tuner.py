@@ -17,7 +17,8 @@ Seeds of KerasTuner are far apart, for neighbours give the same configurations t
 Its `Hyperband` promotes without the state of the optimizer, as it does with models.
 
 Run: `python benchmarks/tuner.py [functions] [learning] [suggestions] [overhead]
-[memory] [--seeds 10] [--data mnist10k DIR] [--json FILE] [--quick]`
+[memory] [--seeds 10] [--data mnist10k DIR] [--without SEARCH] [--json FILE]
+[--quick]`
 """
 
 import argparse
@@ -135,6 +136,8 @@ def functions(options, found):
         print(f"\n{name}: best of {options.evaluations}, {options.seeds} seeds")
         print(f"{'search':32}{'median':>9}{'best':>9}{'worst':>9}{'CPU ms/trial':>14}")
         for who, search in FOR_FUNCTIONS.items():
+            if who in options.without:
+                continue
             runs, cpu = [], []
             for seed in range(options.seeds):
                 evaluate = Evaluations(function, options.evaluations)
@@ -274,6 +277,8 @@ def learning(options, found):
         )
         runs, cpu, counts = {}, {}, {}
         for who, search in for_learning().items():
+            if who in options.without:
+                continue
             runs[who], cpu[who], counts[who] = [], [], []
             for seed in range(options.seeds):
                 curves = Curves(sets, budget, seed)
@@ -482,6 +487,9 @@ def main():
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--data", nargs=2, metavar=("mnist10k", "DIR"))
+    parser.add_argument(
+        "--without", nargs="*", default=[], metavar="SEARCH", help="left out, if slow"
+    )
     parser.add_argument("--json")
     parser.add_argument("--quick", action="store_true", help="tiny, to try it")
     parser.add_argument("--grow", help=argparse.SUPPRESS)
