@@ -87,6 +87,10 @@ ALSO_FIT = {
     ),
     ("callbacks.DynamicBatchSize", "data"): ("None",),
     ("callbacks.StochasticWeightAveraging", "train_data"): ("None",),
+    ("callbacks.RecalibrateBatchNorm", "train_data"): ("None",),
+    ("callbacks.DropoutBatchNormBalance", "train_data"): ("None",),
+    ("callbacks.GradientDisparityEarlyStopping", "train_data"): ("None",),
+    ("callbacks.LabelWaveEarlyStopping", "train_data"): ("None",),
     ("callbacks.GradientMonitor", "path"): ("None",),
     ("callbacks.BanditLearningRate", "train_data"): ("None",),
     ("callbacks.ReinforcedLearningRate", "train_data"): ("None",),
@@ -437,7 +441,7 @@ VALID = {
     },
     "tuner.SpaceModel": lambda: {
         "network": kx.tuner.spaces.mlp((2,), 1),
-        "optimization": kx.tuner.spaces.optimization(),
+        "optimization": kx.tuner.spaces.optimization(total_steps=9),
     },
     **{
         f"tuner.spaces.{name}": lambda shape=shape: {"input_shape": shape, "outputs": 2}
