@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._linked_method import Method, link_method
 from keras_ext._anatomy._moving_norms import moving_norms
 from keras_ext._core._checks import integer, require
@@ -17,7 +16,7 @@ from keras_ext._fit._scoped_callback import ScopedCallback
 from keras_ext._fit._values import values_of
 from keras_ext._keras._optimizer_family import optimizer_family
 from keras_ext.callbacks._announcement import tell, verbosity
-from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
+from keras_ext.callbacks.regularization._data_of_fit import DataOfFit, given_rows
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import recalibrate
 
 
@@ -104,9 +103,7 @@ class StochasticWeightAveraging(ScopedCallback):
         self.every_epochs = integer(every_epochs, "every_epochs", low=1)
         self.max_rows = integer(max_rows, "max_rows", low=1, optional=True)
         self.train_data = train_data
-        self._rows: FixedData | None = None
-        if train_data is not None:
-            self._rows = FixedData(train_data, max_rows, name="train_data")
+        self._rows = given_rows(train_data, max_rows)
         self.averaged_models = 0
 
     def attach(self, scope: FitScope) -> None:

@@ -103,16 +103,26 @@ class DataOfFit:
         return keras.utils.unpack_x_y_sample_weight(data)[2] is not None
 
 
+def given_rows(
+    train_data: Data, max_rows: int | None = None, batch_size: int = ROWS_AT_ONCE
+) -> FixedData | None:
+    """The rows that a callback was given; None if it is to take those of `fit`."""
+    if train_data is None:
+        return None
+    return FixedData(train_data, max_rows, batch_size, name="train_data")
+
+
 def rows_to_train_on(
     model: keras.Model,
     train_data: Data,
     max_rows: int | None = None,
     batch_size: int = ROWS_AT_ONCE,
 ) -> FixedData:
-    """What a callback was given, or else rows that `fit` trains on."""
-    if train_data is None:
-        return DataOfFit(model).training_rows(max_rows or MAX_ROWS, batch_size)
-    return FixedData(train_data, max_rows, batch_size, name="train_data")
+    """What a callback was given, also as `FixedData`, or rows that `fit` trains on."""
+    given = given_rows(train_data, max_rows, batch_size)
+    if given is not None:
+        return given
+    return DataOfFit(model).training_rows(max_rows or MAX_ROWS, batch_size)
 
 
 def data_or_that_of_fit(

@@ -5,13 +5,12 @@ from typing import ClassVar
 import keras
 import numpy as np
 
-from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._sublayers import layer_paths
 from keras_ext._core._checks import flag, integer, require
 from keras_ext._core._typing import Data, Logs, Record
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.callbacks._announcement import tell, verbosity
-from keras_ext.callbacks.regularization._data_of_fit import rows_to_train_on
+from keras_ext.callbacks.regularization._data_of_fit import given_rows, rows_to_train_on
 from keras_ext.callbacks.regularization._input_moments import InputMoments
 from keras_ext.callbacks.regularization._recalibrate_batch_norm import (
     norms_of,
@@ -107,8 +106,7 @@ class DropoutBatchNormBalance(CopyableCallback):
         self.every_epochs = integer(every_epochs, "every_epochs", low=1)
         self.recalibrate = flag(recalibrate, "recalibrate")
         self.ratios: dict[tuple[str, str], float] = {}
-        if train_data is not None:
-            FixedData(train_data, name="train_data")  # for its checks
+        given_rows(train_data, max_rows)  # for its checks
 
     def on_train_begin(self, logs: Logs = None) -> None:
         model = self.model

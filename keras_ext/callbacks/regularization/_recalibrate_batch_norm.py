@@ -13,7 +13,7 @@ from keras_ext._core._progress import Progress
 from keras_ext._core._typing import Data, Logs
 from keras_ext._fit._copyable_callback import CopyableCallback
 from keras_ext.callbacks._announcement import shows_progress
-from keras_ext.callbacks.regularization._data_of_fit import rows_to_train_on
+from keras_ext.callbacks.regularization._data_of_fit import given_rows, rows_to_train_on
 from keras_ext.callbacks.regularization._input_moments import InputMoments
 
 _SHORTER = "A smaller `max_rows` makes it shorter."
@@ -77,8 +77,7 @@ class RecalibrateBatchNorm(CopyableCallback):
         self.train_data = train_data
         self.every_epochs = integer(every_epochs, "every_epochs", low=1, optional=True)
         self.max_rows = integer(max_rows, "max_rows", low=1, optional=True)
-        if train_data is not None:
-            FixedData(train_data, name="train_data")  # for its checks
+        given_rows(train_data, max_rows)  # for its checks
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._norms = norms_of(self.model)

@@ -6,13 +6,12 @@ from typing import ClassVar
 import numpy as np
 from keras import ops
 
-from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._core._checks import flag, integer
 from keras_ext._core._typing import Data, Logs, Record, Tensor, Variable
 from keras_ext._fit._fit_scope import FitScope
 from keras_ext._keras._optimizer_family import build_optimizer
 from keras_ext.callbacks._batch_count import BatchCount
-from keras_ext.callbacks.regularization._data_of_fit import DataOfFit
+from keras_ext.callbacks.regularization._data_of_fit import given_rows, rows_to_train_on
 from keras_ext.callbacks.schedules._rate_callback import RateCallback
 from keras_ext.signals import LossProbe
 
@@ -57,9 +56,7 @@ class ProbedRate(RateCallback):
             verbose=verbose,
         )
         self.train_data = train_data
-        self._rows: FixedData | None = None
-        if train_data is not None:
-            self._rows = FixedData(train_data, name="train_data")
+        self._rows = given_rows(train_data)
         self.every = integer(every, "every", low=1)
         self.rollback = flag(rollback, "rollback")
         self.rollbacks = 0
@@ -97,10 +94,7 @@ class ProbedRate(RateCallback):
     def attach(self, scope: FitScope) -> None:
         super().attach(scope)
         model = scope.model
-        rows = self._rows
-        self._probe = LossProbe(
-            DataOfFit(model).training_rows() if rows is None else rows
-        )
+        self._probe = LossProbe(rows_to_train_on(model, self._rows))
         if model.built:
             self._probe.prepare(model, name="train_data")
         self._loss = math.nan

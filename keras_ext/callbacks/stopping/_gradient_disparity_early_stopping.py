@@ -8,11 +8,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._trial import called, trace_early
 from keras_ext._core._checks import integer, require
 from keras_ext._core._typing import Data, Logs, Record, Tensor
-from keras_ext.callbacks.regularization._data_of_fit import rows_to_train_on
+from keras_ext.callbacks.regularization._data_of_fit import given_rows, rows_to_train_on
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
 
@@ -98,9 +97,8 @@ class GradientDisparityEarlyStopping(StoppingCallback):
         )
         self.batches = integer(batches, "batches", low=2)
         self.batch_size = integer(batch_size, "batch_size", low=2)
-        self.train_data = train_data
-        if train_data is not None:
-            FixedData(train_data, name="train_data")  # for its checks
+        self._rows = self.batches * self.batch_size
+        self._given = given_rows(train_data, self._rows, self.batch_size)
 
     def reset(self) -> None:
         super().reset()
@@ -112,9 +110,8 @@ class GradientDisparityEarlyStopping(StoppingCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        rows = self.batches * self.batch_size
         self._data = rows_to_train_on(
-            self.model, self.train_data, rows, self.batch_size
+            self.model, self._given, self._rows, self.batch_size
         )
         x, y, _ = next(iter(self._data))
         trace_early(self._gradient, (x, y), "train_data", "the gradients")

@@ -8,11 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ext._anatomy._fixed_data import FixedData
 from keras_ext._anatomy._trial import called, trace_early
 from keras_ext._core._checks import integer, number
 from keras_ext._core._typing import Data, Logs, Record, Tensor
-from keras_ext.callbacks.regularization._data_of_fit import rows_to_train_on
+from keras_ext.callbacks.regularization._data_of_fit import given_rows, rows_to_train_on
 from keras_ext.callbacks.stopping._stopping_callback import StoppingCallback
 
 
@@ -106,10 +105,8 @@ class LabelWaveEarlyStopping(StoppingCallback):
         )
         self.window = integer(window, "window", low=1)
         self.boundary = number(boundary, "boundary")
-        self.train_data = train_data
         self.max_rows = integer(max_rows, "max_rows", low=1, optional=True)
-        if train_data is not None:
-            FixedData(train_data, name="train_data")  # for its checks
+        self._given = given_rows(train_data, max_rows)
 
     def reset(self) -> None:
         super().reset()
@@ -125,7 +122,7 @@ class LabelWaveEarlyStopping(StoppingCallback):
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         # The same ones to the end: those of `fit` may come in another order each time.
-        self._data = rows_to_train_on(self.model, self.train_data, self.max_rows)
+        self._data = rows_to_train_on(self.model, self._given, self.max_rows)
         x, _, _ = next(iter(self._data))
         trace_early(self._predict, (x,), "train_data", "the outputs")
 
