@@ -11,10 +11,14 @@ class ASHA(Described):
 
     Asynchronous successive halving: the rungs are epochs `grace_epochs`,
     `grace_epochs * factor`, `grace_epochs * factor ** 2`, ... A trial that reaches one
-    goes on if it is among the best `1 / factor` of all that have reached it so far; the
-    first ones, fewer than `factor`, always do. No trial waits, so it works for trials
-    in sequence and in parallel. Most configurations are trained for an epoch or three,
-    few to the end.
+    goes on if it is among the best `1 / factor` of all that have reached it so far. No
+    trial waits, so it works for trials in sequence and in parallel. Most configurations
+    are trained for an epoch or three, few to the end.
+
+    The first ones at a rung, fewer than `factor`, have nothing to be compared with.
+    They stop as long as so many trials are to come that about `factor` of these will go
+    on from there, and else they go on: a long search does not spend its first epochs on
+    what is drawn at random, and a short one trains some configuration to the end.
 
     Pass it as `scheduler` to an oracle or a tuner. Take a larger `grace_epochs` where
     the first epochs say little, as with a warm-up of the learning rate, and a smaller
@@ -31,9 +35,11 @@ class ASHA(Described):
         >>> import keras_ext as kx
         >>> asha = kx.tuner.ASHA(factor=2)
         >>> [asha.report(trial, 1, cost) for trial, cost in zip("abcd", (3, 4, 2, 5))]
-        [False, True, False, True]
-        >>> asha.report("a", 2, 3.0), asha.report("c", 2, 1.0)  # the next rung
-        (False, False)
+        [True, True, False, True]
+        >>> asha.report("c", 2, 1.0, left=9)  # the first at this rung, many to come
+        True
+        >>> asha.report("e", 4, 3.0, left=0)  # the first at the next, nothing to come
+        False
 
     References:
         - [Li et al., 2020](https://arxiv.org/abs/1810.05934)
@@ -44,7 +50,9 @@ class ASHA(Described):
         self.factor = integer(factor, "factor", low=2)
         self._rungs: dict[int, dict[str, float]] = {}
 
-    def report(self, trial: str, epoch: int, cost: float) -> bool:
+    def report(
+        self, trial: str, epoch: int, cost: float, *, left: int | None = None
+    ) -> bool:
         """Takes what a trial has reached, and says whether to stop it.
 
         Args:
@@ -52,6 +60,7 @@ class ASHA(Described):
             epoch: How many epochs it was trained.
             cost: The objective, such that less is better. What is not finite is the
                 worst.
+            left: Integer >= 0, how many trials are yet to begin. None means no limit.
 
         Returns:
             Whether the trial shall stop.
@@ -62,7 +71,9 @@ class ASHA(Described):
         rung = self._rungs.setdefault(epoch, {})
         rung[trial] = cost
         if len(rung) < self.factor:
-            return False
+            # Of `factor` squared that come to this rung, `factor` will go on.
+            needed = self.factor**2 * (epoch // self.grace_epochs)
+            return left is None or left >= needed
         # Equal ones all go on, since none of them is behind.
         return cost > sorted(rung.values())[len(rung) // self.factor - 1]
 

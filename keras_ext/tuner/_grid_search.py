@@ -29,6 +29,10 @@ class GridSearchOracle(Oracle, KerasTunerOracle):
         require(not twice, "hypermodel", twice, rule, hint)
         return super().populate_space(trial_id)
 
+    def _trials_left(self) -> int:
+        # Nobody knows how large a grid with conditions is: each may be the last.
+        return 0
+
     def _replay(self) -> None:
         # KerasTuner keeps this order in memory alone, and does not go on without it.
         values = {i: self.trials[i].hyperparameters.values for i in self.start_order}

@@ -44,7 +44,9 @@ class MedianStopping(Described):
         self._costs: dict[str, dict[int, float]] = {}
         self._ended: set[str] = set()
 
-    def report(self, trial: str, epoch: int, cost: float) -> bool:
+    def report(
+        self, trial: str, epoch: int, cost: float, *, left: int | None = None
+    ) -> bool:
         """Takes what a trial has reached, and says whether to stop it.
 
         Args:
@@ -52,6 +54,7 @@ class MedianStopping(Described):
             epoch: How many epochs it was trained.
             cost: The objective, such that less is better. What is not finite is the
                 worst.
+            left: How many trials are yet to begin, which changes nothing here.
 
         Returns:
             Whether the trial shall stop.

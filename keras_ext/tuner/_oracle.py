@@ -28,7 +28,9 @@ from keras_ext.tuner._synchronized import synchronized
 class Scheduler(Protocol):
     """What stops trials early: `ASHA`, `MedianStopping` or one of your own."""
 
-    def report(self, trial: str, epoch: int, cost: float) -> bool:
+    def report(
+        self, trial: str, epoch: int, cost: float, *, left: int | None = None
+    ) -> bool:
         """Takes what a trial has reached, and says whether to stop it."""
 
     def rewind(self, trial: str, epoch: int) -> None:
@@ -170,7 +172,8 @@ class Oracle(Described, FoldingOracle):
         if len(self._values_at(trial, int(step))) > 1:
             return trial
         cost = cost_of(self.objective, float(metrics[self.objective.name]))
-        if not self.scheduler.report(trial_id, int(step) + 1, cost):
+        left = self._trials_left()
+        if not self.scheduler.report(trial_id, int(step) + 1, cost, left=left):
             return trial
         rule = type(self.scheduler).__name__
         trial.message = f"{STOPPED} {int(step) + 1} epochs by {rule}."
@@ -178,6 +181,12 @@ class Oracle(Described, FoldingOracle):
         stopped = copy.copy(trial)
         stopped.status = "STOPPED"
         return stopped
+
+    def _trials_left(self) -> int | None:
+        """How many trials are yet to begin; None without a limit."""
+        if self.max_trials is None:
+            return None
+        return max(0, self.max_trials - len(self.start_order))
 
     def _values_at(self, trial: Trial, step: int) -> list[float]:
         """What the executions of a trial have reached at an epoch."""

@@ -165,10 +165,26 @@ def test_a_trial_is_told_to_stop_and_stays_running_until_it_ends(make):
     assert oracle.update_trial(trial.trial_id, {"accuracy": 0.95}).status == "RUNNING"
 
 
+def test_the_scheduler_hears_how_many_trials_are_to_come(make):
+    class Never(kx.tuner.MedianStopping):
+        def report(self, trial, epoch, cost, *, left=None):
+            heard.append(left)
+            return False
+
+    heard = []
+    oracle = make(scheduler=Never())
+    for limit in (20, 3, 2, None):
+        oracle.max_trials = limit
+        oracle.create_trial(f"tuner{limit}")
+        oracle.update_trial(oracle.start_order[-1], {"loss": 1.0})
+    assert heard == [19, 1, 0, None]
+
+
 def test_only_the_first_execution_of_a_trial_is_stopped(make):
     """Others begin with the first epoch again, which others have behind them."""
     asha = kx.tuner.ASHA(factor=2)
     oracle = make(scheduler=asha)
+    oracle.max_trials = 2
     trials = [oracle.create_trial(f"tuner{i}") for i in range(2)]
     told = [[], []]
     for _ in range(2):
