@@ -332,6 +332,9 @@ def oracles(space):
             score, num_initial_points=2, **common
         ),
         "keras_ext OptunaOracle": lambda: kx.tuner.OptunaOracle(score, **common),
+        "keras_ext GaussianProcessOracle": lambda: kx.tuner.GaussianProcessOracle(
+            score, **common
+        ),
     }
 
 

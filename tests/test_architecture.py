@@ -79,6 +79,7 @@ PRIVATE_NAMES = {
     },
     "tuner/_building_tuner.py": {"_get_build_config_fname", "_get_checkpoint_fname"},
     "tuner/_evolution.py": {"_duplicate", "_max_collisions"},
+    "tuner/_gaussian_process_oracle.py": {"_duplicate"},
     "tuner/_hyperband.py": {"_get_build_config_fname", "_get_checkpoint_fname"},
     "tuner/_optuna_oracle.py": {"_duplicate"},
     "tuner/_oracle.py": {"_check_objective_found", "_duplicate", "_max_collisions"},

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from keras_ext.tuner._bohb import BOHB
     from keras_ext.tuner._cost import Cost
     from keras_ext.tuner._evolution import Evolution
+    from keras_ext.tuner._gaussian_process_oracle import GaussianProcessOracle
     from keras_ext.tuner._grid_search import GridSearch
     from keras_ext.tuner._hyperband import Hyperband
     from keras_ext.tuner._median_stopping import MedianStopping
@@ -29,6 +30,7 @@ __all__ = [
     "BayesianOptimization",
     "Cost",
     "Evolution",
+    "GaussianProcessOracle",
     "GridSearch",
     "Hyperband",
     "MedianStopping",
