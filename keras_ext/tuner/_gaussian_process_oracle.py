@@ -63,7 +63,7 @@ class GaussianProcessOracle(Oracle):
         >>> oracle = kx.tuner.GaussianProcessOracle(max_trials=20, seed=0)
         >>> search = Valley(oracle, directory=tempfile.mkdtemp())
         >>> search.search(verbose=0)
-        >>> oracle.get_best_trials()[0].score < 0.01
+        >>> oracle.get_best_trials()[0].score < 0.05
         True
 
     References:
