@@ -173,9 +173,9 @@ def test_the_scheduler_hears_how_many_trials_are_to_come(make):
 
     heard = []
     oracle = make(scheduler=Never())
-    for limit in (20, 3, 3, None):
+    for worker, limit in enumerate((20, 3, 3, None)):
         oracle.max_trials = limit
-        oracle.create_trial(f"tuner{limit}")
+        oracle.create_trial(f"tuner{worker}")
         oracle.update_trial(oracle.start_order[-1], {"loss": 1.0})
     assert heard == [19, 1, 0, None]
 
