@@ -1,6 +1,7 @@
 """The oracle of KerasTuner, repaired: which configurations are tried, which goes on."""
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -301,10 +302,8 @@ def _checked_space(
 def _checked_scheduler(
     given: Scheduler | None, objective: Objective
 ) -> Scheduler | None:
-    valid = given is None or all(
-        callable(getattr(given, name, None)) for name in ("report", "rewind", "end")
-    )
-    require(valid, "scheduler", given, "kx.tuner.ASHA, MedianStopping, or None")
+    rule = "kx.tuner.ASHA, MedianStopping, an object with their methods, or None"
+    require(given is None or _is_scheduler(given), "scheduler", given, rule)
     require(
         given is None or len(parts_of(objective)) == 1,
         "scheduler",
@@ -313,3 +312,14 @@ def _checked_scheduler(
         "Give it one, and measure the others.",
     )
     return given
+
+
+def _is_scheduler(given: object) -> bool:
+    """Whether it has the methods of a `Scheduler`, and takes what these are given."""
+    if not isinstance(given, Scheduler):
+        return False
+    try:
+        inspect.signature(given.report).bind("trial", 1, 0.0, left=None)
+    except TypeError:
+        return False
+    return True

@@ -236,6 +236,18 @@ def test_no_configuration_comes_twice_and_a_space_ends(tmp_path):
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="`scheduler` must be kx.tuner.ASHA"):
         kx.tuner.Oracle("loss", scheduler="asha")
+
+    class Old:
+        """Of before a scheduler heard how many trials are to come."""
+
+        def report(self, trial, epoch, cost): ...
+
+        def rewind(self, trial, epoch): ...
+
+        def end(self, trial): ...
+
+    with pytest.raises(ValueError, match="`scheduler` must be .* with their methods"):
+        kx.tuner.Oracle("loss", scheduler=Old())
     with pytest.raises(ValueError, match="`hyperparameters` must be"):
         kx.tuner.Oracle("loss", hyperparameters={"a": 1})
     assert np.isfinite(kx.tuner.Oracle("loss", time_budget=3).time_budget)
