@@ -112,9 +112,13 @@ class EncodedSpace:
 
 def _number_of_values(hp: kinds.HyperParameter) -> int | None:
     """How many values there are, or None where every place is another."""
-    if isinstance(hp, kinds.Choice | kinds.Boolean) or hp.step is not None:
+    if isinstance(hp, kinds.Choice | kinds.Boolean):
         return len(list(hp.values))
-    return None
+    if hp.step is None:
+        return None
+    if hp.sampling == "linear":  # there may be too many to list them
+        return int((hp.max_value - hp.min_value) // hp.step) + 1
+    return len(list(hp.values))
 
 
 def _has_order(hp: kinds.HyperParameter) -> bool:

@@ -12,6 +12,8 @@ def every_kind():
     hp.Fixed("fixed", 3)
     hp.Choice("kind", ["a", "b", "c"])
     hp.Int("depth", 1, 3)
+    hp.Int("doubled", 2, 64, step=2, sampling="log")
+    hp.Int("many", 1, 10**9)
     with hp.conditional_scope("depth", [2, 3]):
         hp.Float("rate", 1e-3, 1.0, sampling="log")
         hp.Choice("ratio", [1, 2, 4], ordered=True)
