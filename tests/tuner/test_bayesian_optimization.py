@@ -65,7 +65,7 @@ def test_nothing_is_tried_twice(searching, monkeypatch):
     assert len(values) == len(set(values)) == 4
 
 
-@pytest.mark.parametrize(("max_trials", "points"), [(10, 3), (30, 9), (None, 9)])
+@pytest.mark.parametrize(("max_trials", "points"), [(10, 5), (30, 9), (None, 9)])
 def test_of_few_trials_not_all_are_random(build, max_trials, points):
     """On stock 1.4.8, 10 trials of four hyperparameters are a random search."""
     space = keras_tuner.HyperParameters()
