@@ -18,8 +18,8 @@ from keras_ext.tuner._surrogate import Row, Surrogate
 
 # Of each hyperparameter so many first points, but no more than all of these.
 _FIRST_EACH, _FIRST = 3, 18
-# Of a curve, the model sees the best so far at epochs 1, 3, 9, ... and at the end.
-_RUNG = 3
+# Of a curve, the model sees the best so far at these epochs, and at the end.
+_SEEN = frozenset(3**power for power in range(20))
 # The parameters of the model are fitted again when there are so many more trials.
 _MORE = 1.1
 
@@ -174,8 +174,11 @@ class GaussianProcessOracle(Oracle):
         last = max(costs, default=1)
         if trial.status == "COMPLETED":
             costs[last] = cost_of(self.objective, trial.score)
-        kept = {_RUNG**power for power in range(20)} | {last}
-        return [(e, c) for e, c in costs.items() if e in kept and math.isfinite(c)]
+        return [
+            (epochs, cost)
+            for epochs, cost in costs.items()
+            if (epochs in _SEEN or epochs == last) and math.isfinite(cost)
+        ]
 
     def get_state(self) -> Record:
         return {**super().get_state(), "model": self._fitted}
