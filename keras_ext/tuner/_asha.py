@@ -16,8 +16,8 @@ class ASHA(Described):
     are trained for an epoch or three, few to the end.
 
     The first ones at a rung, fewer than `factor`, have nothing to be compared with.
-    They stop as long as so many trials are to come that about `factor` of these will go
-    on from there, and else they go on: a long search does not spend its first epochs on
+    They stop as long as enough trials are to come for about `factor` of these to go on
+    from there, and else they go on: a long search does not spend its first epochs on
     what is drawn at random, and a short one trains some configuration to the end.
 
     Pass it as `scheduler` to an oracle or a tuner. Take a larger `grace_epochs` where
