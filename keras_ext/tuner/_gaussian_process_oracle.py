@@ -95,6 +95,8 @@ class GaussianProcessOracle(Oracle):
         self._fitted: tuple[list[float], int] = [], 0
         # By trial, where it is in the space as it was then.
         self._placed: dict[str, np.ndarray] = {}
+        # Of trials that have ended, what the model sees of their curves.
+        self._curves: dict[str, list[tuple[int, float]]] = {}
 
     def populate_space(self, trial_id: str) -> Record:
         values = self._next_queued()
@@ -158,7 +160,9 @@ class GaussianProcessOracle(Oracle):
             place = self._place(space, trial)
             if trial.status == "FAILED":
                 failed.append(place)
-            found += [Row(place, *seen) for seen in self._curve(trial)]
+            known = self._curves.get(trial.trial_id)
+            curve = self._curve(trial) if known is None else known
+            found += [Row(place, *seen) for seen in curve]
         worst = max(row.cost for row in found)
         longest = max(row.epochs for row in found)
         return found + [Row(place, longest, worst) for place in failed]
@@ -179,6 +183,10 @@ class GaussianProcessOracle(Oracle):
             for epochs, cost in costs.items()
             if (epochs in _SEEN or epochs == last) and math.isfinite(cost)
         ]
+
+    def _ended(self, trial: Trial) -> None:
+        super()._ended(trial)
+        self._curves[trial.trial_id] = self._curve(trial)
 
     def get_state(self) -> Record:
         return {**super().get_state(), "model": self._fitted}
