@@ -64,11 +64,11 @@ class Surrogate:
 
         Args:
             parameters: Those of an earlier model, or None.
-            again: Whether better ones are looked for, as always if there are none.
+            again: Whether better ones are looked for.
         """
         given = None if parameters is None else np.array(parameters)
         self._process = GaussianProcess(self._groups, given)
-        if again or parameters is None:
+        if again:
             self._process.fit(self._x, self._y)
         self._process.condition(self._x, self._y)
         self._tried = np.unique(self._places, axis=0)

@@ -8,6 +8,7 @@ import pytest
 import keras_ext as kx
 from keras_ext.tuner._encoded_space import EncodedSpace
 from tests.thorough import LONG
+from tests.tuner.functions import cliff, few, valley
 
 
 def branin(hp):
@@ -15,26 +16,6 @@ def branin(hp):
     x, y = hp.Float("x", -5.0, 10.0), hp.Float("y", 0.0, 15.0)
     curve = y - 5.1 * x**2 / (4 * math.pi**2) + 5 * x / math.pi - 6
     return curve**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10
-
-
-def valley(hp):
-    """Mixed, and with a hyperparameter that one of two kinds has."""
-    kind = hp.Choice("kind", ["a", "b"])
-    x, y = hp.Float("x", -2.0, 2.0), hp.Float("y", 0.01, 1.0, sampling="log")
-    cost = (x + math.log10(y)) ** 2 + 0.1 * x**2
-    with hp.conditional_scope("kind", ["b"]):
-        if kind == "b":
-            cost += 0.5 + hp.Int("n", 0, 3)
-    return cost
-
-
-def cliff(hp):
-    x = hp.Float("x", 0.0, 1.0)
-    return math.inf if x < 0.5 else x
-
-
-def few(hp):
-    return float(hp.Int("a", 0, 1) + hp.Int("b", 0, 2))
 
 
 def run(searching, function, count, **arguments):

@@ -1,6 +1,5 @@
 """Samplers of Optuna behind an oracle."""
 
-import math
 import statistics
 import sys
 
@@ -10,19 +9,9 @@ import pytest
 
 import keras_ext as kx
 from tests.thorough import LONG, STATISTICS
+from tests.tuner.functions import cliff, few, valley
 
 SAMPLERS = ("tpe", "nsga2", "nsga3", "qmc", "random")
-
-
-def valley(hp):
-    """Narrow, mixed, and with a hyperparameter that one of two kinds has."""
-    kind = hp.Choice("kind", ["a", "b"])
-    x, y = hp.Float("x", -2.0, 2.0), hp.Float("y", 0.01, 1.0, sampling="log")
-    cost = (x + math.log10(y)) ** 2 + 0.1 * x**2
-    with hp.conditional_scope("kind", ["b"]):
-        if kind == "b":
-            cost += 0.5 + hp.Int("n", 0, 3)
-    return cost
 
 
 def run(searching, function=valley, count=12, objective=None, **arguments):
@@ -83,11 +72,6 @@ def test_the_same_seed_gives_the_same_search(searching, tmp_path, monkeypatch):
     assert found[0] == found[1]
 
 
-def cliff(hp):
-    x = hp.Float("x", 0.0, 1.0)
-    return math.inf if x < 0.5 else x
-
-
 def test_failures_are_told_as_the_worst_that_was_seen(searching):
     """On stock 1.4.8 nothing is, and the same is proposed again."""
     oracle = run(searching, cliff, 12)
@@ -97,10 +81,6 @@ def test_failures_are_told_as_the_worst_that_was_seen(searching):
     told = [t.value for t in oracle._study.trials if t.params.get("x", 1) < 0.5]
     assert all(value is None or value in finite for value in told)
     assert any(value is not None for value in told)
-
-
-def few(hp):
-    return float(hp.Int("a", 0, 1) + hp.Int("b", 0, 2))
 
 
 def test_nothing_is_tried_twice_and_a_space_ends(searching):
